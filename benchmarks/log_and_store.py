@@ -1,0 +1,181 @@
+"""How fast the embedded log and user store are on this disk: medians of five runs, several processes at once."""
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import numpy as np
+
+from stream.logs import open_log
+from stream.stores import open_store
+
+RUNS = 5
+RECORDS = 200_000
+BATCH = 1_000  # records per append
+RECORD_BYTES = 300
+USERS = 100_000
+USER_BATCH = 500
+USER_BYTES = 300
+LOOKS = 2_000
+ECHOES = 200
+
+Numbers = dict[str, float]
+
+
+def written(folder: str) -> Numbers:
+    """Appends of one process, nobody else there."""
+    log = open_log(f"local:{folder}")
+    log.create("events", 1)
+    records = [(b"user-%d" % i, os.urandom(RECORD_BYTES)) for i in range(BATCH)]
+    begin = time.perf_counter()
+    for _ in range(RECORDS // BATCH):
+        log.append("events", 0, records)
+    took = time.perf_counter() - begin
+    log.close()
+    return {"log: written, records/s": RECORDS / took}
+
+
+def _tail(folder: str, ready: Event, done: Event) -> None:
+    log = open_log(f"local:{folder}")
+    source = log.source("tailed", None)
+    ready.set()
+    seen = 0
+    while seen < RECORDS:
+        seen += sum(map(len, source.next_batch(4_096, timeout=30.0)))
+    done.set()
+    log.close()
+
+
+def tailed(folder: str) -> Numbers:
+    """From the first append until another process has seen the last record."""
+    log = open_log(f"local:{folder}")
+    log.create("tailed", 4)
+    records = [(b"user-%d" % i, os.urandom(RECORD_BYTES)) for i in range(BATCH)]
+    spawn = multiprocessing.get_context("spawn")
+    ready, done = spawn.Event(), spawn.Event()
+    reader = spawn.Process(target=_tail, args=(folder, ready, done))
+    reader.start()
+    ready.wait()
+    begin = time.perf_counter()
+    for i in range(RECORDS // BATCH):
+        log.append("tailed", i % 4, records)
+    done.wait()
+    took = time.perf_counter() - begin
+    reader.join()
+    log.close()
+    return {"log: written and tailed, records/s": RECORDS / took}
+
+
+def _echo(folder: str, ready: Event) -> None:
+    log = open_log(f"local:{folder}")
+    source = log.source("asked", None)
+    ready.set()
+    seen = 0
+    while seen < ECHOES:
+        for records in source.next_batch(100, timeout=30.0):
+            now = time.monotonic()
+            log.append("answered", 0, [(None, b"%r" % (now - float(value or b"0"))) for value in records.values])
+            seen += len(records)
+    log.close()
+
+
+def latency(folder: str) -> Numbers:
+    """From before an append until another process has the record in hand."""
+    log = open_log(f"local:{folder}")
+    log.create("asked", 4)
+    log.create("answered", 1)
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    reader = spawn.Process(target=_echo, args=(folder, ready))
+    reader.start()
+    ready.wait()
+    for i in range(ECHOES):
+        log.append("asked", i % 4, [(None, b"%r" % time.monotonic())])
+        time.sleep(0.007)
+    reader.join()
+    took = [1e3 * float(value or b"nan") for value in log.read("answered", 0, 0, ECHOES).values]
+    log.close()
+    return {"log: append to seen, p50 ms": _quantile(took, 0.5), "log: append to seen, p99 ms": _quantile(took, 0.99)}
+
+
+def _write_users(folder: str, ready: Event, stop: Event) -> None:
+    store = open_store(f"local:{folder}")
+    rng = np.random.default_rng(1)
+    while not stop.is_set():
+        users = rng.integers(1, USERS, USER_BATCH, dtype=np.uint64)
+        store.put_many(users, _values(USER_BATCH))
+        ready.set()
+        time.sleep(0.02)
+    store.close()
+
+
+def looked_up(folder: str) -> Numbers:
+    """Puts of one process; then single reads while another process writes 25 thousand users a second."""
+    store = open_store(f"local:{folder}")
+    everyone = np.random.default_rng(0).permutation(np.arange(1, USERS + 1, dtype=np.uint64))
+    took = 0.0
+    for _ in range(3):  # the first time they are new, then they change
+        for start in range(0, USERS, USER_BATCH):
+            values = _values(USER_BATCH)
+            begin = time.perf_counter()
+            store.put_many(everyone[start : start + USER_BATCH], values)
+            took += time.perf_counter() - begin
+    spawn = multiprocessing.get_context("spawn")
+    ready, stop = spawn.Event(), spawn.Event()
+    writer = spawn.Process(target=_write_users, args=(folder, ready, stop))
+    writer.start()
+    ready.wait()
+    looks = []
+    for key in everyone[:LOOKS].tolist():
+        begin = time.perf_counter()
+        store.get(key)
+        looks.append(1e3 * (time.perf_counter() - begin))
+        time.sleep(0.0005)
+    stop.set()
+    writer.join()
+    store.close()
+    return {
+        "store: put_many, users/s": 3 * USERS / took,
+        "store: get, p50 ms": _quantile(looks, 0.5),
+        "store: get, p99 ms": _quantile(looks, 0.99),
+    }
+
+
+def _values(count: int) -> list[bytes]:
+    random = os.urandom(count * USER_BYTES)
+    return [random[start : start + USER_BYTES] for start in range(0, len(random), USER_BYTES)]
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return float(np.quantile(values, share))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where to write (default: the temporary folder)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments = parser.parse_args()
+    runs: dict[str, list[float]] = {}
+    for run in range(RUNS):
+        print(f"run {run + 1} of {RUNS}", file=sys.stderr)
+        for measure in (written, tailed, latency, looked_up):
+            with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+                for name, number in measure(folder).items():
+                    runs.setdefault(name, []).append(number)
+    medians = {name: statistics.median(numbers) for name, numbers in runs.items()}
+    if arguments.json:
+        print(json.dumps(medians, indent=2))
+    else:
+        for name, number in medians.items():
+            print(f"{name:<40}{number:>12,.2f}   ({min(runs[name]):,.2f} to {max(runs[name]):,.2f})")
+
+
+if __name__ == "__main__":
+    main()

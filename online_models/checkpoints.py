@@ -1,0 +1,223 @@
+"""All learnt state on disk under one name: written whole or not at all, checked when read."""
+
+import hashlib
+import importlib.metadata
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+State = dict[str, np.ndarray]
+_SCHEMA = 1
+_logger = logging.getLogger(__name__)
+
+
+class Manifest(msgspec.Struct, kw_only=True):
+    """What a checkpoint is and what made it."""
+
+    version: str  # "<epoch>-<step>"
+    epoch: int
+    step: int
+    parent: str | None
+    created: int  # epoch ms
+    schema: int = _SCHEMA
+    code: str = ""
+    examples: dict[str, int]  # next offset of the examples topic, by partition
+    offsets: dict[str, int]  # next offset of the events that taught it, by partition
+    skip: dict[str, list[tuple[int, int]]] = {}  # offsets of events left out
+    items: int = 0  # next offset of the items topic
+    control: int = 0  # next offset of the control topic
+    updates: int = 0  # offset of model-updates from which a replica goes on
+    watermark: int = 0
+    config: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    files: dict[str, str] = {}  # sha256 by file name
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint that is incomplete or whose bytes are not those that were written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A checkpoint as found on disk; without a manifest when that cannot be read."""
+
+    version: str
+    manifest: Manifest | None
+    fault: str | None  # what is damaged, None when sound
+
+
+def name_of(epoch: int, step: int) -> str:
+    """The version of a step.
+
+    >>> name_of(123, 45678)
+    '000123-000045678'
+    """
+    return f"{epoch:06d}-{step:09d}"
+
+
+def save(folder: Path, manifest: Manifest, state: Mapping[str, np.ndarray]) -> None:
+    """Write beside, fsync, rename: a reader sees the whole checkpoint or none.
+
+    Each array is named "part/column"; every part is a file of its own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".{manifest.version}.{os.getpid()}"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    parts: dict[str, State] = {}
+    for name, array in state.items():
+        part, _, column = name.partition("/")
+        parts.setdefault(part, {})[column] = np.ascontiguousarray(array)
+    for part, columns in parts.items():
+        save_file(columns, beside / f"{part}.safetensors")
+    manifest.files = {f"{part}.safetensors": _digest(beside / f"{part}.safetensors") for part in sorted(parts)}
+    (beside / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+    for path in (*sorted(beside.iterdir()), beside):
+        _sync(path)
+    shutil.rmtree(folder / manifest.version, ignore_errors=True)
+    os.rename(beside, folder / manifest.version)
+    _sync(folder)
+
+
+def load(folder: Path, version: str) -> tuple[Manifest, State]:
+    """A checkpoint's manifest and state; FileNotFoundError if there is none, DamagedCheckpoint if it is not whole."""
+    manifest = check(folder, version)
+    state = {}
+    for name in manifest.files:
+        part = name.removesuffix(".safetensors")
+        for column, array in load_file(folder / version / name).items():
+            state[f"{part}/{column}"] = array
+    return manifest, state
+
+
+def load_latest(folder: Path, versions: Iterable[str] | None = None) -> tuple[Manifest, State] | None:
+    """The newest sound checkpoint; damaged ones are passed over loudly."""
+    for version in versions or reversed(versions_in(folder)):
+        try:
+            return load(folder, version)
+        except (DamagedCheckpoint, OSError) as error:
+            _logger.error("%s; the one before is used", error)
+    return None
+
+
+def check(folder: Path, version: str) -> Manifest:
+    """The manifest of a sound checkpoint; FileNotFoundError or DamagedCheckpoint otherwise. Changes nothing."""
+    manifest = read_manifest(folder, version)
+    fault = _fault(folder / version, manifest)
+    if fault:
+        raise DamagedCheckpoint(f"checkpoint {version} is damaged: {fault}")
+    return manifest
+
+
+def told(folder: Path, serving: str) -> list[dict[str, Any]]:
+    """The checkpoints for people and machines, oldest first; `serving` is the one that answers have come from."""
+    return [_told(one, serving) for one in listing(folder)]
+
+
+def _told(one: Listed, serving: str) -> dict[str, Any]:
+    epoch, _, step = one.version.partition("-")
+    manifest = one.manifest
+    return {
+        "version": one.version,
+        "epoch": int(epoch),
+        "step": int(step),
+        "parent": manifest.parent if manifest else None,
+        "created": manifest.created if manifest else None,
+        "offsets": manifest.offsets if manifest else {},
+        "skip": manifest.skip if manifest else {},
+        "metrics": manifest.metrics if manifest else {},
+        "serving": one.version == serving,
+        "damaged": one.fault is not None,
+        "fault": one.fault,
+    }
+
+
+def lineage(folder: Path, version: str) -> list[dict[str, Any]]:
+    """A version and its forebears, newest first, as far as they are kept; FileNotFoundError if there is no such version."""
+    known = {one.version: one for one in listing(folder)}
+    if version not in known:
+        read_manifest(folder, version)
+    line = []
+    at: str | None = version
+    while at in known:
+        line.append(_told(known[at], ""))
+        manifest = known[at].manifest
+        at = manifest.parent if manifest else None
+    return line
+
+
+def code_version() -> str:
+    """What made a checkpoint: the installed version of this code."""
+    return importlib.metadata.version("headrace")
+
+
+def read_manifest(folder: Path, version: str) -> Manifest:
+    path = folder / version / "manifest.json"
+    if not (folder / version).is_dir():
+        raise FileNotFoundError(f"there is no checkpoint {version!r} in {folder}; `headrace models list` shows them")
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DamagedCheckpoint(f"checkpoint {version} is damaged: manifest.json: {error}") from None
+    if manifest.schema > _SCHEMA:
+        raise DamagedCheckpoint(f"checkpoint {version} has schema {manifest.schema}; this code reads up to {_SCHEMA}")
+    return manifest
+
+
+def versions_in(folder: Path) -> list[str]:
+    """Versions on disk, oldest first, damaged ones too."""
+    return sorted(path.name for path in folder.glob("[0-9]*-[0-9]*") if path.is_dir()) if folder.exists() else []
+
+
+def listing(folder: Path) -> list[Listed]:
+    """All checkpoints with what is wrong with them, oldest first."""
+    listed = []
+    for version in versions_in(folder):
+        try:
+            manifest = read_manifest(folder, version)
+        except DamagedCheckpoint as error:
+            listed.append(Listed(version, None, str(error)))
+        else:
+            listed.append(Listed(version, manifest, _fault(folder / version, manifest)))
+    return listed
+
+
+def drop(folder: Path, version: str) -> None:
+    """Remove a checkpoint; renamed first, so that no reader takes a half of it."""
+    beside = folder / f".{version}.gone"
+    try:
+        os.rename(folder / version, beside)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(beside, ignore_errors=True)
+
+
+def _fault(path: Path, manifest: Manifest) -> str | None:
+    for name, digest in manifest.files.items():
+        try:
+            if _digest(path / name) != digest:
+                return f"{name} is not what was written (sha256 differs)"
+        except OSError as error:
+            return f"{name}: {error.strerror}"
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,190 @@
+"""What the log says of each item: counts that fade over several horizons, times, and what the catalogue told."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from online_models.tables import Column, State, Table, joined, part_of
+from stream.batches import EventType, ExampleBatch, Kind, Lists, Questions, flat_runs
+from stream.compiled import kernel
+
+HORIZONS = np.array([600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 60 * 86_400], np.float64)  # half-lives in seconds
+SHOWN, VIEWED, CLICKED, VALUED = range(4)
+NO_TIME = -(2**62)  # stands for "not known" in columns of times
+N_CATEGORIES = 4
+_COUNTED_AS = np.full(len(EventType), -1, np.int8)  # a dislike counts as no sign of interest
+_COUNTED_AS[EventType.impression] = SHOWN
+_COUNTED_AS[[EventType.view, EventType.dwell]] = VIEWED
+_COUNTED_AS[EventType.click] = CLICKED
+_COUNTED_AS[[EventType.like, EventType.cart, EventType.purchase, EventType.rating]] = VALUED
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Questions whose histories are found in the item table."""
+
+    questions: Questions
+    history: np.ndarray  # (h,) int32, item rows of `questions.history_item`, -1 = unknown
+
+    def take(self, rows: np.ndarray) -> "People":
+        flat, _ = flat_runs(self.questions.history_start, rows)
+        return People(self.questions.take(rows), self.history[flat])
+
+
+@dataclass(frozen=True, slots=True)
+class Slates:
+    """Lists of items by their rows: list i is entries [start[i], start[i + 1])."""
+
+    start: np.ndarray  # (n + 1,) int64
+    row: np.ndarray  # (m,) int32, -1 = an item that the table does not know
+    position: np.ndarray  # (m,) int16, -1 = not shown yet
+    price: np.ndarray  # (m,) float32, NaN = not said
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """What people did, in order of events: a person, one item, how it is counted."""
+
+    people: People
+    row: np.ndarray  # (n,) int32
+    ts: np.ndarray  # (n,) int64, ms
+
+    def __len__(self) -> int:
+        return int(self.row.size)
+
+
+@kernel
+def _fade(counts: np.ndarray, stamp: np.ndarray, row: int, ts: int, horizons: np.ndarray) -> None:
+    """Bring one row's counts to the time `ts`; a time before the row's own leaves them alone."""
+    age = (ts - stamp[row]) / 1000.0
+    if age <= 0.0:
+        return
+    for h in range(horizons.size):
+        kept = np.float32(2.0 ** (-age / horizons[h]))
+        for kind in range(counts.shape[1]):
+            counts[row, kind, h] *= kept
+    stamp[row] = ts
+
+
+@kernel
+def _count(
+    rows: np.ndarray,
+    types: np.ndarray,
+    values: np.ndarray,
+    times: np.ndarray,
+    counted_as: np.ndarray,
+    horizons: np.ndarray,
+    counts: np.ndarray,
+    stamp: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    ever: np.ndarray,
+    rating: np.ndarray,
+) -> None:
+    for i in range(rows.size):
+        row, ts, kind = rows[i], times[i], counted_as[types[i]]
+        if row < 0:
+            continue
+        ever[row, types[i]] += 1
+        if first[row] < -(2**61) or ts < first[row]:
+            first[row] = ts
+        if types[i] == 8 and np.isfinite(values[i]) and abs(values[i]) < 1e6:
+            rating[row, 0] += values[i]
+            rating[row, 1] += 1
+        if kind < 0:
+            continue
+        if kind != 0 and ts > last[row]:
+            last[row] = ts
+        _fade(counts, stamp, row, ts, horizons)
+        late = (stamp[row] - ts) / 1000.0
+        for h in range(horizons.size):
+            counts[row, kind, h] += np.float32(2.0 ** (-late / horizons[h])) if late > 0.0 else np.float32(1.0)
+
+
+class Items:
+    """The item table that gives all others their rows. Nothing here is trained: it only counts.
+
+    Counters and catalogue are tables apart, in step with each other, so that a click does not send the categories along.
+    """
+
+    def __init__(self) -> None:
+        self.counters = Table(
+            {
+                "counts": Column("float32", (4, HORIZONS.size)),  # as of `stamp`
+                "stamp": Column("int64", fill=NO_TIME),
+                "first": Column("int64", fill=NO_TIME),
+                "last": Column("int64", fill=NO_TIME),
+                "ever": Column("int32", (len(EventType),)),
+                "rating": Column("float32", (2,)),  # sum, number
+            }
+        )
+        self.catalogue = Table(
+            {
+                "categories": Column("uint64", (N_CATEGORIES,)),
+                "created": Column("int64", fill=NO_TIME),
+                "price": Column("float32", fill=np.nan),
+            }
+        )
+
+    def __len__(self) -> int:
+        return len(self.counters)
+
+    @property
+    def keys(self) -> np.ndarray:
+        return self.counters.keys
+
+    def find(self, keys: np.ndarray) -> np.ndarray:
+        return self.counters.find(keys)
+
+    def admit(self, keys: np.ndarray) -> np.ndarray:
+        """Rows of keys, (n,) int32; an unknown key gets the next row."""
+        self.catalogue.admit(keys)
+        return self.counters.admit(keys)
+
+    def describe(self, rows: np.ndarray, categories: np.ndarray, created: np.ndarray, price: np.ndarray) -> None:
+        """What the catalogue says: (n, 4) uint64 with 0 = none, (n,) int64 ms or NO_TIME, (n,) float32 or NaN."""
+        self.catalogue["categories"][rows] = categories
+        self.catalogue["created"][rows] = created
+        self.catalogue["price"][rows] = np.where(np.isfinite(price), price, np.float32(np.nan))
+        self.catalogue.touch(rows)
+
+    def people(self, questions: Questions) -> People:
+        return People(questions, self.find(questions.history_item))
+
+    def slates(self, lists: Lists) -> Slates:
+        return Slates(lists.start, self.find(lists.item), lists.position, lists.price)
+
+    def learn(self, batch: ExampleBatch) -> None:
+        """Count what was shown and what was done; `clicked` and `closed` rows say nothing new of an item."""
+        told = (batch.kind == Kind.shown) | (batch.kind == Kind.action)
+        lengths = np.diff(batch.lists.start)
+        of_list = np.repeat(told, lengths)
+        rows = self.find(batch.lists.item[of_list])
+        types, values, times = (np.repeat(column, lengths)[of_list] for column in (batch.type, batch.value, batch.ts))
+        table = self.counters
+        _count(
+            rows, types, values, times, _COUNTED_AS, HORIZONS,
+            table["counts"], table["stamp"], table["first"], table["last"], table["ever"], table["rating"],
+        )  # fmt: skip
+        table.touch(rows)
+
+    def state(self) -> State:
+        return joined({"counters": self.counters.state(), "catalogue": self.catalogue.state()})
+
+    def restore(self, state: State) -> None:
+        self.counters.restore(part_of(state, "counters"))
+        self.catalogue.restore(part_of(state, "catalogue"))
+
+    def changes(self) -> State:
+        return joined({"counters": self.counters.changes(), "catalogue": self.catalogue.changes()})
+
+    def apply(self, changes: State) -> None:
+        self.counters.apply(part_of(changes, "counters"))
+        self.catalogue.apply(part_of(changes, "catalogue"))
+
+
+def actions_of(batch: ExampleBatch, items: Items, people: People) -> tuple[Actions, np.ndarray]:
+    """The rows of a batch that show interest in one item, and their row numbers in the batch."""
+    chosen = np.flatnonzero((batch.kind == Kind.action) & (_COUNTED_AS[batch.type] >= VIEWED))
+    rows = items.find(batch.lists.item[batch.lists.start[chosen]])
+    return Actions(people.take(chosen), rows, batch.ts[chosen]), chosen

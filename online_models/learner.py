@@ -1,0 +1,194 @@
+"""The learn process: examples in, a better model out."""
+
+import logging
+from threading import Event as Signal
+
+from online_models import checkpoints, journal, metrics
+from online_models.checkpoints import Manifest, name_of
+from online_models.control import CheckpointOrder, RollbackOrder, decode_order
+from online_models.journal import Entry, Journal, Rollback, Step
+from online_models.keeper import Keeper
+from online_models.lessons import Progress, blocks_of, reads_of, take
+from online_models.rollback import go_back, plan_rollback, progress_of
+from online_models.meter import Meter
+from online_models.stack import Stack
+from online_models.updates import Update, encode_update
+from stream.clock import Clock
+from stream.config import Settings
+from stream.logs import EventLog, Position
+from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES
+
+_logger = logging.getLogger(__name__)
+
+
+class LearnWorker:
+    """Learns step by step. The order of each step makes its bits repeatable, whenever the process dies:
+
+    1. write to the journal which offsets the step consumes; durable before anything changes
+    2. predict, then learn
+    3. publish what changed, with the offsets that the state now covers
+    4. now and then, write a checkpoint that holds state and offsets together
+
+    After a crash the newest sound checkpoint is loaded and the journal's steps after it are taken again.
+    """
+
+    def __init__(self, log: EventLog, settings: Settings, clock: Clock) -> None:
+        self._log = log
+        self._settings = settings
+        self._clock = clock
+        self._folder = settings.checkpoints
+        self.stack = Stack()
+        self.progress = Progress()
+        self._parent: str | None = None
+        self._meter = Meter()
+        self._source = log.source(EXAMPLES, "learn")
+        self._keeper = Keeper(self._folder, settings.learn.keep)
+        self._resume()
+        self._journal = Journal(self._folder / "journal")
+        self._journal.rotate(self.progress.epoch, self.progress.step)
+        self._saved_at = clock.now_ms()
+
+    def run(self, stop: Signal) -> None:
+        """start → run → drain → stop: whole steps until told to stop, then a last checkpoint."""
+        while not stop.is_set():
+            self.step(timeout=0.2)
+        self.close()
+
+    def close(self) -> None:
+        self.save()
+        self._keeper.wait()
+        self._journal.close()
+        self._source.close()
+
+    def step(self, timeout: float) -> int:
+        """Take one step; returns how many blocks of examples it consumed."""
+        self._obey()
+        batches = self._source.next_batch(max(1, self._settings.learn.batch // 512), timeout)
+        items = self._log.end(ITEMS, 0)
+        if batches or items > self.progress.items:
+            entry = Step(self.progress.epoch, self.progress.step + 1, reads_of(batches), items)
+            self._journal.append(entry)
+            with metrics.step_seconds.time():
+                self._take(entry, [value for records in batches for value in records.values if value is not None])
+            metrics.lag.set(sum(self._log.end(EXAMPLES, p) - offset for p, offset in self.progress.examples.items()))
+        if self._clock.now_ms() - self._saved_at >= self._settings.learn.checkpoint_every * 1000:
+            self.save()
+        self._keeper.reap()
+        return sum(len(records) for records in batches)
+
+    def save(self) -> None:
+        """Write a checkpoint of this step beside the learning; nothing if this step has one."""
+        self._saved_at = self._clock.now_ms()
+        if self.progress.step == 0 or (version := name_of(self.progress.epoch, self.progress.step)) == self._parent:
+            return
+        self._keeper.save(self._manifest(version), self.stack.state())
+        self._journal.rotate(self.progress.epoch, self.progress.step)
+        self._source.commit(_positions(self.progress))
+        self._parent = version
+
+    def _take(self, entry: Step, blocks: list[bytes]) -> None:
+        batch = take(self._log, self.stack, self.progress, entry, blocks)
+        if batch is not None:
+            self._meter.see(batch, self.stack)
+        self._publish(base="")
+
+    def _publish(self, base: str) -> None:
+        progress = self.progress
+        update = Update(
+            epoch=progress.epoch,
+            step=progress.step,
+            base=base,
+            items=progress.items,
+            control=progress.control,
+            offsets={str(p): offset for p, offset in progress.offsets.items()},
+            changes={} if base else self.stack.changes(),
+        )
+        self._log.append(MODEL_UPDATES, 0, [(None, encode_update(update))])
+        metrics.steps.inc()
+
+    def _resume(self) -> None:
+        """Load the newest sound checkpoint, then take again the steps that the journal has after it."""
+        loaded = checkpoints.load_latest(self._folder)
+        if loaded:
+            manifest, state = loaded
+            self._become(manifest, state)
+        redone = 0
+        for entry in journal.after(self._folder / "journal", self.progress.epoch, self.progress.step):
+            self._redo(entry)
+            redone += 1
+        for partition, offset in self.progress.examples.items():
+            self._source.seek(partition, offset)
+        for partition in self._source.snapshot().keys() - self.progress.examples.keys():
+            self._source.seek(partition, self._log.start(EXAMPLES, partition))
+        at = name_of(self.progress.epoch, self.progress.step)
+        _logger.info("at version %s: checkpoint %s and %d steps of the journal", at, self._parent, redone)
+
+    def _redo(self, entry: Entry) -> None:
+        if isinstance(entry, Rollback):
+            self._go_back(entry)
+        else:
+            self._take(entry, list(blocks_of(self._log, entry.reads)))
+
+    def _become(self, manifest: Manifest, state: checkpoints.State) -> None:
+        self.stack = Stack()
+        self.stack.restore(state)
+        self._parent = manifest.version
+        self.progress = progress_of(manifest)
+
+    def _obey(self) -> None:
+        """Carry out the orders that came in since the last step."""
+        records = self._log.read(CONTROL, 0, self.progress.control, 100)
+        for offset, value in zip(records.offsets, records.values, strict=True):
+            self.progress.control = offset + 1
+            try:
+                order = decode_order(value or b"")
+                self._carry_out(order)
+            except (ValueError, OSError, checkpoints.DamagedCheckpoint) as error:
+                _logger.error("order at offset %d of the control topic not carried out: %s", offset, error)
+
+    def _carry_out(self, order: RollbackOrder | CheckpointOrder) -> None:
+        if isinstance(order, CheckpointOrder):
+            self.save()
+            self._keeper.wait()
+            return
+        self._keeper.wait()
+        manifest, _ = checkpoints.load(self._folder, order.version)
+        entry = plan_rollback(order, manifest, self.progress)
+        self.save()
+        self._journal.rotate(entry.epoch, entry.step)
+        self._journal.append(entry)
+        self._go_back(entry)
+        for partition, offset in self.progress.examples.items():
+            self._source.seek(partition, offset)
+        _logger.warning("rolled back to %s as epoch %d", order.version, entry.epoch)
+        metrics.rollbacks.inc()
+
+    def _go_back(self, entry: Rollback) -> None:
+        manifest, state = checkpoints.load(self._folder, entry.version)
+        self._become(manifest, state)
+        go_back(self.progress, entry)
+        self._publish(base=entry.version)
+
+    def _manifest(self, version: str) -> Manifest:
+        progress = self.progress
+        return Manifest(
+            version=version,
+            epoch=progress.epoch,
+            step=progress.step,
+            parent=self._parent,
+            created=self._clock.now_ms(),
+            code=checkpoints.code_version(),
+            examples={str(p): offset for p, offset in progress.examples.items()},
+            offsets={str(p): offset for p, offset in progress.offsets.items()},
+            skip={str(p): ranges for p, ranges in progress.skip.items()},
+            items=progress.items,
+            control=progress.control,
+            updates=self._log.end(MODEL_UPDATES, 0),
+            watermark=progress.watermark,
+            config=self._settings.learn.model_dump(mode="json"),
+            metrics=self._meter.values(),
+        )
+
+
+def _positions(progress: Progress) -> dict[int, Position]:
+    return {partition: Position(offset) for partition, offset in progress.examples.items()}

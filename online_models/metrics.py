@@ -1,0 +1,15 @@
+"""What `headrace learn` tells Prometheus."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+steps = Counter("headrace_learn_steps", "Micro-batches learnt and published")
+examples = Counter("headrace_learn_examples", "Rows learnt, by kind", ["kind"])
+step_seconds = Histogram("headrace_learn_step_seconds", "Time to learn one micro-batch and publish what it changed")
+lag = Gauge("headrace_learn_lag_blocks", "Blocks of examples not yet learnt")
+rollbacks = Counter("headrace_rollbacks", "Rollbacks carried out")
+checkpoints = Counter("headrace_checkpoints", "Checkpoints written")
+checkpoints_failed = Counter("headrace_checkpoints_failed", "Checkpoints that could not be written")
+checkpoint_pause_seconds = Gauge("headrace_checkpoint_pause_seconds", "How long the last checkpoint kept the learner from learning")
+progressive = Gauge("headrace_learn_progressive", "Quality of predictions made before learning, fading mean", ["measure"])
+skipped = Gauge("headrace_learn_skipped_updates", "Updates left out because a loss or gradient was not finite")
+items = Gauge("headrace_learn_item_rows", "Rows of the item table")

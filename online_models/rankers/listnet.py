@@ -1,0 +1,334 @@
+"""A small network that orders lists: softmax over the list (ListNet's top-one loss; Cao et al., ICML 2007)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from online_models.tables import State
+from stream.compiled import kernel
+
+LOSS, LISTS, SKIPPED, AUC, NORM = range(5)  # of `told`: sums over lists, updates skipped as not finite, greatest gradient norm
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What one call of `learn_lists` met: means over its lists, predicted before they were learnt."""
+
+    lists: int = 0
+    loss: float = 0.0
+    auc: float = 0.5
+    gradient_norm: float = 0.0  # greatest, before clipping
+    skipped: int = 0  # updates that were not finite
+
+
+@dataclass(frozen=True, slots=True)
+class ListNetSettings:
+    hidden: int = 32
+    rate: float = 0.002  # of Adam
+    group: int = 4  # lists per parameter update
+    clip: float = 5.0  # largest norm of a gradient
+    weight_decay: float = 1e-5
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1 or self.group < 1 or self.rate <= 0 or self.clip <= 0:
+            raise ValueError(f"hidden, group, rate and clip must be positive, got {self}")
+
+
+@kernel
+def _standard(x: np.ndarray, mean: np.ndarray, scale: np.ndarray, z: np.ndarray) -> None:
+    for f in range(z.size):
+        z[f] = min(np.float32(4.0), max(np.float32(-4.0), (x[f] - mean[f]) * scale[f]))
+
+
+@kernel
+def _forward(z: np.ndarray, w: np.ndarray, bias: np.ndarray, hidden: np.ndarray) -> None:
+    hidden[:] = bias
+    for f in range(z.size):
+        if z[f] != np.float32(0.0):
+            for j in range(hidden.size):
+                hidden[j] += z[f] * w[f, j]
+    for j in range(hidden.size):
+        hidden[j] = max(hidden[j], np.float32(0.01) * hidden[j])
+
+
+@kernel
+def _scores(
+    x: np.ndarray, width: int, theta: np.ndarray, mean: np.ndarray, scale: np.ndarray, out: np.ndarray
+) -> None:
+    size = x.shape[1]
+    w = theta[: size * width].reshape(size, width)
+    bias = theta[size * width : (size + 1) * width]
+    head, linear = theta[(size + 1) * width : (size + 2) * width], theta[(size + 2) * width :]
+    z, hidden = np.empty(size, np.float32), np.empty(width, np.float32)
+    for m in range(x.shape[0]):
+        _standard(x[m], mean, scale, z)
+        _forward(z, w, bias, hidden)
+        s = np.float32(0.0)
+        for j in range(width):
+            s += hidden[j] * head[j]
+        for f in range(size):
+            s += z[f] * linear[f]
+        out[m] = s
+
+
+@kernel
+def _area(score: np.ndarray, label: np.ndarray, n: int) -> float:
+    """Part of the pairs of a taken and another item that stand in the right order, ties half; 0.5 without a pair."""
+    pairs, right = 0, 0.0
+    for a in range(n):
+        if label[a] <= 0.0:
+            continue
+        for b in range(n):
+            if label[b] <= 0.0:
+                pairs += 1
+                right += 1.0 if score[a] > score[b] else (0.5 if score[a] == score[b] else 0.0)
+    return right / pairs if pairs else 0.5
+
+
+@kernel
+def _train(
+    x: np.ndarray,
+    label: np.ndarray,
+    start: np.ndarray,
+    width: int,
+    group: int,
+    rate: float,
+    clip: float,
+    decay: float,
+    theta: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    steps: np.ndarray,
+    mean: np.ndarray,
+    scale: np.ndarray,
+    told: np.ndarray,
+) -> None:
+    """Predict each list with what the groups before it left, then learn it; `told` is summed up by the names in TOLD."""
+    size = x.shape[1]
+    a, b = size * width, (size + 1) * width
+    c = b + width
+    w, bias, head, linear = theta[:a].reshape(size, width), theta[a:b], theta[b:c], theta[c:]
+    gradient = np.zeros(theta.size, np.float32)
+    g_w, g_bias = gradient[:a].reshape(size, width), gradient[a:b]
+    g_head, g_linear = gradient[b:c], gradient[c:]
+    longest = 0
+    for i in range(start.size - 1):
+        longest = max(longest, start[i + 1] - start[i])
+    z = np.empty((longest, size), np.float32)
+    hidden = np.empty((longest, width), np.float32)
+    p = np.empty(longest, np.float32)
+    back = np.empty(width, np.float32)
+    waiting = 0
+    for i in range(start.size - 1):
+        begin, n = start[i], start[i + 1] - start[i]
+        total = np.float32(0.0)
+        for m in range(n):
+            total += label[begin + m]
+        if n >= 2 and total > 0.0:
+            top = np.float32(-1e30)
+            for m in range(n):
+                _standard(x[begin + m], mean, scale, z[m])
+                _forward(z[m], w, bias, hidden[m])
+                s = np.float32(0.0)
+                for j in range(width):
+                    s += hidden[m, j] * head[j]
+                for f in range(size):
+                    s += z[m, f] * linear[f]
+                p[m] = s
+                top = max(top, s)
+            norm = np.float32(0.0)
+            for m in range(n):
+                p[m] = np.exp(p[m] - top)
+                norm += p[m]
+            told[AUC] += _area(p, label[begin : begin + n], n)
+            for m in range(n):
+                p[m] /= norm
+                y = label[begin + m] / total
+                if y > 0.0:
+                    told[LOSS] -= y * np.log(max(p[m], np.float32(1e-12)))
+                e = p[m] - y
+                if abs(e) < np.float32(2e-4):
+                    continue
+                for j in range(width):
+                    g_head[j] += e * hidden[m, j]
+                    back[j] = e * head[j] * (np.float32(1.0) if hidden[m, j] > 0.0 else np.float32(0.01))
+                    g_bias[j] += back[j]
+                for f in range(size):
+                    g_linear[f] += e * z[m, f]
+                    if z[m, f] != np.float32(0.0):
+                        for j in range(width):
+                            g_w[f, j] += z[m, f] * back[j]
+            told[LISTS] += 1
+            waiting += 1
+        if waiting == group or (waiting and i == start.size - 2):
+            square = 0.0
+            for q in range(theta.size):
+                gradient[q] /= np.float32(waiting)
+                square += gradient[q] * gradient[q]
+            if np.isfinite(square):
+                told[NORM] = max(told[NORM], np.sqrt(square))
+                steps[0] += 1
+                shrink = np.float32(min(1.0, clip / np.sqrt(square + 1e-12)))
+                one, two = np.float32(0.9), np.float32(0.999)
+                unbias = rate * np.sqrt(1.0 - 0.999 ** steps[0]) / (1.0 - 0.9 ** steps[0])
+                lr = np.float32(unbias)
+                for q in range(theta.size):
+                    g = gradient[q] * shrink
+                    first[q] = one * first[q] + (np.float32(1.0) - one) * g
+                    second[q] = two * second[q] + (np.float32(1.0) - two) * g * g
+                    theta[q] -= lr * first[q] / (np.sqrt(second[q]) + np.float32(1e-8)) + np.float32(rate * decay) * theta[q]
+            else:
+                told[SKIPPED] += 1
+            gradient[:] = 0.0
+            waiting = 0
+
+
+@kernel
+def _learn_pointwise(
+    x: np.ndarray, label: np.ndarray, rate: float, theta: np.ndarray, width: int, mean: np.ndarray, scale: np.ndarray,
+    chance: np.ndarray, squares: np.ndarray,
+) -> None:  # fmt: skip
+    """Logistic regression over the hidden layer and the inputs: Adagrad; the network below it stays as it is."""
+    size = x.shape[1]
+    w, bias = theta[: size * width].reshape(size, width), theta[size * width : (size + 1) * width]
+    z, hidden = np.empty(size, np.float32), np.empty(width, np.float32)
+    for m in range(x.shape[0]):
+        _standard(x[m], mean, scale, z)
+        _forward(z, w, bias, hidden)
+        s = chance[width + size]
+        for j in range(width):
+            s += hidden[j] * chance[j]
+        for f in range(size):
+            s += z[f] * chance[width + f]
+        s = min(np.float32(15.0), max(np.float32(-15.0), s))
+        e = np.float32(1.0) / (np.float32(1.0) + np.exp(-s)) - min(np.float32(1.0), max(np.float32(0.0), label[m]))
+        if not np.isfinite(e):
+            continue
+        r = np.float32(rate)
+        for j in range(width + size + 1):
+            v = hidden[j] if j < width else (z[j - width] if j < width + size else np.float32(1.0))
+            g = e * min(np.float32(8.0), v)
+            squares[j] += g * g
+            chance[j] -= r * g / np.sqrt(squares[j] + np.float32(1e-3))
+
+
+@kernel
+def _probabilities(
+    x: np.ndarray, theta: np.ndarray, width: int, mean: np.ndarray, scale: np.ndarray, chance: np.ndarray, out: np.ndarray
+) -> None:
+    size = x.shape[1]
+    w, bias = theta[: size * width].reshape(size, width), theta[size * width : (size + 1) * width]
+    z, hidden = np.empty(size, np.float32), np.empty(width, np.float32)
+    for m in range(x.shape[0]):
+        _standard(x[m], mean, scale, z)
+        _forward(z, w, bias, hidden)
+        s = chance[width + size]
+        for j in range(width):
+            s += hidden[j] * chance[j]
+        for f in range(size):
+            s += z[f] * chance[width + f]
+        s = min(np.float32(15.0), max(np.float32(-15.0), s))
+        out[m] = np.float32(1.0) / (np.float32(1.0) + np.exp(-s))
+
+
+class ListNet:
+    """One hidden layer over standardised features, beside a linear path.
+
+    Features are standardised by running moments, which are state like the weights. `probability` comes from a
+    pointwise head on top, because a listwise score is defined only up to a constant per list.
+    """
+
+    def __init__(self, inputs: int, settings: ListNetSettings | None = None) -> None:
+        self.settings = settings or ListNetSettings()
+        self.inputs = inputs
+        width = self.settings.hidden
+        rng = np.random.default_rng(self.settings.seed)
+        weights = rng.standard_normal(inputs * width) / np.sqrt(inputs)
+        tops = rng.standard_normal(width) * 0.3 / np.sqrt(width)
+        theta = np.concatenate([weights, np.zeros(width), tops, np.zeros(inputs)]).astype(np.float32)
+        self._dense: State = {
+            "theta": theta,
+            "mean": np.zeros(inputs, np.float32),
+            "variance": np.ones(inputs, np.float32),
+            "chance": np.zeros(width + inputs + 1, np.float32),
+        }
+        self._dense["chance"][-1] = -3.0
+        self._optimizer: State = {
+            "first": np.zeros(theta.size, np.float32),
+            "second": np.zeros(theta.size, np.float32),
+            "squares": np.zeros(width + inputs + 1, np.float32),
+            "steps": np.zeros(1, np.int64),
+            "rows": np.zeros(1, np.int64),
+        }
+        self.progress = Progress()  # of the last call of `learn_lists`
+
+    def scores(self, x: np.ndarray) -> np.ndarray:
+        """Ranking scores, (m,) float32, comparable within one list."""
+        out = np.empty(x.shape[0], np.float32)
+        dense = self._dense
+        _scores(x, self.settings.hidden, dense["theta"], dense["mean"], self._scale(), out)
+        return out
+
+    def probabilities(self, x: np.ndarray) -> np.ndarray:
+        """Probability that a shown item is acted on, (m,) float32."""
+        out = np.empty(x.shape[0], np.float32)
+        dense = self._dense
+        _probabilities(x, dense["theta"], self.settings.hidden, dense["mean"], self._scale(), dense["chance"], out)
+        return out
+
+    def learn_lists(self, x: np.ndarray, label: np.ndarray, start: np.ndarray) -> None:
+        """Lists in their order; a list without a label or of one item teaches nothing."""
+        self.progress = Progress()
+        if x.shape[0] == 0:
+            return
+        self._standardise(x)
+        told = np.zeros(5)
+        setting, dense, optimizer = self.settings, self._dense, self._optimizer
+        _train(
+            x, label, start, setting.hidden, setting.group, setting.rate, setting.clip,
+            setting.weight_decay, dense["theta"], optimizer["first"], optimizer["second"], optimizer["steps"],
+            dense["mean"], self._scale(), told,
+        )  # fmt: skip
+        if lists := int(told[LISTS]):
+            self.progress = Progress(lists, told[LOSS] / lists, told[AUC] / lists, told[NORM], int(told[SKIPPED]))
+
+    def learn_chances(self, x: np.ndarray, label: np.ndarray) -> None:
+        """Shown items with what became of them."""
+        if x.shape[0] == 0:
+            return
+        dense, squares = self._dense, self._optimizer["squares"]
+        _learn_pointwise(
+            x, label, 0.02, dense["theta"], self.settings.hidden, dense["mean"], self._scale(),
+            dense["chance"], squares,
+        )  # fmt: skip
+
+    def _scale(self) -> np.ndarray:
+        scale: np.ndarray = np.float32(1.0) / np.sqrt(self._dense["variance"] + np.float32(1e-4))
+        return scale
+
+    def _standardise(self, x: np.ndarray) -> None:
+        """Move the running moments towards those of these rows: the mean of all at first, then of the latest."""
+        dense, rows = self._dense, self._optimizer["rows"]
+        part = np.float32(max(x.shape[0] / (rows[0] + x.shape[0]), 0.002))
+        off = x.mean(axis=0) - dense["mean"]
+        spread = x.var(axis=0) + (np.float32(1.0) - part) * off * off
+        kept = (np.float32(1.0) - part) * dense["variance"] if rows[0] else np.float32(0.0)
+        mean, variance = dense["mean"] + part * off, kept + part * spread
+        if np.isfinite(mean).all() and np.isfinite(variance).all():
+            dense["mean"], dense["variance"] = mean, variance
+            rows[0] += x.shape[0]
+
+    def state(self) -> State:
+        return {**self._dense, **self._optimizer}
+
+    def restore(self, state: State) -> None:
+        self._dense = {name: state[name].copy() for name in self._dense}
+        self._optimizer = {name: state[name].copy() for name in self._optimizer}
+
+    def changes(self) -> State:
+        """What predicting needs, whole; the optimizer stays behind."""
+        return {name: array.copy() for name, array in self._dense.items()}
+
+    def apply(self, changes: State) -> None:
+        self._dense = {name: changes[name].copy() for name in self._dense}

@@ -1,0 +1,45 @@
+"""Items by the time they were made, or first met where the catalogue does not say."""
+
+import numpy as np
+
+from online_models.items import NO_TIME, Items
+from online_models.retrievers.boards import Board
+from online_models.tables import State
+
+
+class Newest:
+    """A board by time of birth, of which what lies in the future is passed over."""
+
+    def __init__(self, items: Items, size: int = 1024) -> None:
+        self._items = items
+        self._board = Board(size)
+
+    def learn(self, rows: np.ndarray) -> None:
+        """Rows of items that were described, shown or acted on."""
+        rows = rows[rows >= 0]
+        born = self._born(rows)
+        known = born > NO_TIME
+        self._board.learn(rows[known], born[known].astype(np.float64))
+
+    def candidates(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
+        """Item rows, at most k, newest first."""
+        rows = self._board.rows
+        rows = rows[(eligible[rows] != 0) & (self._born(rows) <= ts)]
+        return rows[:k]
+
+    def _born(self, rows: np.ndarray) -> np.ndarray:
+        created, first = self._items.catalogue["created"][rows], self._items.counters["first"][rows]
+        born: np.ndarray = np.where(created > NO_TIME, created, first)
+        return born
+
+    def state(self) -> State:
+        return self._board.state()
+
+    def restore(self, state: State) -> None:
+        self._board.restore(state)
+
+    def changes(self) -> State:
+        return self._board.changes()
+
+    def apply(self, changes: State) -> None:
+        self._board.apply(changes)

@@ -1,0 +1,50 @@
+"""Items by counts that fade over a day, a week and two months: what most people turn to."""
+
+import numpy as np
+
+from online_models.items import HORIZONS, VIEWED, Items
+from online_models.retrievers.boards import Board
+from online_models.tables import State, joined, part_of
+
+_DAY, _WEEK, _MONTHS = 3, 4, 5  # of HORIZONS
+
+
+def faded_order(items: Items, rows: np.ndarray, horizon: int) -> np.ndarray:
+    """A number by which items stand in the order of their fading counts at any later time, (n,) float64."""
+    counts = items.counters["counts"][rows, VIEWED:, horizon].sum(axis=1, dtype=np.float64)
+    return np.log2(np.maximum(counts, 1e-30)) + items.counters["stamp"][rows] / (1000.0 * HORIZONS[horizon])
+
+
+class Popular:
+    """One board per horizon, asked in turns."""
+
+    def __init__(self, items: Items, size: int = 256) -> None:
+        self._items = items
+        self._boards = {name: Board(size) for name in ("day", "week", "months")}
+
+    def learn(self, rows: np.ndarray) -> None:
+        """Rows of items that were acted on, after the item table has counted them."""
+        for board, horizon in zip(self._boards.values(), (_DAY, _WEEK, _MONTHS), strict=True):
+            board.learn(rows, faded_order(self._items, rows, horizon))
+
+    def candidates(self, k: int, eligible: np.ndarray) -> np.ndarray:
+        """About k item rows, the boards' best in turns, -1 where one has no more; one that is on two boards may stand there twice."""
+        turns = np.full((-(-k // len(self._boards)), len(self._boards)), -1, np.int32)
+        for j, board in enumerate(self._boards.values()):
+            rows = board.rows
+            rows = rows[eligible[rows] != 0][: turns.shape[0]]
+            turns[: rows.size, j] = rows
+        return turns.reshape(-1)
+
+    def state(self) -> State:
+        return joined({name: board.state() for name, board in self._boards.items()})
+
+    def restore(self, state: State) -> None:
+        for name, board in self._boards.items():
+            board.restore(part_of(state, name))
+
+    def changes(self) -> State:
+        return joined({name: board.changes() for name, board in self._boards.items()})
+
+    def apply(self, changes: State) -> None:
+        self.restore(changes)

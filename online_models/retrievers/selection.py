@@ -1,0 +1,61 @@
+"""The best few of many scores, and the map by which kernels know which entry an item is."""
+
+import numpy as np
+
+from stream.compiled import kernel
+
+
+@kernel
+def best(scores: np.ndarray, count: int, chosen: np.ndarray) -> int:
+    """Fill `chosen` with indices of the largest of the first `count` scores, best first; returns how many there are.
+
+    A heap whose root is the worst one kept. Of equal scores the earlier index is the better one.
+    """
+    k = min(chosen.size, count)
+    for i in range(k):
+        chosen[i] = i
+    for root in range(k // 2 - 1, -1, -1):
+        _sift(scores, chosen, root, k)
+    for i in range(k, count):
+        if scores[i] > scores[chosen[0]]:
+            chosen[0] = i
+            _sift(scores, chosen, 0, k)
+    for end in range(k - 1, 0, -1):
+        chosen[0], chosen[end] = chosen[end], chosen[0]
+        _sift(scores, chosen, 0, end)
+    return k
+
+
+@kernel
+def _sift(scores: np.ndarray, heap: np.ndarray, root: int, size: int) -> None:
+    """Move the root down until no child is worse than it."""
+    while True:
+        child = 2 * root + 1
+        if child >= size:
+            return
+        if child + 1 < size and _worse(scores, heap[child + 1], heap[child]):
+            child += 1
+        if not _worse(scores, heap[child], heap[root]):
+            return
+        heap[root], heap[child] = heap[child], heap[root]
+        root = child
+
+
+@kernel
+def _worse(scores: np.ndarray, a: int, b: int) -> bool:
+    return scores[a] < scores[b] or (scores[a] == scores[b] and a > b)
+
+
+class Scratch:
+    """Space that kernels share: `place[row]` is an item's entry in the list in hand, -1 elsewhere.
+
+    Every kernel leaves it as it found it, full of -1, so it is no state.
+    """
+
+    def __init__(self) -> None:
+        self.place = np.full(1024, -1, np.int32)
+
+    def reserve(self, rows: int) -> np.ndarray:
+        if rows > self.place.size:
+            self.place = np.full(2 * rows, -1, np.int32)
+        return self.place

@@ -1,0 +1,268 @@
+"""Two towers: a person is the recency-weighted mean of what history items lend, an item is a vector of its own.
+
+Sampled softmax with the sampling correction of Yi et al. (RecSys 2019); row-wise Adagrad; negatives from recent actions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from online_models.items import Actions, Items, People, Slates
+from online_models.retrievers.selection import Scratch, best
+from online_models.tables import Column, State, Table, joined, part_of
+from stream.compiled import kernel, summing_kernel
+
+NAMES = ("tower",)
+
+
+@dataclass(frozen=True, slots=True)
+class TwoTowerSettings:
+    size: int = 64
+    rate: float = 0.1  # of Adagrad
+    negatives: int = 16  # per action
+    recent: int = 8192  # actions that negatives are drawn from
+    depth: int = 16  # latest history items
+    fade: float = 0.85  # weight of a history item against the next newer one
+    clip: float = 1.0  # largest norm of a row's gradient
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= 512:
+            raise ValueError(f"size must be 1 to 512, got {self.size}")
+        if min(self.rate, self.clip, self.fade) <= 0 or min(self.negatives, self.recent, self.depth) < 1:
+            raise ValueError(f"rate, clip, fade, negatives, recent and depth must be positive, got {self}")
+
+
+@kernel
+def _mix(x: np.uint64) -> np.uint64:
+    """splitmix64: a hash that serves as a generator, so that a counter is all the state there is."""
+    x = x * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@kernel
+def _start(keys: np.ndarray, seed: int, vectors: np.ndarray) -> None:
+    """First vectors of fresh rows, from their keys alone: uniform, of variance 1 / (10 size)."""
+    spread = np.float32(np.sqrt(1.2 / vectors.shape[1]))
+    for i in range(keys.size):
+        for j in range(vectors.shape[1]):
+            draw = _mix(keys[i] ^ _mix(np.uint64(seed * 1024 + j + 1))) >> np.uint64(40)
+            vectors[i, j] = (np.float32(draw) / np.float32(16777216.0) - np.float32(0.5)) * spread
+
+
+@kernel
+def _person(
+    begin: int, end: int, history: np.ndarray, depth: int, fade: np.float32, lends: np.ndarray, user: np.ndarray
+) -> np.float32:
+    """The person's vector; returns the sum of weights, 0 where the history says nothing."""
+    user[:] = np.float32(0.0)
+    weight, total = np.float32(1.0), np.float32(0.0)
+    for back in range(min(depth, end - begin)):
+        row = history[end - 1 - back]
+        if row >= 0:
+            for j in range(user.size):
+                user[j] += weight * lends[row, j]
+            total += weight
+        weight *= fade
+    if total > 0.0:
+        user /= total
+    return total
+
+
+@kernel
+def _step(row: int, gradient: np.ndarray, scale: np.float32, rate: np.float32, clip: np.float32,
+          vectors: np.ndarray, squares: np.ndarray) -> None:  # fmt: skip
+    """Row-wise Adagrad on one row, its gradient clipped by norm; one that is not finite changes nothing."""
+    square = np.float32(0.0)
+    for j in range(gradient.size):
+        square += gradient[j] * gradient[j]
+    norm = np.sqrt(square) * abs(scale)
+    if not np.isfinite(norm) or norm == 0.0:
+        return
+    scale *= min(np.float32(1.0), clip / norm)
+    squares[row] += scale * scale * square / np.float32(gradient.size)
+    step = rate * scale / np.sqrt(squares[row] + np.float32(1e-6))
+    for j in range(gradient.size):
+        vectors[row, j] -= step * gradient[j]
+
+
+@kernel
+def _learn(
+    item: np.ndarray,
+    start: np.ndarray,
+    history: np.ndarray,
+    counts: np.ndarray,
+    depth: int,
+    fade: np.float32,
+    negatives: int,
+    rate: np.float32,
+    clip: np.float32,
+    lends: np.ndarray,
+    lends_square: np.ndarray,
+    vector: np.ndarray,
+    vector_square: np.ndarray,
+    recent: np.ndarray,
+    counters: np.ndarray,
+    touched: np.ndarray,
+) -> None:
+    """`counters`: actions put into `recent`, draws made. `touched` collects the rows that changed, by their number."""
+    size = vector.shape[1]
+    user, g_user = np.empty(size, np.float32), np.empty(size, np.float32)
+    rows = np.empty(negatives + 1, np.int64)
+    p = np.empty(negatives + 1, np.float32)
+    for i in range(item.size):
+        if item[i] < 0:
+            continue
+        filled = min(counters[0], recent.size)
+        total = _person(start[i], start[i + 1], history, depth, fade, lends, user)
+        if filled > 64 and total > 0.0:
+            rows[0] = item[i]
+            top = np.float32(-1e30)
+            for n in range(negatives + 1):
+                if n:
+                    counters[1] += 1
+                    rows[n] = recent[np.int64(_mix(np.uint64(counters[1])) % np.uint64(filled))]
+                s = np.float32(0.0)
+                for j in range(size):
+                    s += user[j] * vector[rows[n], j]
+                p[n] = s - np.log(counts[rows[n], 1, 4] + counts[rows[n], 2, 4] + counts[rows[n], 3, 4] + np.float32(1.0))
+                top = max(top, p[n])
+            norm = np.float32(0.0)
+            for n in range(negatives + 1):
+                p[n] = np.float32(0.0) if n and rows[n] == rows[0] else np.exp(p[n] - top)
+                norm += p[n]
+            g_user[:] = np.float32(0.0)
+            for n in range(negatives + 1):
+                e = p[n] / norm - (np.float32(1.0) if n == 0 else np.float32(0.0))
+                if abs(e) < np.float32(1e-3):
+                    continue
+                for j in range(size):
+                    g_user[j] += e * vector[rows[n], j]
+                _step(rows[n], user, e, rate, clip, vector, vector_square)
+                touched[rows[n]] |= 1
+            weight = np.float32(1.0) / total
+            for back in range(min(depth, start[i + 1] - start[i])):
+                row = history[start[i + 1] - 1 - back]
+                if row >= 0 and weight * total > np.float32(0.2):
+                    _step(row, g_user, weight, rate, clip, lends, lends_square)
+                    touched[row] |= 2
+                weight *= fade
+        recent[counters[0] % recent.size] = item[i]
+        counters[0] += 1
+
+
+@kernel
+def _people(start: np.ndarray, history: np.ndarray, depth: int, fade: np.float32, lends: np.ndarray, out: np.ndarray) -> None:
+    for i in range(start.size - 1):
+        _person(start[i], start[i + 1], history, depth, fade, lends, out[i])
+
+
+@kernel
+def _features(users: np.ndarray, vector: np.ndarray, start: np.ndarray, row: np.ndarray, out: np.ndarray, column: int) -> None:
+    for i in range(start.size - 1):
+        for m in range(start[i], start[i + 1]):
+            if row[m] >= 0:
+                s = np.float32(0.0)
+                for j in range(users.shape[1]):
+                    s += users[i, j] * vector[row[m], j]
+                out[m, column] = s
+
+
+@summing_kernel
+def _search(users: np.ndarray, vector: np.ndarray, square: np.ndarray, eligible: np.ndarray, result: np.ndarray) -> None:
+    """The best rows for each person, of those that were ever trained; a person of zeros gets none."""
+    scores = np.empty(square.size, np.float32)
+    rows = np.empty(square.size, np.int32)
+    chosen = np.empty(result.shape[1], np.int64)
+    result[:] = -1
+    for i in range(users.shape[0]):
+        if not users[i].any():
+            continue
+        count = 0
+        for row in range(square.size):
+            if square[row] > 0.0 and eligible[row]:
+                score = np.float32(0.0)
+                for j in range(vector.shape[1]):
+                    score += users[i, j] * vector[row, j]
+                scores[count] = score
+                rows[count] = row
+                count += 1
+        for j in range(best(scores, count, chosen)):
+            result[i, j] = rows[chosen[j]]
+
+
+class TwoTower:
+    """What an item lends to a person who had it, and what an item is: two tables in step with the item table."""
+
+    names = NAMES
+    scales = (0.0,)
+
+    def __init__(self, items: Items, scratch: Scratch, settings: TwoTowerSettings | None = None) -> None:
+        self.settings = settings or TwoTowerSettings()
+        self._items = items
+        size = self.settings.size
+        self.lends = Table({"vector": Column("float32", (size,)), "square": Column("float32")})
+        self.wanted = Table({"vector": Column("float32", (size,)), "square": Column("float32")})
+        self._recent = np.zeros(self.settings.recent, np.int32)
+        self._counters = np.zeros(2, np.int64)
+
+    def admit(self, keys: np.ndarray) -> None:
+        """Rows in step with the item table, which has the same keys admitted in the same order."""
+        for seed, table in ((self.settings.seed, self.lends), (self.settings.seed + 1, self.wanted)):
+            known = len(table)
+            table.admit(keys)
+            _start(table.keys[known:], seed, table["vector"][known : len(table)])
+
+    def learn(self, actions: Actions) -> None:
+        if not len(actions):
+            return
+        setting, people = self.settings, actions.people
+        touched = np.zeros(len(self.wanted), np.uint8)
+        _learn(
+            actions.row, people.questions.history_start, people.history, self._items.counters["counts"],
+            setting.depth, np.float32(setting.fade), setting.negatives, np.float32(setting.rate), np.float32(setting.clip),
+            self.lends["vector"], self.lends["square"], self.wanted["vector"], self.wanted["square"],
+            self._recent, self._counters, touched,
+        )  # fmt: skip
+        self.wanted.touch(np.flatnonzero(touched & 1))
+        self.lends.touch(np.flatnonzero(touched & 2))
+
+    def people(self, people: People) -> np.ndarray:
+        """Vectors of people, (n, size) float32; zeros where nothing is known."""
+        out = np.zeros((len(people.questions), self.settings.size), np.float32)
+        start, setting = people.questions.history_start, self.settings
+        _people(start, people.history, setting.depth, np.float32(setting.fade), self.lends["vector"], out)
+        return out
+
+    def candidates(self, people: People, k: int, eligible: np.ndarray) -> np.ndarray:
+        """Item rows, (n, k) int32, best first, -1 where there are no more; of items that were ever trained."""
+        size, users = len(self.wanted), self.people(people)
+        result = np.empty((users.shape[0], k), np.int32)
+        _search(users, self.wanted["vector"][:size], self.wanted["square"][:size], eligible, result)
+        return result
+
+    def features(self, people: People, slates: Slates, out: np.ndarray, column: int) -> None:
+        _features(self.people(people), self.wanted["vector"], slates.start, slates.row, out, column)
+
+    def state(self) -> State:
+        return joined(
+            {"lends": self.lends.state(), "wanted": self.wanted.state(), "draws": self._draws()},
+        )
+
+    def _draws(self) -> State:
+        return {"recent": self._recent, "counters": self._counters}
+
+    def restore(self, state: State) -> None:
+        self.lends.restore(part_of(state, "lends"))
+        self.wanted.restore(part_of(state, "wanted"))
+        self._recent, self._counters = state["draws.recent"].copy(), state["draws.counters"].copy()
+
+    def changes(self) -> State:
+        """The draws stay behind: a replica does not learn."""
+        return joined({"lends": self.lends.changes(), "wanted": self.wanted.changes()})
+
+    def apply(self, changes: State) -> None:
+        self.lends.apply(part_of(changes, "lends"))
+        self.wanted.apply(part_of(changes, "wanted"))

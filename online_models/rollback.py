@@ -1,0 +1,66 @@
+"""Going back to an older version: what is left out, and where learning goes on."""
+
+from online_models.checkpoints import Manifest
+from online_models.control import RollbackOrder
+from online_models.journal import Rollback
+from online_models.lessons import Progress
+
+Ranges = dict[str, list[tuple[int, int]]]
+
+
+def plan_rollback(order: RollbackOrder, manifest: Manifest, now: Progress) -> Rollback:
+    """The journal's entry for an order. ValueError if a range to skip is none, or names no partition.
+
+    Without ranges, all that was learnt since the version is left out and learning goes on with what comes next. With
+    ranges, the examples since the version are read again, but for those that the ranges taught.
+    """
+    if order.skip is None:
+        examples = {str(p): offset for p, offset in now.examples.items()}
+        skip = {str(p): [(manifest.offsets.get(str(p), 0), end)] for p, end in now.offsets.items()}
+    else:
+        examples = manifest.examples
+        skip = _checked(order.skip, now)
+    return Rollback(
+        epoch=now.epoch + 1,
+        step=manifest.step,
+        version=manifest.version,
+        examples=examples,
+        skip=_together(manifest.skip, skip),
+        control=now.control,
+    )
+
+
+def progress_of(manifest: Manifest) -> Progress:
+    """How far the state of a checkpoint has come."""
+    return Progress(
+        epoch=manifest.epoch,
+        step=manifest.step,
+        examples={int(p): offset for p, offset in manifest.examples.items()},
+        offsets={int(p): offset for p, offset in manifest.offsets.items()},
+        skip={int(p): list(ranges) for p, ranges in manifest.skip.items()},
+        items=manifest.items,
+        control=manifest.control,
+        watermark=manifest.watermark,
+    )
+
+
+def go_back(progress: Progress, entry: Rollback) -> None:
+    """Turn the progress of the version gone back to into that of the new epoch."""
+    progress.epoch = entry.epoch
+    progress.control = entry.control
+    progress.examples = {int(p): offset for p, offset in entry.examples.items()}
+    progress.skip = {int(p): list(ranges) for p, ranges in entry.skip.items()}
+
+
+def _checked(skip: Ranges, now: Progress) -> Ranges:
+    for partition, ranges in skip.items():
+        if not partition.isdigit() or int(partition) not in now.offsets:
+            raise ValueError(f"skip names partition {partition!r}; events were learnt from {sorted(now.offsets)}")
+        for first, next_ in ranges:
+            if not 0 <= first < next_:
+                raise ValueError(f"skip range {first} to {next_} of partition {partition} is empty or negative")
+    return skip
+
+
+def _together(before: Ranges, added: Ranges) -> Ranges:
+    return {p: sorted({*before.get(p, []), *added.get(p, [])}) for p in sorted(before.keys() | added.keys())}

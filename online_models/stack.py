@@ -1,0 +1,339 @@
+"""Everything that learns, composed: the learner, the serving replica and offline evaluation all drive this."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from online_models.features import Features, Remembered
+from online_models.items import NO_TIME, Items, People, Slates, actions_of
+from online_models.rankers.listnet import ListNet, ListNetSettings, Progress
+from online_models.retrievers.again import again
+from online_models.retrievers.covisit import Covisits, CovisitSettings
+from online_models.retrievers.newest import Newest
+from online_models.retrievers.popular import Popular
+from online_models.retrievers.selection import Scratch
+from online_models.retrievers.sessions import Sessions, SessionSettings
+from online_models.retrievers.trending import Trending
+from online_models.retrievers.two_tower import TwoTower, TwoTowerSettings
+from online_models.tables import State, joined, part_of
+from stream.batches import N_CONTEXT, EventType, ExampleBatch, Kind, Lists, Questions, flat_runs, offsets_of
+from stream.compiled import kernel
+
+class Channel(IntEnum):
+    """Who found a candidate: the bit of `Found.channels`. Only ever add, the numbers are logged."""
+
+    again = 0
+    covisit = 1
+    sessions = 2
+    two_tower = 3
+    trending = 4
+    popular = 5
+    newest = 6
+
+
+@dataclass(frozen=True, slots=True)
+class StackSettings:
+    covisit: CovisitSettings = field(default_factory=CovisitSettings)
+    sessions: SessionSettings = field(default_factory=SessionSettings)
+    two_tower: TwoTowerSettings = field(default_factory=TwoTowerSettings)
+    ranker: ListNetSettings = field(default_factory=ListNetSettings)
+    learnt_candidates: int = 30  # per channel, in the lists by which organic actions train the ranker
+    learnt_actions: int = 128  # actions of one batch that train the ranker, evenly chosen when there are more
+
+    def __post_init__(self) -> None:
+        if self.learnt_candidates < 1 or self.learnt_actions < 0:
+            raise ValueError(f"learnt_candidates must be ≥ 1 and learnt_actions ≥ 0, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """How the last step's lists were predicted before they were learnt."""
+
+    ordered: Progress = field(default_factory=Progress)  # slates of which something was taken
+    picked: Progress = field(default_factory=Progress)  # candidates of which one was taken
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Candidates of n questions: those of question i are entries [start[i], start[i + 1])."""
+
+    start: np.ndarray  # (n + 1,) int64
+    row: np.ndarray  # (m,) int32, item rows
+    channels: np.ndarray  # (m,) uint16, bit c set: channel c found it
+
+    def first(self) -> np.ndarray:
+        """The first channel that found each candidate, (m,) int64."""
+        lowest: np.ndarray = np.log2((self.channels & -self.channels.astype(np.int32)).astype(np.float64)).astype(np.int64)
+        return lowest
+
+
+@kernel
+def _merge(rows: np.ndarray, channel: np.ndarray, place: np.ndarray, out: np.ndarray, bits: np.ndarray, start: np.ndarray) -> None:
+    """Union of each line's rows in order; -1 is passed over."""
+    end = 0
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            row = rows[i, j]
+            if row < 0:
+                continue
+            if place[row] < 0:
+                place[row] = end
+                out[end] = row
+                bits[end] = 0
+                end += 1
+            bits[place[row]] |= np.uint16(1 << channel[j])
+        for m in range(start[i], end):
+            place[out[m]] = -1
+        start[i + 1] = end
+
+
+class Stack:
+    """Items, retrievers, features and ranker, with one order of learning and one form of state.
+
+    Not for several threads at once: kernels share scratch space.
+    """
+
+    def __init__(self, settings: StackSettings | None = None) -> None:
+        self.settings = setting = settings or StackSettings()
+        self._scratch = Scratch()
+        self._eligible = np.ones(1024, np.uint8)
+        self.items = Items()
+        self.covisits = Covisits(self.items, self._scratch, setting.covisit)
+        self.sessions = Sessions(self.items, self._scratch, setting.sessions)
+        self.tower = TwoTower(self.items, self._scratch, setting.two_tower)
+        self.popular, self.trending, self.newest = Popular(self.items), Trending(self.items), Newest(self.items)
+        self._features = Features(self.items, (self.covisits, self.sessions, self.tower), self._scratch)
+        self.picker = ListNet(len(self._features), setting.ranker)  # of all candidates, which one will be taken
+        self.orderer = ListNet(len(self._features), setting.ranker)  # of what is shown, which one will be taken
+        self._remembered = Remembered(len(self._features))
+
+    @property
+    def report(self) -> StepReport:
+        return StepReport(self.orderer.progress, self.picker.progress)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return self._features.names
+
+    # Rows
+
+    def admit(self, keys: np.ndarray) -> np.ndarray:
+        """Item rows of keys, (n,) int32; unknown items get a row, 0 gets -1."""
+        rows = self.items.admit(keys)
+        self.tower.admit(keys)
+        self._reserve()
+        return rows
+
+    def describe(
+        self, keys: np.ndarray, categories: np.ndarray, created: np.ndarray, price: np.ndarray
+    ) -> np.ndarray:
+        """Admit items with what the catalogue says: (n, 4) uint64 (0 = none), (n,) int64 ms (NO_TIME), (n,) float32 (NaN)."""
+        rows = self.admit(keys)
+        known = rows >= 0
+        self.items.describe(rows[known], categories[known], created[known], price[known])
+        self.newest.learn(rows[known & (created > NO_TIME)])
+        return rows
+
+    def _reserve(self) -> None:
+        self._scratch.reserve(len(self.items))
+        if self._eligible.size < len(self.items):
+            self._eligible = np.ones(2 * len(self.items), np.uint8)
+
+    # Learning
+
+    def learn(self, batch: ExampleBatch) -> None:
+        """One step: features from the state before the batch, then the ranker, then what counts and what embeds."""
+        self.admit(batch.lists.item)
+        people, slates = self.items.people(batch.questions), self.items.slates(batch.lists)
+        actions, _ = actions_of(batch, self.items, people)
+        open_lists = self._open_lists(actions.people, actions.row)
+        self.orderer.learn_lists(*self._slate_lists(batch, people, slates))
+        self.picker.learn_lists(*open_lists)
+        self._learn_chances(batch, people, slates)
+        self._remember(batch, people, slates)
+        self.items.learn(batch)
+        self.covisits.learn(actions)
+        self.sessions.learn(actions)
+        self.tower.learn(actions)
+        acted = np.unique(actions.row)
+        for board in (self.popular, self.trending):
+            board.learn(acted)
+        self.newest.learn(np.unique(slates.row))
+
+    def _slate_lists(
+        self, batch: ExampleBatch, people: People, slates: Slates
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Lists of which something was taken just now, with the features that they were shown with."""
+        chosen = np.flatnonzero(batch.kind == Kind.clicked)
+        x, start = self._as_shown(batch, chosen, people, slates)
+        flat, _ = flat_runs(batch.lists.start, chosen)
+        return x, batch.lists.label[flat], start
+
+    def _open_lists(self, people: People, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For actions, what all channels would have offered, with the item that was taken as the label."""
+        most = self.settings.learnt_actions
+        if taken.size > most:
+            kept = np.arange(most) * taken.size // most
+            people, taken = people.take(kept), taken[kept]
+        found = self._find(people, self.settings.learnt_candidates, self._eligible, None)
+        slates = self._not_shown(found)
+        label = (found.row == np.repeat(taken, np.diff(found.start))).astype(np.float32)
+        return self._features.of(people, slates), label, found.start
+
+    def _learn_chances(self, batch: ExampleBatch, people: People, slates: Slates) -> None:
+        chosen = np.flatnonzero(batch.kind == Kind.closed)
+        x, _ = self._as_shown(batch, chosen, people, slates)
+        flat, _ = flat_runs(batch.lists.start, chosen)
+        self.orderer.learn_chances(x, batch.lists.label[flat])
+
+    def _remember(self, batch: ExampleBatch, people: People, slates: Slates) -> None:
+        """Keep the features of what is shown and was not logged with its features."""
+        chosen = np.flatnonzero((batch.kind == Kind.shown) & ~self._is_served(batch))
+        if chosen.size:
+            x, start = self._computed(chosen, people, slates)
+            self._remembered.put(batch.impression[chosen], start, x)
+
+    def _is_served(self, batch: ExampleBatch) -> np.ndarray:
+        """Rows logged with features that are of this stack's making."""
+        if batch.features.shape[1] != len(self._features):
+            return np.zeros(len(batch), np.bool_)
+        fits: np.ndarray = (batch.served >= 0) & (batch.served + np.diff(batch.lists.start) <= batch.features.shape[0])
+        return fits
+
+    def _as_shown(
+        self, batch: ExampleBatch, chosen: np.ndarray, people: People, slates: Slates
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Features of lists as served, else as remembered, else as of now; and where each list starts."""
+        lengths = np.diff(slates.start)[chosen]
+        start = offsets_of(lengths)
+        x = np.empty((start[-1], len(self._features)), np.float32)
+        served, unknown = self._is_served(batch), []
+        for i, row in enumerate(chosen.tolist()):
+            kept = self._remembered.get(int(batch.impression[row]), int(lengths[i]))
+            if served[row]:
+                first = int(batch.served[row])
+                x[start[i] : start[i + 1]] = batch.features[first : first + lengths[i]]
+            elif kept is not None:
+                x[start[i] : start[i + 1]] = kept
+            else:
+                unknown.append(i)
+        if unknown:
+            flat, _ = flat_runs(start, np.array(unknown))
+            x[flat], _ = self._computed(chosen[unknown], people, slates)
+        return x, start
+
+    def _computed(self, chosen: np.ndarray, people: People, slates: Slates) -> tuple[np.ndarray, np.ndarray]:
+        flat, start = flat_runs(slates.start, chosen)
+        part = Slates(start, slates.row[flat], slates.position[flat], slates.price[flat])
+        return self._features.of(people.take(chosen), part), start
+
+    # Answering
+
+    def candidates(self, questions: Questions, i: int, eligible: np.ndarray | None, k: int) -> Found:
+        """Up to k items per channel for question i; `eligible`: (≥ rows,) uint8 by item row, None = all."""
+        people = self.items.people(questions.take(np.array([i])))
+        return self._find(people, k, self._eligible if eligible is None else eligible, self.tower)
+
+    def _find(self, people: People, k: int, eligible: np.ndarray, tower: TwoTower | None) -> Found:
+        """Union of the channels. Learning leaves the tower out, so that its bits do not hang on an index."""
+        n = len(people.questions)
+        ts = int(people.questions.ts.max()) if n else 0
+        channels = {
+            Channel.again: again(people, min(k, 16), eligible),
+            Channel.covisit: self.covisits.candidates(people, k, eligible),
+            Channel.sessions: self.sessions.candidates(people, k, eligible),
+            Channel.trending: self.trending.candidates(ts, k, eligible),
+            Channel.popular: self.popular.candidates(k, eligible),
+            Channel.newest: self.newest.candidates(ts, k, eligible),
+        }
+        if tower is not None:
+            channels[Channel.two_tower] = tower.candidates(people, k, eligible)
+        return self._merged(channels, n)
+
+    def _merged(self, channels: dict[Channel, np.ndarray], n: int) -> Found:
+        """The union of each question's candidates, in the order of the channels."""
+        lines = [np.broadcast_to(rows, (n, rows.shape[-1])) for rows in channels.values()]
+        channel = np.repeat([int(name) for name in channels], [line.shape[1] for line in lines])
+        rows = np.ascontiguousarray(np.concatenate(lines, axis=1))
+        start = np.zeros(n + 1, np.int64)
+        row, bits = np.empty(rows.size, np.int32), np.empty(rows.size, np.uint16)
+        _merge(rows, channel, self._scratch.place, row, bits, start)
+        return Found(start, row[: start[-1]], bits[: start[-1]])
+
+    def similar(self, row: int, k: int) -> Found:
+        """Up to 3 k neighbours of an item, as found for a person who has met nothing else."""
+        nobody = Questions(
+            ts=self.items.counters["stamp"][[row]], user=np.zeros(1, np.uint64), surface=np.zeros(1, np.uint64),
+            context=np.zeros((1, N_CONTEXT), np.uint64), session_start=np.full(1, NO_TIME),
+            session_depth=np.ones(1, np.int32), rates=np.zeros((1, len(EventType)), np.float32),
+            history_start=np.array([0, 1]), history_item=self.items.keys[[row]],
+            history_type=np.array([EventType.click], np.uint8), history_ts=self.items.counters["stamp"][[row]],
+        )  # fmt: skip
+        people = self.items.people(nobody)
+        near = {
+            Channel.covisit: self.covisits.candidates(people, k, self._eligible),
+            Channel.sessions: self.sessions.candidates(people, k, self._eligible),
+            Channel.two_tower: self.tower.candidates(people, k, self._eligible),
+        }
+        return self._merged(near, 1)
+
+    def _not_shown(self, found: Found) -> Slates:
+        size = found.row.size
+        return Slates(found.start, found.row, np.full(size, -1, np.int16), np.full(size, np.nan, np.float32))
+
+    def lists_of(self, found: Found) -> Lists:
+        """The candidates as lists, to ask for their features or scores."""
+        size = found.row.size
+        nan = np.full(size, np.nan, np.float32)
+        key = self.items.keys[found.row]
+        return Lists(found.start, key, np.zeros(size, np.float32), np.full(size, -1, np.int16), nan, nan)
+
+    def features(self, questions: Questions, lists: Lists) -> np.ndarray:
+        """(m, len(feature_names)) float32: what `score` and `probability` see, to be logged as served."""
+        return self._features.of(self.items.people(questions), self.items.slates(lists))
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        """Scores, (m,) float32, comparable within a list, by which to pick a slate from all candidates."""
+        return self.picker.scores(features)
+
+    def order(self, features: np.ndarray) -> np.ndarray:
+        """Scores, (m,) float32, comparable within a list, by which to order (or judge) a slate that is shown."""
+        return self.orderer.scores(features)
+
+    def probability(self, features: np.ndarray) -> np.ndarray:
+        """Calibrated probability that a shown item is acted on, (m,) float32."""
+        return self.orderer.probabilities(features)
+
+    # State
+
+    def _parts(self) -> dict[str, "Items | Covisits | Sessions | TwoTower | Popular | Trending | Newest | ListNet"]:
+        return {
+            "items": self.items,
+            "covisits": self.covisits,
+            "sessions": self.sessions,
+            "tower": self.tower,
+            "popular": self.popular,
+            "trending": self.trending,
+            "newest": self.newest,
+            "picker": self.picker,
+            "orderer": self.orderer,
+        }
+
+    def state(self) -> State:
+        parts = {name: part.state() for name, part in self._parts().items()}
+        return joined(parts | {"remembered": self._remembered.state()})
+
+    def restore(self, state: State) -> None:
+        for name, part in self._parts().items():
+            part.restore(part_of(state, name))
+        self._remembered.restore(part_of(state, "remembered"))
+        self._reserve()
+
+    def changes(self) -> State:
+        return joined({name: part.changes() for name, part in self._parts().items()})
+
+    def apply(self, changes: State) -> None:
+        for name, part in self._parts().items():
+            part.apply(part_of(changes, name))
+        self._reserve()

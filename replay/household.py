@@ -1,0 +1,85 @@
+"""The three processes on one machine: started together, restarted when one dies, stopped together."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Event as Signal
+from types import TracebackType
+from typing import Self
+
+VERBS = ("stream", "learn", "serve")
+_PATIENCE = 8.0  # seconds that a process has to stop by itself
+_BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a restart, by how often it died in a row
+_logger = logging.getLogger(__name__)
+
+
+class Household:
+    """A context: the processes run inside it and are gone after it."""
+
+    def __init__(self, config: Path | None = None, environ: Mapping[str, str] | None = None, quiet: bool = False) -> None:
+        self._options = ["--child"] if config is None else ["--child", "--config", str(config)]
+        self._environ = {**os.environ, **(environ or {})}
+        self._quiet = quiet
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._deaths = dict.fromkeys(VERBS, 0)
+        self._born = dict.fromkeys(VERBS, 0.0)
+        self._again_at = dict.fromkeys(VERBS, 0.0)
+
+    def __enter__(self) -> Self:
+        for verb in VERBS:
+            self._start(verb)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def keep(self, stop: Signal) -> None:
+        """Restart what dies, until told to stop."""
+        while not stop.wait(0.1):
+            self.tend()
+
+    def tend(self) -> None:
+        """Restart each process that has died, later and later if it keeps dying."""
+        now = time.monotonic()
+        for verb, child in self._children.items():
+            if child.poll() is None:
+                continue
+            if not self._again_at[verb]:
+                self._deaths[verb] = 1 if now - self._born[verb] > 30 else self._deaths[verb] + 1
+                wait = _BACK_OFF[min(self._deaths[verb], len(_BACK_OFF)) - 1]
+                self._again_at[verb] = now + wait
+                _logger.error("%s died with exit code %s; starting it again in %.1f s", verb, child.returncode, wait)
+        for verb, at in self._again_at.items():
+            if at and now >= at:
+                self._start(verb)
+
+    def stop(self) -> None:
+        """Ask all to stop, and make those stop that do not."""
+        for child in self._children.values():
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + _PATIENCE
+        for verb, child in self._children.items():
+            try:
+                child.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _logger.error("%s did not stop within %.0f s and was killed", verb, _PATIENCE)
+                child.kill()
+                child.wait()
+
+    def _start(self, verb: str) -> None:
+        self._again_at[verb] = 0.0
+        self._born[verb] = time.monotonic()
+        # A session of its own: Ctrl-C reaches this process alone, which then stops them in order.
+        self._children[verb] = subprocess.Popen(
+            [sys.executable, "-m", "headrace", verb, *self._options],
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL if self._quiet else None,
+            start_new_session=True,
+        )

@@ -1,0 +1,202 @@
+"""The pipeline: user state → candidates → features → ranker → exploration → slate, readable top to bottom."""
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from online_models.bandits.thompson import chances
+from online_models.stack import Channel, Stack
+from serving import metrics
+from serving.explore import NOTHING_FRESH, Fresh, Placed, fill
+from serving.questions import Answer, Filters, Question, Recommended
+from serving.replica import Replica
+from stream.batches import EventType, Lists, Questions
+from stream.ids import key_of, keys_of
+from stream.intake import context_keys
+from stream.profiles import NOBODY, Profile, decode_profile, question_of
+from stream.stores import UserStore
+
+_FRESH_AT_ONCE = 32  # fresh items that are weighed against each other
+_BUDGET = 100  # impressions after which an item is fresh no more
+_CHANNELS = tuple(channel.name for channel in Channel)
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Slate:
+    """An answer on its way out, with what the impression event tells of it."""
+
+    answer: Answer
+    features: np.ndarray  # (k, f) float32, as served
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Candidates with their scores, best first."""
+
+    rows: np.ndarray  # (n,) int32, item rows, -1 for items never heard of
+    order: np.ndarray  # (n,) int64, place of each before ranking
+    scores: np.ndarray  # (n,) float32
+    features: np.ndarray  # (n, f) float32
+    channels: np.ndarray  # (n,) uint16, bits of the channels that found it
+    names: list[str] | None = None  # ids of given candidates; None: look them up by row
+    fresh: Fresh = NOTHING_FRESH  # which of them are fresh, by place
+
+    def __len__(self) -> int:
+        return int(self.rows.size)
+
+
+class Recommender:
+    """Answers questions from a replica and one read of the user store; changes nothing but the generator it is given."""
+
+    def __init__(
+        self, replica: Replica, store: UserStore, candidates: int, share: float, rng: np.random.Generator
+    ) -> None:
+        self._replica = replica
+        self._store = store
+        self._candidates = candidates
+        self._share = share
+        self._rng = rng
+        self._fresh: tuple[str, Fresh] = ("", NOTHING_FRESH)
+
+    def answer(self, question: Question, impression_id: str, now: int) -> Slate:
+        """The slate for a question asked at `now`, ms."""
+        user = key_of(question.user_id)
+        with metrics.stage_seconds.labels("user").time():
+            profile, stale = self._read(user)
+        asked = question_of(profile, user, question.ts or now, *_where(question))
+        with metrics.stage_seconds.labels("rank").time():
+            ranked = self._rank_given(question, asked) if question.candidates else self._rank(question, asked, profile)
+        with metrics.stage_seconds.labels("explore").time():
+            placed = fill(np.arange(len(ranked)), ranked.fresh, question.size, self._share, self._rng)
+        return self._slate(question, impression_id, stale, ranked, placed)
+
+    def similar(self, key: int, k: int) -> list[tuple[str, float]]:
+        """Neighbours of an item, best first, with their scores."""
+        stack = self._replica.stack
+        row = stack.items.find(np.array([key], np.uint64))[0]
+        if row < 0:
+            return []
+        found = stack.similar(int(row), 2 * k)
+        rows = found.row[(self._replica.eligible[found.row] == 1) & (found.row != row)][:k]
+        return [(self._replica.name_of(int(r)), round(1 / (1 + place), 6)) for place, r in enumerate(rows)]
+
+    def _read(self, user: int) -> tuple[Profile, bool]:
+        """What is known of the person; nobody's profile, marked stale, when the store is away."""
+        try:
+            value = self._store.get(user)
+        except OSError as error:
+            _logger.warning("user store away, answering from context alone: %s", error)
+            metrics.fallbacks.labels("store").inc()
+            return NOBODY, True
+        return (NOBODY if value is None else decode_profile(value)), False
+
+    def _rank(self, question: Question, asked: Questions, profile: Profile) -> Ranked:
+        """Candidates of all channels that may be shown, best first."""
+        stack, eligible = self._replica.stack, self._replica.eligible
+        met = profile.met[:0] if question.repeats else profile.met
+        hidden = stack.items.find(np.unique(np.concatenate([met, keys_of(question.exclude)])))
+        hidden = hidden[hidden >= 0]
+        before = eligible[hidden]
+        eligible[hidden] = 0
+        try:
+            per_channel = max(question.size, self._candidates // 4)
+            found = stack.candidates(asked, 0, eligible, per_channel)
+            fresh = self._fresh_now() if question.explore and self._share else NOTHING_FRESH
+            fresh = fresh.take(eligible[fresh.rows] == 1)
+        finally:
+            eligible[hidden] = before
+        fits = self._fits(question.filters, found.row)[: max(question.size, self._candidates)]
+        fresh = fresh.take(self._fits(question.filters, fresh.rows))
+        unfound = fresh.rows[~np.isin(fresh.rows, found.row[fits])]
+        rows = np.concatenate([found.row[fits], unfound])
+        channels = np.concatenate([found.channels[fits], np.zeros(unfound.size, np.uint16)])
+        ranked = best_first(stack, asked, rows, stack.items.keys[rows], channels)
+        return replace(ranked, fresh=fresh.among(ranked.rows))
+
+    def _rank_given(self, question: Question, asked: Questions) -> Ranked:
+        """Exactly the items asked for, best first."""
+        stack = self._replica.stack
+        names = list(dict.fromkeys(question.candidates or ()))
+        keys = keys_of(names)
+        ranked = best_first(stack, asked, stack.items.find(keys), keys, np.zeros(len(names), np.uint16))
+        return replace(ranked, names=[names[i] for i in ranked.order.tolist()])
+
+    def _fits(self, filters: Filters | None, rows: np.ndarray) -> np.ndarray:
+        """Places of the rows that pass the filters."""
+        if filters is None:
+            return np.arange(rows.size)
+        catalogue = self._replica.stack.items.catalogue
+        fits = np.ones(rows.size, np.bool_)
+        if filters.categories is not None:
+            fits &= np.isin(catalogue["categories"][rows], keys_of(filters.categories)).any(axis=1)
+        price = catalogue["price"][rows]
+        if filters.min_price is not None:
+            fits &= price >= filters.min_price
+        if filters.max_price is not None:
+            fits &= price <= filters.max_price
+        return np.flatnonzero(fits)
+
+    def _fresh_now(self) -> Fresh:
+        """The fresh items of this state and their chances; asked again of the same state, they stay where they are."""
+        version = self._replica.version
+        if self._fresh[0] != version:
+            self._fresh = (version, fresh_items(self._replica.stack, self._replica.eligible))
+        return self._fresh[1]
+
+    def _slate(self, question: Question, impression_id: str, stale: bool, ranked: Ranked, placed: Placed) -> Slate:
+        features = ranked.features[placed.rows]
+        probability = self._replica.stack.probability(features)
+        items = []
+        for i, at in enumerate(placed.rows.tolist()):
+            found = [name for bit, name in enumerate(_CHANNELS) if ranked.channels[at] >> bit & 1]
+            explored = bool(placed.explored[i])
+            source = "thompson" if explored or (not found and not question.candidates) else (found or ["given"])[0]
+            metrics.places.labels(source).inc()
+            items.append(
+                Recommended(
+                    item_id=ranked.names[at] if ranked.names else self._replica.name_of(int(ranked.rows[at])),
+                    score=round(float(ranked.scores[at]), 6),
+                    source=source,
+                    propensity=float(placed.propensities[i]),
+                    explored=explored,
+                    probability=round(float(probability[i]), 6) if question.explain else None,
+                    channels=found if question.explain else None,
+                    features=self._told(features[i]) if question.explain else None,
+                )
+            )
+        metrics.places_explored.inc(int(placed.explored.sum()))
+        return Slate(Answer(impression_id, self._replica.version, stale, items), features)
+
+    def _told(self, features: np.ndarray) -> dict[str, float]:
+        return dict(zip(self._replica.stack.feature_names, np.round(features.astype(float), 5).tolist(), strict=True))
+
+
+def best_first(stack: Stack, asked: Questions, rows: np.ndarray, keys: np.ndarray, channels: np.ndarray) -> Ranked:
+    """Score candidates, (n,) item rows with their keys, and sort them; equal scores keep their order."""
+    n = rows.size
+    nan = np.full(n, np.nan, np.float32)
+    lists = Lists(np.array([0, n]), keys, np.zeros(n, np.float32), np.full(n, -1, np.int16), nan, nan)
+    features = stack.features(asked, lists)
+    scores = stack.score(features)
+    order = np.argsort(-scores, kind="stable")
+    return Ranked(rows[order], order, scores[order], features[order], channels[order])
+
+
+def fresh_items(stack: Stack, eligible: np.ndarray) -> Fresh:
+    """The fresh items least shown, newest rows first, and how likely each has the greatest click rate."""
+    ever = stack.items.counters["ever"][: len(stack.items)]
+    shown = ever[:, EventType.impression]
+    fresh = np.flatnonzero((shown < _BUDGET) & (eligible[: shown.size] == 1))[::-1]
+    rows = fresh[np.argsort(shown[fresh], kind="stable")[:_FRESH_AT_ONCE]].astype(np.int32)
+    if rows.size == 0:
+        return NOTHING_FRESH
+    clicks = ever[:, EventType.click]
+    base_rate = (clicks.sum() + 1) / (shown.sum() + 20)
+    return Fresh(rows, chances(np.minimum(clicks[rows], shown[rows]).astype(float), shown[rows].astype(float), base_rate))
+
+
+def _where(question: Question) -> tuple[int, list[int]]:
+    """Keys of the surface and the context."""
+    return (key_of(question.surface) if question.surface else 0), context_keys(question.context)

@@ -1,0 +1,125 @@
+"""What to answer with: the newest checkpoint, brought up to date by the model-updates after it, and the catalogue."""
+
+import logging
+
+import numpy as np
+
+from online_models import checkpoints
+from online_models.checkpoints import name_of
+from online_models.stack import Stack
+from online_models.updates import Update, decode_update
+from serving import metrics
+from stream.batches import EventType
+from stream.catalogue import Catalogue, Change
+from stream.config import Settings
+from stream.logs import EventLog
+from stream.topics import MODEL_UPDATES
+
+_READ = 64
+_logger = logging.getLogger(__name__)
+
+
+class Replica:
+    """Follows the learner. `poll` applies whole updates between answers, so an answer sees the old or the new state."""
+
+    def __init__(self, log: EventLog, settings: Settings) -> None:
+        self._log = log
+        self._settings = settings
+        self.stack = Stack()
+        self.epoch, self.step = 0, 0
+        self.base = ""  # the checkpoint from which this state has come
+        self.covered: dict[str, int] = {}  # next offset of the events that the state covers, by partition
+        self.catalogue = Catalogue(log)
+        self.eligible = np.zeros(1024, np.uint8)  # by item row: in the catalogue, and available
+        self._sellable: set[int] = set()
+        self._rows = 0
+        self._next = log.start(MODEL_UPDATES, 0)
+        loaded = checkpoints.load_latest(settings.checkpoints)
+        if loaded:
+            self._become(*loaded)
+            self._next = max(self._next, loaded[0].updates)
+        self.poll()
+
+    @property
+    def version(self) -> str:
+        """Name of the state that answers; epoch 0 is the empty state before anything was learnt."""
+        return name_of(self.epoch, self.step)
+
+    def name_of(self, row: int) -> str:
+        """Id of the item in a row."""
+        item = self.catalogue.get(int(self.stack.items.keys[row]))
+        return item.item_id if item else ""
+
+    def poll(self) -> int:
+        """Apply what has come in of updates and items; returns how many updates there were."""
+        self._follow(self.catalogue.poll())
+        records = self._log.read(MODEL_UPDATES, 0, self._next, _READ)
+        for offset, value in zip(records.offsets, records.values, strict=True):
+            self._next = offset + 1
+            if value is not None:
+                self._apply(decode_update(value))
+        if len(records):
+            self._mark_new_rows()
+            metrics.model_step.set(self.step)
+            metrics.model_epoch.set(self.epoch)
+        return len(records)
+
+    def counts(self, key: int) -> dict[str, int]:
+        """Events of an item by type, as the learner has counted them."""
+        row = int(self.stack.items.find(np.array([key], np.uint64))[0])
+        ever = self.stack.items.counters["ever"][row] if row >= 0 else np.zeros(len(EventType), np.int64)
+        return {kind.name: int(ever[kind]) for kind in EventType}
+
+    def lag(self, topic: str) -> dict[str, int]:
+        """Records of the events that are not yet in the answers, by partition."""
+        ends = {str(p): self._log.end(topic, p) for p in range(self._log.partitions(topic))}
+        return {p: max(0, end - self.covered.get(p, 0)) for p, end in ends.items()}
+
+    def _apply(self, update: Update) -> None:
+        if update.base:
+            if update.epoch > self.epoch:
+                self._go_back(update)
+        elif (update.epoch, update.step) > (self.epoch, self.step):
+            self.stack.apply(update.changes)
+            self.epoch, self.step, self.covered = update.epoch, update.step, update.offsets
+
+    def _go_back(self, update: Update) -> None:
+        """A new epoch: answer from an older version at once."""
+        try:
+            loaded = checkpoints.load(self._settings.checkpoints, update.base)
+        except (OSError, checkpoints.DamagedCheckpoint) as error:
+            _logger.error("cannot follow the learner back to %s: %s", update.base, error)
+            return
+        self._become(*loaded)
+        self.epoch = update.epoch
+        self.covered = update.offsets
+        _logger.warning("answers go on from %s as epoch %d", update.base, update.epoch)
+
+    def _become(self, manifest: checkpoints.Manifest, state: checkpoints.State) -> None:
+        self.stack = Stack()
+        self.stack.restore(state)
+        self.epoch, self.step = manifest.epoch, manifest.step
+        self.base = manifest.version
+        self.covered = dict(manifest.offsets)
+        self._rows = 0
+        self.eligible[:] = 0
+        self._mark_new_rows()
+
+    def _follow(self, changes: list[Change]) -> None:
+        for change in changes:
+            sellable = change.item is not None and change.item.available
+            (self._sellable.add if sellable else self._sellable.discard)(change.key)
+        rows = self.stack.items.find(np.array([change.key for change in changes], np.uint64))
+        known = rows >= 0
+        sellable = np.array([change.key in self._sellable for change in changes], np.uint8)
+        self.eligible[rows[known]] = sellable[known]
+
+    def _mark_new_rows(self) -> None:
+        keys = self.stack.items.keys
+        if keys.size > self.eligible.size:
+            grown = np.zeros(2 * keys.size, np.uint8)
+            grown[: self.eligible.size] = self.eligible
+            self.eligible = grown
+        fresh = keys[self._rows :].tolist()
+        self.eligible[self._rows : keys.size] = [key in self._sellable for key in fresh]
+        self._rows = keys.size

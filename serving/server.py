@@ -1,0 +1,50 @@
+"""The life of `headrace serve`: start → run → drain → stop."""
+
+import asyncio
+import logging
+from threading import Event as Signal
+
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from serving.app import create_app
+from serving.service import Service
+from stream.clock import SystemClock
+from stream.config import Settings
+from stream.stores import open_store
+from stream.topics import open_topics
+
+_logger = logging.getLogger(__name__)
+
+
+def serve_http(settings: Settings, stop: Signal) -> None:
+    """Answer until told to stop, then finish what is under way."""
+    clock = SystemClock()
+    log = open_topics(settings, clock)
+    store = open_store(settings.store_url, settings.store.prefix)
+    service = Service(log, store, settings, clock)
+    asyncio.run(_serve(service, settings, stop))
+    store.close()
+    log.close()
+
+
+async def _serve(service: Service, settings: Settings, stop: Signal) -> None:
+    server = Server(
+        create_app(service),
+        address=settings.serve.host,
+        port=settings.serve.port,
+        interface=Interfaces.ASGI,
+        log_enabled=False,
+        backlog=1024,
+    )
+    asked = asyncio.create_task(_stop_when_told(server, stop))
+    _logger.info("answering on http://%s:%d", settings.serve.host, settings.serve.port)
+    await server.serve()
+    stop.set()
+    await asked
+
+
+async def _stop_when_told(server: Server, stop: Signal) -> None:
+    while not stop.is_set():
+        await asyncio.sleep(0.05)
+    server.stop()

@@ -1,0 +1,133 @@
+"""The serve process: everything that the routes share, and its life."""
+
+import asyncio
+import logging
+import secrets
+import time
+
+import msgspec
+import numpy as np
+
+from serving import metrics
+from serving.appender import Appender
+from serving.inbox import Inbox
+from serving.problems import Problem
+from serving.questions import Answer, Question
+from serving.recommender import Recommender, Slate
+from serving.replica import Replica
+from stream.clock import Clock
+from stream.config import Settings
+from stream.events import Limits
+from stream.ids import key_of
+from stream.intake import encode_features
+from stream.logs import EventLog
+from stream.profiles import decode_profile
+from stream.stores import UserStore
+from stream.topics import EVENTS, ITEMS, USERS
+
+_POLL = 0.005  # seconds between looks at the log for updates
+_logger = logging.getLogger(__name__)
+
+
+class Service:
+    """Owns nothing but the way to it: a replica, the user store for reading, the log for appending."""
+
+    def __init__(self, log: EventLog, store: UserStore, settings: Settings, clock: Clock) -> None:
+        self.log = log
+        self.store = store
+        self.settings = settings
+        self.clock = clock
+        self.appender = Appender(log)
+        self.replica = Replica(log, settings)
+        limits = Limits(settings.events.max_age, settings.events.max_skew)
+        self.inbox = Inbox(log, store, self.appender, limits, clock)
+        rng = np.random.default_rng(settings.serve.seed or None)
+        serve = settings.serve
+        self.recommender = Recommender(self.replica, store, serve.candidates, serve.explore, rng)
+        self._waiting = 0
+        self._follower: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self.warm()
+        self._follower = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        if self._follower:
+            self._follower.cancel()
+        self.appender.close()
+
+    def warm(self) -> None:
+        """Compile what an answer needs before the first one is asked for."""
+        self.recommender.answer(Question(user_id="nobody", log=False), "warm", self.clock.now_ms())
+
+    async def answer(self, question: Question) -> Answer:
+        """Answer, and log what was shown; 503 when more questions are waiting than can be answered in time."""
+        if self._waiting >= self.settings.serve.max_waiting:
+            metrics.shed.inc()
+            raise Problem(503, "Too many questions are waiting", "come again in a second", {"Retry-After": "1"})
+        self._waiting += 1
+        try:
+            await asyncio.sleep(0)  # lets those who came before be counted as waiting
+            started = time.perf_counter()
+            now = self.clock.now_ms()
+            slate = self.recommender.answer(question, secrets.token_hex(12), now)
+            if question.log and slate.answer.items:
+                self.appender.append_later(EVENTS, [(question.user_id, impression(question, slate, now))])
+            metrics.answers.inc()
+            metrics.answer_seconds.observe(time.perf_counter() - started)
+            return slate.answer
+        finally:
+            self._waiting -= 1
+
+    async def put_items(self, records: list[tuple[str, bytes | None]]) -> None:
+        """Write items; they are in this process's catalogue when this returns."""
+        await self.appender.append(ITEMS, records)
+        self.replica.poll()
+
+    async def forget(self, user_id: str) -> None:
+        """Ask the stream worker to forget a person, and wait a moment for it to have done so."""
+        offset = max((await self.appender.append(USERS, [(user_id, None)])).values())
+        for _ in range(200):
+            value = self.store.get(key_of(user_id))
+            if value is not None and decode_profile(value).users_offset >= offset:
+                return
+            await asyncio.sleep(0.01)
+
+    def lag(self) -> dict[str, int]:
+        by_partition = self.replica.lag(EVENTS)
+        metrics.lag.set(sum(by_partition.values()))
+        return by_partition
+
+    async def _follow(self) -> None:
+        """Bring the replica up to date between answers."""
+        while True:
+            try:
+                while self.replica.poll():
+                    await asyncio.sleep(0)
+                metrics.catalogue_items.set(len(self.replica.catalogue))
+                self.lag()
+            except OSError as error:
+                _logger.error("cannot follow the log: %s", error)
+                await asyncio.sleep(1)
+            await asyncio.sleep(_POLL)
+
+
+def impression(question: Question, slate: Slate, now: int) -> bytes:
+    """The event that says what was shown, why, and with which features."""
+    answer = slate.answer
+    return msgspec.json.encode(
+        {
+            "event_id": answer.impression_id,
+            "type": "impression",
+            "ts": question.ts or now,
+            "user_id": question.user_id,
+            "impression_id": answer.impression_id,
+            "surface": question.surface or None,
+            "items": [item.item_id for item in answer.items],
+            "propensities": [item.propensity for item in answer.items],
+            "sources": [item.source for item in answer.items],
+            "model_version": answer.model_version,
+            "context": question.context,
+            "features": encode_features(slate.features),
+        }
+    )

@@ -1,0 +1,194 @@
+"""Columns: what flows between the processes, a micro-batch at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+
+class EventType(IntEnum):
+    """What happened; the number is what columns carry, so it never changes."""
+
+    impression = 0
+    view = 1
+    click = 2
+    like = 3
+    dislike = 4
+    cart = 5
+    purchase = 6
+    dwell = 7
+    rating = 8
+
+
+class Kind(IntEnum):
+    """Why a row stands in an example block."""
+
+    shown = 0  # a slate was shown: its items were seen, nothing is known of the outcome yet
+    action = 1  # a person did something with one item
+    clicked = 2  # an action on an open impression: its list, with the label of that item set
+    closed = 3  # an impression whose attribution window has passed: its list with the final labels
+
+
+N_CONTEXT = 4  # keys of "name=value" pairs of the context that a question carries
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A record of numpy arrays. Its first field has one entry per row."""
+
+    def __len__(self) -> int:
+        size: int = getattr(self, fields(self)[0].name).shape[0]
+        return size
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
+    """Where each of many runs starts, (n + 1,) int64: run i is [start[i], start[i + 1])."""
+    start = np.zeros(lengths.size + 1, np.int64)
+    np.cumsum(lengths, out=start[1:])
+    return start
+
+
+def flat_runs(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of all entries of the chosen runs, and where each run starts among them."""
+    lengths = start[rows + 1] - start[rows]
+    taken = offsets_of(lengths)
+    flat = np.arange(taken[-1]) - np.repeat(taken[:-1], lengths) + np.repeat(start[rows], lengths)
+    return flat, taken
+
+
+@dataclass(frozen=True, slots=True)
+class Questions(Columns):
+    """n people at n moments, as they were just before: all that an answer may depend on besides the items.
+
+    The history of row i is entries [history_start[i], history_start[i + 1]), oldest first.
+    """
+
+    ts: np.ndarray  # (n,) int64, event time, ms
+    user: np.ndarray  # (n,) uint64
+    surface: np.ndarray  # (n,) uint64, key of the surface, 0 = not said
+    context: np.ndarray  # (n, N_CONTEXT) uint64, keys of "name=value", 0 = none
+    session_start: np.ndarray  # (n,) int64, ms; equal to ts when the session is new
+    session_depth: np.ndarray  # (n,) int32, actions in the session so far
+    rates: np.ndarray  # (n, 9) float32, decayed counts of the person's events by type, half-life one day
+    history_start: np.ndarray  # (n + 1,) int64
+    history_item: np.ndarray  # (h,) uint64
+    history_type: np.ndarray  # (h,) uint8, EventType
+    history_ts: np.ndarray  # (h,) int64, ms
+
+    def take(self, rows: np.ndarray) -> "Questions":
+        """The questions of the given rows, in that order."""
+        flat, start = flat_runs(self.history_start, rows)
+        return Questions(
+            ts=self.ts[rows],
+            user=self.user[rows],
+            surface=self.surface[rows],
+            context=self.context[rows],
+            session_start=self.session_start[rows],
+            session_depth=self.session_depth[rows],
+            rates=self.rates[rows],
+            history_start=start,
+            history_item=self.history_item[flat],
+            history_type=self.history_type[flat],
+            history_ts=self.history_ts[flat],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lists(Columns):
+    """n lists of items, one per question: list i is entries [start[i], start[i + 1])."""
+
+    start: np.ndarray  # (n + 1,) int64
+    item: np.ndarray  # (m,) uint64
+    label: np.ndarray  # (m,) float32, the reward known so far, 0 = none
+    position: np.ndarray  # (m,) int16, place in the list as it was shown, -1 = not shown yet
+    propensity: np.ndarray  # (m,) float32, NaN = not logged
+    price: np.ndarray  # (m,) float32, from the impression's context, NaN = not said
+
+    def __len__(self) -> int:
+        return int(self.start.size) - 1
+
+    def take(self, rows: np.ndarray) -> "Lists":
+        flat, start = flat_runs(self.start, rows)
+        return Lists(
+            start, self.item[flat], self.label[flat], self.position[flat], self.propensity[flat], self.price[flat]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleBatch(Columns):
+    """Joined examples: each row is a question, why it stands here, and a list of items.
+
+    An action row has a list of one item. Rows stand in the order of the events that caused them.
+    """
+
+    kind: np.ndarray  # (n,) uint8, Kind
+    event: np.ndarray  # (n,) uint64, key of the event that caused the row, 0 for closed rows
+    type: np.ndarray  # (n,) uint8, EventType of the action; impression for shown and closed rows
+    ts: np.ndarray  # (n,) int64, event time at which the row became known, ms
+    value: np.ndarray  # (n,) float32, the action's value, NaN = none
+    organic: np.ndarray  # (n,) bool, an action that answers no open impression
+    impression: np.ndarray  # (n,) uint64, key of the impression, 0 = none
+    offset: np.ndarray  # (n,) int64, offset of the event that caused the row
+    origin: np.ndarray  # (n,) int64, offset of the impression that showed the list, -1 = none
+    version: np.ndarray  # (n,) uint64, key of the model version that made the slate, 0 = not said
+    questions: Questions
+    lists: Lists
+    features: np.ndarray  # (m, f) float32, as served, or (0, f): then they are computed when learnt
+    served: np.ndarray  # (n,) int32, first row of this list in `features`, -1 = not logged
+
+    def take(self, rows: np.ndarray) -> "ExampleBatch":
+        """The rows given, in that order."""
+        nested = ("questions", "lists", "features", "served")
+        columns = {name: value[rows] for name, value in self.arrays().items() if name not in nested}
+        lists = self.lists.take(rows)
+        served = self.served[rows]
+        lengths = np.where(served >= 0, np.diff(lists.start), 0)
+        first = offsets_of(lengths)
+        flat = np.arange(first[-1]) - np.repeat(first[:-1], lengths) + np.repeat(served, lengths)
+        return ExampleBatch(
+            **columns,
+            questions=self.questions.take(rows),
+            lists=lists,
+            features=self.features[flat],
+            served=np.where(served >= 0, first[:-1], -1).astype(np.int32),
+        )
+
+
+def concat(batches: Sequence[ExampleBatch]) -> ExampleBatch:
+    """The rows of several batches, one below the other; feature blocks of other widths than the first are dropped."""
+    if len(batches) == 1:
+        return batches[0]
+    width = next((batch.features.shape[1] for batch in batches if batch.features.size), 0)
+    kept = [batch.features if batch.features.shape[1] == width else np.zeros((0, width), np.float32) for batch in batches]
+    shift = offsets_of(np.array([features.shape[0] for features in kept]))
+    served = [
+        np.where((batch.served >= 0) & (features.size > 0), batch.served + first, -1).astype(np.int32)
+        for batch, features, first in zip(batches, kept, shift, strict=False)
+    ]
+    return ExampleBatch(
+        **_joined(batches, ("questions", "lists", "features", "served")),
+        questions=Questions(
+            **_joined([batch.questions for batch in batches], ("history_start",)),
+            history_start=_joined_starts([batch.questions.history_start for batch in batches]),
+        ),
+        lists=Lists(
+            **_joined([batch.lists for batch in batches], ("start",)),
+            start=_joined_starts([batch.lists.start for batch in batches]),
+        ),
+        features=np.concatenate(kept),
+        served=np.concatenate(served),
+    )
+
+
+def _joined(parts: Sequence[Columns], but: tuple[str, ...]) -> dict[str, Any]:
+    names = [name for name in parts[0].arrays() if name not in but]
+    return {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+
+
+def _joined_starts(starts: Sequence[np.ndarray]) -> np.ndarray:
+    return offsets_of(np.concatenate([np.diff(start) for start in starts]))

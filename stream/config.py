@@ -1,0 +1,152 @@
+"""Settings: read once from headrace.toml and HEADRACE_… variables, frozen, handed on."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PREFIX = "HEADRACE_"
+_NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_REQUIRE_SERVICES"}
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or has a value it cannot take; the text says which and what is expected."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(_Section):
+    folder: Path = Field(Path("headrace-data"), description="where checkpoints and the embedded drivers keep their files")
+
+
+class Log(_Section):
+    url: str = Field("", description="event log: local:PATH or kafka://host:port,…; empty: local, in the data folder")
+    prefix: str = Field("", description="goes before every topic and group name")
+    partitions: int = Field(1, ge=1, le=1024, description="partitions of events, users and examples, when first created")
+    retention: float = Field(7 * 86400, gt=0, description="seconds that events are kept")
+
+
+class Store(_Section):
+    url: str = Field("", description="user store: local:PATH or redis://…; empty: local, in the data folder")
+    prefix: str = Field("", description="goes before every key")
+
+
+class Events(_Section):
+    max_age: float = Field(30 * 86400, ge=0, description="seconds; older events are refused; 0 takes events of any age")
+    max_skew: float = Field(300, ge=0, description="seconds that a producer's clock may be ahead")
+    remember: int = Field(2_000_000, ge=1000, description="event ids per partition within which a repeat is recognised")
+
+
+class Stream(_Section):
+    metrics_port: int = Field(9101, ge=0, le=65535, description="Prometheus port of `headrace stream`; 0: none")
+    batch: int = Field(4096, ge=1, le=100_000, description="records in a micro-batch at most")
+    window: float = Field(1800, gt=0, description="seconds for which an impression waits for actions")
+    lateness: float = Field(10, ge=0, description="seconds by which events may come out of order")
+    cached_users: int = Field(16_384, ge=16, description="users kept in memory; the rest are read from the store again")
+
+
+class Learn(_Section):
+    metrics_port: int = Field(9102, ge=0, le=65535, description="Prometheus port of `headrace learn`; 0: none")
+    checkpoint_every: float = Field(60, gt=0, description="seconds between checkpoints")
+    keep: int = Field(20, ge=2, description="checkpoints kept")
+    batch: int = Field(2048, ge=1, le=100_000, description="examples in a step at most")
+    seed: int = Field(0, ge=0, description="seed of all chance in learning")
+
+
+class Serve(_Section):
+    host: str = Field("127.0.0.1", description="address that HTTP listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port that HTTP listens on")
+    admin_key: str = Field("", description="key of the admin routes; empty: they refuse everyone")
+    explore: float = Field(0.1, ge=0, le=0.5, description="share of a slate's places that are given to fresh items")
+    candidates: int = Field(500, ge=10, le=10_000, description="candidates ranked for one answer at most")
+    max_waiting: int = Field(512, ge=1, description="answers under way at most; more are told to come again")
+    seed: int = Field(0, ge=0, description="seed of exploration")
+
+
+class Settings(_Section):
+    """All settings of all processes; each process reads its section and the shared ones."""
+
+    data: Data = Data()
+    log: Log = Log()
+    store: Store = Store()
+    events: Events = Events()
+    stream: Stream = Stream()
+    learn: Learn = Learn()
+    serve: Serve = Serve()
+
+    @property
+    def log_url(self) -> str:
+        return self.log.url or f"local:{self.data.folder / 'log'}"
+
+    @property
+    def store_url(self) -> str:
+        return self.store.url or f"local:{self.data.folder / 'users'}"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.data.folder / "checkpoints"
+
+
+def names() -> Iterator[tuple[str, str, str]]:
+    """Every setting as (section, name, what it is for)."""
+    for section, field in Settings.model_fields.items():
+        assert isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for name, inner in field.annotation.model_fields.items():
+            yield section, name, inner.description or ""
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process: defaults, then the file, then the environment."""
+    chosen = path or Path(environ.get("HEADRACE_CONFIG", "headrace.toml"))
+    values = _read_file(chosen, must_exist=path is not None or "HEADRACE_CONFIG" in environ)
+    for section, name, value in _read_environment(environ):
+        values.setdefault(section, {})[name] = value
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(str(part) for part in fault["loc"])
+        raise SettingsError(f"setting {name} is {fault['input']!r}: {fault['msg'].lower()}") from None
+
+
+def _known() -> dict[str, str]:
+    return {f"{section}.{name}": f"{PREFIX}{section.upper()}__{name.upper()}" for section, name, _ in names()}
+
+
+def _read_file(path: Path, must_exist: bool) -> dict[str, dict[str, Any]]:
+    if not path.exists():
+        if must_exist:
+            raise SettingsError(f"settings file {path} does not exist")
+        return {}
+    try:
+        values = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"settings file {path} is not TOML: {error}") from None
+    known = list(_known())
+    for section, inner in values.items():
+        for name in inner if isinstance(inner, dict) else [None]:
+            full = f"{section}.{name}" if name else section
+            if full not in known:
+                raise SettingsError(f"{path} has an unknown setting {full!r}; {_nearest(full, known)}")
+    return values
+
+
+def _read_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    variables = {variable: name for name, variable in _known().items()}
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or variable in _NOT_SETTINGS:
+            continue
+        if variable not in variables:
+            raise SettingsError(f"{variable} is an unknown setting; {_nearest(variable, list(variables))}")
+        section, name = variables[variable].split(".")
+        yield section, name, environ[variable]
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    return f"the nearest valid name is {difflib.get_close_matches(name, known, 1, 0)[0]!r}"

@@ -1,0 +1,191 @@
+"""Records in, columns out: one partition's micro-batch, decoded and screened."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from stream.batches import N_CONTEXT, Columns, EventType, Lists, offsets_of
+from stream.events import Event, Limits, Refusal, decode_event, parse_record, screen, shown
+from stream.ids import NO_KEY, key_of, keys_of
+from stream.logs import Records
+
+_NUMBER_OF_TYPE = {kind.name: int(kind) for kind in EventType}
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch(Columns):
+    """Events of one partition in log order; the list columns belong to impressions and are empty runs elsewhere."""
+
+    offset: np.ndarray  # (n,) int64
+    type: np.ndarray  # (n,) uint8, EventType
+    ts: np.ndarray  # (n,) int64, event time, ms
+    event: np.ndarray  # (n,) uint64
+    user: np.ndarray  # (n,) uint64
+    item: np.ndarray  # (n,) uint64, 0 = none
+    impression: np.ndarray  # (n,) uint64, 0 = none
+    surface: np.ndarray  # (n,) uint64, 0 = none
+    context: np.ndarray  # (n, N_CONTEXT) uint64
+    version: np.ndarray  # (n,) uint64, 0 = none
+    value: np.ndarray  # (n,) float32, NaN = none
+    lists: Lists  # what an impression showed, or the one item of an action
+    features: np.ndarray  # (rows, f) float32, as served
+    served: np.ndarray  # (n,) int32, first row in `features`, -1 = none
+
+    def take(self, rows: np.ndarray) -> "EventBatch":
+        """The rows given, in that order; `features` is kept whole."""
+        nested = ("lists", "features")
+        columns = {name: value[rows] for name, value in self.arrays().items() if name not in nested}
+        return EventBatch(**columns, lists=self.lists.take(rows), features=self.features)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An event that went to dead-letter, and where it stood."""
+
+    offset: int
+    index: int  # place in the record's array
+    refusal: Refusal
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What a micro-batch of records came to."""
+
+    batch: EventBatch
+    events: Sequence[Event]  # one per row of the batch: the texts that people will want to read
+    refused: Sequence[Refused]
+
+
+def take_in(records: Records, limits: Limits) -> Intake:
+    """Decode and screen. Age is judged by the time a record was appended, so that a replay judges alike."""
+    events: list[Event] = []
+    places: list[tuple[int, int]] = []  # (which record, place in its array) of each event
+    refused: list[Refused] = []
+    for n, value in enumerate(records.values):
+        try:
+            if value is None or len(value) > limits.max_bytes:
+                raise msgspec.DecodeError
+            events.append(decode_event(value))
+            places.append((n, 0))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # an array of events, or no event
+            for index, (parsed, raw) in enumerate(parse_record(value, limits)):
+                if isinstance(parsed, Event):
+                    events.append(parsed)
+                    places.append((n, index))
+                else:
+                    refused.append(Refused(records.offsets[n], index, parsed, raw))
+    screened = screen(events, [records.times[n] for n, _ in places], limits)
+    for i, refusal in screened.items():
+        n, index = places[i]
+        _, raw = parse_record(records.values[n], limits)[index]
+        refused.append(Refused(records.offsets[n], index, refusal, raw))
+    if screened:
+        kept = [i for i in range(len(events)) if i not in screened]
+        events, places = [events[i] for i in kept], [places[i] for i in kept]
+    return Intake(_columns(events, [records.offsets[n] for n, _ in places]), events, refused)
+
+
+def _columns(events: Sequence[Event], offsets: Sequence[int]) -> EventBatch:
+    kind = np.array([_NUMBER_OF_TYPE[event.type] for event in events], np.uint8)
+    impressions = np.flatnonzero(kind == EventType.impression).tolist()
+    lists = _lists(events, impressions)
+    features, served = _features(events, impressions)
+    first = lists.start[:-1]
+    return EventBatch(
+        offset=np.array(offsets, np.int64),
+        type=kind,
+        ts=np.array([event.ts for event in events], np.int64),
+        event=keys_of([event.event_id for event in events]),
+        user=keys_of([event.user_id for event in events]),
+        item=np.where(kind == EventType.impression, np.uint64(NO_KEY), lists.item[first]),
+        impression=keys_of([event.impression_id or "" for event in events]),
+        surface=keys_of([event.surface or "" for event in events]),
+        context=_contexts(events, impressions),
+        version=keys_of([event.model_version or "" for event in events]),
+        value=np.array([np.nan if event.value is None else event.value for event in events], np.float32),
+        lists=lists,
+        features=features,
+        served=served,
+    )
+
+
+def _lists(events: Sequence[Event], impressions: Sequence[int]) -> Lists:
+    one = EventType.impression.name
+    names = [shown(event) if event.type == one else (event.item_id or "",) for event in events]
+    start = offsets_of(np.array([len(items) for items in names], np.int64))
+    m = int(start[-1])
+    position = np.full(m, -1, np.int16)
+    propensity, price = np.full(m, np.nan, np.float32), np.full(m, np.nan, np.float32)
+    for i in impressions:
+        event, run = events[i], slice(start[i], start[i + 1])
+        size = len(names[i])
+        position[run] = np.arange(size) if size > 1 or event.position is None else event.position
+        if event.propensities is not None:
+            propensity[run] = event.propensities
+        elif size == 1 and event.propensity is not None:
+            propensity[run] = event.propensity
+        if event.context:
+            price[run] = _prices(event.context, size)
+    item = keys_of([name for items in names for name in items])
+    return Lists(start, item, np.zeros(m, np.float32), position, propensity, price)
+
+
+def _prices(context: dict[str, Any], size: int) -> list[float]:
+    prices = context.get("prices")
+    if not isinstance(prices, list) or len(prices) != size:
+        return [np.nan] * size
+    return [price if isinstance(price, int | float) and 0 <= price < 1e12 else np.nan for price in prices]
+
+
+def context_keys(context: dict[str, Any] | None) -> list[int]:
+    """Keys of the first N_CONTEXT text or truth values of a context, by name; numbers and lists are no categories."""
+    if not context:
+        return [0] * N_CONTEXT
+    pairs = sorted((name, value) for name, value in context.items() if isinstance(value, str | bool))
+    keys = [key_of(f"{name}={value}") for name, value in pairs[:N_CONTEXT]]
+    return keys + [0] * (N_CONTEXT - len(keys))
+
+
+def _contexts(events: Sequence[Event], impressions: Sequence[int]) -> np.ndarray:
+    """Only an impression's context was known when it was asked for; an action's may tell its outcome."""
+    context = np.zeros((len(events), N_CONTEXT), np.uint64)
+    for i in impressions:
+        if events[i].context:
+            context[i] = context_keys(events[i].context)
+    return context
+
+
+def encode_features(features: np.ndarray) -> str:
+    """The feature block of a slate, (k, f) float32, as text for the impression event."""
+    return f"{features.shape[1]}:{base64.b64encode(features.astype('<f4').tobytes()).decode()}"
+
+
+def _features(events: Sequence[Event], impressions: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Feature blocks of one width, one below the other, and the first row of each event's; -1 for other people's."""
+    blocks: list[np.ndarray] = []
+    served = np.full(len(events), -1, np.int32)
+    used = width = 0
+    for i in impressions:
+        text = events[i].features
+        block = _decode_features(text, len(shown(events[i]))) if text else None
+        if block is None or (width and block.shape[1] != width):
+            continue
+        served[i], width = used, block.shape[1]
+        used += block.shape[0]
+        blocks.append(block)
+    return (np.concatenate(blocks) if blocks else np.zeros((0, 0), np.float32)), served
+
+
+def _decode_features(text: str, size: int) -> np.ndarray | None:
+    width, _, data = text.partition(":")
+    try:
+        block = np.frombuffer(base64.b64decode(data, validate=True), "<f4").reshape(size, int(width))
+    except (ValueError, binascii.Error):
+        return None
+    return block.astype(np.float32) if np.isfinite(block).all() else None

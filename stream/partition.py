@@ -1,0 +1,74 @@
+"""One partition of events: what has been seen of it, and its rows on the way to the examples topic."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from stream import metrics
+from stream.batches import EventType, ExampleBatch, Kind, Questions
+from stream.clock import Watermark
+from stream.intake import EventBatch
+from stream.joiner import Joiner
+from stream.seen import SeenEvents
+
+NO_WATERMARK = -(1 << 62)
+
+
+@dataclass(slots=True)
+class Partition:
+    """State of one partition besides its users. The users topic is read up to `users`, events up to `next`."""
+
+    number: int
+    next: int
+    users: int
+    watermark: Watermark
+    seen: SeenEvents
+    joiner: Joiner
+    buried: set[tuple[int, int]]  # (offset, index) of refusals that a crash left in dead-letter, but unpublished
+
+    def join(self, batch: EventBatch, questions: Questions) -> ExampleBatch:
+        """Examples that these events, none of them a repeat, make known."""
+        if len(batch) == 0:
+            return examples_of(batch, questions)
+        watermark = self.watermark.see(int(batch.ts.max()))
+        joined = self.joiner.join(examples_of(batch, questions), watermark)
+        metrics.impressions_open.labels(self.number).set(len(self.joiner))
+        metrics.watermark.labels(self.number).set(watermark / 1000)
+        return joined
+
+
+def examples_of(batch: EventBatch, questions: Questions) -> ExampleBatch:
+    """One row per event: an impression with its list, an action with its one item."""
+    shown = batch.type == EventType.impression
+    return ExampleBatch(
+        kind=np.where(shown, Kind.shown, Kind.action).astype(np.uint8),
+        event=batch.event,
+        type=batch.type,
+        ts=batch.ts,
+        value=batch.value,
+        organic=~shown,
+        impression=batch.impression,
+        offset=batch.offset,
+        origin=np.full(len(batch), -1, np.int64),
+        version=batch.version,
+        questions=questions,
+        lists=batch.lists,
+        features=batch.features,
+        served=batch.served,
+    )
+
+
+def parts(batch: ExampleBatch, first: int, next_: int, rows: int) -> Iterator[tuple[int, int, ExampleBatch]]:
+    """Cut examples into (first, next, rows) of at most about `rows` rows, never within one record's rows."""
+    at = 0
+    while len(batch) - at > rows:
+        cut = at + rows
+        while cut < len(batch) and batch.offset[cut] == batch.offset[cut - 1]:
+            cut += 1
+        if cut == len(batch):
+            break
+        border = int(batch.offset[cut])
+        yield first, border, batch.take(np.arange(at, cut))
+        first, at = border, cut
+    yield first, next_, batch if at == 0 else batch.take(np.arange(at, len(batch)))

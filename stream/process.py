@@ -1,0 +1,56 @@
+"""The life that every process shares: logging, signals, metrics, and an end when its parent ends."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from threading import Event as Signal
+
+from prometheus_client import start_http_server
+
+_logger = logging.getLogger(__name__)
+
+
+def log_to_stderr(process: str) -> None:
+    """One line per record, with the process it came from."""
+    logging.basicConfig(
+        level=logging.INFO, format=f"%(asctime)s {process:<6} %(levelname)-7s %(message)s", datefmt="%H:%M:%S", force=True
+    )
+
+
+def stop_on_signals() -> Signal:
+    """A signal that SIGTERM and SIGINT set; a second one ends the process at once."""
+    stop = Signal()
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+    return stop
+
+
+def stop_with_parent(stop: Signal) -> None:
+    """Set `stop` when the process that started this one is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        _logger.warning("the process that started this one is gone; stopping")
+        stop.set()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def serve_metrics(port: int, setting: str) -> None:
+    """Answer Prometheus on a port of its own; 0: not at all."""
+    if port == 0:
+        return
+    try:
+        start_http_server(port)
+    except OSError as error:
+        raise OSError(f"metrics port {port} cannot be used ({error.strerror}); set {setting} to a free port") from None

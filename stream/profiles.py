@@ -1,0 +1,135 @@
+"""One user as a record of the user store: binary, versioned, with the offset of the last event applied."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from stream.batches import N_CONTEXT, EventType, Questions
+from stream.events import Event
+
+HISTORY = 100  # actions kept per person, and shown to people
+MET = 1024  # distinct items remembered as met
+SNAPSHOT = 64  # how much of the history a question carries
+SESSION_GAP = 30 * 60 * 1000  # ms without an action after which a session is over
+DAY_MS = 86_400_000.0
+_SCHEMA = 1
+
+
+@dataclass(slots=True)
+class Profile:
+    """What is known of one person. The history columns stand oldest first."""
+
+    name: str
+    offset: int  # of the last event applied, -1 = none
+    users_offset: int  # of the last record of the users topic applied, -1 = none
+    last_ts: int
+    session_start: int
+    session_depth: int
+    counts: np.ndarray  # (9,) int64, events ever, by type
+    rates: np.ndarray  # (9,) float32, decayed counts as of last_ts, half-life one day
+    item: np.ndarray  # (h,) uint64
+    type: np.ndarray  # (h,) uint8
+    ts: np.ndarray  # (h,) int64
+    met: np.ndarray  # (m,) uint64, items met, oldest first
+    text: bytes  # item and event ids of the history, a line each
+    attributes: bytes  # JSON, empty = none
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is known: a person who was forgotten, or never did a thing."""
+        return not self.counts.any() and not self.attributes
+
+
+class _Record(msgspec.Struct, array_like=True):
+    schema: int
+    name: str
+    numbers: tuple[int, int, int, int, int]
+    counts: bytes
+    rates: bytes
+    item: bytes
+    type: bytes
+    ts: bytes
+    met: bytes
+    text: bytes
+    attributes: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Record)
+
+
+def encode_profile(profile: Profile) -> bytes:
+    """The record of a profile."""
+    p = profile
+    return _encoder.encode(
+        _Record(
+            _SCHEMA, p.name, (p.offset, p.users_offset, p.last_ts, p.session_start, p.session_depth),
+            p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(), p.met.tobytes(),
+            p.text, p.attributes,
+        )
+    )  # fmt: skip
+
+
+def decode_profile(value: bytes) -> Profile:
+    """The profile in a record; a record of a newer schema is refused, since writing it back would lose fields."""
+    record = _decoder.decode(value)
+    if record.schema > _SCHEMA:
+        raise ValueError(f"user record has schema {record.schema}; this code reads up to {_SCHEMA}: upgrade this process")
+    return Profile(
+        record.name, *record.numbers,
+        np.frombuffer(record.counts, np.int64), np.frombuffer(record.rates, np.float32),
+        np.frombuffer(record.item, np.uint64), np.frombuffer(record.type, np.uint8), np.frombuffer(record.ts, np.int64),
+        np.frombuffer(record.met, np.uint64), record.text, record.attributes,
+    )  # fmt: skip
+
+
+NOBODY = Profile(
+    "", -1, -1, 0, 0, 0, np.zeros(9, np.int64), np.zeros(9, np.float32),
+    np.zeros(0, np.uint64), np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.uint64), b"", b"",
+)  # fmt: skip
+
+
+def question_of(profile: Profile, user: int, ts: int, surface: int = 0, context: Sequence[int] = ()) -> Questions:
+    """One question: the person as `UserTable.apply` would say they stand at `ts`."""
+    fresh = ts - profile.last_ts > SESSION_GAP or profile.session_depth == 0
+    history = slice(max(0, profile.item.size - SNAPSHOT), None)
+    item = profile.item[history]
+    fade = np.float32(0.5 ** (max(0, ts - profile.last_ts) / DAY_MS))
+    return Questions(
+        ts=np.array([ts], np.int64),
+        user=np.array([user], np.uint64),
+        surface=np.array([surface], np.uint64),
+        context=np.array([[*context, *[0] * (N_CONTEXT - len(context))]], np.uint64),
+        session_start=np.array([ts if fresh else profile.session_start], np.int64),
+        session_depth=np.array([0 if fresh else profile.session_depth], np.int32),
+        rates=(profile.rates * fade)[None],
+        history_start=np.array([0, item.size], np.int64),
+        history_item=item,
+        history_type=profile.type[history],
+        history_ts=profile.ts[history],
+    )
+
+
+def text_of(event: Event) -> bytes:
+    """An action as a line of a profile's text; ids hold no control characters, so tabs part them safely."""
+    return b"" if event.type == "impression" else f"{event.item_id}\t{event.event_id}\n".encode()
+
+
+def describe(profile: Profile) -> dict[str, Any]:
+    """A profile for people: history oldest first, counts by type, session, attributes."""
+    lines = [line.split("\t") for line in profile.text.decode().split("\n")[:-1]][-profile.item.size :]
+    history = [
+        {"item_id": item, "type": EventType(kind).name, "ts": ts, "event_id": event}
+        for (item, event), kind, ts in zip(lines, profile.type.tolist(), profile.ts.tolist(), strict=True)
+    ]
+    return {
+        "user_id": profile.name,
+        "history": history if profile.item.size else [],
+        "counts": {kind.name: int(profile.counts[kind]) for kind in EventType},
+        "session": {"start": profile.session_start, "depth": profile.session_depth, "last_ts": profile.last_ts},
+        "attributes": msgspec.json.decode(profile.attributes) if profile.attributes else {},
+        "offset": profile.offset,
+    }

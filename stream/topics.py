@@ -1,0 +1,69 @@
+"""The topics, their shape, and the two records that machines exchange."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stream.batches import ExampleBatch, Lists, Questions
+from stream.blocks import decode_block, encode_block
+from stream.config import Settings
+from stream.logs import EventLog, open_log
+from stream.clock import Clock
+
+EVENTS, ITEMS, USERS, EXAMPLES = "events", "items", "users", "examples"
+MODEL_UPDATES, DEAD_LETTER, QUARANTINE = "model-updates", "dead-letter", "quarantine"
+CONTROL, ALARMS = "control", "alarms"
+
+
+def open_topics(settings: Settings, clock: Clock) -> EventLog:
+    """The log with every topic there; the first process to start makes them."""
+    log = open_log(settings.log_url, settings.log.prefix, clock)
+    by_user = settings.log.partitions
+    log.create(EVENTS, by_user)
+    log.create(EXAMPLES, by_user)
+    log.create(USERS, by_user, compacted=True)
+    log.create(ITEMS, 1, compacted=True)
+    log.create(MODEL_UPDATES, 1, durable=False)
+    for topic in (DEAD_LETTER, QUARANTINE, CONTROL, ALARMS):
+        log.create(topic, 1)
+    return log
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a block of examples reaches: what its writer, or a reader after a crash, goes on from."""
+
+    partition: int  # of the events
+    first: int  # offset of the first event record it covers
+    next: int  # offset of the first one it does not cover
+    watermark: int  # ms, after the block
+    users: int  # next offset of the users topic that was applied before the block
+
+
+def encode_examples(reach: Reach, batch: ExampleBatch) -> bytes:
+    """One block of the examples topic."""
+    columns: dict[str, np.ndarray] = {}
+    for prefix, part in (("", batch), ("questions.", batch.questions), ("lists.", batch.lists)):
+        for name, value in part.arrays().items():
+            if isinstance(value, np.ndarray):
+                columns[prefix + name] = value
+    header = {name: getattr(reach, name) for name in Reach.__slots__}
+    return encode_block(header, columns)
+
+
+def decode_examples(value: bytes) -> tuple[Reach, ExampleBatch]:
+    """A block of the examples topic; columns that this code does not know are left out."""
+    header, columns = decode_block(value)
+    nested: dict[str, dict[str, Any]] = {"": {}, "questions": {}, "lists": {}}
+    for name, array in columns.items():
+        prefix, _, field = name.rpartition(".")
+        nested[prefix][field] = array
+    questions = Questions(**_known(Questions, nested["questions"]))
+    lists = Lists(**_known(Lists, nested["lists"]))
+    batch = ExampleBatch(**_known(ExampleBatch, nested[""]), questions=questions, lists=lists)
+    return Reach(**{name: header[name] for name in Reach.__slots__}), batch
+
+
+def _known(kind: type, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: value for name, value in columns.items() if name in kind.__dataclass_fields__}  # type: ignore[attr-defined]

@@ -1,0 +1,255 @@
+"""User state: what a person did, kept in columns, one row per person that this worker has lately met."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stream.batches import Questions, offsets_of
+from stream.compiled import kernel
+from stream.ids import KeyIndex
+from stream.intake import EventBatch
+from stream.profiles import DAY_MS, HISTORY, MET, SESSION_GAP, SNAPSHOT, Profile, decode_profile, encode_profile
+from stream.stores import UserStore
+
+_ROOM = HISTORY + 28  # rows of history kept before the oldest are dropped, so that dropping is rare
+_COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "key": ("uint64", ()),
+    "offset": ("int64", ()),  # of the last event applied
+    "users_offset": ("int64", ()),  # of the last record of the users topic applied
+    "last_ts": ("int64", ()),
+    "session_start": ("int64", ()),
+    "session_depth": ("int32", ()),
+    "counts": ("int64", (9,)),
+    "rates": ("float32", (9,)),
+    "size": ("int32", ()),
+    "item": ("uint64", (_ROOM,)),
+    "type": ("uint8", (_ROOM,)),
+    "ts": ("int64", (_ROOM,)),
+    "met_size": ("int32", ()),
+    "met": ("uint64", (MET,)),
+}
+
+
+class UserTable:
+    """Reads a user from the store on first touch, applies events in order, and writes back those that changed.
+
+    Each user carries the offset of the last event applied, so that events applied before change nothing.
+    """
+
+    def __init__(self, store: UserStore, rows: int) -> None:
+        self._store = store
+        self._capacity = rows
+        self._allocate(rows)
+
+    def _allocate(self, rows: int) -> None:
+        self._columns = {name: np.zeros((rows, *shape), dtype) for name, (dtype, shape) in _COLUMNS.items()}
+        self._columns["offset"][:] = self._columns["users_offset"][:] = -1
+        self._texts: list[bytes] = [b""] * rows  # what people read: ids of items and events, by row
+        self._names: list[str] = [""] * rows
+        self._attributes: list[bytes] = [b""] * rows
+        self._index = KeyIndex(rows)
+        self._used = 0
+        self._changed = np.zeros(rows, np.bool_)
+
+    def apply(self, batch: EventBatch, texts: Sequence[bytes], names: Sequence[str]) -> Questions:
+        """Apply events in order and say how each person stood just before each event.
+
+        `texts` are the events as `profiles.text_of` writes them, `names` the user ids, both one per event.
+        """
+        rows = self._touch(batch.user)
+        columns = self._columns
+        n = len(batch)
+        lengths = np.zeros(n, np.int64)
+        bound = int(np.minimum(columns["size"][rows] + np.arange(n), SNAPSHOT).sum())
+        item, kind, ts = np.empty(bound, np.uint64), np.empty(bound, np.uint8), np.empty(bound, np.int64)
+        session_start, session_depth = np.empty(n, np.int64), np.empty(n, np.int32)
+        rates = np.empty((n, 9), np.float32)
+        applied = np.zeros(n, np.bool_)
+        used = _apply(
+            rows, batch.offset, batch.type, batch.ts, batch.item,
+            columns["offset"], columns["last_ts"], columns["session_start"], columns["session_depth"],
+            columns["counts"], columns["rates"], columns["size"], columns["item"], columns["type"], columns["ts"],
+            columns["met_size"], columns["met"],
+            lengths, item, kind, ts, session_start, session_depth, rates, applied,
+        )  # fmt: skip
+        self._changed[rows[applied]] = True
+        for i in np.flatnonzero(applied).tolist():
+            row = rows[i]
+            self._names[row] = names[i]
+            self._texts[row] += texts[i]
+        return Questions(
+            ts=batch.ts,
+            user=batch.user,
+            surface=batch.surface,
+            context=batch.context,
+            session_start=session_start,
+            session_depth=session_depth,
+            rates=rates,
+            history_start=offsets_of(lengths),
+            history_item=item[:used],
+            history_type=kind[:used],
+            history_ts=ts[:used],
+        )
+
+    def describe(self, keys: np.ndarray, names: Sequence[str], offsets: Sequence[int], values: Sequence[bytes | None]) -> None:
+        """Apply records of the users topic: attributes as JSON, or None to forget the person."""
+        rows = self._touch(keys)
+        for row, name, offset, value in zip(rows.tolist(), names, offsets, values, strict=True):
+            if offset <= self._columns["users_offset"][row]:
+                continue
+            self._columns["users_offset"][row] = offset
+            self._names[row] = name
+            self._attributes[row] = value or b""
+            if value is None:
+                self._forget(row)
+            self._changed[row] = True
+
+    def flush(self) -> int:
+        """Write the users that changed to the store; returns how many."""
+        rows = np.flatnonzero(self._changed)
+        if rows.size:
+            self._store.put_many(self._columns["key"][rows], [encode_profile(self._profile(row)) for row in rows.tolist()])
+            self._changed[rows] = False
+        return int(rows.size)
+
+    def forget_cache(self) -> None:
+        """Drop all rows, so that each user is read from the store again; flush first."""
+        self._allocate(self._capacity)
+
+    def _touch(self, keys: np.ndarray) -> np.ndarray:
+        known = self._index.find(keys)
+        missing = np.unique(keys[known < 0])
+        if self._used + missing.size > self._columns["key"].size:
+            self.flush()
+            self._allocate(max(self._capacity, int(np.unique(keys).size)))
+            missing = np.unique(keys)
+        if missing.size:
+            self._load(missing)
+        return self._index.find(keys)
+
+    def _load(self, keys: np.ndarray) -> None:
+        rows, _ = self._index.number(keys, self._used)
+        self._used += keys.size
+        self._columns["key"][rows] = keys
+        for row, value in zip(rows.tolist(), self._store.get_many(keys), strict=True):
+            if value is not None:
+                self._place(row, decode_profile(value))
+
+    def _profile(self, row: int) -> Profile:
+        columns = self._columns
+        size, met = int(columns["size"][row]), int(columns["met_size"][row])
+        kept = slice(max(0, size - HISTORY), size)
+        text = self._texts[row]
+        if size > HISTORY or text.count(b"\n") > HISTORY:
+            text = self._texts[row] = b"\n".join(text.split(b"\n")[-HISTORY - 1 :])
+        return Profile(
+            name=self._names[row],
+            offset=int(columns["offset"][row]),
+            users_offset=int(columns["users_offset"][row]),
+            last_ts=int(columns["last_ts"][row]),
+            session_start=int(columns["session_start"][row]),
+            session_depth=int(columns["session_depth"][row]),
+            counts=columns["counts"][row],
+            rates=columns["rates"][row],
+            item=columns["item"][row, kept],
+            type=columns["type"][row, kept],
+            ts=columns["ts"][row, kept],
+            met=columns["met"][row, :met],
+            text=text,
+            attributes=self._attributes[row],
+        )
+
+    def _place(self, row: int, profile: Profile) -> None:
+        columns = self._columns
+        for name in ("offset", "users_offset", "last_ts", "session_start", "session_depth", "counts", "rates"):
+            columns[name][row] = getattr(profile, name)
+        columns["size"][row] = profile.item.size
+        for name in ("item", "type", "ts"):
+            columns[name][row, : profile.item.size] = getattr(profile, name)
+        columns["met_size"][row] = profile.met.size
+        columns["met"][row, : profile.met.size] = profile.met
+        self._names[row], self._texts[row], self._attributes[row] = profile.name, profile.text, profile.attributes
+
+    def _forget(self, row: int) -> None:
+        for name in ("last_ts", "session_start", "session_depth", "counts", "rates", "size", "met_size"):
+            self._columns[name][row] = 0
+        self._texts[row] = self._attributes[row] = b""
+
+
+@kernel
+def _apply(
+    rows: np.ndarray, offset: np.ndarray, kind: np.ndarray, ts: np.ndarray, item: np.ndarray,
+    user_offset: np.ndarray, last_ts: np.ndarray, user_session: np.ndarray, user_depth: np.ndarray,
+    counts: np.ndarray, user_rates: np.ndarray, size: np.ndarray,
+    history_item: np.ndarray, history_type: np.ndarray, history_ts: np.ndarray,
+    met_size: np.ndarray, met: np.ndarray,
+    lengths: np.ndarray, out_item: np.ndarray, out_type: np.ndarray, out_ts: np.ndarray,
+    out_session: np.ndarray, out_depth: np.ndarray, out_rates: np.ndarray, applied: np.ndarray,
+) -> int:  # fmt: skip
+    used = 0
+    for i in range(rows.size):
+        row = rows[i]
+        fresh = ts[i] - last_ts[row] > SESSION_GAP or user_depth[row] == 0
+        out_session[i] = ts[i] if fresh else user_session[row]
+        out_depth[i] = 0 if fresh else user_depth[row]
+        fade = np.float32(0.5 ** (max(0, ts[i] - last_ts[row]) / DAY_MS))
+        for t in range(9):
+            out_rates[i, t] = user_rates[row, t] * fade
+        first = max(0, size[row] - SNAPSHOT)
+        for h in range(first, size[row]):
+            out_item[used], out_type[used], out_ts[used] = history_item[row, h], history_type[row, h], history_ts[row, h]
+            used += 1
+        lengths[i] = size[row] - first
+        # A record may hold several events of one user, so the offset may stand still but must not go back.
+        if offset[i] < user_offset[row] or (offset[i] == user_offset[row] and not _during(rows, offset, applied, i)):
+            continue
+        applied[i] = True
+        user_offset[row] = offset[i]
+        counts[row, kind[i]] += 1
+        for t in range(9):
+            user_rates[row, t] *= fade
+        user_rates[row, kind[i]] += np.float32(1)
+        last_ts[row] = max(last_ts[row], ts[i])
+        if kind[i] == 0:
+            continue
+        if fresh:
+            user_session[row], user_depth[row] = ts[i], 0
+        user_depth[row] += 1
+        if size[row] == _ROOM:
+            keep = HISTORY - 1
+            for h in range(keep):
+                history_item[row, h] = history_item[row, _ROOM - keep + h]
+                history_type[row, h] = history_type[row, _ROOM - keep + h]
+                history_ts[row, h] = history_ts[row, _ROOM - keep + h]
+            size[row] = keep
+        h = size[row]
+        history_item[row, h], history_type[row, h], history_ts[row, h] = item[i], kind[i], ts[i]
+        size[row] += 1
+        _meet(row, item[i], met_size, met)
+    return used
+
+
+@kernel
+def _during(rows: np.ndarray, offset: np.ndarray, applied: np.ndarray, i: int) -> bool:
+    """Whether an earlier event of the same record and user was applied just now."""
+    j = i - 1
+    while j >= 0 and offset[j] == offset[i]:
+        if rows[j] == rows[i] and applied[j]:
+            return True
+        j -= 1
+    return False
+
+
+@kernel
+def _meet(row: int, key: np.uint64, met_size: np.ndarray, met: np.ndarray) -> None:
+    n = met_size[row]
+    for j in range(n):
+        if met[row, j] == key:
+            return
+    if n == met.shape[1]:
+        half = n // 2
+        for j in range(n - half):
+            met[row, j] = met[row, half + j]
+        n -= half
+    met[row, n] = key
+    met_size[row] = n + 1

@@ -1,0 +1,225 @@
+"""The stream process: events in, user state and examples out."""
+
+import logging
+from collections.abc import Sequence
+from threading import Event as Signal
+
+import msgspec
+import numpy as np
+
+from stream import metrics
+from stream.batches import ExampleBatch, Kind
+from stream.clock import Watermark
+from stream.config import Settings
+from stream.events import Limits
+from stream.ids import keys_of
+from stream.intake import Intake, Refused, take_in
+from stream.joiner import Joiner
+from stream.logs import EventLog, Position, Record, Records
+from stream.partition import NO_WATERMARK, Partition, parts
+from stream.profiles import text_of
+from stream.seen import SeenEvents
+from stream.stores import UserStore
+from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, decode_examples, encode_examples
+from stream.users import UserTable
+
+_ROWS_PER_BLOCK = 512  # a block stays below a broker's usual limit of 1 MB
+_READ = 4096
+_logger = logging.getLogger(__name__)
+
+
+class StreamWorker:
+    """Takes micro-batches of events. The order of each makes every event count once, whenever the process dies:
+
+    1. publish the examples; each block says which events it covers, so the examples topic is this worker's journal
+    2. write the changed users to the store, each with the offset of the last event applied
+    3. commit the offset up to which the store is complete
+
+    After a crash between 1 and 2 the events are applied to the users once more, where their offsets pass over what
+    was applied already, and nothing is published again.
+    """
+
+    def __init__(self, log: EventLog, store: UserStore, settings: Settings) -> None:
+        self._log = log
+        self._settings = settings
+        self._limits = Limits(settings.events.max_age, settings.events.max_skew)
+        self._users = UserTable(store, settings.stream.cached_users)
+        self._source = log.source(EVENTS, "stream", revoked=self._revoked)
+        self._partitions: dict[int, Partition] = {}
+
+    def run(self, stop: Signal) -> None:
+        """start → run → drain → stop: whole micro-batches until told to stop."""
+        while not stop.is_set():
+            self.step(timeout=0.2)
+        self.close()
+
+    def step(self, timeout: float) -> int:
+        """Take one micro-batch per partition; returns how many records there were."""
+        batches = self._source.next_batch(self._settings.stream.batch, timeout)
+        fresh = self._assign()
+        # A partition that has just come is read again from where its recovery ended.
+        batches = [records for records in batches if records.partition not in fresh]
+        self._describe_users()
+        if batches:
+            with metrics.batch_seconds.time():
+                self._take(batches)
+        return sum(len(records) for records in batches)
+
+    def close(self) -> None:
+        self._users.flush()
+        self._source.close()
+
+    def _take(self, batches: Sequence[Records]) -> None:
+        published = {records.partition: self._work(records) for records in batches if len(records)}
+        self._log.append_many(EXAMPLES, {number: blocks for number, blocks in published.items() if blocks})
+        metrics.users_flushed.inc(self._users.flush())
+        self._source.commit({number: self._position(number) for number in published})
+        for number in published:
+            metrics.lag.labels(number).set(self._log.end(EVENTS, number) - self._partitions[number].next)
+
+    def _position(self, number: int) -> Position:
+        partition = self._partitions[number]
+        return Position(partition.next, str(partition.users))
+
+    def _work(self, records: Records) -> list[Record]:
+        """The blocks that these records come to; the caller publishes them."""
+        partition = self._partitions[records.partition]
+        intake = take_in(records, self._limits)
+        self._bury(partition, intake.refused)
+        first, partition.next = partition.next, records.offsets[-1] + 1
+        before = NO_WATERMARK if partition.watermark.ts is None else partition.watermark.ts
+        joined = self._apply(partition, intake)
+        after = NO_WATERMARK if partition.watermark.ts is None else partition.watermark.ts
+        blocks: list[Record] = []
+        for start, next_, rows in parts(joined, first, partition.next, _ROWS_PER_BLOCK):
+            mark = after if next_ == partition.next else before
+            blocks.append((None, encode_examples(Reach(partition.number, start, next_, mark, partition.users), rows)))
+        return blocks
+
+    def _apply(self, partition: Partition, intake: Intake) -> ExampleBatch:
+        """Skip repeats, let the users see the rest, join."""
+        fresh = partition.seen.first_seen(intake.batch.event)
+        rows = np.flatnonzero(fresh)
+        metrics.events_repeated.inc(len(intake.batch) - rows.size)
+        kept = intake.batch if rows.size == len(intake.batch) else intake.batch.take(rows)
+        events = [intake.events[row] for row in rows.tolist()]
+        for kind, count in zip(*np.unique(kept.type, return_counts=True), strict=True):
+            metrics.count_events(int(kind), int(count))
+        questions = self._users.apply(kept, [text_of(event) for event in events], [event.user_id for event in events])
+        return partition.join(kept, questions)
+
+    def _bury(self, partition: Partition, refused: Sequence[Refused]) -> None:
+        """Send what could not be an event to dead-letter, but for what a crash left there already."""
+        if not refused:
+            return
+        for one in refused:
+            metrics.dead_letter.labels(one.refusal.reason).inc()
+        letters = [one for one in refused if (one.offset, one.index) not in partition.buried]
+        self._log.append(DEAD_LETTER, 0, [(None, dead_letter(one, partition.number)) for one in letters])
+
+    def _buried_from(self, number: int, offset: int) -> set[tuple[int, int]]:
+        """Refusals at or after an offset that stand in dead-letter already."""
+        end = self._log.end(DEAD_LETTER, 0)
+        tail = self._log.read(DEAD_LETTER, 0, max(0, end - _READ), _READ)
+        letters = [msgspec.json.decode(value) for value in tail.values if value]
+        return {
+            (letter["offset"], letter["index"])
+            for letter in letters
+            if letter["partition"] == number and letter["offset"] is not None and letter["offset"] >= offset
+        }
+
+    def _describe_users(self) -> None:
+        for partition in self._partitions.values():
+            while partition.users < self._log.end(USERS, partition.number):
+                records = self._log.read(USERS, partition.number, partition.users, _READ)
+                if not len(records):
+                    break
+                names = [(key or b"").decode() for key in records.keys]
+                self._users.describe(keys_of(names), names, records.offsets, records.values)
+                partition.users = records.offsets[-1] + 1
+                self._users.flush()
+
+    def _revoked(self, partitions: frozenset[int]) -> None:
+        for number in partitions:
+            self._partitions.pop(number, None)
+        self._users.forget_cache()
+
+    def _assign(self) -> set[int]:
+        """Take up the partitions that came; returns them."""
+        fresh = self._source.snapshot().keys() - self._partitions.keys()
+        for number in sorted(fresh):
+            self._users.forget_cache()
+            self._partitions[number] = self._recover(number)
+        return fresh
+
+    def _recover(self, number: int) -> Partition:
+        """The state of a partition, out of the examples topic and the events behind it."""
+        settings = self._settings
+        end = self._log.end(EXAMPLES, number)
+        reach = Reach(number, 0, self._log.start(EVENTS, number), NO_WATERMARK, 0)
+        if end > self._log.start(EXAMPLES, number):
+            reach, _ = decode_examples(self._log.read(EXAMPLES, number, end - 1, 1).values[0] or b"")
+        committed = self._source.committed().get(number, Position(self._log.start(EVENTS, number)))
+        watermark = Watermark(settings.stream.lateness, None if reach.watermark == NO_WATERMARK else reach.watermark)
+        users = int(committed.note or 0)
+        seen, joiner = SeenEvents(settings.events.remember), Joiner(settings.stream.window)
+        buried = self._buried_from(number, reach.next)
+        partition = Partition(number, reach.next, users, watermark, seen, joiner, buried)
+        self._remember(partition, max(self._log.start(EVENTS, number), reach.next - settings.events.remember), committed.offset)
+        self._reopen(partition, end)
+        self._source.seek(number, partition.next)
+        _logger.info("partition %d: events from %d, users stored up to %d", number, partition.next, committed.offset)
+        return partition
+
+    def _remember(self, partition: Partition, first: int, stored: int) -> None:
+        """Read the events already published once more: for their ids, and for users that were not yet stored."""
+        while first < partition.next:
+            limit = _READ if first >= stored else min(_READ, stored - first)
+            records = _before(self._log.read(EVENTS, partition.number, first, limit), partition.next)
+            if not len(records):
+                break
+            intake = take_in(records, self._limits)
+            rows = np.flatnonzero(partition.seen.first_seen(intake.batch.event))
+            if first >= stored:
+                events = [intake.events[row] for row in rows.tolist()]
+                texts, names = [text_of(event) for event in events], [event.user_id for event in events]
+                self._users.apply(intake.batch.take(rows), texts, names)
+                self._users.flush()
+            first = records.offsets[-1] + 1
+        self._source.commit({partition.number: Position(partition.next, str(partition.users))})
+
+    def _reopen(self, partition: Partition, end: int) -> None:
+        """Open again the impressions that published blocks left open."""
+        if partition.watermark.ts is None:
+            return
+        settings = self._settings.stream
+        horizon = partition.watermark.ts - round((settings.window + settings.lateness) * 1000)
+        first = end
+        while first > self._log.start(EXAMPLES, partition.number):
+            first -= 1
+            reach, batch = decode_examples(self._log.read(EXAMPLES, partition.number, first, 1).values[0] or b"")
+            if reach.watermark < horizon:
+                break
+        for offset in range(first, end):
+            _, batch = decode_examples(self._log.read(EXAMPLES, partition.number, offset, 1).values[0] or b"")
+            partition.joiner.restore(batch.take(np.flatnonzero(batch.kind != Kind.action)), partition.watermark.ts)
+
+
+def _before(records: Records, offset: int) -> Records:
+    """The records below an offset."""
+    n = int(np.searchsorted(np.array(records.offsets, np.int64), offset))
+    return Records(records.partition, records.offsets[:n], records.keys[:n], records.values[:n], records.times[:n])
+
+
+def dead_letter(refused: Refused, partition: int | None) -> bytes:
+    """A refusal as a record of the dead-letter topic; bytes that are no text are shown escaped."""
+    return msgspec.json.encode(
+        {
+            "reason": refused.refusal.reason,
+            "detail": refused.refusal.detail,
+            "partition": partition,
+            "offset": refused.offset if partition is not None else None,
+            "index": refused.index,
+            "raw": refused.raw.decode(errors="backslashreplace"),
+        }
+    )

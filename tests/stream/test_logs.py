@@ -1,0 +1,725 @@
+"""Every event log keeps the same promises; the local one also among processes that die."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stream.clock import ManualClock
+from stream.logs import EventLog, Position, Record, Records, open_log
+from stream.testing import Crash, Crashed, MemoryLog
+
+ROOT = Path(__file__).resolve().parents[2]
+DAY_MS = 24 * 3600 * 1000
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_000_000)
+
+
+@pytest.fixture(params=["local", "memory"])
+def log(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[EventLog]:
+    opened = open_log(f"local:{tmp_path / 'log'}", clock=clock) if request.param == "local" else MemoryLog(clock=clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def local(folder: Path, clock: ManualClock) -> Iterator[EventLog]:
+    log = open_log(f"local:{folder}", clock=clock)
+    yield log
+    log.close()
+
+
+def numbered(count: int, first: int = 0) -> list[Record]:
+    return [(b"k%d" % i, b"v%d" % i) for i in range(first, first + count)]
+
+
+def rows(batch: list[Records]) -> list[tuple[int, int, bytes | None, bytes | None]]:
+    return [
+        (records.partition, *row)
+        for records in batch
+        for row in zip(records.offsets, records.keys, records.values, strict=True)
+    ]
+
+
+def values(batch: list[Records]) -> list[bytes | None]:
+    return [value for _, _, _, value in rows(batch)]
+
+
+def python(script: str, *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+# What a topic is
+
+
+def test_create_is_idempotent(log: EventLog) -> None:
+    log.create("events", 3)
+    log.append("events", 2, numbered(1))
+    log.create("events", 3)
+
+    assert (log.partitions("events"), log.end("events", 2)) == (3, 1)
+
+
+def test_create_refuses_another_number_of_partitions(log: EventLog) -> None:
+    log.create("events", 3)
+
+    with pytest.raises(ValueError, match=r"'events'.* has 3 partitions, asked for 4"):
+        log.create("events", 4)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "ü", "x" * 101])
+def test_a_name_that_some_driver_cannot_carry_is_refused(log: EventLog, name: str) -> None:
+    with pytest.raises(ValueError, match="topic must be"):
+        log.create(name, 1)
+
+
+def test_an_unknown_topic_is_named(log: EventLog) -> None:
+    with pytest.raises(ValueError, match=r"'nothing' is not in .*create it first"):
+        log.append("nothing", 0, numbered(1))
+
+
+@pytest.mark.parametrize("partition", [-1, 2])
+def test_an_unknown_partition_is_named(log: EventLog, partition: int) -> None:
+    log.create("events", 2)
+
+    with pytest.raises(ValueError, match=f"partitions 0 to 1, got {partition}"):
+        log.append("events", partition, numbered(1))
+
+
+@pytest.mark.parametrize("url", ["", "local", "file:/tmp/x", "local:"])
+def test_an_unknown_url_says_what_was_expected(url: str) -> None:
+    with pytest.raises(ValueError, match=r"log url must .*local:.*got"):
+        open_log(url)
+
+
+# Appends and reads
+
+
+def test_append_returns_the_first_offset(log: EventLog) -> None:
+    log.create("events", 2)
+
+    assert [log.append("events", 1, numbered(count)) for count in (3, 0, 1)] == [0, 3, 3]
+    assert (log.start("events", 1), log.end("events", 1), log.end("events", 0)) == (0, 4, 0)
+
+
+def test_append_many_numbers_each_partition_by_itself(log: EventLog) -> None:
+    log.create("events", 3)
+    log.append("events", 2, numbered(5))
+
+    assert log.append_many("events", {0: numbered(2), 2: numbered(1)}) == {0: 0, 2: 5}
+
+
+def test_append_many_is_all_or_nothing(log: EventLog) -> None:
+    log.create("events", 2)
+
+    with pytest.raises(ValueError, match="partitions 0 to 1"):
+        log.append_many("events", {0: numbered(1), 7: numbered(1)})
+    assert log.end("events", 0) == 0
+
+
+def test_what_is_not_bytes_is_refused_before_it_can_poison_the_topic(log: EventLog) -> None:
+    log.create("events", 1)
+
+    with pytest.raises(TypeError, match="bytes or None, got str"):
+        log.append("events", 0, [(b"k", "text")])  # type: ignore[list-item]
+    assert log.end("events", 0) == 0
+
+
+def test_read_starts_anywhere(log: EventLog) -> None:
+    log.create("events", 1)
+    for first in range(0, 3000, 1500):
+        log.append("events", 0, numbered(1500, first))
+
+    assert rows([log.read("events", 0, 1498, 4)]) == [(0, i, b"k%d" % i, b"v%d" % i) for i in range(1498, 1502)]
+    assert len(log.read("events", 0, 3000, 10)) == len(log.read("events", 0, 2**60, 10)) == 0
+
+
+def test_times_are_those_of_the_append_and_never_fall(log: EventLog, clock: ManualClock) -> None:
+    log.create("events", 1)
+    log.append("events", 0, numbered(1))
+    clock.advance(5.0)
+    log.append("events", 0, numbered(2))
+
+    assert list(log.read("events", 0, 0, 10).times) == [1_000_000, 1_005_000, 1_005_000]
+
+
+def test_find_time_gives_the_first_record_at_or_after(log: EventLog, clock: ManualClock) -> None:
+    log.create("events", 1)
+    for _ in range(3):
+        log.append("events", 0, numbered(2))
+        clock.advance(1.0)
+
+    found = [log.find_time("events", 0, ts) for ts in (0, 1_000_000, 1_000_001, 1_001_000, 1_002_000, 1_002_001)]
+    assert found == [0, 0, 2, 2, 4, 6]
+
+
+RECORDS = st.lists(st.tuples(st.none() | st.binary(max_size=40), st.none() | st.binary(max_size=2000)), max_size=60)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(RECORDS, max_size=5), st.integers(1, 50))
+def test_what_goes_in_comes_out(log: EventLog, cuts: list[list[Record]], limit: int) -> None:
+    if "round-trip" not in _topics(log):
+        log.create("round-trip", 1)
+    start = log.end("round-trip", 0)
+    for records in cuts:
+        log.append("round-trip", 0, records)
+    source = log.source("round-trip", None)
+    source.seek(0, start)
+    read = []
+    while batch := source.next_batch(limit, timeout=0.0):
+        assert sum(map(len, batch)) <= limit
+        read += rows(batch)
+    source.close()
+
+    sent = [record for records in cuts for record in records]
+    assert read == [(0, start + i, *record) for i, record in enumerate(sent)]
+
+
+def _topics(log: EventLog) -> set[str]:
+    try:
+        log.partitions("round-trip")
+    except ValueError:
+        return set()
+    return {"round-trip"}
+
+
+@pytest.mark.parametrize("size", [0, 1 << 20, 3 << 20])
+def test_records_of_any_size_come_back(log: EventLog, size: int) -> None:
+    log.create("events", 1)
+    big = [(b"k%d" % i, bytes([i]) * size) for i in range(5)]
+    log.append("events", 0, big)
+
+    assert list(log.read("events", 0, 0, 10).values) == [value for _, value in big]
+
+
+# Sources
+
+
+def test_a_source_reads_all_partitions_in_order(log: EventLog) -> None:
+    log.create("events", 3)
+    log.append_many("events", {0: numbered(3), 2: numbered(2)})
+    source = log.source("events", None)
+
+    expected = [(partition, i, b"k%d" % i, b"v%d" % i) for partition, count in ((0, 3), (2, 2)) for i in range(count)]
+    assert sorted(rows(source.next_batch(10, timeout=0.0))) == expected
+    assert source.snapshot() == {0: 3, 1: 0, 2: 2}
+    assert source.next_batch(10, timeout=0.0) == []
+
+
+def test_a_source_reads_the_partitions_asked_for(log: EventLog) -> None:
+    log.create("events", 3)
+    log.append_many("events", {0: numbered(1), 1: numbered(1), 2: numbered(1)})
+    source = log.source("events", None, partitions=[1])
+
+    assert [records.partition for records in source.next_batch(10, timeout=0.0)] == [1]
+    assert source.snapshot() == {1: 1}
+
+
+def test_next_batch_waits_for_the_first_record(log: EventLog) -> None:
+    log.create("events", 1)
+    source = log.source("events", None)
+    writer = threading.Timer(0.05, log.append, ("events", 0, numbered(1)))
+    writer.start()
+
+    assert values(source.next_batch(10, timeout=5.0)) == [b"v0"]
+    writer.join()
+
+
+def test_next_batch_gives_up_in_time(log: EventLog) -> None:
+    log.create("events", 1)
+    source = log.source("events", None)
+    begin = time.monotonic()
+
+    assert source.next_batch(10, timeout=0.05) == []
+    assert 0.05 <= time.monotonic() - begin < 0.5
+
+
+def test_a_limit_below_one_is_refused(log: EventLog) -> None:
+    log.create("events", 1)
+
+    with pytest.raises(ValueError, match="limit must be at least 1, got 0"):
+        log.source("events", None).next_batch(0, timeout=0.0)
+
+
+def test_seek_goes_back(log: EventLog) -> None:
+    log.create("events", 1)
+    log.append("events", 0, numbered(5))
+    source = log.source("events", None)
+    source.next_batch(10, timeout=0.0)
+    source.seek(0, 3)
+
+    assert values(source.next_batch(10, timeout=0.0)) == [b"v3", b"v4"]
+
+
+def test_seek_refuses_what_is_not_held_and_what_is_not_an_offset(log: EventLog) -> None:
+    log.create("events", 2)
+    source = log.source("events", None, partitions=[0])
+
+    with pytest.raises(ValueError, match="partition 1 is not held"):
+        source.seek(1, 0)
+    with pytest.raises(ValueError, match="offset must be at least 0, got -1"):
+        source.seek(0, -1)
+
+
+def test_a_group_goes_on_where_it_committed(log: EventLog) -> None:
+    log.create("events", 2)
+    log.append_many("events", {0: numbered(5), 1: numbered(5)})
+    first = log.source("events", "g")
+    first.commit({0: Position(2, "watermark=7")})
+    first.close()
+    second = log.source("events", "g")
+
+    assert second.snapshot() == {0: 2, 1: 0}
+    assert second.committed() == log.committed("events", "g") == {0: Position(2, "watermark=7")}
+
+
+def test_a_later_commit_replaces_the_note(log: EventLog) -> None:
+    log.create("events", 1)
+    log.append("events", 0, numbered(5))
+    source = log.source("events", "g")
+    source.commit({0: Position(2, "old")})
+    source.commit({0: Position(1, "é\n\x00")})
+
+    assert source.committed() == {0: Position(1, "é\n\x00")}
+
+
+def test_groups_and_topics_have_positions_of_their_own(log: EventLog) -> None:
+    for topic in ("events", "items"):
+        log.create(topic, 1)
+        log.append(topic, 0, numbered(3))
+    log.source("events", "g").commit({0: Position(1)})
+
+    assert log.committed("events", "h") == log.committed("items", "g") == {}
+    assert log.source("items", "g").snapshot() == {0: 0}
+
+
+def test_a_source_without_a_group_commits_nothing(log: EventLog) -> None:
+    log.create("events", 1)
+
+    with pytest.raises(ValueError, match="without a group"):
+        log.source("events", None).commit({0: Position(0)})
+
+
+def test_commit_is_all_or_nothing(log: EventLog) -> None:
+    log.create("events", 2)
+    source = log.source("events", "g", partitions=[0])
+
+    with pytest.raises(ValueError, match="partition 1 is not held"):
+        source.commit({0: Position(0), 1: Position(0)})
+    assert source.committed() == {}
+
+
+def test_a_group_has_one_reader_at_a_time(log: EventLog) -> None:
+    log.create("events", 1)
+    first = log.source("events", "g")
+
+    with pytest.raises(BlockingIOError, match="group 'g' already reads topic 'events'"):
+        log.source("events", "g")
+    first.close()
+    log.source("events", "g").close()
+
+
+# Retention
+
+
+def test_trim_forgets_what_is_below(log: EventLog) -> None:
+    log.create("events", 1)
+    for first in range(0, 20, 4):
+        log.append("events", 0, numbered(4, first))
+    log.trim("events", 0, 10)
+    log.trim("events", 0, 6)
+
+    assert (log.start("events", 0), log.end("events", 0)) == (10, 20)
+    assert list(log.read("events", 0, 0, 3).offsets) == [10, 11, 12]
+    assert log.source("events", None).snapshot() == {0: 10}
+
+
+def test_trim_of_everything_keeps_the_numbering(log: EventLog) -> None:
+    log.create("events", 1)
+    log.append("events", 0, numbered(4))
+    log.trim("events", 0, 100)
+
+    assert (log.start("events", 0), log.append("events", 0, numbered(1))) == (4, 4)
+
+
+def test_a_reader_that_was_overtaken_by_retention_goes_on_at_the_start(log: EventLog) -> None:
+    log.create("events", 1)
+    log.append("events", 0, numbered(10))
+    source = log.source("events", None)
+    source.next_batch(2, timeout=0.0)
+    log.trim("events", 0, 7)
+
+    assert values(source.next_batch(10, timeout=0.0)) == [b"v7", b"v8", b"v9"]
+
+
+def test_trim_older_forgets_by_append_time(log: EventLog, clock: ManualClock) -> None:
+    log.create("events", 2)
+    for _ in range(3):
+        log.append_many("events", {0: numbered(2), 1: numbered(1)})
+        clock.advance(1.0)
+    log.trim_older("events", 1_001_500)
+
+    assert (log.start("events", 0), log.start("events", 1)) == (4, 2)
+
+
+def test_compact_keeps_the_newest_record_of_each_key(log: EventLog) -> None:
+    log.create("items", 1, compacted=True)
+    for version in range(3):
+        log.append("items", 0, [(key, b"%d" % version) for key in (b"a", b"b", b"c")][: 3 - version])
+    log.compact("items")
+
+    assert rows([log.read("items", 0, 0, 10)])[-3:] == [(0, 2, b"c", b"0"), (0, 4, b"b", b"1"), (0, 5, b"a", b"2")]
+
+
+def test_compact_keeps_young_tombstones_only(log: EventLog, clock: ManualClock) -> None:
+    log.create("items", 1, compacted=True)
+    log.append("items", 0, [(b"gone", b"x"), (b"kept", b"y")])
+    log.append("items", 0, [(b"gone", None)])
+    log.append("items", 0, [(b"last", b"z")])
+    log.compact("items")
+    young = log.read("items", 0, 0, 10)
+    clock.advance(DAY_MS / 1000 + 1)
+    log.compact("items")
+    old = log.read("items", 0, 0, 10)
+
+    assert list(young.keys) == [b"kept", b"gone", b"last"]
+    assert list(old.keys) == [b"kept", b"last"]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.tuples(st.binary(max_size=1), st.binary(max_size=3)), max_size=9), max_size=9))
+def test_compact_never_changes_what_the_topic_says(log: EventLog, cuts: list[list[tuple[bytes, bytes]]]) -> None:
+    log.create("items", 1, compacted=True)
+    for records in cuts:
+        log.append("items", 0, records)
+    before = log.read("items", 0, 0, 10_000)
+    log.compact("items")
+    after = log.read("items", 0, 0, 10_000)
+    source = log.source("items", None)
+    followed = values(source.next_batch(10_000, timeout=0.0))
+
+    assert dict(zip(before.keys, before.values, strict=True)) == dict(zip(after.keys, after.values, strict=True))
+    assert followed == list(after.values)
+    assert source.snapshot() == {0: log.end("items", 0)}
+
+
+def test_only_a_compacted_topic_is_compacted(log: EventLog) -> None:
+    log.create("events", 1)
+
+    with pytest.raises(ValueError, match="'events' was not created as a compacted one"):
+        log.compact("events")
+
+
+# Threads
+
+
+def test_threads_append_and_read_through_one_log(log: EventLog) -> None:
+    log.create("events", 4)
+
+    def write(partition: int) -> None:
+        for i in range(50):
+            log.append("events", partition, numbered(2, 2 * i))
+
+    writers = [threading.Thread(target=write, args=(partition,)) for partition in range(4)]
+    for writer in writers:
+        writer.start()
+    source = log.source("events", None)
+    read: Counter[int] = Counter()
+    while read.total() < 400:
+        read.update({records.partition: len(records) for records in source.next_batch(100, timeout=10.0)})
+    for writer in writers:
+        writer.join()
+
+    assert read == {0: 100, 1: 100, 2: 100, 3: 100}
+
+
+# The memory driver's extras
+
+
+def test_a_crash_is_a_value_in_a_topic() -> None:
+    log = MemoryLog({"events": [b"a", (b"k", b"b"), Crash(), b"c"]})
+    source = log.source("events", "g")
+    read = values(source.next_batch(10, timeout=0.0))
+    with pytest.raises(Crashed, match="before offset 2"):
+        source.next_batch(10, timeout=0.0)
+    again = values(log.source("events", "g").next_batch(10, timeout=0.0))
+
+    assert read == [b"a", b"b"]
+    assert again == [b"a", b"b", b"c"]
+
+
+def test_partitions_move_between_batches_and_may_be_committed_before_they_go() -> None:
+    log = MemoryLog()
+    log.create("events", 3)
+    log.append_many("events", {partition: numbered(4) for partition in range(3)})
+    log.source("events", "g", partitions=[2]).commit({2: Position(3, "elsewhere")})
+    log.leave("events", "g")
+    lost: list[frozenset[int]] = []
+
+    def revoked(partitions: frozenset[int]) -> None:
+        lost.append(partitions)
+        source.commit({0: Position(4, "handed over")})
+
+    source = log.source("events", "g", partitions=[0, 1], revoked=revoked)
+    source.next_batch(100, timeout=0.0)
+    source.assign([1, 2])
+
+    assert rows(source.next_batch(100, timeout=0.0)) == [(2, 3, b"k3", b"v3")]
+    assert source.snapshot() == {1: 4, 2: 4}
+    assert (lost, log.committed("events", "g")[0]) == ([frozenset({0})], Position(4, "handed over"))
+
+
+# The local driver: one folder, several processes
+
+OPEN = """
+import sys
+from stream.logs import open_log
+log = open_log("local:" + sys.argv[1])
+log.create("events", 2)
+"""
+WRITE = f"""{OPEN}
+name, count = sys.argv[2].encode(), int(sys.argv[3])
+for i in range(count):
+    log.append("events", i % 2, [(name, b"%d" % i)] * 3)
+    print(i, flush=True)
+"""
+
+
+def test_what_was_appended_is_there_after_reopening(folder: Path) -> None:
+    for _ in range(2):
+        log = open_log(f"local:{folder}")
+        log.create("events", 1)
+        log.append("events", 0, numbered(3))
+        log.close()
+
+    log = open_log(f"local:{folder}")
+    assert log.end("events", 0) == 6
+    log.close()
+
+
+def test_prefixes_share_a_folder_and_see_nothing_of_each_other(folder: Path) -> None:
+    logs = [open_log(f"local:{folder}", prefix) for prefix in ("a.", "b.")]
+    for log in logs:
+        log.create("events", 1)
+    logs[0].append("events", 0, numbered(2))
+    sources = [log.source("events", "g") for log in logs]
+    sources[0].commit({0: Position(2)})
+
+    assert [log.end("events", 0) for log in logs] == [2, 0]
+    assert [log.committed("events", "g") for log in logs] == [{0: Position(2)}, {}]
+    for log in logs:
+        log.close()
+
+
+def test_writers_in_several_processes_lose_nothing_and_keep_their_order_while_a_reader_tails(
+    folder: Path, local: EventLog
+) -> None:
+    local.create("events", 2)
+    source = local.source("events", "g")
+    writers = [python(WRITE, folder, name, 60) for name in ("a", "b", "c")]
+    read: dict[tuple[bytes | None, int], list[int]] = {}
+    seen = 0
+    deadline = time.monotonic() + 60
+    while seen < 3 * 60 * 3 and time.monotonic() < deadline:
+        for records in source.next_batch(50, timeout=1.0):
+            seen += len(records)
+            for key, value in zip(records.keys, records.values, strict=True):
+                read.setdefault((key, records.partition), []).append(int(value or b"-1"))
+    for writer in writers:
+        _, complaint = writer.communicate(timeout=60)
+        assert writer.returncode == 0, complaint
+
+    expected = {parity: [i for i in range(parity, 60, 2) for _ in range(3)] for parity in (0, 1)}
+    assert read == {(name, parity): expected[parity] for name in (b"a", b"b", b"c") for parity in (0, 1)}
+
+
+def test_kill_9_loses_nothing_acknowledged_and_leaves_no_half_append(folder: Path) -> None:
+    acknowledged: dict[bytes, int] = {}
+    for life in range(4):
+        name = f"life{life}"
+        with python(WRITE, folder, name, 1_000_000) as writer:
+            assert writer.stdout is not None
+            for line in writer.stdout:
+                if int(line) >= 7 * life + 3:
+                    break
+            time.sleep(0.0013 * life)  # somewhere inside an append
+            writer.send_signal(signal.SIGKILL)
+            said = [line, *(rest for rest in writer.stdout if rest.endswith("\n"))]
+            writer.wait()
+        acknowledged[name.encode()] = int(said[-1]) + 1
+    log = open_log(f"local:{folder}")
+    kept = Counter(key for partition in (0, 1) for key in log.read("events", partition, 0, 10**6).keys)
+    log.close()
+
+    for key, count in acknowledged.items():
+        assert kept[key] in (3 * count, 3 * (count + 1))  # the last one may have been committed and not yet told
+
+
+def test_a_reader_in_another_process_wakes_soon_after_an_append(folder: Path, local: EventLog) -> None:
+    local.create("events", 2)
+    script = OPEN + (
+        "import time\nsource = log.source('events', None)\nprint('ready', flush=True)\n"
+        "for _ in range(40):\n"
+        "    (records,) = source.next_batch(10, timeout=30.0)\n"
+        "    print(time.monotonic() - float(records.values[0]), flush=True)\n"
+    )
+    with python(script, folder) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        took = []
+        for _ in range(40):
+            time.sleep(0.005)
+            local.append("events", 0, [(None, b"%r" % time.monotonic())])
+            took.append(float(reader.stdout.readline()))
+
+    assert sorted(took)[20] < 0.02  # 5 ms on a quiet machine, with room for a busy one
+
+
+def test_a_group_is_refused_while_another_process_reads_and_free_once_it_is_killed(
+    folder: Path, local: EventLog
+) -> None:
+    local.create("events", 2)
+    script = OPEN + "source = log.source('events', 'g')\nprint('ready', flush=True)\nsys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(BlockingIOError, match=f"group 'g' already reads topic 'events' in process {holder.pid}:"):
+            local.source("events", "g")
+        local.source("events", "other").close()
+        holder.kill()
+        holder.wait()
+
+    local.source("events", "g").close()
+
+
+def test_several_processes_may_create_a_topic_at_once(folder: Path) -> None:
+    makers = [python(OPEN + "print(log.append('events', 0, [(None, b'x')]))", folder) for _ in range(4)]
+    outcomes = [maker.communicate(timeout=60) for maker in makers]
+
+    assert sorted(out.strip() for out, _ in outcomes) == ["0", "1", "2", "3"], outcomes
+
+
+def test_a_topic_need_not_be_durable(local: EventLog) -> None:
+    local.create("model-updates", 1, durable=False)
+    local.append("model-updates", 0, numbered(3))
+
+    assert local.end("model-updates", 0) == 3
+
+
+def test_the_write_ahead_log_starts_over_once_a_slow_reader_lets_go(folder: Path, local: EventLog) -> None:
+    local.create("events", 1)
+    ahead = folder / "events.topic.db-wal"
+    slow = sqlite3.connect(folder / "events.topic.db", isolation_level=None)
+    slow.execute("BEGIN")
+    slow.execute("SELECT count(*) FROM blocks").fetchall()
+    while ahead.stat().st_size < 66 << 20:
+        local.append("events", 0, [(None, bytes(1 << 20))] * 4)
+    slow.close()
+    time.sleep(1.1)
+    local.append("events", 0, numbered(1))
+
+    assert ahead.stat().st_size == 0
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda path: path.write_bytes(b"not a database" * 1000), lambda path: os.truncate(path, 17_000)],
+    ids=["overwritten", "truncated"],
+)
+def test_a_damaged_topic_is_named_with_its_mend(folder: Path, spoil: Callable[[Path], object]) -> None:
+    log = open_log(f"local:{folder}")
+    log.create("events", 1)
+    log.append("events", 0, numbered(3))
+    log.close()
+    spoil(folder / "events.topic.db")
+    log = open_log(f"local:{folder}")
+
+    with pytest.raises(OSError, match=r"damaged.*restore.*events\.topic\.db"):
+        log.read("events", 0, 0, 10)
+    log.close()
+
+
+def test_a_block_that_cannot_be_decoded_is_named(folder: Path, local: EventLog) -> None:
+    local.create("events", 1)
+    local.append("events", 0, numbered(3))
+    with sqlite3.connect(folder / "events.topic.db") as db:
+        db.execute("UPDATE blocks SET body = x'c1'")
+    db.close()
+
+    with pytest.raises(OSError, match=r"partition 0 from offset 0.*damaged.*events\.topic\.db"):
+        local.read("events", 0, 0, 10)
+
+
+def test_a_topic_of_a_newer_schema_is_refused(folder: Path) -> None:
+    log = open_log(f"local:{folder}")
+    log.create("events", 1)
+    log.close()
+    with sqlite3.connect(folder / "events.topic.db") as db:
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+    log = open_log(f"local:{folder}")
+
+    with pytest.raises(ValueError, match=r"events\.topic\.db has schema version 2, this code knows 1"):
+        log.end("events", 0)
+    log.close()
+
+
+def test_a_disk_that_takes_no_more_is_an_error_that_names_the_file(folder: Path) -> None:
+    script = OPEN + (
+        "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\nkept = 0\n"
+        "try:\n    while True:\n        kept = 1 + log.append('events', 0, [(None, bytes(50_000))])\n"
+        "except OSError as error:\n    print(kept, log.end('events', 0), str(error))\n"
+    )
+    with python(script, folder) as writer:
+        out, complaint = writer.communicate(timeout=60)
+
+    assert out, complaint
+    kept, end, error = out.split(" ", 2)
+    assert kept == end != "0"
+    assert "events.topic.db" in error
+
+
+def test_a_group_that_is_ahead_of_its_topic_is_told_instead_of_skipping(folder: Path) -> None:
+    log = open_log(f"local:{folder}")
+    log.create("events", 1)
+    log.append("events", 0, numbered(3))
+    log.source("events", "g").commit({0: Position(3)})
+    log.close()
+    for path in folder.glob("events.topic.db*"):
+        path.unlink()
+    log = open_log(f"local:{folder}")
+    log.create("events", 1)
+
+    with pytest.raises(ValueError, match=r"'g' has read topic 'events', partition 0, up to offset 3.*ends at 0"):
+        log.source("events", "g")
+    log.close()

@@ -1,0 +1,231 @@
+"""Every user store keeps the same promises; the local one also among processes that die."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stream.stores import UserStore, open_store
+from stream.testing import MemoryStore
+
+ROOT = Path(__file__).resolve().parents[2]
+TOP = 2**64 - 1
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[UserStore]:
+    opened = open_store(f"local:{tmp_path / 'store'}") if request.param == "local" else MemoryStore()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+def keys(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.uint64)
+
+
+def test_what_is_put_is_got(store: UserStore) -> None:
+    store.put_many(keys(1, 2**63, TOP), [b"a", b"", b"c" * 100_000])
+
+    assert [store.get(key) for key in (1, 2**63, TOP, 7)] == [b"a", b"", b"c" * 100_000, None]
+
+
+def test_get_many_answers_in_the_order_asked(store: UserStore) -> None:
+    store.put_many(keys(1, 2, 3), [b"a", b"b", b"c"])
+
+    assert store.get_many(keys(3, 9, 1, 3)) == [b"c", None, b"a", b"c"]
+    assert store.get_many(keys()) == []
+
+
+def test_a_later_value_replaces_an_earlier_one(store: UserStore) -> None:
+    store.put_many(keys(1, 1), [b"a", b"bb"])
+    first = store.get(1)
+    store.put_many(keys(1), [b""])
+
+    assert (first, store.get(1), store.count()) == (b"bb", b"", 1)
+
+
+def test_delete_many_forgets(store: UserStore) -> None:
+    store.put_many(keys(1, 2, 3), [b"a", b"b", b"c"])
+    store.delete_many(keys(2, 77, 0))
+    store.delete_many(keys())
+
+    assert (store.get(2), store.count(), [key for key, _ in store.scan()]) == (None, 2, [1, 3])
+
+
+def test_a_deleted_key_may_come_back(store: UserStore) -> None:
+    store.put_many(keys(1), [b"a"])
+    store.delete_many(keys(1))
+    store.put_many(keys(1), [b"b"])
+
+    assert (store.get(1), store.count()) == (b"b", 1)
+
+
+def test_scan_goes_in_the_order_of_keys(store: UserStore) -> None:
+    numbers = np.random.default_rng(0).integers(1, TOP, 12_000, dtype=np.uint64)
+    store.put_many(numbers, [b"%d" % number for number in numbers.tolist()])
+
+    assert list(store.scan()) == [(number, b"%d" % number) for number in sorted(numbers.tolist())]
+
+
+def test_the_key_that_stands_for_no_id_is_refused(store: UserStore) -> None:
+    with pytest.raises(ValueError, match="key 0 stands for no id"):
+        store.put_many(keys(1, 0), [b"a", b"b"])
+    assert (store.count(), store.get(0)) == (0, None)
+
+
+def test_each_key_needs_a_value(store: UserStore) -> None:
+    with pytest.raises(ValueError, match="each key needs a value, got 2 keys and 1 values"):
+        store.put_many(keys(1, 2), [b"a"])
+    assert store.count() == 0
+
+
+def test_keys_that_are_not_uint64_are_refused(store: UserStore) -> None:
+    with pytest.raises(TypeError, match="keys must be uint64, got int64"):
+        store.put_many(np.array([1]), [b"a"])
+
+
+@pytest.mark.parametrize("url", ["", "file:/x", "local:"])
+def test_an_unknown_url_says_what_was_expected(url: str) -> None:
+    with pytest.raises(ValueError, match="store url must"):
+        open_store(url)
+
+
+PUT = st.dictionaries(st.integers(1, 12), st.binary(max_size=5), min_size=1)
+STEPS = st.lists(PUT | st.frozensets(st.integers(1, 12), min_size=1), max_size=12)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+def test_it_is_a_dictionary(store: UserStore, steps: list[dict[int, bytes] | frozenset[int]]) -> None:
+    store.delete_many(keys(*range(1, 13)))
+    expected: dict[int, bytes] = {}
+    for step in steps:
+        if isinstance(step, dict):
+            store.put_many(keys(*step), list(step.values()))
+            expected |= step
+        else:
+            store.delete_many(keys(*step))
+            expected = {key: value for key, value in expected.items() if key not in step}
+
+    assert dict(store.scan()) == expected
+    assert store.count() == len(expected)
+
+
+def test_threads_share_a_store(store: UserStore) -> None:
+    def write(first: int) -> None:
+        for i in range(30):
+            store.put_many(keys(first, 1000 + i), [b"%d" % i, b"x"])
+
+    writers = [threading.Thread(target=write, args=(first,)) for first in (1, 2, 3)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        store.get_many(keys(1, 2, 3, 1000))
+    for writer in writers:
+        writer.join()
+
+    assert store.get_many(keys(1, 2, 3)) == [b"29"] * 3
+    assert store.count() == 33
+
+
+# The local driver
+
+
+def test_what_was_put_is_there_after_reopening(folder: Path) -> None:
+    first = open_store(f"local:{folder}")
+    first.put_many(keys(1, 2), [b"a", b"b"])
+    first.delete_many(keys(2))
+    first.close()
+    second = open_store(f"local:{folder}")
+
+    assert list(second.scan()) == [(1, b"a")]
+    second.close()
+
+
+def test_prefixes_share_a_folder_and_see_nothing_of_each_other(folder: Path) -> None:
+    stores = [open_store(f"local:{folder}", prefix) for prefix in ("", "b.")]
+    stores[0].put_many(keys(1), [b"a"])
+
+    assert [store.get(1) for store in stores] == [b"a", None]
+    for store in stores:
+        store.close()
+
+
+def test_old_values_are_cleaned_and_readers_elsewhere_follow(folder: Path) -> None:
+    writer, reader, late = (open_store(f"local:{folder}") for _ in range(3))
+    cold = np.arange(1, 3001, dtype=np.uint64)
+    hot = np.arange(10_000, 10_500, dtype=np.uint64)
+    writer.put_many(cold, [b"%d" % key for key in cold.tolist()])
+    writer.put_many(keys(5000, 5001), [b"to be deleted", b"stays"])
+    assert late.count() == 3002
+    writer.delete_many(keys(5000))
+    for version in range(200):
+        writer.put_many(hot, [b"%d" % version * 50] * 500)
+        assert reader.get(10_007) == b"%d" % version * 50
+    values = [b"%d" % key for key in cold.tolist()]
+
+    assert (folder / "users.store.db").stat().st_size < 200 * 500 * 50
+    for store in (writer, reader, late):
+        assert (store.get(5000), store.get(5001), store.count()) == (None, b"stays", 3501)
+        assert store.get_many(cold) == values
+        store.close()
+
+
+def test_two_processes_may_write(folder: Path) -> None:
+    stores = [open_store(f"local:{folder}") for _ in range(2)]
+    for round_ in range(60):
+        for who, store in enumerate(stores):
+            store.put_many(np.arange(1, 301, dtype=np.uint64), [b"%d-%d" % (round_, who)] * 300)
+
+    for store in stores:
+        assert set(store.get_many(np.arange(1, 301, dtype=np.uint64))) == {b"59-1"}
+        assert store.count() == 300
+        store.close()
+
+
+def test_kill_9_keeps_what_was_acknowledged_and_writes_all_or_nothing(folder: Path) -> None:
+    script = (
+        "import sys\nimport numpy as np\nfrom stream.stores import open_store\n"
+        "store = open_store('local:' + sys.argv[1])\nkeys = np.arange(1, 2501, dtype=np.uint64)\n"
+        "for i in range(int(sys.argv[2]), 10**6):\n"
+        "    store.put_many(keys, [b'%d' % i] * 2500)\n    print(i, flush=True)\n"
+    )
+    last = 0
+    for life in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", script, str(folder), str(last + 1)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ) as writer:
+            assert writer.stdout is not None
+            for _ in range(3 + 9 * life):
+                line = writer.stdout.readline()
+            writer.send_signal(signal.SIGKILL)
+            last = max([int(line), *(int(rest) for rest in writer.stdout if rest.endswith("\n"))])
+        store = open_store(f"local:{folder}")
+        (found,) = set(store.get_many(np.arange(1, 2501, dtype=np.uint64)))
+        store.close()
+        assert int(found or b"-1") in (last, last + 1)
+        last += 1
+
+
+def test_a_damaged_store_is_named_with_its_mend(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "users.store.db").write_bytes(b"not a database" * 1000)
+
+    with pytest.raises(OSError, match=r"damaged.*restore.*users\.store\.db"):
+        open_store(f"local:{folder}")
