@@ -25,6 +25,7 @@ def stream(config: Config = None, child: Child = False) -> None:
     from stream.clock import SystemClock
     from stream.config import load
     from stream.process import log_to_stderr, serve_metrics, stop_on_signals, stop_with_parent
+    from stream.retention import Retention
     from stream.stores import open_store
     from stream.topics import open_topics
     from stream.worker import StreamWorker
@@ -35,9 +36,10 @@ def stream(config: Config = None, child: Child = False) -> None:
     if child:
         stop_with_parent(stop)
     serve_metrics(settings.stream.metrics_port, "HEADRACE_STREAM__METRICS_PORT")
-    log = open_topics(settings, SystemClock())
+    clock = SystemClock()
+    log = open_topics(settings, clock)
     store = open_store(settings.store_url, settings.store.prefix)
-    StreamWorker(log, store, settings).run(stop)
+    StreamWorker(log, store, settings, Retention(log, settings, clock)).run(stop)
     store.close()
     log.close()
 
@@ -192,12 +194,13 @@ def replay_evaluate(
     judge_from: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that teach before judging begins.")] = 0.0,
     batch: Annotated[int, typer.Option(min=1, help="Events in a micro-batch.")] = 64,
     limit: Annotated[int | None, typer.Option(help="Stop after so many events.")] = None,
+    judge_every: Annotated[int, typer.Option(min=1, help="Judge every so many actions and lists only.")] = 1,
     json: Json = False,
 ) -> None:
     """Test, then learn, over a recorded log through the live stream and learner code, in event time."""
     from replay.evaluating import evaluate_files
 
-    raise typer.Exit(evaluate_files(events, items or [], k, repeats, min_value, judge_from, batch, limit, json))
+    raise typer.Exit(evaluate_files(events, items or [], k, repeats, min_value, judge_from, batch, limit, json, judge_every))
 
 
 def main() -> None:

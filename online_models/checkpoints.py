@@ -66,7 +66,7 @@ def name_of(epoch: int, step: int) -> str:
 def save(folder: Path, manifest: Manifest, state: Mapping[str, np.ndarray]) -> None:
     """Write beside, fsync, rename: a reader sees the whole checkpoint or none.
 
-    Each array is named "part/column"; every part is a file of its own.
+    Each array is named "part.column"; every part is a file of its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{manifest.version}.{os.getpid()}"
@@ -74,7 +74,7 @@ def save(folder: Path, manifest: Manifest, state: Mapping[str, np.ndarray]) -> N
     beside.mkdir()
     parts: dict[str, State] = {}
     for name, array in state.items():
-        part, _, column = name.partition("/")
+        part, _, column = name.partition(".")
         parts.setdefault(part, {})[column] = np.ascontiguousarray(array)
     for part, columns in parts.items():
         save_file(columns, beside / f"{part}.safetensors")
@@ -94,13 +94,13 @@ def load(folder: Path, version: str) -> tuple[Manifest, State]:
     for name in manifest.files:
         part = name.removesuffix(".safetensors")
         for column, array in load_file(folder / version / name).items():
-            state[f"{part}/{column}"] = array
+            state[f"{part}.{column}"] = array
     return manifest, state
 
 
 def load_latest(folder: Path, versions: Iterable[str] | None = None) -> tuple[Manifest, State] | None:
     """The newest sound checkpoint; damaged ones are passed over loudly."""
-    for version in versions or reversed(versions_in(folder)):
+    for version in reversed(versions_in(folder)) if versions is None else versions:
         try:
             return load(folder, version)
         except (DamagedCheckpoint, OSError) as error:
@@ -198,6 +198,12 @@ def drop(folder: Path, version: str) -> None:
     except FileNotFoundError:
         return
     shutil.rmtree(beside, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a process that died was writing or dropping."""
+    for path in folder.glob(".*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _fault(path: Path, manifest: Manifest) -> str | None:

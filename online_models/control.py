@@ -29,6 +29,7 @@ def encode_order(order: Order) -> bytes:
 def decode_order(value: bytes) -> Order:
     """ValueError says what is wrong with it."""
     try:
-        return _decoder.decode(value)
+        order: Order = _decoder.decode(value)
     except msgspec.DecodeError as error:
         raise ValueError(f"not an order to the learner: {error}: {value[:80]!r}") from None
+    return order

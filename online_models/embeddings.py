@@ -1,6 +1,6 @@
 """Rows of learnt vectors: an id earns one by being seen, and loses it when it is seen no more."""
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddingOptions:
+class EmbeddingSettings:
     """How long the vectors are, and what an id must do to have one."""
 
     dim: int = 16
@@ -50,31 +50,28 @@ def _normal(bits: np.uint64) -> float:
     total = np.uint64(0)
     for quarter in range(4):
         total += (bits >> np.uint64(16 * quarter)) & np.uint64(0xFFFF)
-    return (np.float64(total) / 65536 - 2.0) * np.sqrt(3.0)
+    return (float(total) / 65536 - 2.0) * math.sqrt(3.0)
 
 
 @kernel
-def _see(
-    rows: np.ndarray,
-    keys: np.ndarray,
-    now: int,
-    seed: int,
-    scale: float,
-    vector: np.ndarray,
-    square: np.ndarray,
-    seen: np.ndarray,
-) -> None:
-    """Note the sight of each row; a row seen for the first time gets the vector that its key and the seed decide."""
+def _begin(rows: np.ndarray, keys: np.ndarray, seed: int, scale: float, tail: np.ndarray, row: np.ndarray) -> None:
+    """A row that no id had gets the vector that its key and the seed decide, and the tail that all begin with."""
+    dim = row.shape[1] - tail.size
     for i in range(rows.size):
-        row = rows[i]
-        if row < 0:
-            continue
-        seen[row] = now
-        if square[row] == 0:
-            square[row] = SQUARE_START
-            for j in range(vector.shape[1]):
-                bits = _scramble(keys[i] + np.uint64(seed * vector.shape[1] + j) * _MIX)
-                vector[row, j] = scale * _normal(bits)
+        at = rows[i]
+        if at >= 0 and row[at, dim] == 0:
+            for j in range(dim):
+                bits = _scramble(keys[i] + np.uint64(seed * dim + j) * _MIX)
+                row[at, j] = scale * _normal(bits)
+            for j in range(tail.size):
+                row[at, dim + j] = tail[j]
+
+
+@kernel
+def _note(rows: np.ndarray, now: int, seen: np.ndarray) -> None:
+    for i in range(rows.size):
+        if rows[i] >= 0:
+            seen[rows[i]] = now
 
 
 @kernel
@@ -86,12 +83,12 @@ def _count(rows: np.ndarray, needed: int, now: int, sights: np.ndarray, seen: np
 
 
 class EmbeddingTable:
-    """Key → row of a vector, its row-wise Adagrad sum, and further columns if asked for; collisionless.
+    """Key → row: a vector, its row-wise Adagrad sum, and further numbers if asked for, side by side; collisionless.
 
-    Kernels write the columns in place; row -1 stands for an id without a row. `admit` may move the columns to larger
-    arrays, so ask for them after it. A new vector depends on key and seed alone, never on the order of arrival.
+    Kernels write `rows` in place; row -1 stands for an id without a row. `admit` may move them to a larger array, so
+    ask for them after it. A new vector depends on key and seed alone, never on the order of arrival.
 
-    >>> table = EmbeddingTable(EmbeddingOptions(dim=2, sights=2, unseen=60.0))
+    >>> table = EmbeddingTable(EmbeddingSettings(dim=2, sights=2, unseen=60.0))
     >>> key = np.array([7], np.uint64)
     >>> [table.admit(key, now).tolist() for now in (0, 1_000)]
     [[-1], [0]]
@@ -99,13 +96,12 @@ class EmbeddingTable:
     ([-1], [-1])
     """
 
-    def __init__(self, options: EmbeddingOptions, columns: Mapping[str, Column] | None = None) -> None:
-        own = {"vector": Column("float32", (options.dim,)), "square": Column("float32"), "seen": Column("int64")}
-        taken = own.keys() & (columns or {}).keys()
-        if taken:
-            raise ValueError(f"columns must not be named {sorted(taken)}: every embedding table has those")
-        self.options = options
-        self._rows = Table(own | dict(columns or {}))
+    def __init__(self, settings: EmbeddingSettings, extra: tuple[float, ...] = ()) -> None:
+        """`extra` numbers of a row, with the values they begin with, follow the vector and its Adagrad sum."""
+        self.settings = settings
+        self._tail = np.array([SQUARE_START, *extra], np.float32)
+        row = Column("float32", (settings.dim + self._tail.size,))
+        self._rows = Table({"row": row, "seen": Column("int64")})
         self._waiting = Table({"sights": Column("int32"), "seen": Column("int64")})
         self._now = 0  # event time, ms, never goes back
         self._swept = 0  # event time of the last search for unseen rows
@@ -114,9 +110,10 @@ class EmbeddingTable:
         """Rows in use or free to be used again."""
         return len(self._rows)
 
-    def __getitem__(self, name: str) -> np.ndarray:
-        """A whole column with its spare rows."""
-        return self._rows[name]
+    @property
+    def rows(self) -> np.ndarray:
+        """All rows and spare ones, (capacity, dim + 1 + extra) float32: vector, Adagrad sum, extra numbers."""
+        return self._rows["row"]
 
     @property
     def slots(self) -> tuple[np.ndarray, np.ndarray]:
@@ -135,10 +132,10 @@ class EmbeddingTable:
         self._now = max(self._now, now)
         self._expire()
         flat = keys.reshape(-1)
-        rows = self._rows.admit(flat) if self.options.sights == 1 else self._earn(flat)
-        options = self.options
-        columns = self["vector"], self["square"], self["seen"]
-        _see(rows, flat, self._now, options.seed, options.scale, *columns)
+        rows = self._rows.admit(flat) if self.settings.sights == 1 else self._earn(flat)
+        _begin(rows, flat, self.settings.seed, self.settings.scale, self._tail, self.rows)
+        if self.settings.unseen:
+            _note(rows, self._now, self._rows["seen"])
         self._rows.touch(rows)
         return rows.reshape(keys.shape)
 
@@ -147,14 +144,14 @@ class EmbeddingTable:
         unknown = np.flatnonzero((rows < 0) & (keys != 0))
         waiting = self._waiting.admit(keys[unknown])
         earned = np.empty(waiting.size, np.bool_)
-        _count(waiting, self.options.sights, self._now, self._waiting["sights"], self._waiting["seen"], earned)
+        _count(waiting, self.settings.sights, self._now, self._waiting["sights"], self._waiting["seen"], earned)
         self._waiting.touch(waiting)
         self._waiting.free(np.unique(waiting[earned]))
         rows[unknown[earned]] = self._rows.admit(keys[unknown[earned]])
         return rows
 
     def _expire(self) -> None:
-        horizon = int(1000 * self.options.unseen)
+        horizon = int(1000 * self.settings.unseen)
         if horizon == 0 or self._now - self._swept < horizon // _SWEEPS:
             return
         self._swept = self._now

@@ -1,7 +1,10 @@
 """The journal: which offsets each step consumed, on disk before the step is taken."""
 
+import errno
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -24,6 +27,7 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
     step: int
     reads: list[Read]
     items: int
+    control: int = 0  # next offset of the control topic: how far people's orders had been read
 
 
 class Rollback(msgspec.Struct, frozen=True, tag="rollback"):
@@ -33,6 +37,7 @@ class Rollback(msgspec.Struct, frozen=True, tag="rollback"):
     step: int  # of the version gone back to
     version: str
     examples: dict[str, int]  # next offset of the examples topic from which it goes on, by partition
+    offsets: dict[str, int]  # next offset of the events, learnt or left out by then, by partition
     skip: dict[str, list[tuple[int, int]]]  # offsets of events left out, by partition
     control: int  # next offset of the control topic
 
@@ -54,7 +59,9 @@ class Journal:
         if self._file is None:
             self.rotate(entry.epoch, entry.step)
         assert self._file is not None
-        os.write(self._file, msgspec.json.encode(entry) + b"\n")
+        line = msgspec.json.encode(entry) + b"\n"
+        if os.write(self._file, line) != len(line):
+            raise OSError(errno.ENOSPC, "the journal cannot grow: free some space", str(self._folder))
         os.fdatasync(self._file)
 
     def rotate(self, epoch: int, step: int) -> None:
@@ -75,20 +82,66 @@ class Journal:
             self._file = None
 
 
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A part of the way to a version: the steps of one epoch, up to the one that a rollback went back to."""
+
+    epoch: int
+    until: int | None  # step, None = as far as the journal goes
+
+    def holds(self, version: str) -> bool:
+        epoch, _, step = version.partition("-")
+        return int(epoch) == self.epoch and (self.until is None or int(step) <= self.until)
+
+
+def way(folder: Path, epoch: int, until: int | None = None) -> list[Leg]:
+    """How a version came about: its own epoch, the one that this was built on, and so on, newest first."""
+    legs = [Leg(epoch, until)]
+    while (base := _base(folder, legs[-1].epoch)) is not None:
+        older, _, step = base.partition("-")
+        legs.append(Leg(int(older), int(step)))
+    return legs
+
+
+def since(folder: Path, legs: list[Leg], epoch: int, step: int) -> Iterator[Entry]:
+    """The entries that lead on from a version along a way that it is on, in the order they were taken."""
+    for leg in reversed([leg for leg in legs if leg.epoch >= epoch]):
+        start = step if leg.epoch == epoch else -1
+        for entry in _entries(folder, leg.epoch, start):
+            if entry.step > start and (leg.until is None or entry.step <= leg.until):
+                yield entry
+
+
+def newest_epoch(folder: Path) -> int:
+    """The last epoch that has begun, 1 if none has; a file without a whole line is no beginning."""
+    epochs = {int(path.stem.partition("-")[0]) for path in folder.glob("*-*.jsonl")}
+    return max((epoch for epoch in epochs if any(_entries(folder, epoch, -1))), default=1)
+
+
 def entries(folder: Path) -> Iterator[Entry]:
-    """All entries in the order they were taken; a line cut off by a crash is no entry, since its step was never taken."""
-    for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_bytes().split(b"\n")[:-1]:
-            try:
-                yield _decoder.decode(line)
-            except msgspec.DecodeError as error:
-                raise ValueError(f"journal {path} has a line that is no entry: {error}: {line[:80]!r}") from None
+    """All entries in the order they were taken."""
+    for path in sorted(folder.glob("*-*.jsonl")):
+        yield from _lines(path)
 
 
-def after(folder: Path, epoch: int, step: int) -> Iterator[Entry]:
-    """The entries that lead on from a version: later steps of its epoch, or the newest epoch from its rollback on."""
-    found = list(entries(folder))
-    last = max((entry.epoch for entry in found), default=epoch)
-    for entry in found:
-        if entry.epoch == last and (last > epoch or entry.step > step):
-            yield entry
+def _entries(folder: Path, epoch: int, step: int) -> Iterator[Entry]:
+    """The entries of an epoch; files that have none after a step are not read."""
+    paths = sorted(folder.glob(f"{epoch:06d}-*.jsonl"))
+    read = [path for path, next_ in pairwise(paths) if int(next_.stem.partition("-")[2]) > step]
+    for path in (*read, *paths[-1:]):
+        yield from _lines(path)
+
+
+def _base(folder: Path, epoch: int) -> str | None:
+    """The version that an epoch goes on from, None for the first one: its journal begins with the rollback."""
+    first = next(_entries(folder, epoch, -1), None)
+    return first.version if isinstance(first, Rollback) else None
+
+
+def _lines(path: Path) -> Iterator[Entry]:
+    """A line cut off by a crash is no entry, since its step was never taken."""
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            yield _decoder.decode(line)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"journal {path} has a line that is no entry: {error}: {line[:80]!r}") from None

@@ -23,13 +23,13 @@ class Keeper:
         self._keep = keep
         self._child: int | None = None
 
-    def save(self, manifest: Manifest, state: State) -> None:
-        """Begin to write; waits first for one that is still being written."""
+    def save(self, manifest: Manifest, state: State, spared: str | None = None) -> None:
+        """Begin to write; waits first for one that is still being written. The version `spared` is kept however old."""
         self.wait()
         started = time.perf_counter()
         child = os.fork()
         if child == 0:
-            os._exit(self._write(manifest, state))
+            os._exit(self._write(manifest, state, spared))
         self._child = child
         metrics.checkpoint_pause_seconds.set(time.perf_counter() - started)
 
@@ -41,14 +41,15 @@ class Keeper:
         """Return when nothing is being written any more."""
         self._reap(0)
 
-    def _write(self, manifest: Manifest, state: State) -> int:
+    def _write(self, manifest: Manifest, state: State, spared: str | None) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # Held files stay with the parent: its group lock must be free the moment it dies.
         os.closerange(3, 65536)
         try:
             checkpoints.save(self._folder, manifest, state)
             for version in checkpoints.versions_in(self._folder)[: -self._keep]:
-                checkpoints.drop(self._folder, version)
+                if version != spared:
+                    checkpoints.drop(self._folder, version)
         except BaseException as error:
             os.write(2, f"checkpoint {manifest.version} not written: {error!r}\n".encode())
             return 1

@@ -1,11 +1,12 @@
 """The learn process: examples in, a better model out."""
 
 import logging
+from collections import deque
 from threading import Event as Signal
 
 from online_models import checkpoints, journal, metrics
 from online_models.checkpoints import Manifest, name_of
-from online_models.control import CheckpointOrder, RollbackOrder, decode_order
+from online_models.control import CheckpointOrder, Order, decode_order
 from online_models.journal import Entry, Journal, Rollback, Step
 from online_models.keeper import Keeper
 from online_models.lessons import Progress, blocks_of, reads_of, take
@@ -18,6 +19,7 @@ from stream.config import Settings
 from stream.logs import EventLog, Position
 from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES
 
+_REPLICAS_MAY_LAG = 3  # checkpoints
 _logger = logging.getLogger(__name__)
 
 
@@ -40,7 +42,9 @@ class LearnWorker:
         self.stack = Stack()
         self.progress = Progress()
         self._parent: str | None = None
+        self._base: str | None = None  # the version that this epoch goes on from
         self._meter = Meter()
+        self._updates: deque[int] = deque(maxlen=_REPLICAS_MAY_LAG)
         self._source = log.source(EXAMPLES, "learn")
         self._keeper = Keeper(self._folder, settings.learn.keep)
         self._resume()
@@ -66,7 +70,7 @@ class LearnWorker:
         batches = self._source.next_batch(max(1, self._settings.learn.batch // 512), timeout)
         items = self._log.end(ITEMS, 0)
         if batches or items > self.progress.items:
-            entry = Step(self.progress.epoch, self.progress.step + 1, reads_of(batches), items)
+            entry = Step(self.progress.epoch, self.progress.step + 1, reads_of(batches), items, self.progress.control)
             self._journal.append(entry)
             with metrics.step_seconds.time():
                 self._take(entry, [value for records in batches for value in records.values if value is not None])
@@ -81,18 +85,21 @@ class LearnWorker:
         self._saved_at = self._clock.now_ms()
         if self.progress.step == 0 or (version := name_of(self.progress.epoch, self.progress.step)) == self._parent:
             return
-        self._keeper.save(self._manifest(version), self.stack.state())
+        self._keeper.save(self._manifest(version), self.stack.state(), self._base)
         self._journal.rotate(self.progress.epoch, self.progress.step)
         self._source.commit(_positions(self.progress))
         self._parent = version
+        # A replica starts from the newest sound checkpoint; updates before the third newest are nobody's any more.
+        self._updates.append(self._log.end(MODEL_UPDATES, 0))
+        self._log.trim(MODEL_UPDATES, 0, self._updates[0] if len(self._updates) == _REPLICAS_MAY_LAG else 0)
 
     def _take(self, entry: Step, blocks: list[bytes]) -> None:
-        batch = take(self._log, self.stack, self.progress, entry, blocks)
-        if batch is not None:
-            self._meter.see(batch, self.stack)
-        self._publish(base="")
+        taken = take(self._log, self.stack, self.progress, entry, blocks)
+        if taken.batch is not None:
+            self._meter.see(taken.batch, self.stack)
+        self._publish(taken.changes)
 
-    def _publish(self, base: str) -> None:
+    def _publish(self, changes: checkpoints.State, base: str = "") -> None:
         progress = self.progress
         update = Update(
             epoch=progress.epoch,
@@ -101,33 +108,46 @@ class LearnWorker:
             items=progress.items,
             control=progress.control,
             offsets={str(p): offset for p, offset in progress.offsets.items()},
-            changes={} if base else self.stack.changes(),
+            changes=changes,
         )
         self._log.append(MODEL_UPDATES, 0, [(None, encode_update(update))])
         metrics.steps.inc()
 
     def _resume(self) -> None:
-        """Load the newest sound checkpoint, then take again the steps that the journal has after it."""
-        loaded = checkpoints.load_latest(self._folder)
+        """Load the newest sound checkpoint on the way to where the journal ends, then take the steps from there again."""
+        folder, versions = self._folder / "journal", checkpoints.versions_in(self._folder)
+        checkpoints.sweep(self._folder)
+        epochs = [int(version.partition("-")[0]) for version in versions]
+        legs = journal.way(folder, max(journal.newest_epoch(folder), *epochs, 1))
+        self._base = name_of(legs[1].epoch, legs[1].until or 0) if len(legs) > 1 else None
+        fitting = [version for version in reversed(versions) if any(leg.holds(version) for leg in legs)]
+        loaded = checkpoints.load_latest(self._folder, fitting)
         if loaded:
-            manifest, state = loaded
-            self._become(manifest, state)
+            self._become(*loaded)
         redone = 0
-        for entry in journal.after(self._folder / "journal", self.progress.epoch, self.progress.step):
+        for entry in journal.since(folder, legs, self.progress.epoch, self.progress.step):
             self._redo(entry)
             redone += 1
-        for partition, offset in self.progress.examples.items():
-            self._source.seek(partition, offset)
-        for partition in self._source.snapshot().keys() - self.progress.examples.keys():
-            self._source.seek(partition, self._log.start(EXAMPLES, partition))
+        self._seek()
         at = name_of(self.progress.epoch, self.progress.step)
         _logger.info("at version %s: checkpoint %s and %d steps of the journal", at, self._parent, redone)
 
+    def _seek(self) -> None:
+        for partition in self._source.snapshot():
+            start = self._log.start(EXAMPLES, partition)
+            self._source.seek(partition, self.progress.examples.get(partition, start))
+
     def _redo(self, entry: Entry) -> None:
+        at = self.progress
         if isinstance(entry, Rollback):
-            self._go_back(entry)
-        else:
+            self._begin_epoch(entry)
+        elif (entry.epoch, entry.step) == (at.epoch, at.step + 1):
             self._take(entry, list(blocks_of(self._log, entry.reads)))
+        else:
+            raise ValueError(
+                f"the journal goes on with step {name_of(entry.epoch, entry.step)} behind {name_of(at.epoch, at.step)}: "
+                f"a part of it, or the checkpoint between them, is missing from {self._folder}"
+            )
 
     def _become(self, manifest: Manifest, state: checkpoints.State) -> None:
         self.stack = Stack()
@@ -136,38 +156,46 @@ class LearnWorker:
         self.progress = progress_of(manifest)
 
     def _obey(self) -> None:
-        """Carry out the orders that came in since the last step."""
+        """Carry out the orders that came in since the last step; one that cannot be carried out changes nothing."""
         records = self._log.read(CONTROL, 0, self.progress.control, 100)
         for offset, value in zip(records.offsets, records.values, strict=True):
-            self.progress.control = offset + 1
             try:
-                order = decode_order(value or b"")
-                self._carry_out(order)
+                goal = self._goal(decode_order(value or b""), offset + 1)
             except (ValueError, OSError, checkpoints.DamagedCheckpoint) as error:
                 _logger.error("order at offset %d of the control topic not carried out: %s", offset, error)
+                self.progress.control = offset + 1
+                continue
+            if goal:
+                self._roll_back(*goal)
+            else:
+                self.progress.control = offset + 1
+                self.save()
+                self._keeper.wait()
 
-    def _carry_out(self, order: RollbackOrder | CheckpointOrder) -> None:
+    def _goal(self, order: Order, control: int) -> tuple[Rollback, Manifest, checkpoints.State] | None:
+        """Where a rollback leads to, None for an order to write a checkpoint."""
         if isinstance(order, CheckpointOrder):
-            self.save()
-            self._keeper.wait()
-            return
+            return None
         self._keeper.wait()
-        manifest, _ = checkpoints.load(self._folder, order.version)
-        entry = plan_rollback(order, manifest, self.progress)
+        manifest, state = checkpoints.load(self._folder, order.version)
+        return plan_rollback(order, manifest, self.progress, control), manifest, state
+
+    def _roll_back(self, entry: Rollback, manifest: Manifest, state: checkpoints.State) -> None:
+        """The journal decides: before its line the order is still to be carried out, behind it the epoch has begun."""
+        self._base = entry.version
         self.save()
         self._journal.rotate(entry.epoch, entry.step)
         self._journal.append(entry)
-        self._go_back(entry)
-        for partition, offset in self.progress.examples.items():
-            self._source.seek(partition, offset)
-        _logger.warning("rolled back to %s as epoch %d", order.version, entry.epoch)
+        self._become(manifest, state)
+        self._begin_epoch(entry)
+        self._seek()
+        _logger.warning("rolled back to %s as epoch %d", entry.version, entry.epoch)
         metrics.rollbacks.inc()
 
-    def _go_back(self, entry: Rollback) -> None:
-        manifest, state = checkpoints.load(self._folder, entry.version)
-        self._become(manifest, state)
+    def _begin_epoch(self, entry: Rollback) -> None:
         go_back(self.progress, entry)
-        self._publish(base=entry.version)
+        self._parent = self._base = entry.version
+        self._publish({}, base=entry.version)
 
     def _manifest(self, version: str) -> Manifest:
         progress = self.progress

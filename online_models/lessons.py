@@ -27,6 +27,14 @@ class Progress:
     watermark: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a step came to."""
+
+    batch: ExampleBatch | None  # None: there was nothing to learn
+    changes: dict[str, np.ndarray]
+
+
 def lesson(progress: Progress, blocks: Sequence[bytes]) -> ExampleBatch | None:
     """The rows of these blocks that are still to be learnt, None if there are none; `progress` moves past them.
 
@@ -50,19 +58,20 @@ def _wanted(progress: Progress, reach: Reach, batch: ExampleBatch) -> np.ndarray
     return wanted
 
 
-def take(log: EventLog, stack: Stack, progress: Progress, entry: Step, blocks: Sequence[bytes]) -> ExampleBatch | None:
-    """Take one step of the journal: the items it had read, then the rows it consumed, which are returned.
+def take(log: EventLog, stack: Stack, progress: Progress, entry: Step, blocks: Sequence[bytes]) -> Taken:
+    """Take one step of the journal: the items it had read, then the rows it consumed.
 
     All learning goes through here: the live process, its recovery, and replay.
     """
     progress.items = learn_items(log, stack, progress.items, entry.items)
     progress.step = entry.step
+    progress.control = max(progress.control, entry.control)
     for read in entry.reads:
         progress.examples[read.partition] = read.next
     batch = lesson(progress, blocks)
     if batch is not None:
         stack.learn(batch)
-    return batch
+    return Taken(batch, stack.changes())
 
 
 def reads_of(batches: Sequence[Records]) -> list[Read]:

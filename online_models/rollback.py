@@ -8,25 +8,27 @@ from online_models.lessons import Progress
 Ranges = dict[str, list[tuple[int, int]]]
 
 
-def plan_rollback(order: RollbackOrder, manifest: Manifest, now: Progress) -> Rollback:
-    """The journal's entry for an order. ValueError if a range to skip is none, or names no partition.
+def plan_rollback(order: RollbackOrder, manifest: Manifest, now: Progress, control: int) -> Rollback:
+    """The journal's entry for an order, behind which the control topic goes on at `control`. ValueError if a range to skip is none, or names no partition.
 
     Without ranges, all that was learnt since the version is left out and learning goes on with what comes next. With
     ranges, the examples since the version are read again, but for those that the ranges taught.
     """
     if order.skip is None:
         examples = {str(p): offset for p, offset in now.examples.items()}
+        offsets = {str(p): offset for p, offset in now.offsets.items()}
         skip = {str(p): [(manifest.offsets.get(str(p), 0), end)] for p, end in now.offsets.items()}
     else:
-        examples = manifest.examples
+        examples, offsets = manifest.examples, manifest.offsets
         skip = _checked(order.skip, now)
     return Rollback(
         epoch=now.epoch + 1,
         step=manifest.step,
         version=manifest.version,
         examples=examples,
+        offsets=offsets,
         skip=_together(manifest.skip, skip),
-        control=now.control,
+        control=control,
     )
 
 
@@ -49,6 +51,7 @@ def go_back(progress: Progress, entry: Rollback) -> None:
     progress.epoch = entry.epoch
     progress.control = entry.control
     progress.examples = {int(p): offset for p, offset in entry.examples.items()}
+    progress.offsets = {int(p): offset for p, offset in entry.offsets.items()}
     progress.skip = {int(p): list(ranges) for p, ranges in entry.skip.items()}
 
 
@@ -59,7 +62,7 @@ def _checked(skip: Ranges, now: Progress) -> Ranges:
         for first, next_ in ranges:
             if not 0 <= first < next_:
                 raise ValueError(f"skip range {first} to {next_} of partition {partition} is empty or negative")
-    return skip
+    return {str(int(partition)): ranges for partition, ranges in skip.items()}
 
 
 def _together(before: Ranges, added: Ranges) -> Ranges:

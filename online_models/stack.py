@@ -12,7 +12,7 @@ from online_models.retrievers.again import again
 from online_models.retrievers.covisit import Covisits, CovisitSettings
 from online_models.retrievers.newest import Newest
 from online_models.retrievers.popular import Popular
-from online_models.retrievers.selection import Scratch
+from online_models.retrievers.selection import HIDDEN, Scratch, show
 from online_models.retrievers.sessions import Sessions, SessionSettings
 from online_models.retrievers.trending import Trending
 from online_models.retrievers.two_tower import TwoTower, TwoTowerSettings
@@ -69,20 +69,40 @@ class Found:
 
 
 @kernel
-def _merge(rows: np.ndarray, channel: np.ndarray, place: np.ndarray, out: np.ndarray, bits: np.ndarray, start: np.ndarray) -> None:
-    """Union of each line's rows in order; -1 is passed over."""
+def _merge(
+    rows: np.ndarray,
+    channel: np.ndarray,
+    history_start: np.ndarray,
+    history: np.ndarray,
+    unmet: bool,
+    most: int,
+    place: np.ndarray,
+    out: np.ndarray,
+    bits: np.ndarray,
+    start: np.ndarray,
+) -> None:
+    """Union of each line's rows in order, at most `most` of a channel; `unmet` lets the history come by channel 0 only."""
     end = 0
     for i in range(rows.shape[0]):
+        met, taken, last = history[history_start[i] : history_start[i + 1]], 0, -1
         for j in range(rows.shape[1]):
             row = rows[i, j]
-            if row < 0:
+            if channel[j] != last:
+                if last == 0:
+                    for h in range(met.size if unmet else 0):
+                        if met[h] >= 0 and place[met[h]] < 0:
+                            place[met[h]] = HIDDEN
+                last, taken = channel[j], 0
+            if row < 0 or place[row] == HIDDEN or taken >= most:
                 continue
+            taken += 1
             if place[row] < 0:
                 place[row] = end
                 out[end] = row
                 bits[end] = 0
                 end += 1
             bits[place[row]] |= np.uint16(1 << channel[j])
+        show(met, place)
         for m in range(start[i], end):
             place[out[m]] = -1
         start[i + 1] = end
@@ -176,7 +196,7 @@ class Stack:
         if taken.size > most:
             kept = np.arange(most) * taken.size // most
             people, taken = people.take(kept), taken[kept]
-        found = self._find(people, self.settings.learnt_candidates, self._eligible, None)
+        found = self._find(people, self.settings.learnt_candidates, self._eligible, None, unmet=True)
         slates = self._not_shown(found)
         label = (found.row == np.repeat(taken, np.diff(found.start))).astype(np.float32)
         return self._features.of(people, slates), label, found.start
@@ -233,32 +253,37 @@ class Stack:
     def candidates(self, questions: Questions, i: int, eligible: np.ndarray | None, k: int) -> Found:
         """Up to k items per channel for question i; `eligible`: (≥ rows,) uint8 by item row, None = all."""
         people = self.items.people(questions.take(np.array([i])))
-        return self._find(people, k, self._eligible if eligible is None else eligible, self.tower)
+        return self._find(people, k, self._eligible if eligible is None else eligible, self.tower, unmet=False)
 
-    def _find(self, people: People, k: int, eligible: np.ndarray, tower: TwoTower | None) -> Found:
+    def _find(self, people: People, k: int, eligible: np.ndarray, tower: TwoTower | None, unmet: bool) -> Found:
         """Union of the channels. Learning leaves the tower out, so that its bits do not hang on an index."""
         n = len(people.questions)
         ts = int(people.questions.ts.max()) if n else 0
+        wide = 3 * k if unmet else k  # of what is the same for all, enough that some is unmet
         channels = {
             Channel.again: again(people, min(k, 16), eligible),
-            Channel.covisit: self.covisits.candidates(people, k, eligible),
-            Channel.sessions: self.sessions.candidates(people, k, eligible),
-            Channel.trending: self.trending.candidates(ts, k, eligible),
-            Channel.popular: self.popular.candidates(k, eligible),
-            Channel.newest: self.newest.candidates(ts, k, eligible),
+            Channel.covisit: self.covisits.candidates(people, k, eligible, unmet),
+            Channel.sessions: self.sessions.candidates(people, k, eligible, unmet),
+            Channel.trending: self.trending.candidates(ts, wide, eligible),
+            Channel.popular: self.popular.candidates(wide, eligible),
+            Channel.newest: self.newest.candidates(ts, wide, eligible),
         }
         if tower is not None:
             channels[Channel.two_tower] = tower.candidates(people, k, eligible)
-        return self._merged(channels, n)
+        return self._merged(channels, people, k, unmet)
 
-    def _merged(self, channels: dict[Channel, np.ndarray], n: int) -> Found:
+    def _merged(self, channels: dict[Channel, np.ndarray], people: People, k: int, unmet: bool) -> Found:
         """The union of each question's candidates, in the order of the channels."""
+        n = len(people.questions)
         lines = [np.broadcast_to(rows, (n, rows.shape[-1])) for rows in channels.values()]
         channel = np.repeat([int(name) for name in channels], [line.shape[1] for line in lines])
         rows = np.ascontiguousarray(np.concatenate(lines, axis=1))
         start = np.zeros(n + 1, np.int64)
         row, bits = np.empty(rows.size, np.int32), np.empty(rows.size, np.uint16)
-        _merge(rows, channel, self._scratch.place, row, bits, start)
+        _merge(
+            rows, channel, people.questions.history_start, people.history, unmet, k,
+            self._scratch.place, row, bits, start,
+        )  # fmt: skip
         return Found(start, row[: start[-1]], bits[: start[-1]])
 
     def similar(self, row: int, k: int) -> Found:
@@ -276,7 +301,7 @@ class Stack:
             Channel.sessions: self.sessions.candidates(people, k, self._eligible),
             Channel.two_tower: self.tower.candidates(people, k, self._eligible),
         }
-        return self._merged(near, 1)
+        return self._merged(near, people, k, unmet=False)
 
     def _not_shown(self, found: Found) -> Slates:
         size = found.row.size

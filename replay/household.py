@@ -10,21 +10,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import Event as Signal
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 VERBS = ("stream", "learn", "serve")
 _PATIENCE = 8.0  # seconds that a process has to stop by itself
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a restart, by how often it died in a row
+_STEADY = 5.0  # seconds after which a process is taken to have run well
 _logger = logging.getLogger(__name__)
 
 
 class Household:
     """A context: the processes run inside it and are gone after it."""
 
-    def __init__(self, config: Path | None = None, environ: Mapping[str, str] | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self, config: Path | None = None, environ: Mapping[str, str] | None = None, output: IO[bytes] | None = None
+    ) -> None:
         self._options = ["--child"] if config is None else ["--child", "--config", str(config)]
         self._environ = {**os.environ, **(environ or {})}
-        self._quiet = quiet
+        self._output = output  # of the children; None: where this process writes
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._deaths = dict.fromkeys(VERBS, 0)
         self._born = dict.fromkeys(VERBS, 0.0)
@@ -50,13 +53,17 @@ class Household:
             if child.poll() is None:
                 continue
             if not self._again_at[verb]:
-                self._deaths[verb] = 1 if now - self._born[verb] > 30 else self._deaths[verb] + 1
+                self._deaths[verb] = 1 if now - self._born[verb] > _STEADY else self._deaths[verb] + 1
                 wait = _BACK_OFF[min(self._deaths[verb], len(_BACK_OFF)) - 1]
                 self._again_at[verb] = now + wait
                 _logger.error("%s died with exit code %s; starting it again in %.1f s", verb, child.returncode, wait)
         for verb, at in self._again_at.items():
             if at and now >= at:
                 self._start(verb)
+
+    def hopeless(self) -> str | None:
+        """The process that dies each time it is started, None if there is none."""
+        return next((verb for verb, deaths in self._deaths.items() if deaths >= len(_BACK_OFF)), None)
 
     def stop(self) -> None:
         """Ask all to stop, and make those stop that do not."""
@@ -80,6 +87,7 @@ class Household:
             [sys.executable, "-m", "headrace", verb, *self._options],
             env=self._environ,
             stdin=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL if self._quiet else None,
+            stdout=self._output,
+            stderr=self._output,
             start_new_session=True,
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from replay.loading import Loaded, Loader, open_lines
 from stream.clock import SystemClock
@@ -28,7 +28,7 @@ def produce_files(files: list[str], speed: float | None, config: Path | None, as
             task = bars.add_task(Path(path).name, total=size or None, rate="")
             done, started = 0, clock.now_ms()
 
-            def advance(n: int, task: int = task, raw: IO[bytes] = raw, started: int = started) -> None:
+            def advance(n: int, task: TaskID = task, raw: IO[bytes] = raw, started: int = started) -> None:
                 nonlocal done
                 done += n
                 rate = f"{done / max(0.001, (clock.now_ms() - started) / 1000):,.0f} records/s"

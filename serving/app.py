@@ -1,8 +1,8 @@
 """HTTP: the one module that knows the web framework."""
 
 import hmac
-from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import msgspec
 from litestar import Litestar, Request, Response, delete, get, post, put
@@ -11,28 +11,31 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import RequestBody
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 from litestar.static_files import create_static_files_router
+from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from online_models import checkpoints
 from online_models.control import RollbackOrder, encode_order
+from serving.bodies import elements, fault_of, is_list
 from serving.console import PAGE
 from serving.inbox import Received
-from serving.problems import Problem, answer_fault, answer_http_error, answer_problem, invalid
-from serving.questions import Answer, Question
+from serving.problems import Problem, answer_away, answer_fault, answer_http_error, answer_problem, field_of, invalid
+from serving.questions import MAX_K, Answer, Question
 from serving.service import Service
 from stream.catalogue import Item, parse_item
-from stream.events import Refusal, parse
+from stream.events import id_fault
 from stream.ids import key_of
 from stream.profiles import decode_profile, describe
-from stream.topics import ALARMS, CONTROL, USERS
+from stream.topics import ALARMS, CONTROL
 
 _MAX_BODY = 16 << 20
+_MAX_ITEM = 1 << 20
 _MAX_ALARMS = 100_000
+_LISTS, _OBJECTS = ("exclude", "candidates"), ("context", "filters")  # fields of a question, as a query writes them
 _questions = msgspec.json.Decoder(Question)
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
-_QUERY = {"user_id", "k", "surface", "ts", "exclude", "candidates", "repeats", "explain", "explore", "log"}
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def service_of(state: State) -> Service:
@@ -42,120 +45,142 @@ def service_of(state: State) -> Service:
 
 async def _body(request: Request[Any, Any, Any]) -> bytes:
     """The body, if it says that it is JSON."""
+    chunks, size = [], 0
+    # Read to the end whatever comes: a server that answers into a body still being sent resets the connection.
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= _MAX_BODY:
+            chunks.append(chunk)
+    if size > _MAX_BODY:
+        raise Problem(413, "Too large", f"the body has {size} bytes; at most {_MAX_BODY} are taken")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise Problem(415, "Not JSON", f"content-type is {kind!r}; application/json is expected")
-    return await request.body()
+    return b"".join(chunks)
 
 
-def _parsed(body: bytes) -> list[msgspec.Raw]:
-    """The elements of a list, or the body itself as the only one."""
+def _elements(body: bytes) -> list[msgspec.Raw]:
     try:
-        return _raws.decode(body) if body.lstrip()[:1] == b"[" else [msgspec.json.decode(body, type=msgspec.Raw)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return elements(body)
+    except ValueError as error:
         raise Problem(400, "Not JSON", f"the body is not JSON in UTF-8: {error}") from None
+
+
+def _id(field: str, text: str) -> str:
+    """An id out of the path, where it stands percent-encoded."""
+    try:
+        name = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise Problem(422, "Not an id", f"{field} {text} is not percent-encoded UTF-8", field=field) from None
+    if fault := id_fault(field, name):
+        raise Problem(422, "Not an id", fault[1], field=field)
+    return name
 
 
 @post("/v1/events", status_code=202, tags=["events"])
 async def take_events(state: State, request: Request[Any, Any, Any]) -> Received:
     """Take one event or a list of them. What is accepted is durable; what is refused is named with its reason."""
     body = await _body(request)
-    raws = _parsed(body)
-    if body.lstrip()[:1] != b"[":
-        parsed = parse(raws[0])
-        if isinstance(parsed, Refusal):
-            await service_of(state).inbox.take(raws)
-            raise Problem(422, "Not an event", parsed.detail, **_refused_alone(parsed.detail, parsed.reason))
-    received = await service_of(state).inbox.take(raws)
-    if body.lstrip()[:1] != b"[" and received.refused:
-        refusal = received.refused[0]
-        raise Problem(422, "Not an event", refusal["reason"], **_refused_alone(refusal["reason"], refusal["code"]))
+    inbox = service_of(state).inbox
+    try:
+        raws = _elements(body)
+    except Problem as problem:
+        inbox.refuse(body, problem.detail)
+        raise
+    received = await inbox.take(raws)
+    if received.refused and not is_list(body):
+        detail = received.refused[0]["reason"]
+        raise Problem(422, "Not an event", detail, field=field_of(detail), **msgspec.structs.asdict(received))
     return received
-
-
-def _refused_alone(detail: str, reason: str) -> dict[str, Any]:
-    return {
-        "field": invalid(ValueError(detail)).more.get("field"),
-        "accepted": 0,
-        "repeated": 0,
-        "refused": [{"index": 0, "reason": detail, "code": reason}],
-    }
 
 
 @post("/v1/recommendations", status_code=200, tags=["recommendations"])
 async def recommend(state: State, request: Request[Any, Any, Any]) -> Answer:
     """A slate for a person: what to show, who found it, and with what probability it stands where it stands."""
+    body = await _body(request)
     try:
-        question = _questions.decode(await _body(request))
+        question = _questions.decode(body)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if fault := fault_of(body):
+            raise invalid(ValueError(fault[1])) from None
         raise Problem(400, "Not JSON", f"the body is not JSON in UTF-8: {error}") from None
     return await service_of(state).answer(question)
 
 
 @get("/v1/recommendations", tags=["recommendations"])
 async def recommend_by_query(state: State, request: Request[Any, Any, Any]) -> Answer:
-    """The same by query: user_id, k, surface, ts, exclude and candidates (repeated), repeats, explain, explore, log."""
+    """The same by query: `exclude` and `candidates` are repeated, `context` and `filters` are written as JSON."""
     given = request.query_params
-    values: dict[str, Any] = {name: given[name] for name in given if name not in ("exclude", "candidates")}
-    values |= {name: given.getall(name) for name in ("exclude", "candidates") if name in given}
+    values: dict[str, Any] = {name: given.getall(name) if name in _LISTS else given[name] for name in given}
     try:
+        values |= {name: msgspec.json.decode(given[name]) for name in _OBJECTS if name in given}
         question = msgspec.convert(values, Question, strict=False)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Problem(422, "Not what is expected here", f"context and filters must be JSON: {error}") from None
     return await service_of(state).answer(question)
 
 
 @get("/v1/items/{item_id:str}/similar", tags=["items"])
-async def similar(state: State, item_id: str, k: Annotated[int, Parameter(ge=1, le=1000)] = 10) -> dict[str, Any]:
+async def similar(
+    state: State, item_id: FromPath[str], k: Annotated[int, QueryParameter(ge=1, le=MAX_K)] = 10
+) -> dict[str, Any]:
     """Neighbours of an item, best first."""
-    service = service_of(state)
-    if service.replica.catalogue.get(key_of(item_id)) is None:
-        raise Problem(404, "No such item", f"item {item_id!r} is not in the catalogue", field="item_id")
-    found = service.recommender.similar(key_of(item_id), k)
-    return {"item_id": item_id, "items": [{"item_id": name, "score": score} for name, score in found]}
+    service, name = service_of(state), _id("item_id", item_id)
+    if service.replica.catalogue.get(key_of(name)) is None:
+        raise _no_such_item(name)
+    found = service.recommender.similar(key_of(name), k)
+    return {"item_id": name, "items": [{"item_id": near, "score": score} for near, score in found]}
 
 
 @get("/v1/items/{item_id:str}", tags=["items"])
-async def get_item(state: State, item_id: str) -> dict[str, Any]:
-    """An item as it was put, with `counts` of events by type as the learner knows them."""
-    service = service_of(state)
-    item = service.replica.catalogue.json(key_of(item_id))
-    counts = service.replica.counts(key_of(item_id))
-    if item is None and not any(counts.values()):
-        raise Problem(404, "No such item", f"item {item_id!r} is not in the catalogue", field="item_id")
-    return (item or {"item_id": item_id}) | {"counts": counts, "in_catalogue": item is not None}
+async def get_item(state: State, item_id: FromPath[str]) -> dict[str, Any]:
+    """An item as it was put, with `counts` of events by type as the learner knows them.
+
+    An item that people met, but that never was in the catalogue, has counts alone.
+    """
+    replica, name = service_of(state).replica, _id("item_id", item_id)
+    key = key_of(name)
+    item, counts = replica.catalogue.json(key), replica.counts(key)
+    if item is None and (replica.catalogue.is_gone(key) or not any(counts.values())):
+        raise _no_such_item(name)
+    return (item or {"item_id": name}) | {"counts": counts, "in_catalogue": item is not None}
 
 
 @put("/v1/items/{item_id:str}", tags=["items"])
-async def put_item(state: State, request: Request[Any, Any, Any], item_id: str) -> dict[str, Any]:
+async def put_item(state: State, request: Request[Any, Any, Any], item_id: FromPath[str]) -> dict[str, Any]:
     """Put one item; `item_id` in the body may be left out."""
+    name = _id("item_id", item_id)
     body = await _body(request)
+    raws = _elements(body)
     try:
-        values = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, "Not JSON", f"the body is not JSON in UTF-8: {error}") from None
-    if not isinstance(values, dict) or values.get("item_id", item_id) != item_id:
-        raise Problem(422, "Not this item", f"the body must be an object whose item_id is {item_id!r}", field="item_id")
-    try:
-        value = msgspec.json.encode({"item_id": item_id} | values)
-        parse_item(value)
-    except ValueError as error:
-        raise invalid(error) from None
-    await service_of(state).put_items([(item_id, value)])
+        if is_list(body):
+            raise ValueError("an item is an object, got a list")
+        value = msgspec.json.encode({"item_id": name} | _fields.decode(raws[0]))
+        if _item(value).item_id != name:
+            raise ValueError(f"item_id in the body must be the one of the path, {name!r}")
+    except (ValueError, msgspec.DecodeError) as error:
+        raise invalid(ValueError(str(error))) from None
+    await service_of(state).put_items([(name, value)])
     return {"accepted": 1}
 
 
 @post("/v1/items", status_code=202, tags=["items"])
 async def post_items(state: State, request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Put many items; what is refused is named with its reason."""
+    """Put one item or many; what is refused is named with its reason."""
+    body = await _body(request)
     records: list[tuple[str, bytes | None]] = []
     refused = []
-    for index, raw in enumerate(_parsed(await _body(request))):
+    for index, raw in enumerate(_elements(body)):
+        value = bytes(raw)
         try:
-            records.append((parse_item(raw).item_id, bytes(raw)))
+            records.append((_item(value).item_id, value))
         except ValueError as error:
+            if not is_list(body):
+                raise invalid(error) from None
             refused.append({"index": index, "reason": str(error)})
     if records:
         await service_of(state).put_items(records)
@@ -163,28 +188,45 @@ async def post_items(state: State, request: Request[Any, Any, Any]) -> dict[str,
 
 
 @delete("/v1/items/{item_id:str}", status_code=204, tags=["items"])
-async def delete_item(state: State, item_id: str) -> None:
+async def delete_item(state: State, item_id: FromPath[str]) -> None:
     """Take an item out of the catalogue; it is recommended no more."""
-    service = service_of(state)
-    if service.replica.catalogue.get(key_of(item_id)) is None:
-        raise Problem(404, "No such item", f"item {item_id!r} is not in the catalogue", field="item_id")
-    await service.put_items([(item_id, None)])
+    service, name = service_of(state), _id("item_id", item_id)
+    if service.replica.catalogue.get(key_of(name)) is None:
+        raise _no_such_item(name)
+    await service.put_items([(name, None)])
+
+
+def _item(value: bytes) -> Item:
+    """The item in these bytes, if it can be read back whole; ValueError otherwise."""
+    if len(value) > _MAX_ITEM:
+        raise ValueError(f"the item has {len(value)} bytes; at most {_MAX_ITEM} are taken")
+    item = parse_item(value)
+    try:
+        msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"item {item.item_id} cannot be read back: {error}") from None
+    return item
+
+
+def _no_such_item(name: str) -> Problem:
+    return Problem(404, "No such item", f"item {name!r} is not in the catalogue", field="item_id")
 
 
 @get("/v1/users/{user_id:str}", tags=["users"])
-async def get_user(state: State, user_id: str) -> dict[str, Any]:
+async def get_user(state: State, user_id: FromPath[str]) -> dict[str, Any]:
     """What is known of a person: history oldest first, counts of events by type, session, attributes."""
-    value = service_of(state).store.get(key_of(user_id))
+    name = _id("user_id", user_id)
+    value = service_of(state).store.get(key_of(name))
     profile = None if value is None else decode_profile(value)
     if profile is None or profile.is_empty:
-        raise Problem(404, "No such person", f"nothing is known of user {user_id!r}", field="user_id")
+        raise Problem(404, "No such person", f"nothing is known of user {name!r}", field="user_id")
     return describe(profile)
 
 
 @delete("/v1/users/{user_id:str}", status_code=204, tags=["users"])
-async def forget_user(state: State, user_id: str) -> None:
+async def forget_user(state: State, user_id: FromPath[str]) -> None:
     """Forget a person: their history, counts and attributes. What was learnt of items stays."""
-    await service_of(state).forget(user_id)
+    await service_of(state).forget(_id("user_id", user_id))
 
 
 @get("/v1/lag", tags=["operations"])
@@ -224,17 +266,31 @@ async def rollback(state: State, request: Request[Any, Any, Any]) -> dict[str, A
     service = _admin(state, request)
     try:
         order = msgspec.json.decode(await _body(request), type=RollbackOrder)
-        checkpoints.check(service.settings.checkpoints, order.version)
-    except FileNotFoundError as error:
-        raise Problem(404, "No such version", str(error), field="version") from None
-    except checkpoints.DamagedCheckpoint as error:
-        raise Problem(409, "Damaged version", str(error), field="version") from None
     except msgspec.ValidationError as error:
         raise invalid(error) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "Not JSON", f"the body is not JSON in UTF-8: {error}") from None
+    _known_version(service, order.version)
+    _check_skip(service, order)
+    try:
+        checkpoints.check(service.settings.checkpoints, order.version)
+    except checkpoints.DamagedCheckpoint as error:
+        raise Problem(409, "Damaged version", str(error), field="version") from None
     await service.appender.append(CONTROL, [("", encode_order(order))])
     return {"version": order.version, "epoch": service.replica.epoch + 1}
+
+
+def _known_version(service: Service, version: str) -> None:
+    if version not in checkpoints.versions_in(service.settings.checkpoints):
+        raise Problem(404, "No such version", f"there is no version {version!r}; see /v1/models", field="version")
+
+
+def _check_skip(service: Service, order: RollbackOrder) -> None:
+    for partition, ranges in (order.skip or {}).items():
+        if partition not in service.replica.covered or not all(0 <= first < next_ for first, next_ in ranges):
+            known = sorted(service.replica.covered)
+            detail = f"skip must map partitions, of {known}, to [[first, next], …], got {partition!r}: {ranges}"
+            raise Problem(422, "Not a range", detail, field="skip")
 
 
 @get("/v1/alarms", tags=["operations"])
@@ -246,13 +302,11 @@ async def alarms(state: State, request: Request[Any, Any, Any]) -> list[dict[str
 
 
 @get("/v1/lineage/{version:str}", tags=["operations"])
-async def lineage(state: State, request: Request[Any, Any, Any], version: str) -> list[dict[str, Any]]:
+async def lineage(state: State, request: Request[Any, Any, Any], version: FromPath[str]) -> list[dict[str, Any]]:
     """From a version back to the first: which offsets taught each, and which were left out."""
     service = _admin(state, request)
-    try:
-        return checkpoints.lineage(service.settings.checkpoints, version)
-    except FileNotFoundError as error:
-        raise Problem(404, "No such version", str(error), field="version") from None
+    _known_version(service, version)
+    return checkpoints.lineage(service.settings.checkpoints, version)
 
 
 @get("/healthz", tags=["health"])
@@ -269,7 +323,8 @@ async def readyz(state: State) -> dict[str, Any]:
 
 @get("/metrics", tags=["health"])
 async def metrics_page() -> Response[bytes]:
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    # The framework adds the charset; named twice, Prometheus would not know the type.
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST.partition("; charset")[0])
 
 
 @get("/", include_in_schema=False, media_type="text/html")
@@ -277,9 +332,20 @@ async def console() -> str:
     return PAGE
 
 
+class _App(Litestar):
+    """Routes by the path as it was sent: decoded, an id that holds a slash would fall apart."""
+
+    async def __call__(
+        self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
+    ) -> None:
+        if scope["type"] != "lifespan":
+            scope["path"] = scope["raw_path"].partition(b"?")[0].decode(errors="replace")
+        await super().__call__(scope, receive, send)
+
+
 def create_app(service: Service) -> Litestar:
     """The routes over a service that has been built; it starts and stops with them."""
-    return Litestar(
+    return _App(
         [
             take_events, recommend, recommend_by_query, similar, get_item, put_item, post_items, delete_item,
             get_user, forget_user, lag, models, rollback, alarms, lineage, healthz, readyz, metrics_page, console,
@@ -287,9 +353,12 @@ def create_app(service: Service) -> Litestar:
         state=State({"service": service}),
         on_startup=[service.start],
         on_shutdown=[service.stop],
-        request_max_body_size=_MAX_BODY,
+        request_max_body_size=None,
+        logging_config=None,
         openapi_config=OpenAPIConfig(
             title="Headrace", version="1", path="/docs", render_plugins=[SwaggerRenderPlugin(path="/")]
         ),
-        exception_handlers={Problem: answer_problem, HTTPException: answer_http_error, OSError: answer_fault},
+        exception_handlers={
+            Problem: answer_problem, HTTPException: answer_http_error, OSError: answer_away, Exception: answer_fault,
+        },
     )  # fmt: skip

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from serving import metrics
 from stream.ids import partition_of
 from stream.logs import EventLog, Record
+from stream.topics import EVENTS
 
 _logger = logging.getLogger(__name__)
 
@@ -70,23 +71,31 @@ class Appender:
                 together.setdefault(partition, []).extend(records)
         try:
             with metrics.append_seconds.time():
-                first = self._log.append_many(topic, together) if together else {}
+                first = dict(self._log.append_many(topic, together)) if together else {}
         except Exception as error:
             _logger.error("%s not written: %s", topic, error)
             for handed in group:
                 _tell(handed, error)
             return
         for handed in group:
-            _tell(handed, first)
+            _tell(handed, {partition: first[partition] for partition in handed.batches})
+            for partition, records in handed.batches.items():
+                first[partition] += len(records)
 
 
 def _tell(handed: _Handed, outcome: dict[int, int] | Exception) -> None:
     done = handed.done
     if done is None:
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, Exception) and handed.topic == EVENTS:
             metrics.impressions_lost.inc()
         return
+    done.get_loop().call_soon_threadsafe(_settle, done, outcome)
+
+
+def _settle(done: "asyncio.Future[dict[int, int]]", outcome: dict[int, int] | Exception) -> None:
+    if done.done():  # whoever waited has gone
+        return
     if isinstance(outcome, Exception):
-        done.get_loop().call_soon_threadsafe(lambda: done.done() or done.set_exception(outcome))
+        done.set_exception(outcome)
     else:
-        done.get_loop().call_soon_threadsafe(lambda: done.done() or done.set_result(outcome))
+        done.set_result(outcome)

@@ -36,7 +36,9 @@ NOTHING_FRESH = Fresh(np.zeros(0, np.int32), np.zeros(0))
 def fill(ranked: np.ndarray, fresh: Fresh, k: int, share: float, rng: np.random.Generator) -> Placed:
     """Give each of k places to the next best item or, with probability `share`, to a fresh one.
 
-    At most ceil(share · k) places are given to fresh items, so that what exploring costs is bounded.
+    At most ceil(share · k) places go to another item than the next best, so that what exploring costs is bounded. A
+    draw that comes out as the next best is no exploring: else the places below would hang on a draw that nobody sees,
+    and a propensity would not be the probability given the places above.
 
     >>> placed = fill(np.array([3, 1]), NOTHING_FRESH, 2, 0.5, np.random.default_rng(0))
     >>> placed.rows.tolist(), placed.propensities.tolist()
@@ -44,7 +46,7 @@ def fill(ranked: np.ndarray, fresh: Fresh, k: int, share: float, rng: np.random.
     """
     budget = int(np.ceil(share * k)) if share else 0
     order = ranked.tolist()
-    pool = dict(zip(fresh.rows.tolist(), fresh.chances.tolist(), strict=True))
+    pool = {row: chance for row, chance in zip(fresh.rows.tolist(), fresh.chances.tolist(), strict=True) if chance > 0}
     rows: list[int] = []
     taken: set[int] = set()
     propensities: list[float] = []
@@ -61,10 +63,10 @@ def fill(ranked: np.ndarray, fresh: Fresh, k: int, share: float, rng: np.random.
         draws = bool(rng.random() < by_chance)
         chosen = _draw(pool, total, rng) if draws or best is None else best
         drawn = by_chance * pool.get(chosen, 0.0) / total if by_chance else 0.0
-        propensities.append(drawn + (1 - by_chance if chosen == best else 0.0))
+        propensities.append(min(1.0, drawn + (1 - by_chance if chosen == best else 0.0)))
         rows.append(chosen)
         taken.add(chosen)
-        explored.append(draws)
+        explored.append(chosen != best)
         pool.pop(chosen, None)
     return Placed(np.array(rows, np.int32), np.array(propensities), np.array(explored, np.bool_))
 

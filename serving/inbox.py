@@ -1,6 +1,7 @@
 """Events that come in over HTTP: refused with a reason, or durable in the log when the producer is told so."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ import numpy as np
 
 from serving import metrics
 from serving.appender import Appender
+from serving.bodies import fault_of
 from stream import metrics as stream_metrics
 from stream.clock import Clock
 from stream.events import Event, Limits, Refusal, parse, screen
@@ -22,6 +24,8 @@ from stream.worker import dead_letter
 
 _REMEMBERED = 200_000  # event ids that this process recognises by itself
 _TAIL = 20_000  # records per partition read at the start
+_KEPT = 1024  # bytes kept of what is too large, or is no JSON at all
+_logger = logging.getLogger(__name__)
 
 
 class Received(msgspec.Struct):
@@ -48,46 +52,70 @@ class Inbox:
 
     async def take(self, raws: Sequence[msgspec.Raw]) -> Received:
         """Screen, append, answer; the events are durable when this returns."""
-        parsed = [parse(raw) for raw in raws]
-        refused = {i: one for i, one in enumerate(parsed) if isinstance(one, Refusal)}
-        sound = [i for i, one in enumerate(parsed) if isinstance(one, Event)]
-        events = [one for one in parsed if isinstance(one, Event)]
-        now = self._clock.now_ms()
-        for place, refusal in screen(events, [now] * len(events), self._limits).items():
-            refused[sound[place]] = refusal
-        kept = [(i, event) for i, event in zip(sound, events, strict=True) if i not in refused]
-        fresh = self._fresh([event for _, event in kept])
-        records = [(event.user_id, bytes(raws[i])) for (i, event), new in zip(kept, fresh, strict=True) if new]
-        self._bury(refused, raws)
+        values = [bytes(raw) for raw in raws]
+        kept, refused = self._screened(values)
+        fresh = self._fresh(list(kept.values()))
+        records = [(event.user_id, values[i]) for (i, event), new in zip(kept.items(), fresh, strict=True) if new]
+        self._bury(refused, values)
         if records:
             await self._appender.append(EVENTS, records)
-        if kept:
-            self._seen.first_seen(keys_of([event.event_id for _, event in kept]))
+        # Known only from now on: had the write failed, a second try must not pass for a repeat.
+        self._seen.first_seen(keys_of([event.event_id for event in kept.values()]))
         metrics.accepted.inc(len(kept))
-        told = [{"index": i, "reason": refusal.detail, "code": refusal.reason} for i, refusal in sorted(refused.items())]
+        told = [{"index": i, "reason": one.detail, "code": one.reason} for i, one in sorted(refused.items())]
         return Received(len(kept), len(kept) - len(records), told)
+
+    def refuse(self, body: bytes, detail: str) -> None:
+        """Send a body that is no JSON to dead-letter."""
+        self._bury({0: Refusal("not_json", detail)}, [body[:_KEPT]])
+
+    def _screened(self, values: Sequence[bytes]) -> tuple[dict[int, Event], dict[int, Refusal]]:
+        """Events and refusals by their place in the request."""
+        parsed = [self._parse(value) for value in values]
+        refused = {i: one for i, one in enumerate(parsed) if isinstance(one, Refusal)}
+        events = {i: one for i, one in enumerate(parsed) if isinstance(one, Event)}
+        places = list(events)
+        now = self._clock.now_ms()
+        for at, refusal in screen(list(events.values()), [now] * len(events), self._limits).items():
+            refused[places[at]] = refusal
+            del events[places[at]]
+        return events, refused
+
+    def _parse(self, value: bytes) -> Event | Refusal:
+        if len(value) > self._limits.max_bytes:
+            return Refusal("too_large", f"the event has {len(value)} bytes; at most {self._limits.max_bytes} are taken")
+        parsed = parse(value)
+        if isinstance(parsed, Refusal) and parsed.reason == "not_json" and (fault := fault_of(value)):
+            return Refusal(*fault)
+        return parsed
 
     def _fresh(self, events: Sequence[Event]) -> list[bool]:
         """Which events are new, as far as can be told here; the stream worker has the last word."""
         keys = keys_of([event.event_id for event in events])
         known = self._seen.knows(keys)
         known[np.setdiff1d(np.arange(keys.size), np.unique(keys, return_index=True)[1])] = True
-        told = self._told_before([event for event, seen in zip(events, known, strict=True) if not seen])
-        return [not seen and event.event_id not in told for event, seen in zip(events, known, strict=True)]
+        texts = self._texts([event for event, seen in zip(events, known, strict=True) if not seen])
+        return [
+            not seen and f"\t{event.event_id}\n".encode() not in texts.get(event.user_id, b"")
+            for event, seen in zip(events, known, strict=True)
+        ]
 
-    def _told_before(self, events: Sequence[Event]) -> set[str]:
-        """Event ids that stand in the records of their users."""
-        users = np.unique(keys_of([event.user_id for event in events]))
-        told: set[str] = set()
-        for value in self._store.get_many(users) if users.size else ():
-            if value is not None:
-                told.update(line.rpartition(b"\t")[2].decode() for line in decode_profile(value).text.split(b"\n"))
-        return told
+    def _texts(self, events: Sequence[Event]) -> Mapping[str, bytes]:
+        """What the records of the events' users say of their last events, by user id."""
+        users = sorted({event.user_id for event in events})
+        try:
+            found = zip(users, self._store.get_many(keys_of(users)), strict=True)
+            return {user: decode_profile(value).text for user, value in found if value is not None}
+        except (OSError, ValueError, msgspec.DecodeError) as error:  # away, or a record that this code cannot read
+            _logger.warning("user store away, repeats are left to the stream worker: %s", error)
+            metrics.fallbacks.labels("store").inc()
+            return {}
 
-    def _bury(self, refused: dict[int, Refusal], raws: Sequence[msgspec.Raw]) -> None:
+    def _bury(self, refused: Mapping[int, Refusal], values: Sequence[bytes]) -> None:
         letters = []
         for i, refusal in sorted(refused.items()):
             stream_metrics.dead_letter.labels(refusal.reason).inc()
-            letters.append(("", dead_letter(Refused(-1, i, refusal, bytes(raws[i])), None)))
+            raw = values[i][:_KEPT] if refusal.reason == "too_large" else values[i]
+            letters.append(("", dead_letter(Refused(-1, i, refusal, raw), None)))
         if letters:
             self._appender.append_later(DEAD_LETTER, letters)

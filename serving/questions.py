@@ -5,8 +5,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from stream.events import id_fault
+
 MAX_K = 1000
-Id = Annotated[str, Meta(min_length=1, max_length=256)]
+_MAX_CONTEXT = 16 << 10  # bytes of JSON: it travels with every impression
 
 
 class Filters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -20,18 +22,26 @@ class Filters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class Question(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """One request for recommendations."""
 
-    user_id: Id
+    user_id: str
     k: Annotated[int, Meta(ge=1, le=MAX_K)] | None = None  # default 10, or all of `candidates`
-    surface: str = ""
+    surface: Annotated[str, Meta(max_length=256)] = ""
     context: dict[str, Any] = {}
-    exclude: list[Id] = []
+    exclude: list[str] = []
     filters: Filters | None = None
-    candidates: Annotated[list[Id], Meta(min_length=1, max_length=MAX_K)] | None = None
+    candidates: Annotated[list[str], Meta(max_length=MAX_K)] | None = None
     repeats: bool = False
     ts: Annotated[int, Meta(ge=0, le=1 << 53)] | None = None
     explain: bool = False
     explore: bool = True
     log: bool = True
+
+    def __post_init__(self) -> None:
+        ids = {"user_id": [self.user_id], "exclude": self.exclude, "candidates": self.candidates or []}
+        for field, name in ((field, name) for field, names in ids.items() for name in names):
+            if fault := id_fault(field, name):
+                raise ValueError(fault[1])
+        if self.context and (size := len(msgspec.json.encode(self.context))) > _MAX_CONTEXT:
+            raise ValueError(f"context has {size} bytes of JSON; at most {_MAX_CONTEXT} are taken")
 
     @property
     def size(self) -> int:

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from online_models.bandits.thompson import chances
@@ -65,9 +66,10 @@ class Recommender:
         user = key_of(question.user_id)
         with metrics.stage_seconds.labels("user").time():
             profile, stale = self._read(user)
-        asked = question_of(profile, user, question.ts or now, *_where(question))
+        asked = question_of(profile, user, now if question.ts is None else question.ts, *_where(question))
         with metrics.stage_seconds.labels("rank").time():
-            ranked = self._rank_given(question, asked) if question.candidates else self._rank(question, asked, profile)
+            given = question.candidates is not None
+            ranked = self._rank_given(question, asked) if given else self._rank(question, asked, profile)
         with metrics.stage_seconds.labels("explore").time():
             placed = fill(np.arange(len(ranked)), ranked.fresh, question.size, self._share, self._rng)
         return self._slate(question, impression_id, stale, ranked, placed)
@@ -86,15 +88,17 @@ class Recommender:
         """What is known of the person; nobody's profile, marked stale, when the store is away."""
         try:
             value = self._store.get(user)
-        except OSError as error:
+            return (NOBODY if value is None else decode_profile(value)), False
+        except (OSError, ValueError, msgspec.DecodeError) as error:  # away, or a record that this code cannot read
             _logger.warning("user store away, answering from context alone: %s", error)
             metrics.fallbacks.labels("store").inc()
             return NOBODY, True
-        return (NOBODY if value is None else decode_profile(value)), False
 
     def _rank(self, question: Question, asked: Questions, profile: Profile) -> Ranked:
         """Candidates of all channels that may be shown, best first."""
         stack, eligible = self._replica.stack, self._replica.eligible
+        # Before anything is hidden: what is fresh is remembered, and must not hang on who asked first.
+        fresh = self._fresh_now() if question.explore and self._share else NOTHING_FRESH
         met = profile.met[:0] if question.repeats else profile.met
         hidden = stack.items.find(np.unique(np.concatenate([met, keys_of(question.exclude)])))
         hidden = hidden[hidden >= 0]
@@ -103,7 +107,6 @@ class Recommender:
         try:
             per_channel = max(question.size, self._candidates // 4)
             found = stack.candidates(asked, 0, eligible, per_channel)
-            fresh = self._fresh_now() if question.explore and self._share else NOTHING_FRESH
             fresh = fresh.take(eligible[fresh.rows] == 1)
         finally:
             eligible[hidden] = before
@@ -116,26 +119,30 @@ class Recommender:
         return replace(ranked, fresh=fresh.among(ranked.rows))
 
     def _rank_given(self, question: Question, asked: Questions) -> Ranked:
-        """Exactly the items asked for, best first."""
+        """Exactly the items asked for, best first, but for what the same question excludes or filters out."""
         stack = self._replica.stack
-        names = list(dict.fromkeys(question.candidates or ()))
+        excluded = set(question.exclude)
+        names = [name for name in dict.fromkeys(question.candidates or ()) if name not in excluded]
+        fits = self._fits(question.filters, stack.items.find(keys_of(names)))
+        names = [names[i] for i in fits.tolist()]
         keys = keys_of(names)
         ranked = best_first(stack, asked, stack.items.find(keys), keys, np.zeros(len(names), np.uint16))
         return replace(ranked, names=[names[i] for i in ranked.order.tolist()])
 
     def _fits(self, filters: Filters | None, rows: np.ndarray) -> np.ndarray:
-        """Places of the rows that pass the filters."""
+        """Places of the rows that pass the filters; an item never heard of passes none."""
         if filters is None:
             return np.arange(rows.size)
         catalogue = self._replica.stack.items.catalogue
-        fits = np.ones(rows.size, np.bool_)
+        fits = rows >= 0
         if filters.categories is not None:
-            fits &= np.isin(catalogue["categories"][rows], keys_of(filters.categories)).any(axis=1)
+            wanted = keys_of([name for name in filters.categories if name])
+            fits &= np.isin(catalogue["categories"][rows], wanted).any(axis=1)
         price = catalogue["price"][rows]
         if filters.min_price is not None:
-            fits &= price >= filters.min_price
+            fits &= price >= _as_stored(filters.min_price)
         if filters.max_price is not None:
-            fits &= price <= filters.max_price
+            fits &= price <= _as_stored(filters.max_price)
         return np.flatnonzero(fits)
 
     def _fresh_now(self) -> Fresh:
@@ -200,3 +207,8 @@ def fresh_items(stack: Stack, eligible: np.ndarray) -> Fresh:
 def _where(question: Question) -> tuple[int, list[int]]:
     """Keys of the surface and the context."""
     return (key_of(question.surface) if question.surface else 0), context_keys(question.context)
+
+
+def _as_stored(price: float) -> np.float32:
+    """A price as the catalogue's column holds it, so that a bound lets through the item of that very price."""
+    return np.float32(max(-1e30, min(1e30, price)))

@@ -33,11 +33,13 @@ class Replica:
         self.eligible = np.zeros(1024, np.uint8)  # by item row: in the catalogue, and available
         self._sellable: set[int] = set()
         self._rows = 0
+        self._tried: list[str] = []  # the newest version by which a gap was to be closed
         self._next = log.start(MODEL_UPDATES, 0)
         loaded = checkpoints.load_latest(settings.checkpoints)
         if loaded:
             self._become(*loaded)
-            self._next = max(self._next, loaded[0].updates)
+            # A power cut may have taken the last updates, which the learner then publishes once more.
+            self._next = max(self._next, min(loaded[0].updates, log.end(MODEL_UPDATES, 0)))
         self.poll()
 
     @property
@@ -79,9 +81,28 @@ class Replica:
         if update.base:
             if update.epoch > self.epoch:
                 self._go_back(update)
-        elif (update.epoch, update.step) > (self.epoch, self.step):
+            return
+        if (update.epoch, update.step) > self._expected:
+            self._leap(update)
+        if (update.epoch, update.step) == self._expected:
             self.stack.apply(update.changes)
             self.epoch, self.step, self.covered = update.epoch, update.step, update.offsets
+
+    @property
+    def _expected(self) -> tuple[int, int]:
+        """Epoch and step of the only update that fits onto this state."""
+        return max(1, self.epoch), self.step + 1
+
+    def _leap(self, update: Update) -> None:
+        """Updates are missing, trimmed away or lost with the power: only a newer checkpoint leads over the gap."""
+        newer = [version for version in checkpoints.versions_in(self._settings.checkpoints) if version > self.version]
+        if newer[-1:] == self._tried:
+            return
+        self._tried = newer[-1:]
+        _logger.error("between %s and %s updates are missing; a newer checkpoint is used", self.version, update.version)
+        loaded = checkpoints.load_latest(self._settings.checkpoints, reversed(newer))
+        if loaded:
+            self._become(*loaded)
 
     def _go_back(self, update: Update) -> None:
         """A new epoch: answer from an older version at once."""
@@ -111,8 +132,8 @@ class Replica:
             (self._sellable.add if sellable else self._sellable.discard)(change.key)
         rows = self.stack.items.find(np.array([change.key for change in changes], np.uint64))
         known = rows >= 0
-        sellable = np.array([change.key in self._sellable for change in changes], np.uint8)
-        self.eligible[rows[known]] = sellable[known]
+        marks = np.array([change.key in self._sellable for change in changes], np.uint8)
+        self.eligible[rows[known]] = marks[known]
 
     def _mark_new_rows(self) -> None:
         keys = self.stack.items.keys

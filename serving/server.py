@@ -47,4 +47,4 @@ async def _serve(service: Service, settings: Settings, stop: Signal) -> None:
 async def _stop_when_told(server: Server, stop: Signal) -> None:
     while not stop.is_set():
         await asyncio.sleep(0.05)
-    server.stop()
+    server.stop()  # type: ignore[no-untyped-call]

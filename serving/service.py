@@ -88,10 +88,16 @@ class Service:
         """Ask the stream worker to forget a person, and wait a moment for it to have done so."""
         offset = max((await self.appender.append(USERS, [(user_id, None)])).values())
         for _ in range(200):
-            value = self.store.get(key_of(user_id))
-            if value is not None and decode_profile(value).users_offset >= offset:
+            if self._users_offset(user_id) >= offset:
                 return
             await asyncio.sleep(0.01)
+
+    def _users_offset(self, user_id: str) -> int:
+        try:
+            value = self.store.get(key_of(user_id))
+        except OSError:  # the order to forget is in the log, and will be carried out
+            return -1
+        return -1 if value is None else decode_profile(value).users_offset
 
     def lag(self) -> dict[str, int]:
         by_partition = self.replica.lag(EVENTS)
@@ -106,8 +112,10 @@ class Service:
                     await asyncio.sleep(0)
                 metrics.catalogue_items.set(len(self.replica.catalogue))
                 self.lag()
-            except OSError as error:
-                _logger.error("cannot follow the log: %s", error)
+            except Exception:
+                # Answers go on from what is there; were this task to end, they would grow old without a word.
+                _logger.exception("cannot follow the log")
+                metrics.fallbacks.labels("updates").inc()
                 await asyncio.sleep(1)
             await asyncio.sleep(_POLL)
 
@@ -119,7 +127,7 @@ def impression(question: Question, slate: Slate, now: int) -> bytes:
         {
             "event_id": answer.impression_id,
             "type": "impression",
-            "ts": question.ts or now,
+            "ts": now if question.ts is None else question.ts,
             "user_id": question.user_id,
             "impression_id": answer.impression_id,
             "surface": question.surface or None,

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from stream.events import id_fault
+from stream.events import MAX_TS, id_fault
 from stream.ids import key_of
 from stream.logs import EventLog
 from stream.topics import ITEMS
@@ -42,12 +42,14 @@ def parse_item(value: bytes | msgspec.Raw) -> Item:
     """The item in these bytes; ValueError says what is wrong with them."""
     try:
         item = _decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"not an item: {error}") from None
     if fault := id_fault("item_id", item.item_id):
         raise ValueError(fault[1])
     if item.price is not None and not 0 <= item.price < 1e12:
         raise ValueError(f"price {item.price!r} of item {item.item_id} must be finite and not negative")
+    if item.created_ts is not None and abs(item.created_ts) > MAX_TS:
+        raise ValueError(f"created_ts {item.created_ts} of item {item.item_id} is not epoch milliseconds")
     return item
 
 
@@ -80,6 +82,7 @@ class Catalogue:
         self._log = log
         self._items: dict[int, Item] = {}
         self._raw: dict[int, bytes] = {}
+        self._gone: set[int] = set()
         self.next = 0
 
     def __len__(self) -> int:
@@ -93,13 +96,19 @@ class Catalogue:
                 if change.item is None:
                     self._items.pop(change.key, None)
                     self._raw.pop(change.key, None)
+                    self._gone.add(change.key)
                 else:
+                    self._gone.discard(change.key)
                     self._items[change.key], self._raw[change.key] = change.item, change.raw
             taken += changes
         return taken
 
     def get(self, key: int) -> Item | None:
         return self._items.get(key)
+
+    def is_gone(self, key: int) -> bool:
+        """It was in the catalogue, and was taken out."""
+        return key in self._gone
 
     def json(self, key: int) -> dict[str, Any] | None:
         """The item with every field it came with, or None."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numba
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,20 +30,20 @@ def _cache_folder() -> str:
     return str(home / f"kernels-{_digest_of_sources()}")
 
 
-numba.config.CACHE_DIR = _cache_folder()
+numba.config.CACHE_DIR = _cache_folder()  # type: ignore[attr-defined]
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Callable[..., Result]) -> Callable[..., Result]:
     """Compile `function` for one core: no Python objects inside, the same bits for the same input."""
-    compiled: Function = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    compiled: Callable[..., Result] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     return compiled
 
 
-def summing_kernel(function: Function) -> Function:
+def summing_kernel(function: Callable[..., Result]) -> Callable[..., Result]:
     """Like `kernel`, but sums may run in vector lanes, in another order than written.
 
     Dot products run twice as fast; the same input gives the same bits on the same kind of processor only.
     """
-    options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "nsz"}}
-    compiled: Function = numba.njit(**options)(function)
+    lanes = {"reassoc", "nsz"}
+    compiled: Callable[..., Result] = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=lanes)(function)
     return compiled

@@ -113,19 +113,34 @@ def screen(events: Sequence[Event], times: Sequence[int], limits: Limits) -> dic
             suspects.add(i)
         elif event.value is not None and not 0 <= event.value < _LARGEST:
             suspects.add(i)
-        elif event.type == "impression" or event.item_id is None or event.position is not None:
+        elif not (_is_plain_slate(event) if event.type == "impression" else event.item_id) or event.position is not None:
             suspects.add(i)
     judged = {i: _judge(events[i], times[i], limits) for i in sorted(suspects)}
     return {i: Refusal(*fault) for i, fault in judged.items() if fault}
 
 
+def _is_plain_slate(impression: Event) -> bool:
+    """Whether an impression whose ids are sound has the shape that nearly all have, in which nothing can be wrong."""
+    size, chances, sources = len(impression.items or ()), impression.propensities, impression.sources
+    if impression.impression_id is None or not 0 < size <= MAX_SLATE or (sources is not None and len(sources) != size):
+        return False
+    if chances is None:
+        return impression.propensity is None
+    return len(chances) == size and 0 < min(chances) and max(chances) <= 1
+
+
 def _ids_are_sound(events: Sequence[Event]) -> bool:
     """Search all ids as one text; longer or other than plain ones ask for a closer look."""
-    ids = [name for e in events for name in (e.event_id, e.user_id, e.item_id, e.impression_id, e.session_id)]
+    ids: list[str | None] = []
+    for event in events:
+        ids += (event.event_id, event.user_id, event.item_id, event.impression_id, event.session_id)
+        if event.items:
+            ids += event.items
     named = [name for name in ids if name is not None]
     if not named or not all(named):
         return False
-    return max(map(len, named)) <= MAX_ID_BYTES // 4 and not _CONTROL.search("".join(named))
+    text = "".join(named)
+    return max(map(len, named)) <= MAX_ID_BYTES // 4 and (text.isprintable() or not _CONTROL.search(text))
 
 
 def id_fault(field: str, name: str) -> tuple[str, str] | None:

@@ -9,6 +9,7 @@ from stream.compiled import kernel
 
 NO_KEY = 0  # stands for "no id": an empty slot, an absent field
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_KEY_OF_NOTHING = np.uint64(xxh3_64_intdigest(b""))
 
 
 def key_of(name: str) -> int:
@@ -26,7 +27,10 @@ def keys_of(names: Sequence[str]) -> np.ndarray:
     >>> keys_of(["", "u1"]).tolist() == [NO_KEY, key_of("u1")]
     True
     """
-    return np.array([xxh3_64_intdigest(name.encode()) or 1 if name else 0 for name in names], np.uint64)
+    keys = np.fromiter(map(xxh3_64_intdigest, map(str.encode, names)), np.uint64, len(names))
+    keys[keys == 0] = 1
+    keys[keys == _KEY_OF_NOTHING] = NO_KEY
+    return keys
 
 
 def partition_of(name: str, partitions: int) -> int:
@@ -58,7 +62,7 @@ def _murmur2(data: np.ndarray) -> int:
             hashed = hashed * mix & mask
     hashed ^= hashed >> np.uint64(13)
     hashed = hashed * mix & mask
-    return np.int64(hashed ^ hashed >> np.uint64(15))
+    return int(hashed ^ hashed >> np.uint64(15))
 
 
 @kernel
@@ -74,7 +78,7 @@ def _slot(slot_keys: np.ndarray, key: np.uint64) -> int:
     slot = _home(key, mask)
     while slot_keys[slot] != key and slot_keys[slot] != np.uint64(0):
         slot = (slot + np.uint64(1)) & mask
-    return np.int64(slot)
+    return int(slot)
 
 
 @kernel
@@ -83,7 +87,7 @@ def find_row(slot_keys: np.ndarray, slot_rows: np.ndarray, key: np.uint64) -> in
     if key == np.uint64(0):
         return -1
     slot = _slot(slot_keys, key)
-    return np.int64(slot_rows[slot]) if slot_keys[slot] == key else -1
+    return int(slot_rows[slot]) if slot_keys[slot] == key else -1
 
 
 @kernel

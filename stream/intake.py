@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from stream.batches import N_CONTEXT, Columns, EventType, Lists, offsets_of
+from stream.batches import N_CONTEXT, Columns, EventType, Lists, flat_runs, offsets_of
 from stream.events import Event, Limits, Refusal, decode_event, parse_record, screen, shown
-from stream.ids import NO_KEY, key_of, keys_of
+from stream.ids import NO_KEY, keys_of
 from stream.logs import Records
 
 _NUMBER_OF_TYPE = {kind.name: int(kind) for kind in EventType}
+_NO_CONTEXT = [""] * N_CONTEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,20 +119,22 @@ def _columns(events: Sequence[Event], offsets: Sequence[int]) -> EventBatch:
 def _lists(events: Sequence[Event], impressions: Sequence[int]) -> Lists:
     one = EventType.impression.name
     names = [shown(event) if event.type == one else (event.item_id or "",) for event in events]
-    start = offsets_of(np.array([len(items) for items in names], np.int64))
+    start = offsets_of(np.fromiter(map(len, names), np.int64, len(names)))
     m = int(start[-1])
     position = np.full(m, -1, np.int16)
     propensity, price = np.full(m, np.nan, np.float32), np.full(m, np.nan, np.float32)
+    flat, first = flat_runs(start, np.array(impressions, np.int64))
+    position[flat] = np.arange(flat.size) - np.repeat(first[:-1], np.diff(first))
     for i in impressions:
-        event, run = events[i], slice(start[i], start[i + 1])
-        size = len(names[i])
-        position[run] = np.arange(size) if size > 1 or event.position is None else event.position
+        event, size = events[i], len(names[i])
+        if size == 1 and event.position is not None:
+            position[start[i]] = event.position
         if event.propensities is not None:
-            propensity[run] = event.propensities
+            propensity[start[i] : start[i + 1]] = event.propensities
         elif size == 1 and event.propensity is not None:
-            propensity[run] = event.propensity
-        if event.context:
-            price[run] = _prices(event.context, size)
+            propensity[start[i]] = event.propensity
+        if event.context and "prices" in event.context:
+            price[start[i] : start[i + 1]] = _prices(event.context, size)
     item = keys_of([name for items in names for name in items])
     return Lists(start, item, np.zeros(m, np.float32), position, propensity, price)
 
@@ -145,19 +148,23 @@ def _prices(context: dict[str, Any], size: int) -> list[float]:
 
 def context_keys(context: dict[str, Any] | None) -> list[int]:
     """Keys of the first N_CONTEXT text or truth values of a context, by name; numbers and lists are no categories."""
+    keys: list[int] = keys_of(_context_pairs(context)).tolist()
+    return keys
+
+
+def _context_pairs(context: dict[str, Any] | None) -> list[str]:
+    """The pairs that `context_keys` are the keys of, padded with empty ones."""
     if not context:
-        return [0] * N_CONTEXT
-    pairs = sorted((name, value) for name, value in context.items() if isinstance(value, str | bool))
-    keys = [key_of(f"{name}={value}") for name, value in pairs[:N_CONTEXT]]
-    return keys + [0] * (N_CONTEXT - len(keys))
+        return _NO_CONTEXT
+    names = sorted(name for name, value in context.items() if isinstance(value, (str, bool)))[:N_CONTEXT]
+    return [f"{name}={context[name]}" for name in names] + _NO_CONTEXT[len(names) :]
 
 
 def _contexts(events: Sequence[Event], impressions: Sequence[int]) -> np.ndarray:
     """Only an impression's context was known when it was asked for; an action's may tell its outcome."""
     context = np.zeros((len(events), N_CONTEXT), np.uint64)
-    for i in impressions:
-        if events[i].context:
-            context[i] = context_keys(events[i].context)
+    pairs = [pair for i in impressions for pair in _context_pairs(events[i].context)]
+    context[impressions] = keys_of(pairs).reshape(-1, N_CONTEXT)
     return context
 
 

@@ -1,7 +1,8 @@
 """Join actions to the impression that earned them."""
 
 import heapq
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,8 @@ class _Open:
 
     shown: ExampleBatch
     row: int
+    impression: int
+    deadline: int  # event time, ms, up to which actions count
     user: int
     items: list[int]
     labels: np.ndarray  # (k,) float32
@@ -30,14 +33,16 @@ class _Outcome:
 
     impression: _Open
     labels: np.ndarray
-    cause: int  # row of the micro-batch, its length for closings
+    cause: int  # row of the micro-batch
+    kind: Kind
 
 
 class Joiner:
     """Keeps each impression open until the watermark has passed its attribution window.
 
     A click makes a labelled list at once; when the window closes, the list comes once more with its final labels, so
-    that what was shown and not clicked counts as such. One joiner per partition.
+    that what was shown and not clicked counts as such. The same events make the same rows, wherever the micro-batches
+    end. One joiner per partition.
     """
 
     def __init__(self, window: float) -> None:
@@ -50,41 +55,57 @@ class Joiner:
     def __len__(self) -> int:
         return len(self._open)
 
-    def join(self, batch: ExampleBatch, watermark: int) -> ExampleBatch:
-        """The micro-batch's rows with what they made known: clicked rows behind their action, closed ones at the end."""
+    def join(self, batch: ExampleBatch, watermarks: Sequence[int]) -> ExampleBatch:
+        """The micro-batch's rows with what they made known, each behind the row that did: clicked lists, and closed ones.
+
+        `watermarks`: after each row, ms; they never fall.
+        """
         outcomes: list[_Outcome] = []
         organic = batch.organic.copy()
-        self._show(batch)
-        for row in np.flatnonzero((batch.impression != 0) & (batch.kind == Kind.action)).tolist():
+        opened = self._opened(batch)
+        last = 0
+        for row in np.flatnonzero((batch.kind == Kind.shown) | (batch.impression != 0)).tolist():
+            outcomes += self._close(watermarks, last, row)
+            last = row
+            if batch.kind[row] == Kind.shown:
+                self._show(next(opened))
+                continue
             outcome = self._act(batch, row)
             organic[row] = outcome is None
             if outcome and outcome.labels.size:
                 outcomes.append(outcome)
-        metrics.actions_joined.inc(len(outcomes))
-        outcomes += self._close(watermark, len(batch))
+        outcomes += self._close(watermarks, last, len(batch))
+        metrics.actions_joined.inc(sum(outcome.kind == Kind.clicked for outcome in outcomes))
         return _in_order(replace(batch, organic=organic), outcomes)
 
-    def restore(self, batch: ExampleBatch, watermark: int) -> None:
+    def restore(self, batch: ExampleBatch) -> None:
         """Take up joined rows that were published before, so that what they left open is open again."""
-        self._show(batch)
-        for row in np.flatnonzero(batch.kind == Kind.clicked).tolist():
+        opened = self._opened(batch)
+        start = batch.lists.start
+        for row in np.flatnonzero(batch.kind != Kind.action).tolist():
             held = self._open.get(int(batch.impression[row]))
-            if held:
-                start = batch.lists.start
+            if batch.kind[row] == Kind.shown:
+                self._show(next(opened))
+            elif held and batch.kind[row] == Kind.clicked:
                 held.labels = batch.lists.label[start[row] : start[row + 1]].copy()
-        self._close(watermark, len(batch))
+            elif held:
+                del self._open[held.impression]
 
-    def _show(self, batch: ExampleBatch) -> None:
+    def _opened(self, batch: ExampleBatch) -> Iterator[_Open]:
+        """The impressions of a micro-batch in order, as they are when nobody has acted yet."""
         shown = batch.take(np.flatnonzero(batch.kind == Kind.shown))
         keys, start = shown.lists.item.tolist(), shown.lists.start.tolist()
         columns = zip(shown.impression.tolist(), shown.questions.ts.tolist(), shown.questions.user.tolist(), strict=True)
         for i, (impression, ts, user) in enumerate(columns):
-            if impression in self._open:
-                metrics.impressions_repeated.inc()
-                continue
             items = keys[start[i] : start[i + 1]]
-            self._open[impression] = _Open(shown, i, user, items, np.zeros(len(items), np.float32))
-            heapq.heappush(self._deadlines, (ts + self._window_ms, impression))
+            yield _Open(shown, i, impression, ts + self._window_ms, user, items, np.zeros(len(items), np.float32))
+
+    def _show(self, shown: _Open) -> None:
+        if shown.impression in self._open:
+            metrics.impressions_repeated.inc()
+            return
+        self._open[shown.impression] = shown
+        heapq.heappush(self._deadlines, (shown.deadline, shown.impression))
 
     def _act(self, batch: ExampleBatch, row: int) -> _Outcome | None:
         """The list an action answers, with its new label; None when it answers none, empty labels when nothing is new."""
@@ -96,17 +117,19 @@ class Joiner:
             return None
         place = held.items.index(item)
         if int(batch.type[row]) not in POSITIVE or held.labels[place] == 1:
-            return _Outcome(held, _NOTHING, row)
+            return _Outcome(held, _NOTHING, row, Kind.clicked)
         held.labels[place] = 1
-        return _Outcome(held, held.labels.copy(), row)
+        return _Outcome(held, held.labels.copy(), row, Kind.clicked)
 
-    def _close(self, watermark: int, cause: int) -> Iterable[_Outcome]:
-        closed = []
-        while self._deadlines and self._deadlines[0][0] <= watermark:
-            _, impression = heapq.heappop(self._deadlines)
-            held = self._open.pop(impression)
-            closed.append(_Outcome(held, held.labels, cause))
-        return closed
+    def _close(self, watermarks: Sequence[int], first: int, end: int) -> Iterator[_Outcome]:
+        """Close what rows [first, end) closed; nothing was shown or done with an impression between those two."""
+        while end and self._deadlines and self._deadlines[0][0] <= watermarks[end - 1]:
+            deadline, impression = heapq.heappop(self._deadlines)
+            held = self._open.get(impression)
+            if held is None or held.deadline != deadline:  # closed before a restart
+                continue
+            del self._open[impression]
+            yield _Outcome(held, held.labels, max(first, bisect_left(watermarks, deadline, 0, end)), Kind.closed)
 
 
 def _in_order(batch: ExampleBatch, outcomes: Sequence[_Outcome]) -> ExampleBatch:
@@ -118,7 +141,7 @@ def _in_order(batch: ExampleBatch, outcomes: Sequence[_Outcome]) -> ExampleBatch
 
 
 def _outcome_rows(batch: ExampleBatch, outcomes: Sequence[_Outcome]) -> ExampleBatch:
-    """The lists of these outcomes with their labels, in the order given; the micro-batch is not empty."""
+    """The lists of these outcomes with their labels, in the order given."""
     by_block: dict[int, list[int]] = {}
     for i, outcome in enumerate(outcomes):
         by_block.setdefault(id(outcome.impression.shown), []).append(i)
@@ -128,14 +151,14 @@ def _outcome_rows(batch: ExampleBatch, outcomes: Sequence[_Outcome]) -> ExampleB
     ]
     rows = concat(picked).take(np.argsort(np.concatenate([np.array(where) for where in by_block.values()])))
     cause = np.array([outcome.cause for outcome in outcomes])
-    closing = cause == len(batch)
-    cause = np.where(closing, len(batch) - 1, cause)
+    kind = np.array([outcome.kind for outcome in outcomes], np.uint8)
+    closing = kind == Kind.closed
     return replace(
         rows,
-        kind=np.where(closing, Kind.closed, Kind.clicked).astype(np.uint8),
+        kind=kind,
         event=np.where(closing, 0, batch.event[cause]).astype(np.uint64),
         type=np.where(closing, EventType.impression, batch.type[cause]).astype(np.uint8),
-        ts=np.where(closing, batch.ts.max(), batch.ts[cause]),
+        ts=batch.ts[cause],
         value=np.where(closing, np.nan, batch.value[cause]).astype(np.float32),
         offset=batch.offset[cause],
         origin=rows.offset,

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from stream.batches import N_CONTEXT, EventType, Questions
-from stream.events import Event
+from stream.events import Event, id_fault
 
 HISTORY = 100  # actions kept per person, and shown to people
 MET = 1024  # distinct items remembered as met
@@ -43,7 +43,9 @@ class Profile:
         return not self.counts.any() and not self.attributes
 
 
-class _Record(msgspec.Struct, array_like=True):
+class Stored(msgspec.Struct, array_like=True, gc=False):
+    """A profile as it is stored: columns as bytes."""
+
     schema: int
     name: str
     numbers: tuple[int, int, int, int, int]
@@ -58,26 +60,36 @@ class _Record(msgspec.Struct, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Record)
+_decoder = msgspec.msgpack.Decoder(Stored)
+_attributes_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def encode_profile(profile: Profile) -> bytes:
     """The record of a profile."""
     p = profile
-    return _encoder.encode(
-        _Record(
-            _SCHEMA, p.name, (p.offset, p.users_offset, p.last_ts, p.session_start, p.session_depth),
-            p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(), p.met.tobytes(),
-            p.text, p.attributes,
-        )
+    return encode_stored(
+        p.name, (p.offset, p.users_offset, p.last_ts, p.session_start, p.session_depth),
+        p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(), p.met.tobytes(),
+        p.text, p.attributes,
     )  # fmt: skip
 
 
+def encode_stored(*fields: Any) -> bytes:
+    """The record of the fields of `Stored` but its schema, which is this code's."""
+    return _encoder.encode((_SCHEMA, *fields))
+
+
+def decode_stored(value: bytes) -> Stored:
+    """The fields of a record; one of a newer schema is refused, since writing it back would lose fields."""
+    stored = _decoder.decode(value)
+    if stored.schema > _SCHEMA:
+        raise ValueError(f"user record has schema {stored.schema}; this code reads up to {_SCHEMA}: upgrade this process")
+    return stored
+
+
 def decode_profile(value: bytes) -> Profile:
-    """The profile in a record; a record of a newer schema is refused, since writing it back would lose fields."""
-    record = _decoder.decode(value)
-    if record.schema > _SCHEMA:
-        raise ValueError(f"user record has schema {record.schema}; this code reads up to {_SCHEMA}: upgrade this process")
+    """The profile in a record."""
+    record = decode_stored(value)
     return Profile(
         record.name, *record.numbers,
         np.frombuffer(record.counts, np.int64), np.frombuffer(record.rates, np.float32),
@@ -116,6 +128,17 @@ def question_of(profile: Profile, user: int, ts: int, surface: int = 0, context:
 def text_of(event: Event) -> bytes:
     """An action as a line of a profile's text; ids hold no control characters, so tabs part them safely."""
     return b"" if event.type == "impression" else f"{event.item_id}\t{event.event_id}\n".encode()
+
+
+def person_fault(key: bytes | None, value: bytes | None) -> str | None:
+    """What is wrong with a record of the users topic, or None: its key is an id, its value a JSON object or None."""
+    try:
+        fault = id_fault("user_id", (key or b"").decode())
+        if value is not None:
+            _attributes_decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return f"expected an id as key and a JSON object as value: {error}"
+    return fault[1] if fault else None
 
 
 def describe(profile: Profile) -> dict[str, Any]:

@@ -16,7 +16,7 @@ class SeenEvents:
         """Which keys, (n,) bool, are new here; they are known from now on."""
         places = np.zeros(keys.size, np.bool_)
         places[np.unique(keys, return_index=True)[1]] = True
-        fresh = places & ~self.knows(keys)
+        fresh: np.ndarray = places & ~self.knows(keys)
         self._young.number(keys[fresh], len(self._young))
         if len(self._young) >= self._n:
             self._young, self._old = KeyIndex(), self._young

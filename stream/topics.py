@@ -37,6 +37,7 @@ class Reach:
     partition: int  # of the events
     first: int  # offset of the first event record it covers
     next: int  # offset of the first one it does not cover
+    until: int  # the same of the micro-batch that it is a part of
     watermark: int  # ms, after the block
     users: int  # next offset of the users topic that was applied before the block
 

@@ -1,6 +1,7 @@
 """User state: what a person did, kept in columns, one row per person that this worker has lately met."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from stream.batches import Questions, offsets_of
 from stream.compiled import kernel
 from stream.ids import KeyIndex
 from stream.intake import EventBatch
-from stream.profiles import DAY_MS, HISTORY, MET, SESSION_GAP, SNAPSHOT, Profile, decode_profile, encode_profile
+from stream.profiles import DAY_MS, HISTORY, MET, SESSION_GAP, SNAPSHOT, Stored, decode_stored, encode_stored
 from stream.stores import UserStore
 
 _ROOM = HISTORY + 28  # rows of history kept before the oldest are dropped, so that dropping is rare
@@ -28,28 +29,35 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "met_size": ("int32", ()),
     "met": ("uint64", (MET,)),
 }
+_NUMBERS = ("offset", "users_offset", "last_ts", "session_start", "session_depth")
+_RUNS = ("item", "type", "ts", "met")  # a row of these is filled up to `size` or `met_size`, behind that it says nothing
 
 
 class UserTable:
     """Reads a user from the store on first touch, applies events in order, and writes back those that changed.
 
-    Each user carries the offset of the last event applied, so that events applied before change nothing.
+    Each user carries the offset of the last event applied, so that events applied before change nothing. Nothing is
+    written but by `flush`: what stands in the store must have been published before. So rows grow past their number
+    where one micro-batch needs it.
     """
 
     def __init__(self, store: UserStore, rows: int) -> None:
         self._store = store
         self._capacity = rows
-        self._allocate(rows)
+        self._columns = _blank(rows)
+        self.forget_cache()
 
-    def _allocate(self, rows: int) -> None:
-        self._columns = {name: np.zeros((rows, *shape), dtype) for name, (dtype, shape) in _COLUMNS.items()}
-        self._columns["offset"][:] = self._columns["users_offset"][:] = -1
-        self._texts: list[bytes] = [b""] * rows  # what people read: ids of items and events, by row
-        self._names: list[str] = [""] * rows
-        self._attributes: list[bytes] = [b""] * rows
-        self._index = KeyIndex(rows)
+    def forget_cache(self) -> None:
+        """Drop all rows, so that each user is read from the store again; flush first."""
+        if self._columns["key"].size > self._capacity:
+            self._columns = _blank(self._capacity)
+        _clear(self._columns)
+        self._texts: list[bytes] = [b""] * self._capacity  # what people read: ids of items and events, by row
+        self._names: list[str] = [""] * self._capacity
+        self._attributes: list[bytes] = [b""] * self._capacity
+        self._index = KeyIndex(self._capacity)
         self._used = 0
-        self._changed = np.zeros(rows, np.bool_)
+        self._changed = np.zeros(self._capacity, np.bool_)
 
     def apply(self, batch: EventBatch, texts: Sequence[bytes], names: Sequence[str]) -> Questions:
         """Apply events in order and say how each person stood just before each event.
@@ -73,8 +81,7 @@ class UserTable:
             lengths, item, kind, ts, session_start, session_depth, rates, applied,
         )  # fmt: skip
         self._changed[rows[applied]] = True
-        for i in np.flatnonzero(applied).tolist():
-            row = rows[i]
+        for i, row in zip(np.flatnonzero(applied).tolist(), rows[applied].tolist(), strict=True):
             self._names[row] = names[i]
             self._texts[row] += texts[i]
         return Questions(
@@ -108,72 +115,115 @@ class UserTable:
         """Write the users that changed to the store; returns how many."""
         rows = np.flatnonzero(self._changed)
         if rows.size:
-            self._store.put_many(self._columns["key"][rows], [encode_profile(self._profile(row)) for row in rows.tolist()])
+            self._store.put_many(self._columns["key"][rows], self._records(rows))
             self._changed[rows] = False
+        if self._used > 0.75 * self._capacity:
+            self.forget_cache()
         return int(rows.size)
 
-    def forget_cache(self) -> None:
-        """Drop all rows, so that each user is read from the store again; flush first."""
-        self._allocate(self._capacity)
-
     def _touch(self, keys: np.ndarray) -> np.ndarray:
-        known = self._index.find(keys)
-        missing = np.unique(keys[known < 0])
-        if self._used + missing.size > self._columns["key"].size:
-            self.flush()
-            self._allocate(max(self._capacity, int(np.unique(keys).size)))
-            missing = np.unique(keys)
+        missing = np.unique(keys[self._index.find(keys) < 0])
         if missing.size:
+            self._reserve(self._used + missing.size)
             self._load(missing)
         return self._index.find(keys)
+
+    def _reserve(self, rows: int) -> None:
+        held = self._changed.size
+        if rows <= held:
+            return
+        grown = _blank(max(rows, 2 * held))
+        for name, column in self._columns.items():
+            grown[name][:held] = column
+        more = grown["key"].size - held
+        self._columns = grown
+        self._texts += [b""] * more
+        self._names += [""] * more
+        self._attributes += [b""] * more
+        self._changed = np.concatenate([self._changed, np.zeros(more, np.bool_)])
 
     def _load(self, keys: np.ndarray) -> None:
         rows, _ = self._index.number(keys, self._used)
         self._used += keys.size
         self._columns["key"][rows] = keys
-        for row, value in zip(rows.tolist(), self._store.get_many(keys), strict=True):
-            if value is not None:
-                self._place(row, decode_profile(value))
+        values = self._store.get_many(keys)
+        held = [i for i, value in enumerate(values) if value is not None]
+        if held:
+            self._place(rows[held], [decode_stored(values[i] or b"") for i in held])
 
-    def _profile(self, row: int) -> Profile:
-        columns = self._columns
-        size, met = int(columns["size"][row]), int(columns["met_size"][row])
-        kept = slice(max(0, size - HISTORY), size)
-        text = self._texts[row]
-        if size > HISTORY or text.count(b"\n") > HISTORY:
-            text = self._texts[row] = b"\n".join(text.split(b"\n")[-HISTORY - 1 :])
-        return Profile(
-            name=self._names[row],
-            offset=int(columns["offset"][row]),
-            users_offset=int(columns["users_offset"][row]),
-            last_ts=int(columns["last_ts"][row]),
-            session_start=int(columns["session_start"][row]),
-            session_depth=int(columns["session_depth"][row]),
-            counts=columns["counts"][row],
-            rates=columns["rates"][row],
-            item=columns["item"][row, kept],
-            type=columns["type"][row, kept],
-            ts=columns["ts"][row, kept],
-            met=columns["met"][row, :met],
-            text=text,
-            attributes=self._attributes[row],
+    # Rows to records and back, column by column: numpy by the row would take most of this process's time.
+
+    def _records(self, rows: np.ndarray) -> list[bytes]:
+        """The records of some rows."""
+        columns, chosen = self._columns, rows.tolist()
+        size = columns["size"][rows].astype(np.int64)
+        oldest, kept = np.maximum(0, size - HISTORY), np.minimum(size, HISTORY)
+        fields = zip(
+            [self._names[row] for row in chosen],
+            np.stack([columns[name][rows] for name in _NUMBERS], axis=1).tolist(),
+            *(_cut(columns[name], rows, 0, np.full(rows.size, 9)) for name in ("counts", "rates")),
+            *(_cut(columns[name], rows, oldest, kept) for name in ("item", "type", "ts")),
+            _cut(columns["met"], rows, 0, columns["met_size"][rows]),
+            [self._text(row) for row in chosen],
+            [self._attributes[row] for row in chosen],
+            strict=True,
         )
+        return [encode_stored(*one) for one in fields]
 
-    def _place(self, row: int, profile: Profile) -> None:
+    def _text(self, row: int) -> bytes:
+        """The lines of the history that is kept."""
+        text = self._texts[row]
+        if text.count(b"\n") > HISTORY:
+            text = self._texts[row] = b"\n".join(text.split(b"\n")[-HISTORY - 1 :])
+        return text
+
+    def _place(self, rows: np.ndarray, records: Sequence[Stored]) -> None:
         columns = self._columns
-        for name in ("offset", "users_offset", "last_ts", "session_start", "session_depth", "counts", "rates"):
-            columns[name][row] = getattr(profile, name)
-        columns["size"][row] = profile.item.size
-        for name in ("item", "type", "ts"):
-            columns[name][row, : profile.item.size] = getattr(profile, name)
-        columns["met_size"][row] = profile.met.size
-        columns["met"][row, : profile.met.size] = profile.met
-        self._names[row], self._texts[row], self._attributes[row] = profile.name, profile.text, profile.attributes
+        for name, numbers in zip(_NUMBERS, zip(*(record.numbers for record in records), strict=True), strict=True):
+            columns[name][rows] = numbers
+        lengths = {
+            name: _paste(columns[name], rows, [getattr(record, name) for record in records])
+            for name in ("counts", "rates", *_RUNS)
+        }
+        columns["size"][rows], columns["met_size"][rows] = lengths["item"], lengths["met"]
+        for row, record in zip(rows.tolist(), records, strict=True):
+            self._names[row], self._texts[row], self._attributes[row] = record.name, record.text, record.attributes
 
     def _forget(self, row: int) -> None:
         for name in ("last_ts", "session_start", "session_depth", "counts", "rates", "size", "met_size"):
             self._columns[name][row] = 0
         self._texts[row] = self._attributes[row] = b""
+
+
+def _blank(rows: int) -> dict[str, np.ndarray]:
+    columns = {name: np.zeros((rows, *shape), dtype) for name, (dtype, shape) in _COLUMNS.items()}
+    _clear(columns)
+    return columns
+
+
+def _clear(columns: dict[str, np.ndarray]) -> None:
+    """Empty all rows in place: to ask for the memory once more would take longer than what is done with it."""
+    for name in columns.keys() - set(_RUNS):
+        columns[name][:] = -1 if name in ("offset", "users_offset") else 0
+
+
+def _cut(column: np.ndarray, rows: np.ndarray, first: np.ndarray | int, lengths: np.ndarray) -> list[bytes]:
+    """The bytes of column[row, first : first + length], for each row."""
+    start = offsets_of(lengths)
+    places = np.arange(start[-1]) + np.repeat(rows * column.shape[1] + first - start[:-1], lengths)
+    data = column.reshape(-1)[places].tobytes()
+    return [data[a:b] for a, b in pairwise((start * column.itemsize).tolist())]
+
+
+def _paste(column: np.ndarray, rows: np.ndarray, pieces: Sequence[bytes]) -> np.ndarray:
+    """Write each piece into its row from the beginning; returns how many entries each has, (n,) int64."""
+    lengths = np.array([len(piece) for piece in pieces]) // column.itemsize
+    if lengths.max() > column.shape[1]:
+        raise ValueError(f"a user record has {lengths.max()} entries where this code keeps {column.shape[1]}")
+    start = offsets_of(lengths)
+    places = np.arange(start[-1]) + np.repeat(rows * np.int64(column.shape[1]) - start[:-1], lengths)
+    column.reshape(-1)[places] = np.frombuffer(b"".join(pieces), column.dtype)
+    return lengths
 
 
 @kernel

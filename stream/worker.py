@@ -17,7 +17,8 @@ from stream.intake import Intake, Refused, take_in
 from stream.joiner import Joiner
 from stream.logs import EventLog, Position, Record, Records
 from stream.partition import NO_WATERMARK, Partition, parts
-from stream.profiles import text_of
+from stream.profiles import person_fault, text_of
+from stream.retention import Retention
 from stream.seen import SeenEvents
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, decode_examples, encode_examples
@@ -25,6 +26,7 @@ from stream.users import UserTable
 
 _ROWS_PER_BLOCK = 512  # a block stays below a broker's usual limit of 1 MB
 _READ = 4096
+_SLACK = 60_000  # ms by which the clocks of two writers of the log may differ
 _logger = logging.getLogger(__name__)
 
 
@@ -39,9 +41,10 @@ class StreamWorker:
     was applied already, and nothing is published again.
     """
 
-    def __init__(self, log: EventLog, store: UserStore, settings: Settings) -> None:
+    def __init__(self, log: EventLog, store: UserStore, settings: Settings, retention: Retention | None = None) -> None:
         self._log = log
         self._settings = settings
+        self._retention = retention
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
         self._users = UserTable(store, settings.stream.cached_users)
         self._source = log.source(EVENTS, "stream", revoked=self._revoked)
@@ -51,6 +54,8 @@ class StreamWorker:
         """start → run → drain → stop: whole micro-batches until told to stop."""
         while not stop.is_set():
             self.step(timeout=0.2)
+            if self._retention:
+                self._retention.tend()
         self.close()
 
     def step(self, timeout: float) -> int:
@@ -87,13 +92,15 @@ class StreamWorker:
         intake = take_in(records, self._limits)
         self._bury(partition, intake.refused)
         first, partition.next = partition.next, records.offsets[-1] + 1
-        before = NO_WATERMARK if partition.watermark.ts is None else partition.watermark.ts
+        watermark = Watermark(self._settings.stream.lateness, partition.watermark.ts)
         joined = self._apply(partition, intake)
-        after = NO_WATERMARK if partition.watermark.ts is None else partition.watermark.ts
         blocks: list[Record] = []
         for start, next_, rows in parts(joined, first, partition.next, _ROWS_PER_BLOCK):
-            mark = after if next_ == partition.next else before
-            blocks.append((None, encode_examples(Reach(partition.number, start, next_, mark, partition.users), rows)))
+            # Each block's own watermark: the process may die when only some of them are published.
+            mark = watermark.see(int(rows.ts.max())) if len(rows) else watermark.ts
+            mark = NO_WATERMARK if mark is None else mark
+            reach = Reach(partition.number, start, next_, partition.next, mark, partition.users)
+            blocks.append((None, encode_examples(reach, rows)))
         return blocks
 
     def _apply(self, partition: Partition, intake: Intake) -> ExampleBatch:
@@ -118,15 +125,18 @@ class StreamWorker:
         self._log.append(DEAD_LETTER, 0, [(None, dead_letter(one, partition.number)) for one in letters])
 
     def _buried_from(self, number: int, offset: int) -> set[tuple[int, int]]:
-        """Refusals at or after an offset that stand in dead-letter already."""
-        end = self._log.end(DEAD_LETTER, 0)
-        tail = self._log.read(DEAD_LETTER, 0, max(0, end - _READ), _READ)
-        letters = [msgspec.json.decode(value) for value in tail.values if value]
-        return {
-            (letter["offset"], letter["index"])
-            for letter in letters
-            if letter["partition"] == number and letter["offset"] is not None and letter["offset"] >= offset
-        }
+        """Refusals at or after an offset that stand in dead-letter already, since a process died behind them."""
+        waiting = self._log.read(EVENTS, number, offset, 1)
+        if not len(waiting):
+            return set()
+        buried = set()
+        at = self._log.find_time(DEAD_LETTER, 0, waiting.times[0] - _SLACK)
+        while len(letters := self._log.read(DEAD_LETTER, 0, at, _READ)):
+            for letter in (msgspec.json.decode(value) for value in letters.values if value):
+                if letter["partition"] == number and letter["offset"] >= offset:
+                    buried.add((letter["offset"], letter["index"]))
+            at = letters.offsets[-1] + 1
+        return buried
 
     def _describe_users(self) -> None:
         for partition in self._partitions.values():
@@ -134,8 +144,9 @@ class StreamWorker:
                 records = self._log.read(USERS, partition.number, partition.users, _READ)
                 if not len(records):
                     break
-                names = [(key or b"").decode() for key in records.keys]
-                self._users.describe(keys_of(names), names, records.offsets, records.values)
+                people = _people(records)
+                names = [(key or b"").decode() for key in people.keys]
+                self._users.describe(keys_of(names), names, people.offsets, people.values)
                 partition.users = records.offsets[-1] + 1
                 self._users.flush()
 
@@ -156,7 +167,8 @@ class StreamWorker:
         """The state of a partition, out of the examples topic and the events behind it."""
         settings = self._settings
         end = self._log.end(EXAMPLES, number)
-        reach = Reach(number, 0, self._log.start(EVENTS, number), NO_WATERMARK, 0)
+        begin = self._log.start(EVENTS, number)
+        reach = Reach(number, begin, begin, begin, NO_WATERMARK, 0)
         if end > self._log.start(EXAMPLES, number):
             reach, _ = decode_examples(self._log.read(EXAMPLES, number, end - 1, 1).values[0] or b"")
         committed = self._source.committed().get(number, Position(self._log.start(EVENTS, number)))
@@ -165,26 +177,38 @@ class StreamWorker:
         seen, joiner = SeenEvents(settings.events.remember), Joiner(settings.stream.window)
         buried = self._buried_from(number, reach.next)
         partition = Partition(number, reach.next, users, watermark, seen, joiner, buried)
-        self._remember(partition, max(self._log.start(EVENTS, number), reach.next - settings.events.remember), committed.offset)
+        self._remember(partition, end, committed.offset)
+        self._store_again(partition, committed.offset)
         self._reopen(partition, end)
         self._source.seek(number, partition.next)
         _logger.info("partition %d: events from %d, users stored up to %d", number, partition.next, committed.offset)
         return partition
 
-    def _remember(self, partition: Partition, first: int, stored: int) -> None:
-        """Read the events already published once more: for their ids, and for users that were not yet stored."""
+    def _remember(self, partition: Partition, end: int, stored: int) -> None:
+        """Learn from the published blocks which events were taken, but for those whose users were not yet stored."""
+        known: list[np.ndarray] = []
+        left, at = self._settings.events.remember, end
+        while left > 0 and at > self._log.start(EXAMPLES, partition.number):
+            at -= 1
+            _, batch = decode_examples(self._log.read(EXAMPLES, partition.number, at, 1).values[0] or b"")
+            taken = ((batch.kind == Kind.shown) | (batch.kind == Kind.action)) & (batch.offset < stored)
+            known.append(batch.event[taken])
+            left -= int(taken.sum())
+        for events in reversed(known):
+            partition.seen.first_seen(events)
+
+    def _store_again(self, partition: Partition, first: int) -> None:
+        """Apply to the users the events that were published but perhaps not yet stored."""
         while first < partition.next:
-            limit = _READ if first >= stored else min(_READ, stored - first)
-            records = _before(self._log.read(EVENTS, partition.number, first, limit), partition.next)
+            records = _before(self._log.read(EVENTS, partition.number, first, _READ), partition.next)
             if not len(records):
                 break
             intake = take_in(records, self._limits)
             rows = np.flatnonzero(partition.seen.first_seen(intake.batch.event))
-            if first >= stored:
-                events = [intake.events[row] for row in rows.tolist()]
-                texts, names = [text_of(event) for event in events], [event.user_id for event in events]
-                self._users.apply(intake.batch.take(rows), texts, names)
-                self._users.flush()
+            events = [intake.events[row] for row in rows.tolist()]
+            texts, names = [text_of(event) for event in events], [event.user_id for event in events]
+            self._users.apply(intake.batch.take(rows), texts, names)
+            self._users.flush()
             first = records.offsets[-1] + 1
         self._source.commit({partition.number: Position(partition.next, str(partition.users))})
 
@@ -202,13 +226,26 @@ class StreamWorker:
                 break
         for offset in range(first, end):
             _, batch = decode_examples(self._log.read(EXAMPLES, partition.number, offset, 1).values[0] or b"")
-            partition.joiner.restore(batch.take(np.flatnonzero(batch.kind != Kind.action)), partition.watermark.ts)
+            partition.joiner.restore(batch)
 
 
 def _before(records: Records, offset: int) -> Records:
     """The records below an offset."""
     n = int(np.searchsorted(np.array(records.offsets, np.int64), offset))
     return Records(records.partition, records.offsets[:n], records.keys[:n], records.values[:n], records.times[:n])
+
+
+def _people(records: Records) -> Records:
+    """The records that name a person and say something about them; others are passed over loudly."""
+    sound = []
+    for i, (key, value) in enumerate(zip(records.keys, records.values, strict=True)):
+        if fault := person_fault(key, value):
+            metrics.dead_letter.labels("bad_user").inc()
+            _logger.warning("users topic, %d:%d passed over: %s", records.partition, records.offsets[i], fault)
+        else:
+            sound.append(i)
+    columns = records.offsets, records.keys, records.values, records.times
+    return Records(records.partition, *([column[i] for i in sound] for column in columns))
 
 
 def dead_letter(refused: Refused, partition: int | None) -> bytes:

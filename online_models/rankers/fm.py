@@ -2,22 +2,23 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
-from online_models.embeddings import SQUARE_START, EmbeddingOptions, EmbeddingTable
+from online_models.embeddings import SQUARE_START, EmbeddingSettings, EmbeddingTable
 from online_models.learners import FieldBatch
-from online_models.rankers.rows import bounded, clipped, keys_by_field, probability, sound
-from online_models.tables import Column, State, joined, part_of
+from online_models.rankers.rows import Real, bounded, clipped, keys_by_field, probability, sound_rows
+from online_models.tables import State, joined, part_of
 from stream.compiled import kernel, summing_kernel
+
+_SQUARE, _WEIGHT, _WEIGHT_SQUARE = 0, 1, 2  # what follows the factors in a row; squares are Adagrad's sums
 
 
 @dataclass(frozen=True, slots=True)
-class FMOptions:
+class FMSettings:
     """The factors of an id are its row in an `EmbeddingTable`."""
 
-    factors: EmbeddingOptions = field(default_factory=EmbeddingOptions)
+    factors: EmbeddingSettings = field(default_factory=EmbeddingSettings)
     rate: float = 0.07  # Adagrad's, for factors
     weight_rate: float = 0.1  # Adagrad's, for weights
     clip: float = 10.0  # norm of one row's gradient
@@ -28,82 +29,48 @@ class FMOptions:
                 raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}")
 
 
-class Parameters(NamedTuple):
-    """What kernels read and write: one row per id or per number; the bias is the last weight of the numbers."""
-
-    vector: np.ndarray  # (rows, dim) float32, factors
-    square: np.ndarray  # (rows,) float32, their Adagrad sum
-    weight: np.ndarray  # (rows,) float32
-    weight_square: np.ndarray  # (rows,) float32
-
-
-@kernel
-def _working_copy(rows: int, dim: int) -> Parameters:
-    return Parameters(
-        np.zeros((rows, dim), np.float32),
-        np.ones(rows, np.float32),
-        np.zeros(rows, np.float32),
-        np.ones(rows, np.float32),
-    )
-
-
-@kernel
-def _copy(source: Parameters, row: int, target: Parameters, to: int) -> None:
-    target.square[to] = source.square[row]
-    target.weight[to] = source.weight[row]
-    target.weight_square[to] = source.weight_square[row]
-    vector, copy = source.vector[row], target.vector[to]
-    for k in range(copy.size):
-        copy[k] = vector[k]
-
-
 @kernel
 def _read(
-    rows: np.ndarray, numbers: np.ndarray, of_ids: Parameters, of_numbers: Parameters, x: np.ndarray, own: Parameters
+    rows: np.ndarray, numbers: np.ndarray, of_ids: np.ndarray, of_numbers: np.ndarray, x: np.ndarray, own: np.ndarray
 ) -> None:
-    """Collect what one row needs, ids first, then numbers; an id without a row is worth 0."""
+    """Copy what one example needs, ids first, then numbers; an id without a row is worth 0."""
     for j in range(rows.size):
         x[j] = rows[j] >= 0
-        if rows[j] >= 0:
-            _copy(of_ids, rows[j], own, j)
+        source, target = of_ids[max(rows[j], 0)], own[j]
+        for k in range(target.size):
+            target[k] = source[k]
     for j in range(numbers.size):
         x[rows.size + j] = bounded(numbers[j])
-        _copy(of_numbers, j, own, rows.size + j)
-
-
-@kernel
-def _write(rows: np.ndarray, of_ids: Parameters, of_numbers: Parameters, own: Parameters) -> None:
-    for j in range(rows.size):
-        if rows[j] >= 0:
-            _copy(own, j, of_ids, rows[j])
-    for j in range(rows.size, own.weight.size):
-        _copy(own, j, of_numbers, j - rows.size)
+        source, target = of_numbers[j], own[rows.size + j]
+        for k in range(target.size):
+            target[k] = source[k]
 
 
 @summing_kernel
-def _logit(bias: float, x: np.ndarray, own: Parameters, total: np.ndarray) -> float:
+def _logit(bias: Real, x: np.ndarray, own: np.ndarray, total: np.ndarray) -> np.float32:
     """Linear in the number of fields, as in Rendle's Lemma 3.1; `total` becomes the sum of all x_j v_j."""
+    dim = total.size
     total[:] = 0
     logit, alone, together = np.float32(bias), np.float32(0), np.float32(0)
     for j in range(x.size):
-        logit += own.weight[j] * x[j]
-        vector, square = own.vector[j], np.float32(0)
-        for k in range(total.size):
+        vector, square = own[j], np.float32(0)
+        for k in range(dim):
             part = x[j] * vector[k]
             total[k] += part
             square += part * part
         alone += square
-    for k in range(total.size):
+        logit += x[j] * vector[dim + _WEIGHT]
+    for k in range(dim):
         together += total[k] * total[k]
     return logit + np.float32(0.5) * (together - alone)
 
 
 @summing_kernel
-def _slopes(x: np.ndarray, own: Parameters, total: np.ndarray, slopes: np.ndarray, norms: np.ndarray) -> float:
+def _slopes(x: np.ndarray, own: np.ndarray, total: np.ndarray, slopes: np.ndarray, norms: np.ndarray) -> np.float32:
     """The logit's slope by each v_j, and its squared norm; returns the squared norm of all slopes together."""
     whole = np.float32(1)  # the bias
     for j in range(x.size):
-        vector, slope, norm = own.vector[j], slopes[j], np.float32(0)
+        vector, slope, norm = own[j], slopes[j], np.float32(0)
         for k in range(total.size):
             slope[k] = x[j] * (total[k] - x[j] * vector[k])
             norm += slope[k] * slope[k]
@@ -114,31 +81,44 @@ def _slopes(x: np.ndarray, own: Parameters, total: np.ndarray, slopes: np.ndarra
 
 @kernel
 def _step(
-    gradient: float, x: np.ndarray, own: Parameters, slopes: np.ndarray, norms: np.ndarray, rates: np.ndarray
+    gradient: Real, x: np.ndarray, own: np.ndarray, slopes: np.ndarray, norms: np.ndarray, rates: np.ndarray
 ) -> None:
     """Adagrad for weights; for factors row-wise Adagrad, whose one sum per row is of mean squares."""
-    rate, weight_rate = rates[0] * gradient, rates[1] * gradient
-    share = gradient * gradient / np.float32(slopes.shape[1])
+    dim = slopes.shape[1]
+    rate, weight_rate, share = rates[0] * gradient, rates[1] * gradient, np.float32(1) / np.float32(dim)
     for j in range(x.size):
-        own.weight_square[j] += gradient * gradient * x[j] * x[j]
-        own.weight[j] -= weight_rate * x[j] / np.sqrt(own.weight_square[j])
-        own.square[j] += share * norms[j]
-        norms[j] = rate / np.sqrt(own.square[j])
-    for j in range(x.size):
-        vector, slope, step = own.vector[j], slopes[j], norms[j]
-        for k in range(slope.size):
+        vector, slope = own[j], slopes[j]
+        square = vector[dim + _SQUARE] + gradient * gradient * norms[j] * share
+        weight_square = vector[dim + _WEIGHT_SQUARE] + gradient * gradient * x[j] * x[j]
+        step = rate / np.sqrt(square)
+        for k in range(dim):
             vector[k] -= step * slope[k]
+        vector[dim + _SQUARE] = square
+        vector[dim + _WEIGHT] -= weight_rate * x[j] / np.sqrt(weight_square)
+        vector[dim + _WEIGHT_SQUARE] = weight_square
+
+
+@kernel
+def _write(rows: np.ndarray, of_ids: np.ndarray, of_numbers: np.ndarray, own: np.ndarray) -> None:
+    for j in range(own.shape[0]):
+        number = j - rows.size
+        if number < 0 and rows[j] < 0:
+            continue
+        target, source = of_numbers[number] if number >= 0 else of_ids[rows[j]], own[j]
+        for k in range(source.size):
+            target[k] = source[k]
 
 
 @kernel
 def _predict(
-    rows: np.ndarray, numbers: np.ndarray, of_ids: Parameters, of_numbers: Parameters, scores: np.ndarray
+    rows: np.ndarray, numbers: np.ndarray, of_ids: np.ndarray, of_numbers: np.ndarray, bias: np.ndarray, scores: np.ndarray
 ) -> None:
     x = np.empty(rows.shape[1] + numbers.shape[1], np.float32)
-    own, total = _working_copy(x.size, of_ids.vector.shape[1]), np.empty_like(of_ids.vector[0])
+    own = np.empty((x.size, of_ids.shape[1]), np.float32)
+    total = np.empty(of_ids.shape[1] - _WEIGHT_SQUARE - 1, np.float32)
     for i in range(scores.size):
         _read(rows[i], numbers[i], of_ids, of_numbers, x, own)
-        scores[i] = probability(_logit(of_numbers.weight[-1], x, own, total))
+        scores[i] = probability(_logit(np.float32(bias[0]), x, own, total))
 
 
 @kernel
@@ -147,90 +127,80 @@ def _learn(
     numbers: np.ndarray,
     label: np.ndarray,
     importance: np.ndarray,
-    of_ids: Parameters,
-    of_numbers: Parameters,
+    of_ids: np.ndarray,
+    of_numbers: np.ndarray,
+    bias: np.ndarray,
     rates: np.ndarray,
     clip: float,
-) -> int:
-    """One pass over the rows in their order; how many were not sound."""
-    skipped, bias = 0, numbers.shape[1]
-    x = np.empty(rows.shape[1] + bias, np.float32)
-    own, total = _working_copy(x.size, of_ids.vector.shape[1]), np.empty_like(of_ids.vector[0])
-    slopes, norms = np.empty_like(own.vector), np.empty_like(x)
+) -> None:
+    """One pass over the rows in their order."""
+    x = np.empty(rows.shape[1] + numbers.shape[1], np.float32)
+    own = np.empty((x.size, of_ids.shape[1]), np.float32)
+    total = np.empty(of_ids.shape[1] - _WEIGHT_SQUARE - 1, np.float32)
+    slopes, norms = np.empty((x.size, total.size), np.float32), np.empty_like(x)
     for i in range(label.size):
-        if not sound(numbers[i], label[i], importance[i]):
-            skipped += 1
-            continue
         _read(rows[i], numbers[i], of_ids, of_numbers, x, own)
-        error = probability(_logit(of_numbers.weight[bias], x, own, total)) - label[i]
+        error = probability(_logit(np.float32(bias[0]), x, own, total)) - label[i]
         square = _slopes(x, own, total, slopes, norms)
         gradient = np.float32(clipped(error * importance[i], square, clip))
         _step(gradient, x, own, slopes, norms, rates)
         _write(rows[i], of_ids, of_numbers, own)
-        of_numbers.weight_square[bias] += gradient * gradient
-        of_numbers.weight[bias] -= rates[1] * gradient / np.sqrt(of_numbers.weight_square[bias])
-    return skipped
+        bias[1] += gradient * gradient
+        bias[0] -= rates[1] * gradient / np.sqrt(bias[1])
 
 
 class FactorizationMachine:
     """Weights, plus the dot product of the factors of every two fields and numbers; Adagrad, row by row.
 
-    Rendle, "Factorization Machines" (ICDM 2010). Ids are rows of an `EmbeddingTable`: finding them costs a fifth of
-    the time, and in a hashed array of their size one id would spoil all the factors of another. An id without a row
+    Rendle, "Factorization Machines" (ICDM 2010). Ids are rows of an `EmbeddingTable`: finding them costs a third of
+    the time, but in a hashed array of their size one id would spoil all the factors of another. An id without a row
     (missing, never seen, or not seen often enough) takes no part.
     """
 
-    def __init__(self, fields: int, numbers: int, options: FMOptions = FMOptions()) -> None:
-        self.options = options
+    def __init__(self, fields: int, numbers: int, settings: FMSettings = FMSettings()) -> None:
+        self.settings = settings
         self.skipped = 0  # rows that were not sound
-        columns = {"weight": Column("float32"), "weight_square": Column("float32", fill=SQUARE_START)}
-        self._ids = EmbeddingTable(options.factors, columns)
-        rng = np.random.default_rng(options.factors.seed)
-        self._numbers = Parameters(
-            vector=rng.normal(0, options.factors.scale, (numbers, options.factors.dim)).astype(np.float32),
-            square=np.full(numbers, SQUARE_START, np.float32),
-            weight=np.zeros(numbers + 1, np.float32),
-            weight_square=np.full(numbers + 1, SQUARE_START, np.float32),
-        )
-        self._rates = np.array([options.rate, options.weight_rate], np.float32)
+        self._ids = EmbeddingTable(settings.factors, extra=(0, SQUARE_START))
+        rng, factors = np.random.default_rng(settings.factors.seed), settings.factors
+        of_numbers = np.tile(np.array([0] * factors.dim + [SQUARE_START, 0, SQUARE_START], np.float32), (numbers, 1))
+        of_numbers[:, : factors.dim] = rng.normal(0, factors.scale, (numbers, factors.dim))
+        self._dense: State = {"numbers": of_numbers, "bias": np.array([0, SQUARE_START], np.float32)}
+        self._rates = np.array([settings.rate, settings.weight_rate], np.float32)
 
     def predict(self, batch: FieldBatch) -> np.ndarray:
         """Probability of the label, (n,) float32."""
         rows = self._ids.find(keys_by_field(batch.keys))
         scores = np.empty(len(batch), np.float32)
-        _predict(rows, batch.numbers, self._of_ids(), self._numbers, scores)
+        _predict(rows, batch.numbers, self._ids.rows, self._dense["numbers"], self._dense["bias"], scores)
         return scores
 
     def learn(self, batch: FieldBatch) -> None:
         """One pass over the rows in their order; splitting a batch changes nothing."""
-        rows = self._ids.admit(keys_by_field(batch.keys), batch.now)
-        ids, clip = self._of_ids(), self.options.clip
-        self.skipped += _learn(
-            rows, batch.numbers, batch.label, batch.weight, ids, self._numbers, self._rates, clip
-        )
-
-    def _of_ids(self) -> Parameters:
-        return Parameters(*(self._ids[name] for name in Parameters._fields))
+        sound = sound_rows(batch)
+        self.skipped += len(batch) - len(sound)
+        rows = self._ids.admit(keys_by_field(sound.keys), sound.now)
+        parameters = self._ids.rows, self._dense["numbers"], self._dense["bias"]
+        _learn(rows, sound.numbers, sound.label, sound.weight, *parameters, self._rates, self.settings.clip)
 
     def state(self) -> State:
-        """Rows of ids, and all that belongs to numbers; views."""
-        return joined({"ids": self._ids.state(), "numbers": self._numbers._asdict()})
+        """Rows of ids, rows of numbers, and the bias; views."""
+        return joined({"ids": self._ids.state(), "dense": self._dense})
 
     def restore(self, state: State) -> None:
         """Become what `state()` gave."""
         self._ids.restore(part_of(state, "ids"))
-        self._write_numbers(part_of(state, "numbers"))
+        self._write_dense(part_of(state, "dense"))
 
     def changes(self) -> State:
-        """Rows of ids seen since the last call, and all that belongs to numbers."""
-        numbers = {name: array.copy() for name, array in self._numbers._asdict().items()}
-        return joined({"ids": self._ids.changes(), "numbers": numbers})
+        """Rows of ids seen since the last call, all rows of numbers, and the bias."""
+        dense = {name: array.copy() for name, array in self._dense.items()}
+        return joined({"ids": self._ids.changes(), "dense": dense})
 
     def apply(self, changes: State) -> None:
         """Write a learner's changes into this replica."""
         self._ids.apply(part_of(changes, "ids"))
-        self._write_numbers(part_of(changes, "numbers"))
+        self._write_dense(part_of(changes, "dense"))
 
-    def _write_numbers(self, state: State) -> None:
-        for name, array in self._numbers._asdict().items():
+    def _write_dense(self, state: State) -> None:
+        for name, array in self._dense.items():
             array[:] = state[name]

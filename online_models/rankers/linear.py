@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from online_models.learners import FieldBatch
-from online_models.rankers.rows import bounded, clipped, probability, sound
+from online_models.rankers.rows import Real, bounded, clipped, probability, sound_rows
 from online_models.tables import State
 from stream.compiled import kernel
 
@@ -17,7 +17,7 @@ _Z, _ROOT, _WEIGHT = 0, 1, 2  # what a slot holds: z, √n and w of Algorithm 1
 
 
 @dataclass(frozen=True, slots=True)
-class LinearOptions:
+class LinearSettings:
     """Names and defaults as in McMahan et al. 2013."""
 
     alpha: float = 0.1
@@ -52,14 +52,14 @@ def _find_slots(keys: np.ndarray, crosses: np.ndarray, bits: int, slots: np.ndar
 
 
 @kernel
-def _logit(hashed: np.ndarray, dense: np.ndarray, slots: np.ndarray, numbers: np.ndarray) -> float:
-    total = dense[numbers.size, _WEIGHT]
+def _logit(hashed: np.ndarray, dense: np.ndarray, slots: np.ndarray, numbers: np.ndarray) -> np.float32:
+    total = np.float32(dense[numbers.size, _WEIGHT])
     for j in range(numbers.size):
         total += dense[j, _WEIGHT] * bounded(numbers[j])
     ids = np.float32(0)  # two sums, so that neither waits for the other
     for j in range(slots.size):
         ids += hashed[slots[j], _WEIGHT]
-    return total + ids
+    return np.float32(total + ids)
 
 
 @kernel
@@ -80,7 +80,7 @@ def _predict(
 
 @kernel
 def _step(
-    z: np.ndarray, root: np.ndarray, weight: np.ndarray, gradient: float, x: np.ndarray, rates: np.ndarray
+    z: np.ndarray, root: np.ndarray, weight: np.ndarray, gradient: Real, x: np.ndarray, rates: np.ndarray
 ) -> None:
     """Algorithm 1 for all weights of one row, in vector lanes; `rates` is 1/alpha, beta/alpha + l2, l1."""
     per_root, floor, l1 = rates[0], rates[1], rates[2]
@@ -105,17 +105,13 @@ def _learn(
     importance: np.ndarray,
     rates: np.ndarray,
     clip: float,
-) -> int:
-    """One pass over the rows in their order; how many were not sound."""
-    skipped = 0
+) -> None:
+    """One pass over the rows in their order."""
     n_dense = dense.shape[0]
     slots = np.empty(keys.shape[1] + crosses.shape[0], np.int64)
     x = np.ones(n_dense + slots.size, np.float32)
     z, root, weight = np.empty_like(x), np.empty_like(x), np.empty_like(x)
     for i in range(label.size):
-        if not sound(numbers[i], label[i], importance[i]):
-            skipped += 1
-            continue
         _find_slots(keys[i], crosses, bits, slots)
         square = np.float32(slots.size + 1)
         for j in range(n_dense - 1):
@@ -136,7 +132,6 @@ def _learn(
         for j in range(slots.size):
             k, slot = n_dense + j, slots[j]
             hashed[slot, _Z], hashed[slot, _ROOT], hashed[slot, _WEIGHT] = z[k], root[k], weight[k]
-    return skipped
 
 
 class Linear:
@@ -150,40 +145,42 @@ class Linear:
     slots the log loss of both is the same in four digits.
     """
 
-    def __init__(self, fields: int, numbers: int, options: LinearOptions = LinearOptions()) -> None:
-        for cross in options.crosses:
+    def __init__(self, fields: int, numbers: int, settings: LinearSettings = LinearSettings()) -> None:
+        for cross in settings.crosses:
             if len(cross) != 2 or not all(0 <= field < fields for field in cross):
                 raise ValueError(f"crosses must be pairs of fields from 0 to {fields - 1}, got {cross}")
-        self.options = options
+        self.settings = settings
         self.skipped = 0  # rows that were not sound
-        self._crosses = np.array(options.crosses, np.int64).reshape(-1, 2)
-        self._hashed = np.zeros((1 << options.bits, 3), np.float32)
+        self._crosses = np.array(settings.crosses, np.int64).reshape(-1, 2)
+        self._hashed = np.zeros((1 << settings.bits, 3), np.float32)
         self._dense = np.zeros((numbers + 1, 3), np.float32)  # the last one is the bias
-        self._touched = np.zeros(1 << options.bits - _BLOCK, np.bool_)
-        rates = [1 / options.alpha, options.beta / options.alpha + options.l2, options.l1]
+        self._touched = np.zeros(1 << settings.bits - _BLOCK, np.bool_)
+        rates = [1 / settings.alpha, settings.beta / settings.alpha + settings.l2, settings.l1]
         self._rates = np.array(rates, np.float32)
 
     def predict(self, batch: FieldBatch) -> np.ndarray:
         """Probability of the label, (n,) float32."""
         scores = np.empty(len(batch), np.float32)
-        bits = self.options.bits
+        bits = self.settings.bits
         _predict(self._hashed, self._dense, self._crosses, bits, batch.keys, batch.numbers, scores)
         return scores
 
     def learn(self, batch: FieldBatch) -> None:
         """One pass over the rows in their order; splitting a batch changes nothing."""
-        self.skipped += _learn(
+        sound = sound_rows(batch)
+        self.skipped += len(batch) - len(sound)
+        _learn(
             self._hashed,
             self._dense,
             self._touched,
             self._crosses,
-            self.options.bits,
-            batch.keys,
-            batch.numbers,
-            batch.label,
-            batch.weight,
+            self.settings.bits,
+            sound.keys,
+            sound.numbers,
+            sound.label,
+            sound.weight,
             self._rates,
-            self.options.clip,
+            self.settings.clip,
         )
 
     def state(self) -> State:

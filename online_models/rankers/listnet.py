@@ -7,11 +7,12 @@ import numpy as np
 from online_models.tables import State
 from stream.compiled import kernel
 
-LOSS, LISTS, SKIPPED, AUC, NORM = range(5)  # of `told`: sums over lists, updates skipped as not finite, greatest gradient norm
+# Of `told`: sums over lists, updates skipped as not finite, the greatest gradient norm.
+LOSS, LISTS, SKIPPED, AUC, NORM = range(5)
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ListReport:
     """What one call of `learn_lists` met: means over its lists, predicted before they were learnt."""
 
     lists: int = 0
@@ -104,7 +105,7 @@ def _train(
     scale: np.ndarray,
     told: np.ndarray,
 ) -> None:
-    """Predict each list with what the groups before it left, then learn it; `told` is summed up by the names in TOLD."""
+    """Predict each list with what the groups before it left, then learn it."""
     size = x.shape[1]
     a, b = size * width, (size + 1) * width
     c = b + width
@@ -177,7 +178,8 @@ def _train(
                     g = gradient[q] * shrink
                     first[q] = one * first[q] + (np.float32(1.0) - one) * g
                     second[q] = two * second[q] + (np.float32(1.0) - two) * g * g
-                    theta[q] -= lr * first[q] / (np.sqrt(second[q]) + np.float32(1e-8)) + np.float32(rate * decay) * theta[q]
+                    step = lr * first[q] / (np.sqrt(second[q]) + np.float32(1e-8))
+                    theta[q] -= step + np.float32(rate * decay) * theta[q]
             else:
                 told[SKIPPED] += 1
             gradient[:] = 0.0
@@ -185,58 +187,18 @@ def _train(
 
 
 @kernel
-def _learn_pointwise(
-    x: np.ndarray, label: np.ndarray, rate: float, theta: np.ndarray, width: int, mean: np.ndarray, scale: np.ndarray,
-    chance: np.ndarray, squares: np.ndarray,
-) -> None:  # fmt: skip
-    """Logistic regression over the hidden layer and the inputs: Adagrad; the network below it stays as it is."""
+def _inside(x: np.ndarray, theta: np.ndarray, mean: np.ndarray, scale: np.ndarray, width: int, out: np.ndarray) -> None:
     size = x.shape[1]
     w, bias = theta[: size * width].reshape(size, width), theta[size * width : (size + 1) * width]
-    z, hidden = np.empty(size, np.float32), np.empty(width, np.float32)
     for m in range(x.shape[0]):
-        _standard(x[m], mean, scale, z)
-        _forward(z, w, bias, hidden)
-        s = chance[width + size]
-        for j in range(width):
-            s += hidden[j] * chance[j]
-        for f in range(size):
-            s += z[f] * chance[width + f]
-        s = min(np.float32(15.0), max(np.float32(-15.0), s))
-        e = np.float32(1.0) / (np.float32(1.0) + np.exp(-s)) - min(np.float32(1.0), max(np.float32(0.0), label[m]))
-        if not np.isfinite(e):
-            continue
-        r = np.float32(rate)
-        for j in range(width + size + 1):
-            v = hidden[j] if j < width else (z[j - width] if j < width + size else np.float32(1.0))
-            g = e * min(np.float32(8.0), v)
-            squares[j] += g * g
-            chance[j] -= r * g / np.sqrt(squares[j] + np.float32(1e-3))
-
-
-@kernel
-def _probabilities(
-    x: np.ndarray, theta: np.ndarray, width: int, mean: np.ndarray, scale: np.ndarray, chance: np.ndarray, out: np.ndarray
-) -> None:
-    size = x.shape[1]
-    w, bias = theta[: size * width].reshape(size, width), theta[size * width : (size + 1) * width]
-    z, hidden = np.empty(size, np.float32), np.empty(width, np.float32)
-    for m in range(x.shape[0]):
-        _standard(x[m], mean, scale, z)
-        _forward(z, w, bias, hidden)
-        s = chance[width + size]
-        for j in range(width):
-            s += hidden[j] * chance[j]
-        for f in range(size):
-            s += z[f] * chance[width + f]
-        s = min(np.float32(15.0), max(np.float32(-15.0), s))
-        out[m] = np.float32(1.0) / (np.float32(1.0) + np.exp(-s))
+        _standard(x[m], mean, scale, out[m, :size])
+        _forward(out[m, :size], w, bias, out[m, size:])
 
 
 class ListNet:
     """One hidden layer over standardised features, beside a linear path.
 
-    Features are standardised by running moments, which are state like the weights. `probability` comes from a
-    pointwise head on top, because a listwise score is defined only up to a constant per list.
+    Features are standardised by running moments, which are state like the weights.
     """
 
     def __init__(self, inputs: int, settings: ListNetSettings | None = None) -> None:
@@ -251,35 +213,35 @@ class ListNet:
             "theta": theta,
             "mean": np.zeros(inputs, np.float32),
             "variance": np.ones(inputs, np.float32),
-            "chance": np.zeros(width + inputs + 1, np.float32),
         }
-        self._dense["chance"][-1] = -3.0
         self._optimizer: State = {
             "first": np.zeros(theta.size, np.float32),
             "second": np.zeros(theta.size, np.float32),
-            "squares": np.zeros(width + inputs + 1, np.float32),
             "steps": np.zeros(1, np.int64),
             "rows": np.zeros(1, np.int64),
         }
-        self.progress = Progress()  # of the last call of `learn_lists`
+        self.report = ListReport()  # of the last call of `learn_lists`
 
     def scores(self, x: np.ndarray) -> np.ndarray:
         """Ranking scores, (m,) float32, comparable within one list."""
+        self._demand(x)
         out = np.empty(x.shape[0], np.float32)
         dense = self._dense
         _scores(x, self.settings.hidden, dense["theta"], dense["mean"], self._scale(), out)
         return out
 
-    def probabilities(self, x: np.ndarray) -> np.ndarray:
-        """Probability that a shown item is acted on, (m,) float32."""
-        out = np.empty(x.shape[0], np.float32)
-        dense = self._dense
-        _probabilities(x, dense["theta"], self.settings.hidden, dense["mean"], self._scale(), dense["chance"], out)
+    def inside(self, x: np.ndarray) -> np.ndarray:
+        """The standardised features and the hidden layer, (m, inputs + hidden) float32: what a head may build on."""
+        self._demand(x)
+        width, dense = self.settings.hidden, self._dense
+        out = np.empty((x.shape[0], self.inputs + width), np.float32)
+        _inside(x, dense["theta"], dense["mean"], self._scale(), width, out)
         return out
 
     def learn_lists(self, x: np.ndarray, label: np.ndarray, start: np.ndarray) -> None:
         """Lists in their order; a list without a label or of one item teaches nothing."""
-        self.progress = Progress()
+        self._demand(x)
+        self.report = ListReport()
         if x.shape[0] == 0:
             return
         self._standardise(x)
@@ -291,17 +253,11 @@ class ListNet:
             dense["mean"], self._scale(), told,
         )  # fmt: skip
         if lists := int(told[LISTS]):
-            self.progress = Progress(lists, told[LOSS] / lists, told[AUC] / lists, told[NORM], int(told[SKIPPED]))
+            self.report = ListReport(lists, told[LOSS] / lists, told[AUC] / lists, told[NORM], int(told[SKIPPED]))
 
-    def learn_chances(self, x: np.ndarray, label: np.ndarray) -> None:
-        """Shown items with what became of them."""
-        if x.shape[0] == 0:
-            return
-        dense, squares = self._dense, self._optimizer["squares"]
-        _learn_pointwise(
-            x, label, 0.02, dense["theta"], self.settings.hidden, dense["mean"], self._scale(),
-            dense["chance"], squares,
-        )  # fmt: skip
+    def _demand(self, x: np.ndarray) -> None:
+        if x.shape[1] != self.inputs:  # a kernel would read past the end
+            raise ValueError(f"features must have {self.inputs} columns, got {x.shape[1]}")
 
     def _scale(self) -> np.ndarray:
         scale: np.ndarray = np.float32(1.0) / np.sqrt(self._dense["variance"] + np.float32(1e-4))
@@ -323,6 +279,9 @@ class ListNet:
         return {**self._dense, **self._optimizer}
 
     def restore(self, state: State) -> None:
+        size = self._dense["theta"].size
+        if state["theta"].size != size or state["mean"].size != self.inputs:
+            raise ValueError(f"a network of {size} parameters was given {state['theta'].size}: features or settings differ")
         self._dense = {name: state[name].copy() for name in self._dense}
         self._optimizer = {name: state[name].copy() for name in self._optimizer}
 

@@ -4,14 +4,17 @@ import math
 
 import numpy as np
 
+from online_models.learners import FieldBatch
 from stream.compiled import kernel
 
 BOUND = 1e6  # numbers are cut to ±BOUND: their squares still fit a float32 sum
 LOGIT_BOUND = 15.0  # probabilities stay away from 0 and 1, where the log loss is infinite
 
+Real = float | np.float32
+
 
 @kernel
-def bounded(value: float) -> float:
+def bounded(value: Real) -> np.float32:
     """A number that can be summed; one that is none counts as 0."""
     if math.isnan(value):
         return np.float32(0)
@@ -19,38 +22,42 @@ def bounded(value: float) -> float:
 
 
 @kernel
-def probability(logit: float) -> float:
+def probability(logit: Real) -> np.float32:
     """The logistic function, cut so that neither 0 nor 1 comes out; a logit that is no number counts as 0."""
     x = min(max(np.float32(logit), np.float32(-LOGIT_BOUND)), np.float32(LOGIT_BOUND))
     if math.isnan(logit):
         x = np.float32(0)
-    return np.float32(1) / (np.float32(1) + math.exp(-x))
+    return np.float32(np.float32(1) / (np.float32(1) + math.exp(-x)))
 
 
 @kernel
-def sound(numbers: np.ndarray, label: float, weight: float) -> bool:
-    """Whether one row may be learnt from: its label in [0, 1], its weight ≥ 0 and finite, its numbers finite."""
-    good = 0 <= label <= 1 and 0 <= weight < np.inf
-    for j in range(numbers.size):
-        good = good and abs(numbers[j]) < np.inf
-    return good
-
-
-@kernel
-def find_sound(numbers: np.ndarray, label: np.ndarray, weight: np.ndarray, good: np.ndarray) -> None:
-    """`sound` of each row, written to `good`, (n,) bool."""
+def _find_sound(numbers: np.ndarray, label: np.ndarray, weight: np.ndarray, sound: np.ndarray) -> None:
     for i in range(label.size):
-        good[i] = sound(numbers[i], label[i], weight[i])
+        sound[i] = 0 <= label[i] <= 1 and 0 <= weight[i] < np.inf
+        for j in range(numbers.shape[1]):
+            sound[i] = sound[i] and abs(numbers[i, j]) < np.inf
+
+
+def sound_rows(batch: FieldBatch) -> FieldBatch:
+    """The rows that may be learnt from: label in [0, 1], weight finite and not negative, numbers finite."""
+    sound = np.empty(len(batch), np.bool_)
+    _find_sound(batch.numbers, batch.label, batch.weight, sound)
+    if sound.all():
+        return batch
+    start = np.concatenate([[0], np.cumsum(sound)])[batch.start]
+    return FieldBatch(
+        batch.keys[sound], batch.numbers[sound], batch.label[sound], batch.weight[sound], start, batch.now
+    )
 
 
 @kernel
-def clipped(gradient: float, square: float, clip: float) -> float:
+def clipped(gradient: Real, square: Real, clip: float) -> float:
     """A row's derivative by its logit, made smaller where the norm of the row's whole gradient is above `clip`.
 
     `square` is the squared norm of the logit's own gradient, so the whole norm is |gradient| √square.
     """
-    norm = abs(gradient) * math.sqrt(square)
-    return gradient * (clip / norm) if norm > clip else gradient
+    norm = abs(float(gradient)) * math.sqrt(square)
+    return float(gradient) * (clip / norm) if norm > clip else float(gradient)
 
 
 @kernel

@@ -6,13 +6,11 @@ import numpy as np
 
 from online_models.items import NO_TIME, Actions, Items, People, Slates
 from online_models.retrievers.cells import ALL, CellTable
-from online_models.retrievers.selection import Scratch, best
+from online_models.retrievers.selection import HIDDEN, Scratch, best, hide, show
 from online_models.tables import Column, State
 from stream.compiled import kernel
 
 _RESCALE_AFTER = 40.0  # half-lives until a row's unit is renewed: float32 weights stay far from overflow
-NAMES = ("covisit_last", "covisit_recent", "covisit_wide")
-
 
 @dataclass(frozen=True, slots=True)
 class CovisitSettings:
@@ -136,7 +134,7 @@ def _collect(
                 continue
             at = place[item]
             if at < 0:
-                if not grows or found >= pool.size:
+                if not grows or at == HIDDEN or found >= pool.size:
                     continue
                 at = found
                 place[item] = at
@@ -167,6 +165,7 @@ def _candidates(
     weight: np.ndarray,
     place: np.ndarray,
     eligible: np.ndarray,
+    unmet: bool,
     result: np.ndarray,
 ) -> None:
     pool = np.empty(depth * neighbour.shape[1], np.int32)
@@ -174,10 +173,12 @@ def _candidates(
     scores = np.empty(pool.size, np.float32)
     chosen = np.empty(result.shape[1], np.int64)
     for i in range(ts.size):
+        hide(history[start[i] : start[i + 1]], place, unmet)
         found = _collect(
             start[i], start[i + 1], ts[i], history, history_own, depth, half_life_ms,
             base, total, neighbour, weight, place, True, pool, 0, sums, 0,
         )  # fmt: skip
+        show(history[start[i] : start[i + 1]], place)
         kept = 0
         for j in range(found):
             place[pool[j]] = -1
@@ -226,7 +227,7 @@ def _features(
 class Covisits:
     """For each item the items met near it. Only items that were ever acted on have a row here."""
 
-    names = NAMES
+    names = ("covisit_last", "covisit_recent", "covisit_wide")
     scales = (100.0, 100.0, 10.0)
 
     def __init__(self, items: Items, scratch: Scratch, settings: CovisitSettings | None = None) -> None:
@@ -254,10 +255,10 @@ class Covisits:
             table["base"], table["total"], table["neighbour"], table["weight"], table["changed"],
         )  # fmt: skip
 
-    def candidates(self, people: People, k: int, eligible: np.ndarray) -> np.ndarray:
-        """Item rows, (n, k) int32, best first, -1 where there are no more."""
+    def candidates(self, people: People, k: int, eligible: np.ndarray, unmet: bool = False) -> np.ndarray:
+        """Item rows, (n, k) int32, best first, -1 where there are no more; `unmet` leaves the history out."""
         result = np.empty((len(people.questions), k), np.int32)
-        _candidates(*self._asked(people), self._scratch.place, eligible, result)
+        _candidates(*self._asked(people), self._scratch.place, eligible, unmet, result)
         return result
 
     def features(self, people: People, slates: Slates, out: np.ndarray, column: int) -> None:

@@ -4,6 +4,23 @@ import numpy as np
 
 from stream.compiled import kernel
 
+HIDDEN = -2  # the place of an item that is not to be found
+
+
+@kernel
+def hide(rows: np.ndarray, place: np.ndarray, wanted: bool) -> None:
+    """Keep these items from being found, if that is wanted, until `show`."""
+    for i in range(rows.size):
+        if wanted and rows[i] >= 0:
+            place[rows[i]] = HIDDEN
+
+
+@kernel
+def show(rows: np.ndarray, place: np.ndarray) -> None:
+    for i in range(rows.size):
+        if rows[i] >= 0 and place[rows[i]] == HIDDEN:
+            place[rows[i]] = -1
+
 
 @kernel
 def best(scores: np.ndarray, count: int, chosen: np.ndarray) -> int:

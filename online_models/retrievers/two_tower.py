@@ -19,11 +19,11 @@ NAMES = ("tower",)
 class TwoTowerSettings:
     size: int = 64
     rate: float = 0.1  # of Adagrad
-    negatives: int = 16  # per action
+    negatives: int = 8  # per action
     recent: int = 8192  # actions that negatives are drawn from
     depth: int = 16  # latest history items
     fade: float = 0.85  # weight of a history item against the next newer one
-    clip: float = 1.0  # largest norm of a row's gradient
+    clip: float = 5.0  # largest norm of a row's gradient
     seed: int = 1
 
     def __post_init__(self) -> None:

@@ -1,0 +1,309 @@
+"""How fast the rankers learn, and how well, beside their peers: the same million examples, in order, one core."""
+
+# ruff: noqa: E402 - one core must be asked for before numpy is loaded
+import os
+
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import argparse
+import importlib.util
+import json
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from online_models.learners import FieldBatch, Ranker
+from online_models.rankers import DeepFM, FactorizationMachine, Linear, LinearSettings
+
+RUNS = 5
+BATCH = 1_024
+SIZES = (10, 24, 50, 100, 300, 1_000, 2_000, 5_000, 10_000, 30_000, 100_000, 200_000)  # ids of each field
+NUMBERS = 3
+CROSSES = ((0, 4), (1, 5), (2, 7), (5, 8))  # pairs of fields that go together in the truth
+PRIOR = -1.6
+API_EXAMPLES = 50_000  # for peers that take one example at a time from Python
+_NAMES = "abcdefghijkl"
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What every learner sees, and the truth that none of them does."""
+
+    ids: np.ndarray  # (n, fields) int64, from 0 in each field
+    keys: np.ndarray  # (n, fields) uint64
+    numbers: np.ndarray  # (n, NUMBERS) float32
+    label: np.ndarray  # (n,) float32
+    chance: np.ndarray  # (n,) float64, the truth
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the table; `both` is the rate when each batch is predicted before it is learnt."""
+
+    name: str
+    examples: int
+    learnt: float  # examples/s
+    both: float
+    log_loss: float  # progressive, over the second half
+    auc: float
+
+
+def generated(n: int, seed: int) -> Examples:
+    """Zipf ids, normal numbers, and labels by a logistic truth with a weight per id and low-rank crosses."""
+    truth, rng = np.random.default_rng(7), np.random.default_rng(seed)
+    ids, keys = np.empty((n, len(SIZES)), np.int64), np.empty((n, len(SIZES)), np.uint64)
+    logit = np.full(n, PRIOR)
+    for j, size in enumerate(SIZES):
+        mass = np.cumsum(1 / np.arange(1, size + 1) ** 1.05)
+        ids[:, j] = np.searchsorted(mass / mass[-1], rng.random(n))
+        keys[:, j] = truth.integers(1, 2**64, size, dtype=np.uint64)[ids[:, j]]
+        logit += truth.normal(0, 0.3, size)[ids[:, j]]
+    numbers = rng.normal(0, 1, (n, NUMBERS)).astype(np.float32)
+    logit += numbers @ truth.normal(0, 0.4, NUMBERS)
+    tastes = [truth.normal(0, 1, (size, 4)) for size in SIZES]
+    for one, two in CROSSES:
+        logit += 0.35 * np.einsum("nk,nk->n", tastes[one][ids[:, one]], tastes[two][ids[:, two]])
+    chance = 1 / (1 + np.exp(-logit))
+    return Examples(ids, keys, numbers, (rng.random(n) < chance).astype(np.float32), chance)
+
+
+def log_loss(scores: np.ndarray, label: np.ndarray) -> float:
+    scores = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)
+    return float(-np.mean(np.where(label > 0, np.log(scores), np.log(1 - scores))))
+
+
+def auc(scores: np.ndarray, label: np.ndarray) -> float:
+    """The chance that a positive example is scored above a negative one."""
+    ranks = np.empty(scores.size)
+    ranks[np.argsort(scores, kind="stable")] = np.arange(1, scores.size + 1)
+    hits = int(np.count_nonzero(label))
+    return float((ranks[label > 0].sum() - hits * (hits + 1) / 2) / (hits * (scores.size - hits)))
+
+
+def result(name: str, data: Examples, scores: np.ndarray, learnt: float, both: float) -> Result:
+    half = scores.size // 2
+    late, label = scores[half:], data.label[half : scores.size]
+    return Result(name, scores.size, learnt, both, log_loss(late, label), auc(late, label))
+
+
+def batches_of(data: Examples) -> list[FieldBatch]:
+    made = []
+    for first in range(0, data.label.size, BATCH):
+        part = slice(first, first + BATCH)
+        label = data.label[part]
+        weight, start = np.ones(label.size, np.float32), np.arange(label.size + 1)
+        made.append(FieldBatch(data.keys[part], data.numbers[part], label, weight, start))
+    return made
+
+
+def measured(name: str, make: Callable[[], Ranker], data: Examples, clock: Clock, runs: int) -> Result:
+    """Test, then learn, batch by batch; compiled beforehand on other examples."""
+    for batch in batches_of(generated(4 * BATCH, seed=2)):
+        warm = make()
+        warm.predict(batch)
+        warm.learn(batch)
+    batches, predicted, learnt = batches_of(data), [], []
+    for _ in range(runs):
+        ranker, scores, asking, learning = make(), [], 0.0, 0.0
+        for batch in batches:
+            begin = clock()
+            scores.append(ranker.predict(batch))
+            between = clock()
+            ranker.learn(batch)
+            asking, learning = asking + between - begin, learning + clock() - between
+        predicted.append(asking)
+        learnt.append(learning)
+    n, learning = data.label.size, statistics.median(learnt)
+    return result(name, data, np.concatenate(scores), n / learning, n / (learning + statistics.median(predicted)))
+
+
+def ours(data: Examples, clock: Clock, runs: int) -> Iterator[Result]:
+    shape = len(SIZES), NUMBERS
+    crossed = LinearSettings(alpha=0.2, crosses=CROSSES)
+    yield measured("headrace linear", lambda: Linear(*shape), data, clock, runs)
+    yield measured("headrace linear, crosses named", lambda: Linear(*shape, crossed), data, clock, runs)
+    yield measured("headrace fm", lambda: FactorizationMachine(*shape), data, clock, runs)
+    yield measured("headrace deep", lambda: DeepFM(*shape), data, clock, runs)
+
+
+def _vw_line(data: Examples, i: int) -> str:
+    fields = "".join(f" |{name} {value}" for name, value in zip(_NAMES, data.ids[i].tolist(), strict=True))
+    numbers = " ".join(f"{name}:{value:.5f}" for name, value in zip("xyz", data.numbers[i].tolist(), strict=True))
+    return f"{1 if data.label[i] > 0 else -1}{fields} |n {numbers}"
+
+
+def vowpal_wabbit(data: Examples, clock: Clock) -> Iterator[Result]:
+    """Its own driver on its own binary cache, as the command line runs it: parsing text is left out of its time."""
+    from vowpalwabbit import Workspace
+
+    crosses = " ".join(f"-q {_NAMES[one]}{_NAMES[two]}" for one, two in CROSSES)
+    variants = {
+        "adaptive": "",
+        "ftrl": "--ftrl --ftrl_alpha 0.1 --ftrl_beta 1",
+        "adaptive, crosses named": crosses,
+        "ftrl, crosses named": f"--ftrl --ftrl_alpha 0.2 --ftrl_beta 1 {crosses}",
+        "adaptive, all pairs": "--interactions ::",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        lines, scores = Path(folder, "examples.vw"), Path(folder, "scores")
+        lines.write_text("\n".join(_vw_line(data, i) for i in range(data.label.size)) + "\n")
+        common = f"--quiet --loss_function logistic --link logistic -b 22 -d {lines} --cache_file {folder}/cache"
+
+        def run(more: str) -> float:
+            begin = clock()
+            Workspace(f"{common} {more}").finish()
+            return data.label.size / (clock() - begin)
+
+        run("-k")  # writes the cache
+        for name, more in variants.items():
+            rate = run(more)
+            run(f"{more} -p {scores}")
+            yield result(f"vowpal wabbit, {name}", data, np.loadtxt(scores), rate, rate)
+
+
+def vowpal_wabbit_api(data: Examples, clock: Clock) -> Iterator[Result]:
+    from vowpalwabbit import Workspace
+
+    n = min(API_EXAMPLES, data.label.size)
+    lines = [_vw_line(data, i) for i in range(n)]
+    workspace = Workspace("--quiet --loss_function logistic --link logistic -b 22")
+    scores, begin = np.empty(n), clock()
+    for i, line in enumerate(lines):
+        example = workspace.parse(line)
+        workspace.learn(example)
+        scores[i] = example.get_simplelabel_prediction()
+        workspace.finish_example(example)
+    rate = n / (clock() - begin)
+    yield result("vowpal wabbit, Python API", data, scores, rate, rate)
+
+
+def river(data: Examples, clock: Clock) -> Iterator[Result]:
+    from river import facto, linear_model, optim
+
+    models = {
+        "logistic regression": linear_model.LogisticRegression(optim.AdaGrad(0.1)),
+        "factorization machine": facto.FMClassifier(n_factors=16, weight_optimizer=optim.AdaGrad(0.1), seed=1),
+    }
+    for name, model in models.items():
+        n = min(API_EXAMPLES if name == "logistic regression" else API_EXAMPLES // 5, data.label.size)
+        rows: list[dict[str, float]] = []
+        for i in range(n):
+            row = {f"{field}{value}": 1.0 for field, value in zip(_NAMES, data.ids[i].tolist(), strict=True)}
+            rows.append(row | dict(zip("xyz", data.numbers[i].tolist(), strict=True)))
+        scores, begin = np.empty(n), clock()
+        for i, row in enumerate(rows):
+            scores[i] = model.predict_proba_one(row)[True]
+            model.learn_one(row, bool(data.label[i]))
+        rate = n / (clock() - begin)
+        yield result(f"river, {name}", data, scores, rate, rate)
+
+
+def pytorch(data: Examples, clock: Clock) -> Iterator[Result]:
+    """DeepFM as one would write it: sparse embeddings, Adagrad for them, Adam for the network."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    dim, fields = 16, len(SIZES)
+    vectors = torch.nn.Embedding(sum(SIZES), dim, sparse=True)
+    weights = torch.nn.Embedding(sum(SIZES), 1, sparse=True)
+    torch.nn.init.normal_(vectors.weight, 0, 0.02)
+    torch.nn.init.zeros_(weights.weight)
+    network = torch.nn.Sequential(
+        torch.nn.Linear(fields * dim + NUMBERS, 64),
+        torch.nn.ReLU(),
+        torch.nn.Linear(64, 32),
+        torch.nn.ReLU(),
+        torch.nn.Linear(32, 1),
+    )
+    sparse = torch.optim.Adagrad([*vectors.parameters(), *weights.parameters()], lr=0.05)
+    dense = torch.optim.Adam(network.parameters(), lr=0.002)
+    ids = torch.from_numpy(data.ids + np.concatenate([[0], np.cumsum(SIZES)[:-1]]))
+    numbers, label = torch.from_numpy(data.numbers), torch.from_numpy(data.label)
+    scores, begin = [], clock()
+    for first in range(0, data.label.size, BATCH):
+        part = slice(first, first + BATCH)
+        v = vectors(ids[part])
+        pairs = 0.5 * (v.sum(1).square() - v.square().sum(1)).sum(1)
+        inputs = torch.cat([v.flatten(1), numbers[part]], 1)
+        logit = weights(ids[part]).sum((1, 2)) + pairs + network(inputs)[:, 0]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logit, label[part])
+        sparse.zero_grad()
+        dense.zero_grad()
+        loss.backward()
+        sparse.step()
+        dense.step()
+        scores.append(torch.sigmoid(logit.detach()).numpy())
+    rate = data.label.size / (clock() - begin)
+    yield result("torch, DeepFM", data, np.concatenate(scores), rate, rate)
+
+
+PEERS = {
+    "vowpal wabbit": ("vowpalwabbit", vowpal_wabbit),
+    "vowpal wabbit's Python API": ("vowpalwabbit", vowpal_wabbit_api),
+    "river": ("river", river),
+    "torch": ("torch", pytorch),
+}
+
+
+def shown(results: list[Result], floor: tuple[float, float]) -> Table:
+    table = Table(
+        caption="Predicted, then learnt, in one pass; loss over the second half. Vowpal Wabbit has two threads."
+    )
+    table.add_column("learner", no_wrap=True)
+    for column in ("examples", "learnt/s", "both/s", "log loss", "AUC"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in results:
+        rates = f"{row.learnt:,.0f}", f"{row.both:,.0f}"
+        table.add_row(row.name, f"{row.examples:,}", *rates, f"{row.log_loss:.4f}", f"{row.auc:.4f}")
+    table.add_section()
+    table.add_row("the truth", "", "", "", f"{floor[0]:.4f}", f"{floor[1]:.4f}")
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=RUNS, help="runs of ours, of which the median counts")
+    parser.add_argument("--cpu", action="store_true", help="count CPU seconds of all threads: for a busy machine")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments = parser.parse_args()
+    say = Console(stderr=True)
+    data = generated(arguments.examples, seed=1)
+    clock = time.process_time if arguments.cpu else time.perf_counter
+    half = data.label.size // 2
+    floor = log_loss(data.chance[half:], data.label[half:]), auc(data.chance[half:], data.label[half:])
+    results = []
+    for row in ours(data, clock, arguments.runs):
+        say.print(f"{row.name}: {row.learnt:,.0f} examples/s", highlight=False)
+        results.append(row)
+    for name, (package, peer) in PEERS.items():
+        if importlib.util.find_spec(package) is None:
+            say.print(f"{name} is left out: {sys.executable} -m pip install {package}", highlight=False, soft_wrap=True)
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peers' own
+            for row in peer(data, clock):
+                say.print(f"{row.name}: {row.learnt:,.0f} examples/s", highlight=False)
+                results.append(row)
+    if arguments.json:
+        rows = [asdict(row) for row in results]
+        print(json.dumps({"rows": rows, "truth": {"log_loss": floor[0], "auc": floor[1]}}, indent=2))
+    else:
+        Console().print(shown(results, floor))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The probability that a shown item is acted on: logistic regression over what ListNet's network makes of it."""
+
+import numpy as np
+
+from online_models.tables import State
+from stream.compiled import kernel
+
+_RATE = 0.02  # of Adagrad
+_PRIOR = -3.0  # log odds before anything is known
+
+
+@kernel
+def _log_odds(inputs: np.ndarray, weight: np.ndarray) -> np.float32:
+    odds = weight[inputs.size]
+    for j in range(inputs.size):
+        odds += inputs[j] * weight[j]
+    return min(np.float32(15.0), max(np.float32(-15.0), odds))
+
+
+@kernel
+def _predict(inputs: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
+    for m in range(inputs.shape[0]):
+        out[m] = np.float32(1.0) / (np.float32(1.0) + np.exp(-_log_odds(inputs[m], weight)))
+
+
+@kernel
+def _learn(inputs: np.ndarray, label: np.ndarray, rate: np.float32, weight: np.ndarray, square: np.ndarray) -> None:
+    size = inputs.shape[1]
+    for m in range(inputs.shape[0]):
+        odds = _log_odds(inputs[m], weight)
+        error = np.float32(1.0) / (np.float32(1.0) + np.exp(-odds)) - min(np.float32(1.0), max(np.float32(0.0), label[m]))
+        if not np.isfinite(error):
+            continue
+        for j in range(size + 1):
+            g = error * (min(np.float32(8.0), max(np.float32(-8.0), inputs[m, j])) if j < size else np.float32(1.0))
+            square[j] += g * g
+            weight[j] -= rate * g / np.sqrt(square[j] + np.float32(1e-3))
+
+
+class Chances:
+    """A pointwise head, because a listwise score is defined only up to a constant per list."""
+
+    def __init__(self, inputs: int) -> None:
+        self._weight = np.zeros(inputs + 1, np.float32)
+        self._weight[-1] = _PRIOR
+        self._square = np.zeros(inputs + 1, np.float32)
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """(m,) float32 in (0, 1), for rows of `ListNet.inside`."""
+        out = np.empty(inputs.shape[0], np.float32)
+        _predict(inputs, self._weight, out)
+        return out
+
+    def learn(self, inputs: np.ndarray, label: np.ndarray) -> None:
+        """Shown items with what became of them, 0 or 1."""
+        _learn(inputs, label, np.float32(_RATE), self._weight, self._square)
+
+    def state(self) -> State:
+        return {"weight": self._weight, "square": self._square}
+
+    def restore(self, state: State) -> None:
+        if state["weight"].size != self._weight.size:
+            raise ValueError(f"a head over {self._weight.size - 1} inputs was given {state['weight'].size - 1} weights")
+        self._weight, self._square = state["weight"].copy(), state["square"].copy()
+
+    def changes(self) -> State:
+        return {"weight": self._weight.copy()}
+
+    def apply(self, changes: State) -> None:
+        self._weight = changes["weight"].copy()

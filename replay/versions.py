@@ -1,0 +1,170 @@
+"""`headrace models`: versions for people and machines."""
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from online_models import checkpoints
+from online_models.checkpoints import DamagedCheckpoint
+from online_models.control import RollbackOrder, encode_order
+from online_models.updates import decode_update
+from stream.clock import SystemClock
+from stream.config import Settings, load
+from stream.logs import EventLog
+from stream.topics import CONTROL, MODEL_UPDATES, open_topics
+
+_PATIENCE = 10.0  # seconds to wait for the learner
+
+
+def list_versions(config: Path | None, as_json: bool) -> None:
+    """Print all checkpoints, oldest first."""
+    settings = load(config)
+    told = checkpoints.told(settings.checkpoints, serving_version(settings))
+    if as_json:
+        print(json.dumps(told))
+        return
+    table = Table("version", "parent", "made", "events", "", title=str(settings.checkpoints))
+    for one in told:
+        made = datetime.fromtimestamp(one["created"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if one["created"] else ""
+        remark = f"[red]damaged: {one['fault']}" if one["damaged"] else "[green]serving" if one["serving"] else ""
+        table.add_row(one["version"], one["parent"] or "", made, f"{sum(one['offsets'].values()):,}", remark)
+    Console().print(table if told else "no versions yet: `headrace learn` writes one every learn.checkpoint_every seconds")
+
+
+def show_version(version: str, config: Path | None, as_json: bool) -> int:
+    """Print a manifest."""
+    settings = load(config)
+    try:
+        manifest = checkpoints.read_manifest(settings.checkpoints, version)
+    except (FileNotFoundError, DamagedCheckpoint) as error:
+        return _fail(error)
+    told = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
+    if as_json:
+        print(json.dumps(told))
+    else:
+        Console().print(told)
+    return 0
+
+
+def diff_versions(before: str, after: str, config: Path | None, as_json: bool) -> int:
+    """Print how much each array changed between two versions."""
+    settings = load(config)
+    try:
+        _, old = checkpoints.load(settings.checkpoints, before)
+        _, new = checkpoints.load(settings.checkpoints, after)
+    except (FileNotFoundError, DamagedCheckpoint) as error:
+        return _fail(error)
+    rows = [
+        {"array": name, "rows_before": _rows(old.get(name)), "rows_after": _rows(new.get(name)),
+         "rows_changed": _changed(old.get(name), new.get(name))}
+        for name in sorted(old.keys() | new.keys())
+    ]  # fmt: skip
+    if as_json:
+        print(json.dumps({"before": before, "after": after, "arrays": rows}))
+        return 0
+    table = Table("array", "rows before", "rows after", "rows changed", title=f"{before} → {after}")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+    Console().print(table)
+    return 0
+
+
+def show_lineage(version: str, config: Path | None, as_json: bool) -> int:
+    """Print a version and its forebears with the events that taught each."""
+    settings = load(config)
+    try:
+        line = checkpoints.lineage(settings.checkpoints, version)
+    except (FileNotFoundError, DamagedCheckpoint) as error:
+        return _fail(error)
+    if as_json:
+        print(json.dumps(line))
+        return 0
+    table = Table("version", "events up to", "left out")
+    for one in line:
+        table.add_row(one["version"], json.dumps(one["offsets"]), json.dumps(one["skip"]) if one["skip"] else "")
+    Console().print(table)
+    return 0
+
+
+def roll_back(version: str, skip: list[str], config: Path | None, as_json: bool) -> int:
+    """Order the learner back to a version and wait until it has gone; nothing changes if the version is no good."""
+    settings = load(config)
+    try:
+        ranges = _ranges(skip)
+        checkpoints.check(settings.checkpoints, version)
+    except (FileNotFoundError, DamagedCheckpoint, ValueError) as error:
+        return _fail(error)
+    log = open_topics(settings, SystemClock())
+    seen = log.end(MODEL_UPDATES, 0)
+    log.append(CONTROL, 0, [(None, encode_order(RollbackOrder(version, ranges or None)))])
+    epoch = _wait_for_epoch(log, version, seen)
+    log.close()
+    if as_json:
+        print(json.dumps({"version": version, "epoch": epoch, "done": epoch is not None}))
+    elif epoch is None:
+        Console().print("no learner is running: the order waits in the log, and `headrace learn` will carry it out")
+    else:
+        Console().print(f"rolled back to {version} as epoch {epoch}")
+    return 0
+
+
+def serving_version(settings: Settings) -> str:
+    """The checkpoint that answers come from: the newest sound one, or the one that a rollback after it went back to."""
+    sound = [one.version for one in checkpoints.listing(settings.checkpoints) if one.fault is None]
+    newest = sound[-1] if sound else ""
+    rolled = [path.read_text().split("\n")[0] for path in sorted((settings.checkpoints / "journal").glob("*.jsonl"))]
+    for line in reversed(rolled):
+        entry = json.loads(line) if line else {}
+        if entry.get("type") == "rollback":
+            return entry["version"] if f"{entry['epoch']:06d}" > newest[:6] else newest
+    return newest
+
+
+def _ranges(skip: list[str]) -> dict[str, list[tuple[int, int]]]:
+    """{partition: [(from, to)]} out of PARTITION:FROM-TO."""
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    for text in skip:
+        partition, _, span = text.partition(":")
+        first, _, next_ = span.partition("-")
+        if not (partition.isdigit() and first.isdigit() and next_.isdigit() and int(first) < int(next_)):
+            raise ValueError(f"--skip {text!r} is not PARTITION:FROM-TO with FROM below TO, such as 0:1200-1450")
+        ranges.setdefault(partition, []).append((int(first), int(next_)))
+    return ranges
+
+
+def _wait_for_epoch(log: EventLog, version: str, seen: int) -> int | None:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        records = log.read(MODEL_UPDATES, 0, seen, 64)
+        for value in records.values:
+            update = decode_update(value or b"")
+            if update.base == version:
+                return update.epoch
+        seen = records.offsets[-1] + 1 if len(records) else seen
+        time.sleep(0.02)
+    return None
+
+
+def _rows(array: np.ndarray | None) -> int:
+    return 0 if array is None else int(array.shape[0]) if array.ndim else 1
+
+
+def _changed(old: np.ndarray | None, new: np.ndarray | None) -> int:
+    """Rows of the newer array that differ from the older one's."""
+    if old is None or new is None or old.shape[1:] != new.shape[1:]:
+        return _rows(new)
+    both = min(_rows(old), _rows(new))
+    if new.ndim == 0:
+        return int(old.tobytes() != new.tobytes())
+    differs = (old[:both].reshape(both, -1).view(np.uint8) != new[:both].reshape(both, -1).view(np.uint8)).any(axis=1)
+    return int(differs.sum()) + _rows(new) - both
+
+
+def _fail(error: Exception) -> int:
+    Console(stderr=True).print(f"headrace: {error}", style="red", highlight=False)
+    return 1
