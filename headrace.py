@@ -194,7 +194,7 @@ def replay_evaluate(
     judge_from: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that teach before judging begins.")] = 0.0,
     batch: Annotated[int, typer.Option(min=1, help="Events in a micro-batch.")] = 64,
     limit: Annotated[int | None, typer.Option(help="Stop after so many events.")] = None,
-    judge_every: Annotated[int, typer.Option(min=1, help="Judge every so many actions and lists only.")] = 1,
+    judge_every: Annotated[int, typer.Option(min=1, help="Judge every so many actions only.")] = 1,
     json: Json = False,
 ) -> None:
     """Test, then learn, over a recorded log through the live stream and learner code, in event time."""

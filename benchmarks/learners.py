@@ -302,7 +302,7 @@ def main() -> None:
         rows = [asdict(row) for row in results]
         print(json.dumps({"rows": rows, "truth": {"log_loss": floor[0], "auc": floor[1]}}, indent=2))
     else:
-        Console().print(shown(results, floor))
+        Console(width=None if sys.stdout.isatty() else 110).print(shown(results, floor))
 
 
 if __name__ == "__main__":

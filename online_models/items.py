@@ -104,7 +104,7 @@ def _count(
 class Items:
     """The item table that gives all others their rows. Nothing here is trained: it only counts.
 
-    Counters and catalogue are tables apart, in step with each other, so that a click does not send the categories along.
+    Counters and catalogue are tables apart, in step with each other: a click does not send the categories along.
     """
 
     def __init__(self) -> None:

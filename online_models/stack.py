@@ -1,35 +1,26 @@
 """Everything that learns, composed: the learner, the serving replica and offline evaluation all drive this."""
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 import numpy as np
 
-from online_models.features import Features, Remembered
+from online_models.features import Features
 from online_models.items import NO_TIME, Items, People, Slates, actions_of
-from online_models.rankers.listnet import ListNet, ListNetSettings, Progress
+from online_models.learners import Stateful
+from online_models.rankers.chances import Chances
+from online_models.rankers.listnet import ListNet, ListNetSettings, ListReport
+from online_models.remembered import Remembered
 from online_models.retrievers.again import again
+from online_models.retrievers.channels import Channel, Found, merged
 from online_models.retrievers.covisit import Covisits, CovisitSettings
 from online_models.retrievers.newest import Newest
 from online_models.retrievers.popular import Popular
-from online_models.retrievers.selection import HIDDEN, Scratch, show
+from online_models.retrievers.selection import Scratch
 from online_models.retrievers.sessions import Sessions, SessionSettings
 from online_models.retrievers.trending import Trending
 from online_models.retrievers.two_tower import TwoTower, TwoTowerSettings
 from online_models.tables import State, joined, part_of
 from stream.batches import N_CONTEXT, EventType, ExampleBatch, Kind, Lists, Questions, flat_runs, offsets_of
-from stream.compiled import kernel
-
-class Channel(IntEnum):
-    """Who found a candidate: the bit of `Found.channels`. Only ever add, the numbers are logged."""
-
-    again = 0
-    covisit = 1
-    sessions = 2
-    two_tower = 3
-    trending = 4
-    popular = 5
-    newest = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,62 +41,8 @@ class StackSettings:
 class StepReport:
     """How the last step's lists were predicted before they were learnt."""
 
-    ordered: Progress = field(default_factory=Progress)  # slates of which something was taken
-    picked: Progress = field(default_factory=Progress)  # candidates of which one was taken
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Candidates of n questions: those of question i are entries [start[i], start[i + 1])."""
-
-    start: np.ndarray  # (n + 1,) int64
-    row: np.ndarray  # (m,) int32, item rows
-    channels: np.ndarray  # (m,) uint16, bit c set: channel c found it
-
-    def first(self) -> np.ndarray:
-        """The first channel that found each candidate, (m,) int64."""
-        lowest: np.ndarray = np.log2((self.channels & -self.channels.astype(np.int32)).astype(np.float64)).astype(np.int64)
-        return lowest
-
-
-@kernel
-def _merge(
-    rows: np.ndarray,
-    channel: np.ndarray,
-    history_start: np.ndarray,
-    history: np.ndarray,
-    unmet: bool,
-    most: int,
-    place: np.ndarray,
-    out: np.ndarray,
-    bits: np.ndarray,
-    start: np.ndarray,
-) -> None:
-    """Union of each line's rows in order, at most `most` of a channel; `unmet` lets the history come by channel 0 only."""
-    end = 0
-    for i in range(rows.shape[0]):
-        met, taken, last = history[history_start[i] : history_start[i + 1]], 0, -1
-        for j in range(rows.shape[1]):
-            row = rows[i, j]
-            if channel[j] != last:
-                if last == 0:
-                    for h in range(met.size if unmet else 0):
-                        if met[h] >= 0 and place[met[h]] < 0:
-                            place[met[h]] = HIDDEN
-                last, taken = channel[j], 0
-            if row < 0 or place[row] == HIDDEN or taken >= most:
-                continue
-            taken += 1
-            if place[row] < 0:
-                place[row] = end
-                out[end] = row
-                bits[end] = 0
-                end += 1
-            bits[place[row]] |= np.uint16(1 << channel[j])
-        show(met, place)
-        for m in range(start[i], end):
-            place[out[m]] = -1
-        start[i + 1] = end
+    ordered: ListReport = field(default_factory=ListReport)  # slates of which something was taken
+    picked: ListReport = field(default_factory=ListReport)  # candidates of which one was taken
 
 
 class Stack:
@@ -126,11 +63,12 @@ class Stack:
         self._features = Features(self.items, (self.covisits, self.sessions, self.tower), self._scratch)
         self.picker = ListNet(len(self._features), setting.ranker)  # of all candidates, which one will be taken
         self.orderer = ListNet(len(self._features), setting.ranker)  # of what is shown, which one will be taken
+        self.chances = Chances(len(self._features) + setting.ranker.hidden)
         self._remembered = Remembered(len(self._features))
 
     @property
     def report(self) -> StepReport:
-        return StepReport(self.orderer.progress, self.picker.progress)
+        return StepReport(self.orderer.report, self.picker.report)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -148,7 +86,11 @@ class Stack:
     def describe(
         self, keys: np.ndarray, categories: np.ndarray, created: np.ndarray, price: np.ndarray
     ) -> np.ndarray:
-        """Admit items with what the catalogue says: (n, 4) uint64 (0 = none), (n,) int64 ms (NO_TIME), (n,) float32 (NaN)."""
+        """Admit items with what the catalogue says of them; returns their rows.
+
+        `categories`: (n, 4) uint64 keys, 0 = none; `created`: (n,) int64 ms, NO_TIME = unknown; `price`: (n,) float32,
+        NaN = unknown.
+        """
         rows = self.admit(keys)
         known = rows >= 0
         self.items.describe(rows[known], categories[known], created[known], price[known])
@@ -164,6 +106,8 @@ class Stack:
 
     def learn(self, batch: ExampleBatch) -> None:
         """One step: features from the state before the batch, then the ranker, then what counts and what embeds."""
+        if len(batch) == 0:
+            return
         self.admit(batch.lists.item)
         people, slates = self.items.people(batch.questions), self.items.slates(batch.lists)
         actions, _ = actions_of(batch, self.items, people)
@@ -179,7 +123,8 @@ class Stack:
         acted = np.unique(actions.row)
         for board in (self.popular, self.trending):
             board.learn(acted)
-        self.newest.learn(np.unique(slates.row))
+        met = np.unique(slates.row)
+        self.newest.learn(met[(met >= 0) & (self.items.counters["first"][met] >= batch.ts.min())])
 
     def _slate_lists(
         self, batch: ExampleBatch, people: People, slates: Slates
@@ -205,7 +150,7 @@ class Stack:
         chosen = np.flatnonzero(batch.kind == Kind.closed)
         x, _ = self._as_shown(batch, chosen, people, slates)
         flat, _ = flat_runs(batch.lists.start, chosen)
-        self.orderer.learn_chances(x, batch.lists.label[flat])
+        self.chances.learn(self.orderer.inside(x), batch.lists.label[flat])
 
     def _remember(self, batch: ExampleBatch, people: People, slates: Slates) -> None:
         """Keep the features of what is shown and was not logged with its features."""
@@ -233,7 +178,8 @@ class Stack:
             kept = self._remembered.get(int(batch.impression[row]), int(lengths[i]))
             if served[row]:
                 first = int(batch.served[row])
-                x[start[i] : start[i + 1]] = batch.features[first : first + lengths[i]]
+                logged = batch.features[first : first + lengths[i]]
+                x[start[i] : start[i + 1]] = np.nan_to_num(logged, posinf=0.0, neginf=0.0)
             elif kept is not None:
                 x[start[i] : start[i + 1]] = kept
             else:
@@ -270,21 +216,7 @@ class Stack:
         }
         if tower is not None:
             channels[Channel.two_tower] = tower.candidates(people, k, eligible)
-        return self._merged(channels, people, k, unmet)
-
-    def _merged(self, channels: dict[Channel, np.ndarray], people: People, k: int, unmet: bool) -> Found:
-        """The union of each question's candidates, in the order of the channels."""
-        n = len(people.questions)
-        lines = [np.broadcast_to(rows, (n, rows.shape[-1])) for rows in channels.values()]
-        channel = np.repeat([int(name) for name in channels], [line.shape[1] for line in lines])
-        rows = np.ascontiguousarray(np.concatenate(lines, axis=1))
-        start = np.zeros(n + 1, np.int64)
-        row, bits = np.empty(rows.size, np.int32), np.empty(rows.size, np.uint16)
-        _merge(
-            rows, channel, people.questions.history_start, people.history, unmet, k,
-            self._scratch.place, row, bits, start,
-        )  # fmt: skip
-        return Found(start, row[: start[-1]], bits[: start[-1]])
+        return merged(channels, people, k, unmet, self._scratch)
 
     def similar(self, row: int, k: int) -> Found:
         """Up to 3 k neighbours of an item, as found for a person who has met nothing else."""
@@ -301,7 +233,7 @@ class Stack:
             Channel.sessions: self.sessions.candidates(people, k, self._eligible),
             Channel.two_tower: self.tower.candidates(people, k, self._eligible),
         }
-        return self._merged(near, people, k, unmet=False)
+        return merged(near, people, k, False, self._scratch)
 
     def _not_shown(self, found: Found) -> Slates:
         size = found.row.size
@@ -328,11 +260,11 @@ class Stack:
 
     def probability(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probability that a shown item is acted on, (m,) float32."""
-        return self.orderer.probabilities(features)
+        return self.chances.predict(self.orderer.inside(features))
 
     # State
 
-    def _parts(self) -> dict[str, "Items | Covisits | Sessions | TwoTower | Popular | Trending | Newest | ListNet"]:
+    def _parts(self) -> dict[str, Stateful]:
         return {
             "items": self.items,
             "covisits": self.covisits,
@@ -343,6 +275,7 @@ class Stack:
             "newest": self.newest,
             "picker": self.picker,
             "orderer": self.orderer,
+            "chances": self.chances,
         }
 
     def state(self) -> State:

@@ -10,8 +10,8 @@ from stream.batches import EventType, ExampleBatch, Kind, flat_runs, offsets_of
 from stream.compiled import kernel
 from stream.ids import KeyIndex
 
-HALF_LIFE = 86_400.0  # seconds in which counts of what is popular fade by half
-LIST_HALF_LIFE = 3_600.0  # the same for clicks on lists
+HALF_LIVES = (3_600.0, 21_600.0, 86_400.0, 604_800.0)  # seconds in which what was popular counts half
+HALF_LIFE = 21_600.0  # the same for clicks on lists
 PRIOR = 20.0  # shows at the general rate that a click rate starts with
 _LAST = 10  # actions of the history that co-occurrence looks back on
 _BACK = 0.5  # weight of a pair against the order in which it came
@@ -115,9 +115,9 @@ class Counts:
 class Popular:
     """Items by how often they were acted on."""
 
-    def __init__(self, seen: Seen, k: int, half_life: float = np.inf) -> None:
+    def __init__(self, seen: Seen, k: int) -> None:
         self._seen, self._k = seen, k
-        self._counts = Counts(seen, half_life)
+        self._counts = Counts(seen)
 
     def pick(self, batch: ExampleBatch, i: int, hidden: np.ndarray, target: int) -> Standing:
         return standing(self._seen, self._counts.raw(), hidden, target, self._k)
@@ -125,6 +125,26 @@ class Popular:
     def learn(self, batch: ExampleBatch) -> None:
         rows = interest(batch)
         self._counts.add(items_of(batch, rows), batch.ts[rows])
+
+
+class FadingPopular:
+    """Items by how often they were acted on of late; of several half-lives, the one that has hit most so far."""
+
+    def __init__(self, seen: Seen, k: int) -> None:
+        self._seen, self._k = seen, k
+        self._counts = [Counts(seen, half_life) for half_life in HALF_LIVES]
+        self._hits = np.zeros(len(HALF_LIVES))
+
+    def pick(self, batch: ExampleBatch, i: int, hidden: np.ndarray, target: int) -> Standing:
+        answers = [standing(self._seen, counts.raw(), hidden, target, self._k) for counts in self._counts]
+        answer = answers[int(self._hits.argmax())]
+        self._hits += [each.place < self._k for each in answers]
+        return answer
+
+    def learn(self, batch: ExampleBatch) -> None:
+        rows = interest(batch)
+        for counts in self._counts:
+            counts.add(items_of(batch, rows), batch.ts[rows])
 
 
 class Cooccurrence:
@@ -190,7 +210,7 @@ class AsListed:
 class FadingClicks:
     """Listed items by their clicks of late."""
 
-    def __init__(self, seen: Seen, half_life: float) -> None:
+    def __init__(self, seen: Seen, half_life: float = HALF_LIFE) -> None:
         self._seen = seen
         self._clicks = Counts(seen, half_life)
 
@@ -204,7 +224,7 @@ class FadingClicks:
 class FadingClickRate:
     """Listed items by their clicks of late per time shown, drawn towards the rate of all."""
 
-    def __init__(self, seen: Seen, half_life: float) -> None:
+    def __init__(self, seen: Seen, half_life: float = HALF_LIFE) -> None:
         self._seen = seen
         self._clicks, self._shows = Counts(seen, half_life), Counts(seen, half_life)
 

@@ -154,7 +154,7 @@ def _told(race: Progressive, pipeline: Pipeline) -> dict[str, Any]:
 
 def _print(models: dict[str, dict[str, Any]], protocol: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"models": models, "protocol": protocol}))  # noqa: T201
+        print(json.dumps({"models": models, "protocol": protocol}))
         return
     console = Console()
     for title, columns in _TABLES.items():

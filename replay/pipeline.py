@@ -58,7 +58,7 @@ class Pipeline:
         self._created.sort(reverse=True)
 
     def stream(self, lines: Sequence[bytes]) -> ExampleBatch | None:
-        """Examples of a micro-batch of events, each with the person as they were just before; None if there are none."""
+        """Examples of a micro-batch of events, each with the person as they stood before it; None if there are none."""
         first = self._log.end(EXAMPLES, 0)
         self._log.append(EVENTS, 0, [(None, line) for line in lines])
         self._worker.step(timeout=0.0)

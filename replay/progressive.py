@@ -9,12 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from replay.baselines import (
-    HALF_LIFE,
-    LIST_HALF_LIFE,
     AsListed,
     Cooccurrence,
     FadingClickRate,
     FadingClicks,
+    FadingPopular,
     Opinion,
     Popular,
     Seen,
@@ -58,7 +57,7 @@ class Judging:
     k: int = 10
     repeats: bool = False  # items that a person has met may be recommended again
     judge_from: int = 0  # events that teach before judging begins
-    judge_every: int = 1  # of the actions and lists that could be judged, every so many
+    judge_every: int = 1  # of the actions, every so many; lists, which cost little, are all judged
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.judge_every < 1 or self.judge_from < 0:
@@ -110,21 +109,21 @@ class Progressive:
         self.pickers: dict[str, Picker] = {
             "headrace": pipeline,
             "popular": Popular(seen, k),
-            "fading_popular": Popular(seen, k, HALF_LIFE),
+            "fading_popular": FadingPopular(seen, k),
             "cooccurrence": Cooccurrence(seen, k),
         }
         self.orderers: dict[str, Orderer] = {
             "headrace": pipeline,
             "as_listed": AsListed(),
-            "fading_clicks": FadingClicks(seen, LIST_HALF_LIFE),
-            "fading_click_rate": FadingClickRate(seen, LIST_HALF_LIFE),
+            "fading_clicks": FadingClicks(seen),
+            "fading_click_rate": FadingClickRate(seen),
         }
         self._learners: dict[str, Learner] = {**self.pickers, **self.orderers}
         self.boards = {name: Board(k) for name in self._learners}
         self.tally = Tally()
         self._met: dict[int, set[int]] = {}  # keys of the items that a person acted on
         self._waiting = Waiting(PATIENCE)
-        self._due = 0  # actions and lists that could be judged so far
+        self._due = 0  # actions that could be judged so far
 
     def step(self, lines: Sequence[bytes]) -> None:
         """Test, then learn one micro-batch."""
@@ -151,7 +150,7 @@ class Progressive:
         """Note what each model thinks of the lists shown, before anything of this batch is learnt."""
         shown = np.flatnonzero(batch.kind == Kind.shown)
         self.tally.impressions += shown.size
-        rows = np.array([row for row in shown.tolist() if self._is_judged(batch, row)], np.int64)
+        rows = shown[batch.offset[shown] >= self._judging.judge_from]
         if rows.size == 0:
             return
         opinions = {}
@@ -171,7 +170,7 @@ class Progressive:
         self.tally.events += int(((batch.kind == Kind.shown) | (batch.kind == Kind.action)).sum())
         for row, target in zip(rows.tolist(), items_of(batch, rows).tolist(), strict=True):
             met = self._met.setdefault(int(batch.questions.user[row]), set())
-            if self._is_judged(batch, row):
+            if batch.offset[row] >= self._judging.judge_from and self._is_chosen():
                 self._judge_action(batch, row, target, met)
             met.add(target)
 
@@ -215,9 +214,7 @@ class Progressive:
             with self.boards[name].at_work():
                 learner.learn(batch)
 
-    def _is_judged(self, batch: ExampleBatch, row: int) -> bool:
-        if batch.offset[row] < self._judging.judge_from:
-            return False
+    def _is_chosen(self) -> bool:
         self._due += 1
         return (self._due - 1) % self._judging.judge_every == 0
 

@@ -22,9 +22,16 @@ class _Open:
     row: int
     impression: int
     deadline: int  # event time, ms, up to which actions count
-    user: int
-    items: list[int]
-    labels: np.ndarray  # (k,) float32
+    taken: np.ndarray | None = None  # (k,) float32, the labels so far; None: nothing was taken yet
+
+    @property
+    def items(self) -> np.ndarray:
+        first, end = self.shown.lists.start[self.row : self.row + 2]
+        return self.shown.lists.item[first:end]
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.zeros(self.items.size, np.float32) if self.taken is None else self.taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +70,12 @@ class Joiner:
         outcomes: list[_Outcome] = []
         organic = batch.organic.copy()
         opened = self._opened(batch)
+        shows = (batch.kind == Kind.shown).tolist()
         last = 0
         for row in np.flatnonzero((batch.kind == Kind.shown) | (batch.impression != 0)).tolist():
             outcomes += self._close(watermarks, last, row)
             last = row
-            if batch.kind[row] == Kind.shown:
+            if shows[row]:
                 self._show(next(opened))
                 continue
             outcome = self._act(batch, row)
@@ -87,18 +95,16 @@ class Joiner:
             if batch.kind[row] == Kind.shown:
                 self._show(next(opened))
             elif held and batch.kind[row] == Kind.clicked:
-                held.labels = batch.lists.label[start[row] : start[row + 1]].copy()
+                held.taken = batch.lists.label[start[row] : start[row + 1]].copy()
             elif held:
                 del self._open[held.impression]
 
     def _opened(self, batch: ExampleBatch) -> Iterator[_Open]:
         """The impressions of a micro-batch in order, as they are when nobody has acted yet."""
         shown = batch.take(np.flatnonzero(batch.kind == Kind.shown))
-        keys, start = shown.lists.item.tolist(), shown.lists.start.tolist()
-        columns = zip(shown.impression.tolist(), shown.questions.ts.tolist(), shown.questions.user.tolist(), strict=True)
-        for i, (impression, ts, user) in enumerate(columns):
-            items = keys[start[i] : start[i + 1]]
-            yield _Open(shown, i, impression, ts + self._window_ms, user, items, np.zeros(len(items), np.float32))
+        deadlines = (shown.questions.ts + self._window_ms).tolist()
+        for i, (impression, deadline) in enumerate(zip(shown.impression.tolist(), deadlines, strict=True)):
+            yield _Open(shown, i, impression, deadline)
 
     def _show(self, shown: _Open) -> None:
         if shown.impression in self._open:
@@ -110,16 +116,19 @@ class Joiner:
     def _act(self, batch: ExampleBatch, row: int) -> _Outcome | None:
         """The list an action answers, with its new label; None when it answers none, empty labels when nothing is new."""
         held = self._open.get(int(batch.impression[row]))
-        item = int(batch.lists.item[batch.lists.start[row]])
-        if held is None or held.user != int(batch.questions.user[row]) or item not in held.items:
+        places = _NOTHING
+        if held and held.shown.questions.user[held.row] == batch.questions.user[row]:
+            places = np.flatnonzero(held.items == batch.lists.item[batch.lists.start[row]])
+        if held is None or places.size == 0:
             # Late or forged: we know no propensity for it, so it teaches as an organic action only.
             metrics.actions_unmatched.inc()
             return None
-        place = held.items.index(item)
-        if int(batch.type[row]) not in POSITIVE or held.labels[place] == 1:
+        labels = held.labels
+        if int(batch.type[row]) not in POSITIVE or labels[places[0]] == 1:
             return _Outcome(held, _NOTHING, row, Kind.clicked)
-        held.labels[place] = 1
-        return _Outcome(held, held.labels.copy(), row, Kind.clicked)
+        labels[places[0]] = 1
+        held.taken = labels
+        return _Outcome(held, labels.copy(), row, Kind.clicked)
 
     def _close(self, watermarks: Sequence[int], first: int, end: int) -> Iterator[_Outcome]:
         """Close what rows [first, end) closed; nothing was shown or done with an impression between those two."""

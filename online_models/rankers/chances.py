@@ -28,7 +28,8 @@ def _learn(inputs: np.ndarray, label: np.ndarray, rate: np.float32, weight: np.n
     size = inputs.shape[1]
     for m in range(inputs.shape[0]):
         odds = _log_odds(inputs[m], weight)
-        error = np.float32(1.0) / (np.float32(1.0) + np.exp(-odds)) - min(np.float32(1.0), max(np.float32(0.0), label[m]))
+        known = min(np.float32(1.0), max(np.float32(0.0), label[m]))
+        error = np.float32(1.0) / (np.float32(1.0) + np.exp(-odds)) - known
         if not np.isfinite(error):
             continue
         for j in range(size + 1):

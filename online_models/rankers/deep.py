@@ -9,10 +9,11 @@ import numpy as np
 
 from online_models.embeddings import SQUARE_START, EmbeddingSettings, EmbeddingTable
 from online_models.learners import FieldBatch
-from online_models.rankers.rows import bounded, clipped, keys_by_field, probability, sound_rows
-from online_models.tables import Column, State, joined, part_of
+from online_models.rankers.rows import Real, bounded, clipped, keys_by_field, probability, sound_rows
+from online_models.tables import State, joined, part_of
 from stream.compiled import kernel, summing_kernel
 
+_SQUARE, _WEIGHT, _WEIGHT_SQUARE = 0, 1, 2  # what follows the vector in a row; squares are Adagrad's sums
 _MEAN_DECAY, _SQUARE_DECAY, _TINY = 0.9, 0.999, 1e-8  # Adam's
 
 Layers = list[tuple[np.ndarray, np.ndarray]]  # weights (inputs, outputs) and biases (outputs,) of each
@@ -40,15 +41,6 @@ class DeepSettings:
                 raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}")
 
 
-class Parameters(NamedTuple):
-    """What kernels read and write: one row per id."""
-
-    vector: np.ndarray  # (rows, dim) float32
-    square: np.ndarray  # (rows,) float32, Adagrad sum of a vector
-    weight: np.ndarray  # (rows,) float32
-    weight_square: np.ndarray  # (rows,) float32
-
-
 class Read(NamedTuple):
     """What n rows say before the network has seen them; an id without a row is worth 0."""
 
@@ -58,20 +50,19 @@ class Read(NamedTuple):
 
 
 @summing_kernel
-def _read(rows: np.ndarray, numbers: np.ndarray, ids: Parameters, read: Read) -> None:
-    dim = ids.vector.shape[1]
+def _read(rows: np.ndarray, numbers: np.ndarray, of_ids: np.ndarray, read: Read) -> None:
+    dim = read.totals.shape[1]
     for i in range(rows.shape[0]):
         inputs, total, logit = read.inputs[i], read.totals[i], np.float32(0)
         for j in range(rows.shape[1]):
-            row, first = rows[i, j], j * dim
-            if row < 0:
+            if rows[i, j] < 0:
                 continue
-            vector, alone = ids.vector[row], np.float32(0)
+            row, first, alone = of_ids[rows[i, j]], j * dim, np.float32(0)
             for k in range(dim):
-                inputs[first + k] = vector[k]
-                total[k] += vector[k]
-                alone += vector[k] * vector[k]
-            logit += ids.weight[row] - np.float32(0.5) * alone
+                inputs[first + k] = row[k]
+                total[k] += row[k]
+                alone += row[k] * row[k]
+            logit += row[dim + _WEIGHT] - np.float32(0.5) * alone
         together = np.float32(0)
         for k in range(dim):
             together += total[k] * total[k]
@@ -81,46 +72,57 @@ def _read(rows: np.ndarray, numbers: np.ndarray, ids: Parameters, read: Read) ->
 
 
 @summing_kernel
+def _slopes(
+    gradient: Real, inputs: np.ndarray, total: np.ndarray, through: np.ndarray, norms: np.ndarray
+) -> np.float32:
+    """Turn slopes through the network into whole ones by vectors, with their squared norms; returns the sum of all."""
+    whole, dim = np.float32(0), total.size
+    for j in range(norms.size):
+        first, norm = j * dim, np.float32(0)
+        for k in range(dim):
+            slope = through[first + k] + gradient * (total[k] - inputs[first + k])
+            through[first + k] = slope
+            norm += slope * slope
+        norms[j] = norm
+        whole += norm + gradient * gradient
+    return whole
+
+
+@kernel
 def _write(
     rows: np.ndarray,
     gradient: np.ndarray,
     read: Read,
     through: np.ndarray,
-    ids: Parameters,
+    of_ids: np.ndarray,
     rates: np.ndarray,
     clip: float,
 ) -> int:
     """Row-wise Adagrad for vectors, Adagrad for weights, row after row; how many rows had no finite gradient.
 
-    `through` is the loss's slope by the inputs, through the network; the factorization machine's own is added here.
+    `through` is the loss's slope by the inputs through the network; the factorization machine's own is added here.
     """
-    dim, skipped = ids.vector.shape[1], 0
-    slopes, norms = np.zeros((rows.shape[1], dim), np.float32), np.zeros(rows.shape[1], np.float32)
+    dim, skipped, norms = read.totals.shape[1], 0, np.empty(rows.shape[1], np.float32)
+    share = np.float32(1) / np.float32(dim)
     for i in range(rows.shape[0]):
-        g, whole = gradient[i], np.float32(0)
-        inputs, total, network = read.inputs[i], read.totals[i], through[i]
-        for j in range(rows.shape[1]):
-            slope, first, norm = slopes[j], j * dim, np.float32(0)
-            for k in range(dim):
-                slope[k] = g * (total[k] - inputs[first + k]) + network[first + k]
-                norm += slope[k] * slope[k]
-            norms[j] = norm
-            whole += norm + g * g
+        slopes = through[i]
+        whole = _slopes(gradient[i], read.inputs[i], read.totals[i], slopes, norms)
         if not whole < np.inf:
             skipped += 1
             continue
         scale = np.float32(clipped(1.0, whole, clip))
+        g = scale * gradient[i]
         for j in range(rows.shape[1]):
-            row = rows[i, j]
-            if row < 0:
+            if rows[i, j] < 0:
                 continue
-            ids.weight_square[row] += scale * scale * g * g
-            ids.weight[row] -= rates[1] * scale * g / np.sqrt(ids.weight_square[row])
-            ids.square[row] += scale * scale * norms[j] / np.float32(dim)
-            step = rates[0] * scale / np.sqrt(ids.square[row])
-            vector, slope = ids.vector[row], slopes[j]
+            row, first = of_ids[rows[i, j]], j * dim
+            square = row[dim + _SQUARE] + scale * scale * norms[j] * share
+            weight_square = row[dim + _WEIGHT_SQUARE] + g * g
+            step = rates[0] * scale / np.sqrt(square)
             for k in range(dim):
-                vector[k] -= step * slope[k]
+                row[k] -= step * slopes[first + k]
+            row[dim + _SQUARE], row[dim + _WEIGHT_SQUARE] = square, weight_square
+            row[dim + _WEIGHT] -= rates[1] * g / np.sqrt(weight_square)
     return skipped
 
 
@@ -189,8 +191,7 @@ class DeepFM:
     def __init__(self, fields: int, numbers: int, settings: DeepSettings = DeepSettings()) -> None:
         self.settings = settings
         self.skipped = 0  # rows that were not sound, or had no finite gradient
-        columns = {"weight": Column("float32"), "weight_square": Column("float32", fill=SQUARE_START)}
-        self._ids = EmbeddingTable(settings.vectors, columns)
+        self._ids = EmbeddingTable(settings.vectors, extra=(0, SQUARE_START))
         self._widths = (fields * settings.vectors.dim + numbers, *settings.hidden, 1)
         size = sum((a + 1) * b for a, b in pairwise(self._widths))
         self._dense = {name: np.zeros(size, np.float32) for name in ("weights", "mean", "square")}
@@ -225,7 +226,7 @@ class DeepFM:
     def _read(self, rows: np.ndarray, numbers: np.ndarray) -> Read:
         n, dim = rows.shape[0], self.settings.vectors.dim
         read = Read(np.zeros((n, self._widths[0]), np.float32), np.zeros((n, dim), np.float32), np.zeros(n, np.float32))
-        _read(rows, numbers, self._of_ids(), read)
+        _read(rows, numbers, self._ids.rows, read)
         return read
 
     def _step(self, rows: np.ndarray, numbers: np.ndarray, label: np.ndarray, weight: np.ndarray) -> None:
@@ -238,7 +239,7 @@ class DeepFM:
         if not self._step_network(label.size):
             self.skipped += label.size
             return
-        ids, clip = self._of_ids(), self.settings.clip
+        ids, clip = self._ids.rows, self.settings.clip
         self.skipped += _write(rows, gradient, read, through, ids, self._rates, clip)
 
     def _step_network(self, rows: int) -> bool:
@@ -254,9 +255,6 @@ class DeepFM:
         step, rate = float(dense["step"][0]), self.settings.dense_rate
         _adam(dense["weights"], dense["mean"], dense["square"], self._gradient, rate, step)
         return True
-
-    def _of_ids(self) -> Parameters:
-        return Parameters(*(self._ids[name] for name in Parameters._fields))
 
     def state(self) -> State:
         """Rows of ids, and the network with Adam's means; views."""

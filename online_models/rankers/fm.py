@@ -111,7 +111,12 @@ def _write(rows: np.ndarray, of_ids: np.ndarray, of_numbers: np.ndarray, own: np
 
 @kernel
 def _predict(
-    rows: np.ndarray, numbers: np.ndarray, of_ids: np.ndarray, of_numbers: np.ndarray, bias: np.ndarray, scores: np.ndarray
+    rows: np.ndarray,
+    numbers: np.ndarray,
+    of_ids: np.ndarray,
+    of_numbers: np.ndarray,
+    bias: np.ndarray,
+    scores: np.ndarray,
 ) -> None:
     x = np.empty(rows.shape[1] + numbers.shape[1], np.float32)
     own = np.empty((x.size, of_ids.shape[1]), np.float32)

@@ -281,7 +281,8 @@ class ListNet:
     def restore(self, state: State) -> None:
         size = self._dense["theta"].size
         if state["theta"].size != size or state["mean"].size != self.inputs:
-            raise ValueError(f"a network of {size} parameters was given {state['theta'].size}: features or settings differ")
+            given = state["theta"].size
+            raise ValueError(f"a network of {size} parameters was given {given}: features or settings differ")
         self._dense = {name: state[name].copy() for name in self._dense}
         self._optimizer = {name: state[name].copy() for name in self._optimizer}
 

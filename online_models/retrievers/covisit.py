@@ -45,7 +45,9 @@ def _renew(rows: np.ndarray, latest: int, half_life_ms: float, base: np.ndarray,
 
 
 @kernel
-def _add(row: int, item: int, amount: np.float32, neighbour: np.ndarray, weight: np.ndarray, changed: np.ndarray) -> None:
+def _add(
+    row: int, item: int, amount: np.float32, neighbour: np.ndarray, weight: np.ndarray, changed: np.ndarray
+) -> None:
     """Add to a pair; a new neighbour takes the place of the weakest."""
     cell, weakest = -1, 0
     for j in range(neighbour.shape[1]):
@@ -227,15 +229,15 @@ def _features(
 class Covisits:
     """For each item the items met near it. Only items that were ever acted on have a row here."""
 
-    names = ("covisit_last", "covisit_recent", "covisit_wide")
-    scales = (100.0, 100.0, 10.0)
+    names: tuple[str, ...] = ("covisit_last", "covisit_recent", "covisit_wide")
+    scales: tuple[float, ...] = (100.0, 100.0, 10.0)
 
     def __init__(self, items: Items, scratch: Scratch, settings: CovisitSettings | None = None) -> None:
         self.settings = settings or CovisitSettings()
         self._items, self._scratch = items, scratch
         self._half_life_ms = 1000.0 * self.settings.half_life
-        size = self.settings.neighbours
-        narrow = {"base": Column("int64", fill=NO_TIME), "total": Column("float32")}  # weights are in the unit of `base`
+        # `base` is the time as of which the row's weights are written: so they fade without being touched.
+        narrow = {"base": Column("int64", fill=NO_TIME), "total": Column("float32")}
         wide = {"neighbour": Column("int32", fill=-1), "weight": Column("float32")}
         self.table = CellTable(narrow, wide, self.settings.neighbours)
 

@@ -24,8 +24,8 @@ class Newest:
     def candidates(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
         """Item rows, at most k, newest first."""
         rows = self._board.rows
-        rows = rows[(eligible[rows] != 0) & (self._born(rows) <= ts)]
-        return rows[:k]
+        newest: np.ndarray = rows[(eligible[rows] != 0) & (self._born(rows) <= ts)][:k]
+        return newest
 
     def _born(self, rows: np.ndarray) -> np.ndarray:
         created, first = self._items.catalogue["created"][rows], self._items.counters["first"][rows]

@@ -10,9 +10,10 @@ _DAY, _WEEK, _MONTHS = 3, 4, 5  # of HORIZONS
 
 
 def faded_order(items: Items, rows: np.ndarray, horizon: int) -> np.ndarray:
-    """A number by which items stand in the order of their fading counts at any later time, (n,) float64."""
+    """Numbers that order items as their fading counts do at any later time, (n,) float64."""
     counts = items.counters["counts"][rows, VIEWED:, horizon].sum(axis=1, dtype=np.float64)
-    return np.log2(np.maximum(counts, 1e-30)) + items.counters["stamp"][rows] / (1000.0 * HORIZONS[horizon])
+    order: np.ndarray = np.log2(np.maximum(counts, 1e-30)) + items.counters["stamp"][rows] / (1000.0 * HORIZONS[horizon])
+    return order
 
 
 class Popular:
@@ -28,7 +29,7 @@ class Popular:
             board.learn(rows, faded_order(self._items, rows, horizon))
 
     def candidates(self, k: int, eligible: np.ndarray) -> np.ndarray:
-        """About k item rows, the boards' best in turns, -1 where one has no more; one that is on two boards may stand there twice."""
+        """About k item rows, the boards' best in turns, -1 where one has no more; some may stand there twice."""
         turns = np.full((-(-k // len(self._boards)), len(self._boards)), -1, np.int32)
         for j, board in enumerate(self._boards.values()):
             rows = board.rows

@@ -13,8 +13,6 @@ from online_models.retrievers.selection import HIDDEN, Scratch, best, hide, show
 from online_models.tables import Column, State, joined, part_of
 from stream.compiled import kernel
 
-NAMES = ("sessions_all", "sessions_last")
-
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
@@ -30,7 +28,7 @@ class SessionSettings:
 
 
 @kernel
-def _slot_of(user: np.uint64, session_start: int, slots: int) -> tuple[int, np.uint64]:
+def _slot_of(user: np.uint64, session_start: int, slots: int) -> tuple[np.int64, np.uint64]:
     key = (user ^ np.uint64(session_start)) * np.uint64(0x9E3779B97F4A7C15)
     key ^= key >> np.uint64(29)
     key = key * np.uint64(0xBF58476D1CE4E5B9) | np.uint64(1)
@@ -231,8 +229,8 @@ def _features(
 class Sessions:
     """A store of sessions by slot, and of each item the slots of its latest sessions."""
 
-    names = NAMES
-    scales = (1.0, 1.0)
+    names: tuple[str, ...] = ("sessions_all", "sessions_last")
+    scales: tuple[float, ...] = (1.0, 1.0)
 
     def __init__(self, items: Items, scratch: Scratch, settings: SessionSettings | None = None) -> None:
         self.settings = settings or SessionSettings()

@@ -26,8 +26,8 @@ class Trending:
         """Item rows, at most k, steepest rise first."""
         rows = self._board.rows
         rows = rows[eligible[rows] != 0]
-        rise: np.ndarray = np.argsort(-self._rise(rows, ts), kind="stable")
-        return rows[rise[:k]]
+        steepest: np.ndarray = rows[np.argsort(-self._rise(rows, ts), kind="stable")[:k]]
+        return steepest
 
     def _rise(self, rows: np.ndarray, ts: int) -> np.ndarray:
         age = np.maximum(0.0, (ts - self._items.counters["stamp"][rows]) / 1000.0)

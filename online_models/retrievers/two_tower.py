@@ -1,25 +1,26 @@
 """Two towers: a person is the recency-weighted mean of what history items lend, an item is a vector of its own.
 
-Sampled softmax with the sampling correction of Yi et al. (RecSys 2019); row-wise Adagrad; negatives from recent actions.
+Sampled softmax with the sampling correction of Yi et al. (RecSys 2019), row-wise Adagrad, negatives of recent actions.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.items import Actions, Items, People, Slates
-from online_models.retrievers.selection import Scratch, best
+from online_models.items import VIEWED, Actions, Items, People, Slates
+from online_models.retrievers.selection import Scratch
+from online_models.retrievers.tower_index import TowerIndex
 from online_models.tables import Column, State, Table, joined, part_of
-from stream.compiled import kernel, summing_kernel
+from stream.compiled import kernel
 
-NAMES = ("tower",)
+_WEEK = 4  # of items.HORIZONS: the popularity by which negatives are drawn
 
 
 @dataclass(frozen=True, slots=True)
 class TwoTowerSettings:
     size: int = 64
     rate: float = 0.1  # of Adagrad
-    negatives: int = 8  # per action
+    negatives: int = 16  # per action
     recent: int = 8192  # actions that negatives are drawn from
     depth: int = 16  # latest history items
     fade: float = 0.85  # weight of a history item against the next newer one
@@ -127,7 +128,7 @@ def _learn(
                 s = np.float32(0.0)
                 for j in range(size):
                     s += user[j] * vector[rows[n], j]
-                p[n] = s - np.log(counts[rows[n], 1, 4] + counts[rows[n], 2, 4] + counts[rows[n], 3, 4] + np.float32(1.0))
+                p[n] = s - np.log(np.float32(1.0) + counts[rows[n], VIEWED:, _WEEK].sum())  # logQ, but for a constant
                 top = max(top, p[n])
             norm = np.float32(0.0)
             for n in range(negatives + 1):
@@ -154,13 +155,17 @@ def _learn(
 
 
 @kernel
-def _people(start: np.ndarray, history: np.ndarray, depth: int, fade: np.float32, lends: np.ndarray, out: np.ndarray) -> None:
+def _people(
+    start: np.ndarray, history: np.ndarray, depth: int, fade: np.float32, lends: np.ndarray, out: np.ndarray
+) -> None:
     for i in range(start.size - 1):
         _person(start[i], start[i + 1], history, depth, fade, lends, out[i])
 
 
 @kernel
-def _features(users: np.ndarray, vector: np.ndarray, start: np.ndarray, row: np.ndarray, out: np.ndarray, column: int) -> None:
+def _features(
+    users: np.ndarray, vector: np.ndarray, start: np.ndarray, row: np.ndarray, out: np.ndarray, column: int
+) -> None:
     for i in range(start.size - 1):
         for m in range(start[i], start[i + 1]):
             if row[m] >= 0:
@@ -170,34 +175,11 @@ def _features(users: np.ndarray, vector: np.ndarray, start: np.ndarray, row: np.
                 out[m, column] = s
 
 
-@summing_kernel
-def _search(users: np.ndarray, vector: np.ndarray, square: np.ndarray, eligible: np.ndarray, result: np.ndarray) -> None:
-    """The best rows for each person, of those that were ever trained; a person of zeros gets none."""
-    scores = np.empty(square.size, np.float32)
-    rows = np.empty(square.size, np.int32)
-    chosen = np.empty(result.shape[1], np.int64)
-    result[:] = -1
-    for i in range(users.shape[0]):
-        if not users[i].any():
-            continue
-        count = 0
-        for row in range(square.size):
-            if square[row] > 0.0 and eligible[row]:
-                score = np.float32(0.0)
-                for j in range(vector.shape[1]):
-                    score += users[i, j] * vector[row, j]
-                scores[count] = score
-                rows[count] = row
-                count += 1
-        for j in range(best(scores, count, chosen)):
-            result[i, j] = rows[chosen[j]]
-
-
 class TwoTower:
     """What an item lends to a person who had it, and what an item is: two tables in step with the item table."""
 
-    names = NAMES
-    scales = (0.0,)
+    names: tuple[str, ...] = ("tower",)
+    scales: tuple[float, ...] = (0.0,)
 
     def __init__(self, items: Items, scratch: Scratch, settings: TwoTowerSettings | None = None) -> None:
         self.settings = settings or TwoTowerSettings()
@@ -207,6 +189,7 @@ class TwoTower:
         self.wanted = Table({"vector": Column("float32", (size,)), "square": Column("float32")})
         self._recent = np.zeros(self.settings.recent, np.int32)
         self._counters = np.zeros(2, np.int64)
+        self._index: TowerIndex | None = None  # built when first asked, so that a learner need not keep one
 
     def admit(self, keys: np.ndarray) -> None:
         """Rows in step with the item table, which has the same keys admitted in the same order."""
@@ -222,11 +205,14 @@ class TwoTower:
         touched = np.zeros(len(self.wanted), np.uint8)
         _learn(
             actions.row, people.questions.history_start, people.history, self._items.counters["counts"],
-            setting.depth, np.float32(setting.fade), setting.negatives, np.float32(setting.rate), np.float32(setting.clip),
+            setting.depth, np.float32(setting.fade), setting.negatives, np.float32(setting.rate),
+            np.float32(setting.clip),
             self.lends["vector"], self.lends["square"], self.wanted["vector"], self.wanted["square"],
             self._recent, self._counters, touched,
         )  # fmt: skip
-        self.wanted.touch(np.flatnonzero(touched & 1))
+        wanted = np.flatnonzero(touched & 1)
+        self.wanted.touch(wanted)
+        self._reindex(wanted)
         self.lends.touch(np.flatnonzero(touched & 2))
 
     def people(self, people: People) -> np.ndarray:
@@ -238,26 +224,29 @@ class TwoTower:
 
     def candidates(self, people: People, k: int, eligible: np.ndarray) -> np.ndarray:
         """Item rows, (n, k) int32, best first, -1 where there are no more; of items that were ever trained."""
-        size, users = len(self.wanted), self.people(people)
-        result = np.empty((users.shape[0], k), np.int32)
-        _search(users, self.wanted["vector"][:size], self.wanted["square"][:size], eligible, result)
-        return result
+        vector = self.wanted["vector"]
+        if self._index is None:
+            self._index = TowerIndex(self.settings.size)
+            self._index.update(np.flatnonzero(self.wanted["square"][: len(self.wanted)] > 0), vector)
+        return self._index.search(self.people(people), vector, k, eligible)
+
+    def _reindex(self, rows: np.ndarray) -> None:
+        """The index, where there is one, follows at once: no question waits for it."""
+        if self._index is not None:
+            self._index.update(rows[self.wanted["square"][rows] > 0], self.wanted["vector"])
 
     def features(self, people: People, slates: Slates, out: np.ndarray, column: int) -> None:
         _features(self.people(people), self.wanted["vector"], slates.start, slates.row, out, column)
 
     def state(self) -> State:
-        return joined(
-            {"lends": self.lends.state(), "wanted": self.wanted.state(), "draws": self._draws()},
-        )
-
-    def _draws(self) -> State:
-        return {"recent": self._recent, "counters": self._counters}
+        draws: State = {"recent": self._recent, "counters": self._counters}
+        return joined({"lends": self.lends.state(), "wanted": self.wanted.state(), "draws": draws})
 
     def restore(self, state: State) -> None:
         self.lends.restore(part_of(state, "lends"))
         self.wanted.restore(part_of(state, "wanted"))
         self._recent, self._counters = state["draws.recent"].copy(), state["draws.counters"].copy()
+        self._index = None
 
     def changes(self) -> State:
         """The draws stay behind: a replica does not learn."""
@@ -266,3 +255,4 @@ class TwoTower:
     def apply(self, changes: State) -> None:
         self.lends.apply(part_of(changes, "lends"))
         self.wanted.apply(part_of(changes, "wanted"))
+        self._reindex(changes["wanted.rows"])

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from replay.baselines import AsListed, Cooccurrence, Counts, FadingClickRate, FadingClicks, Popular, Seen
+from replay.baselines import AsListed, Cooccurrence, Counts, FadingClickRate, FadingClicks, FadingPopular, Popular, Seen
 from replay.pipeline import Pipeline
 from stream.batches import ExampleBatch, Kind
 from stream.clock import ManualClock
@@ -26,9 +26,7 @@ def batch_of(events: Sequence[dict[str, Any]]) -> ExampleBatch:
 
 
 def clicks(user: str, items: str, ts: int = 0) -> list[dict[str, Any]]:
-    return [
-        {"type": "click", "user_id": user, "item_id": item, "ts": ts + 1000 * i} for i, item in enumerate(items)
-    ]
+    return [{"type": "click", "user_id": user, "item_id": item, "ts": ts + 1000 * i} for i, item in enumerate(items)]
 
 
 def shown(impression: str, items: str, ts: int = 0) -> dict[str, Any]:
@@ -77,6 +75,18 @@ def test_what_is_unseen_or_hidden_has_no_place() -> None:
 
     assert popular.pick(batch, 0, _NOBODY, key_of("z")).place == np.inf
     assert popular.pick(batch, 0, keys_of(["a"]), key_of("a")).place == np.inf
+
+
+def test_fading_popular_takes_the_half_life_that_hits() -> None:
+    old, new = clicks("u", "aaaaaa"), clicks("v", "b", ts=86_400_000)
+    batch = batch_of([*old, *new])
+    seen = Seen()
+    fading = FadingPopular(seen, k=1)
+    seen.admit(batch.lists.item)
+    fading.learn(batch)  # by the week a is ahead, by the hour b
+
+    assert fading.pick(batch, 0, _NOBODY, key_of("a")).top.tolist() == keys_of(["b"]).tolist()
+    assert fading.pick(batch, 0, _NOBODY, key_of("a")).top.tolist() == keys_of(["a"]).tolist()
 
 
 def test_dislikes_do_not_make_popular() -> None:

@@ -48,7 +48,11 @@ class Running:
         folder.mkdir(parents=True, exist_ok=True)
         self._log = (folder / "up.log").open("ab")
         self._process = subprocess.Popen([*HEADRACE, "up"], env=self.environ, stderr=self._log, stdout=self._log)
-        self.wait_until_ready()
+        try:
+            self.wait_until_ready(patience=300)  # the first start compiles its kernels
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -44,12 +44,12 @@ def test_ids_follow_the_slope_of_the_log_loss() -> None:
     ranker.learn(batch)
     after = ranker.state()
 
-    for name, square, rate in (("vector", "square", 0.1), ("weight", "weight_square", 0.2)):
-        moved = (before[f"ids.rows.{name}"] - after[f"ids.rows.{name}"]).astype(np.float64)
-        sums = after[f"ids.rows.{square}"].astype(np.float64)
-        steps = moved * np.sqrt(sums[:, None] if moved.ndim == 2 else sums) / rate
-        for at in np.ndindex(*moved.shape):
-            assert steps[at] == pytest.approx(slope_of_loss(settings, before, f"ids.rows.{name}", at, batch), abs=2e-3)
+    name = "ids.rows.row"
+    for row in range(2):
+        for column, square, rate in [(0, 3, 0.1), (1, 3, 0.1), (2, 3, 0.1), (4, 5, 0.2)]:
+            moved = float(before[name][row, column]) - float(after[name][row, column])
+            slope = moved * float(after[name][row, square]) ** 0.5 / rate
+            assert slope == pytest.approx(slope_of_loss(settings, before, name, (row, column), batch), abs=2e-3)
 
 
 def slope_of_loss(

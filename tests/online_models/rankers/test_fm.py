@@ -24,16 +24,16 @@ def test_it_adds_the_dot_products_of_all_pairs() -> None:
     for _ in range(20):
         ranker.learn(batch)
     state = ranker.state()
-    ids, names = state["ids.rows.keys"].size, ("vector", "weight")
-    of_ids = {name: state[f"ids.rows.{name}"] for name in names}
-    of_numbers = {name: state[f"numbers.{name}"] for name in names}
+    ids, numbers = state["ids.rows.row"], state["dense.numbers"]
 
-    assert ids == 3
+    assert len(ids) == 3
     for i, own in enumerate(([0, 1], [2, 1])):
-        parts = np.concatenate([of_ids["vector"][own], batch.numbers[i, :, None] * of_numbers["vector"]])
-        pairs = sum(parts[a] @ parts[b] for a in range(4) for b in range(a))
-        linear = of_ids["weight"][own].sum() + batch.numbers[i] @ of_numbers["weight"][:2] + of_numbers["weight"][2]
-        assert logit(ranker.predict(batch))[i] == pytest.approx(linear + pairs, abs=1e-4)
+        x = np.concatenate([[1, 1], batch.numbers[i]])
+        parts = np.concatenate([ids[own], numbers]) * x[:, None]
+        pairs = sum(parts[a, :3] @ parts[b, :3] for a in range(4) for b in range(a))
+        assert logit(ranker.predict(batch))[i] == pytest.approx(
+            pairs + parts[:, 4].sum() + state["dense.bias"][0], abs=1e-4
+        )
 
 
 def test_learning_follows_the_slope_of_the_log_loss() -> None:
@@ -45,13 +45,11 @@ def test_learning_follows_the_slope_of_the_log_loss() -> None:
     ranker.learn(batch)
     after = ranker.state()
 
-    for name, rate in (("vector", 0.1), ("weight", 0.2)):
-        for part in ("ids.rows.", "numbers."):
-            square = after[part + ("square" if name == "vector" else "weight_square")].astype(np.float64)
-            moved = (before[part + name] - after[part + name]).astype(np.float64)
-            steps = moved * np.sqrt(square[:, None] if moved.ndim == 2 else square) / rate
-            for at in np.ndindex(*moved.shape):
-                assert steps[at] == pytest.approx(slope_of_loss(settings, before, part + name, at, batch), abs=2e-3)
+    for name in ("ids.rows.row", "dense.numbers"):
+        for row, column, square, rate in [(0, 0, 3, 0.1), (0, 1, 3, 0.1), (0, 2, 3, 0.1), (0, 4, 5, 0.2)]:
+            moved = float(before[name][row, column]) - float(after[name][row, column])
+            slope = moved * float(after[name][row, square]) ** 0.5 / rate
+            assert slope == pytest.approx(slope_of_loss(settings, before, name, (row, column), batch), abs=2e-3)
 
 
 def slope_of_loss(
