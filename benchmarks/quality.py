@@ -1,11 +1,15 @@
-"""Every recorded log through `headrace replay evaluate`, as markdown: python benchmarks/quality.py [--data FOLDER] [NAME…] > tables.md.
+"""Every recorded log through `headrace replay evaluate`, as markdown.
+
+    python benchmarks/quality.py [--data FOLDER] [--into docs/quality.md] [NAME…]
 
 Logs are read from shared/data beside the checkout if no folder is named; those that are not there are named and left
-out. Runs one after another on one core; with names, those runs only.
+out. Runs one after another on one core; with names, those runs only. With `--into`, each run's section of that file
+is replaced, else they are printed.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -67,6 +71,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     asked.add_argument("names", nargs="*", metavar="NAME", choices=[*RUNS, []], help=", ".join(RUNS))
+    asked.add_argument("--into", type=Path, metavar="FILE")
     options = asked.parse_args()
     for name in options.names or RUNS:
         run = RUNS[name]
@@ -77,7 +82,17 @@ def main() -> None:
             continue
         command = [sys.executable, str(ROOT / "headrace.py"), "replay", "evaluate", *words, "--json"]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
-        print(markdown(name, run, json.loads(done.stdout)), flush=True)
+        section = markdown(name, run, json.loads(done.stdout))
+        if options.into:
+            options.into.write_text(replaced(options.into.read_text(), name, section))
+        else:
+            print(section, flush=True)
+
+
+def replaced(page: str, name: str, section: str) -> str:
+    """The page with this section in the place of the one of that name, or at its end."""
+    kept, there = re.subn(rf"^### {re.escape(name)}$.*?(?=^##|\Z)", lambda _: section + "\n", page, flags=re.M | re.S)
+    return (kept if there else f"{page.rstrip()}\n\n{section}").rstrip() + "\n"
 
 
 def markdown(name: str, run: Run, result: dict[str, Any]) -> str:
@@ -85,7 +100,8 @@ def markdown(name: str, run: Run, result: dict[str, Any]) -> str:
     picked = models["headrace"]
     told = (
         f"{protocol['events']:,} events; {protocol['judged_actions']:,} actions judged,"
-        f" {picked['judged_returning']:,} of returning people, {protocol['judged_unseen_items']:,} on items nobody had seen,"
+        f" {picked['judged_returning']:,} of returning people,"
+        f" {protocol['judged_unseen_items']:,} on items nobody had seen,"
         f" {protocol['judged_met_items']:,} on items they had met; {picked['judged_impressions']:,} lists judged."
     )
     parts = [f"### {name}", f"    headrace replay evaluate {run.arguments}", f"{told} Peers: {run.peers}."]

@@ -183,6 +183,13 @@ class Items:
         self.catalogue.apply(part_of(changes, "catalogue"))
 
 
+def keys_of_rows(items: Items, rows: np.ndarray) -> np.ndarray:
+    """Keys of item rows, (n,) uint64, NO_KEY for -1."""
+    keys = np.zeros(rows.size, np.uint64)
+    keys[rows >= 0] = items.keys[rows[rows >= 0]]
+    return keys
+
+
 def actions_of(batch: ExampleBatch, items: Items, people: People) -> tuple[Actions, np.ndarray]:
     """The rows of a batch that show interest in one item, and their row numbers in the batch."""
     chosen = np.flatnonzero((batch.kind == Kind.action) & (_COUNTED_AS[batch.type] >= VIEWED))

@@ -22,6 +22,8 @@ from online_models.retrievers.two_tower import TwoTower, TwoTowerSettings
 from online_models.tables import State, joined, part_of
 from stream.batches import N_CONTEXT, EventType, ExampleBatch, Kind, Lists, Questions, flat_runs, offsets_of
 
+_FARTHEST = 100.0  # from zero, of a logged feature: they are logarithms and shares
+
 
 @dataclass(frozen=True, slots=True)
 class StackSettings:
@@ -35,6 +37,14 @@ class StackSettings:
     def __post_init__(self) -> None:
         if self.learnt_candidates < 1 or self.learnt_actions < 0:
             raise ValueError(f"learnt_candidates must be ≥ 1 and learnt_actions ≥ 0, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Shown items of which the last step told the outcome, as they were predicted before it was learnt."""
+
+    probability: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (m,)
+    label: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (m,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class Stack:
         self.picker = ListNet(len(self._features), setting.ranker)  # of all candidates, which one will be taken
         self.orderer = ListNet(len(self._features), setting.ranker)  # of what is shown, which one will be taken
         self.chances = Chances(len(self._features) + setting.ranker.hidden)
+        self.closed = Closed()
         self._remembered = Remembered(len(self._features))
 
     @property
@@ -150,7 +161,9 @@ class Stack:
         chosen = np.flatnonzero(batch.kind == Kind.closed)
         x, _ = self._as_shown(batch, chosen, people, slates)
         flat, _ = flat_runs(batch.lists.start, chosen)
-        self.chances.learn(self.orderer.inside(x), batch.lists.label[flat])
+        inside, label = self.orderer.inside(x), batch.lists.label[flat]
+        self.closed = Closed(self.chances.predict(inside), label)
+        self.chances.learn(inside, label)
 
     def _remember(self, batch: ExampleBatch, people: People, slates: Slates) -> None:
         """Keep the features of what is shown and was not logged with its features."""
@@ -179,7 +192,7 @@ class Stack:
             if served[row]:
                 first = int(batch.served[row])
                 logged = batch.features[first : first + lengths[i]]
-                x[start[i] : start[i + 1]] = np.nan_to_num(logged, posinf=0.0, neginf=0.0)
+                x[start[i] : start[i + 1]] = np.clip(np.nan_to_num(logged), -_FARTHEST, _FARTHEST)
             elif kept is not None:
                 x[start[i] : start[i + 1]] = kept
             else:
@@ -203,8 +216,7 @@ class Stack:
 
     def _find(self, people: People, k: int, eligible: np.ndarray, tower: TwoTower | None, unmet: bool) -> Found:
         """Union of the channels. Learning leaves the tower out, so that its bits do not hang on an index."""
-        n = len(people.questions)
-        ts = int(people.questions.ts.max()) if n else 0
+        ts = int(people.questions.ts.max(initial=0))
         wide = 3 * k if unmet else k  # of what is the same for all, enough that some is unmet
         channels = {
             Channel.again: again(people, min(k, 16), eligible),

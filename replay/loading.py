@@ -51,7 +51,7 @@ def open_lines(path: str) -> tuple[IO[bytes], IO[bytes], int]:
     if path.endswith(".gz"):
         return gzip.open(raw), raw, size  # type: ignore[return-value]
     if path.endswith(".zst"):
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw)), raw, size  # type: ignore[arg-type]
+        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw)), raw, size
     return raw, raw, size
 
 

@@ -69,7 +69,7 @@ class Board:
     """How one model has done so far."""
 
     k: int
-    seconds: float = 0.0  # of one core, so that what else the machine does is not held against anybody
+    seconds: float = 0.0
     targets: Targets = field(init=False)
     returning: Targets = field(init=False)  # of people who had done something before
     ordered: Ordered = field(default_factory=Ordered)
@@ -81,9 +81,9 @@ class Board:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        started = time.process_time()
+        started = time.perf_counter()
         yield
-        self.seconds += time.process_time() - started
+        self.seconds += time.perf_counter() - started
 
 
 @dataclass(slots=True)

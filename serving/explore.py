@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stream.compiled import kernel
+
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
@@ -31,6 +33,32 @@ class Placed:
 
 
 NOTHING_FRESH = Fresh(np.zeros(0, np.int32), np.zeros(0))
+
+
+@kernel
+def _least_shown(shown: np.ndarray, eligible: np.ndarray, held: np.ndarray, filled: np.ndarray) -> None:
+    """The newest rows of each number of impressions; ends as soon as nothing better can come."""
+    for row in range(shown.size - 1, -1, -1):
+        times = shown[row]
+        if times < filled.size and eligible[row] and filled[times] < held.shape[1]:
+            held[times, filled[times]] = row
+            filled[times] += 1
+            if filled[0] == held.shape[1]:
+                return
+
+
+def least_shown(shown: np.ndarray, eligible: np.ndarray, budget: int, count: int) -> np.ndarray:
+    """Rows of up to `count` eligible items that were shown less than `budget` times, least first, of equals the newest.
+
+    `shown` is by row, (n,) int32.
+
+    >>> least_shown(np.array([0, 9, 1, 0], np.int32), np.ones(4, np.uint8), budget=5, count=3).tolist()
+    [3, 0, 2]
+    """
+    held, filled = np.empty((budget, count), np.int32), np.zeros(budget, np.int64)
+    _least_shown(shown, eligible, held, filled)
+    rows: np.ndarray = held[np.arange(count) < filled[:, None]][:count]
+    return rows
 
 
 def fill(ranked: np.ndarray, fresh: Fresh, k: int, share: float, rng: np.random.Generator) -> Placed:

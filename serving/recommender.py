@@ -1,15 +1,17 @@
 """The pipeline: user state → candidates → features → ranker → exploration → slate, readable top to bottom."""
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
 from online_models.bandits.thompson import chances
-from online_models.stack import Channel, Stack
+from online_models.retrievers.channels import Channel
+from online_models.stack import Stack
 from serving import metrics
-from serving.explore import NOTHING_FRESH, Fresh, Placed, fill
+from serving.explore import NOTHING_FRESH, Fresh, Placed, fill, least_shown
 from serving.questions import Answer, Filters, Question, Recommended
 from serving.replica import Replica
 from stream.batches import EventType, Lists, Questions
@@ -20,7 +22,7 @@ from stream.stores import UserStore
 
 _FRESH_AT_ONCE = 32  # fresh items that are weighed against each other
 _BUDGET = 100  # impressions after which an item is fresh no more
-_CHANNELS = tuple(channel.name for channel in Channel)
+_FIRST_CHANNEL = {1 << channel: channel.name for channel in Channel}
 _logger = logging.getLogger(__name__)
 
 
@@ -149,32 +151,47 @@ class Recommender:
         """The fresh items of this state and their chances; asked again of the same state, they stay where they are."""
         version = self._replica.version
         if self._fresh[0] != version:
-            self._fresh = (version, fresh_items(self._replica.stack, self._replica.eligible))
+            self._fresh = (version, fresh_items(self._replica))
         return self._fresh[1]
 
     def _slate(self, question: Question, impression_id: str, stale: bool, ranked: Ranked, placed: Placed) -> Slate:
         features = ranked.features[placed.rows]
-        probability = self._replica.stack.probability(features)
-        items = []
-        for i, at in enumerate(placed.rows.tolist()):
-            found = [name for bit, name in enumerate(_CHANNELS) if ranked.channels[at] >> bit & 1]
-            explored = bool(placed.explored[i])
-            source = "thompson" if explored or (not found and not question.candidates) else (found or ["given"])[0]
-            metrics.places.labels(source).inc()
-            items.append(
-                Recommended(
-                    item_id=ranked.names[at] if ranked.names else self._replica.name_of(int(ranked.rows[at])),
-                    score=round(float(ranked.scores[at]), 6),
-                    source=source,
-                    propensity=float(placed.propensities[i]),
-                    explored=explored,
-                    probability=round(float(probability[i]), 6) if question.explain else None,
-                    channels=found if question.explain else None,
-                    features=self._told(features[i]) if question.explain else None,
-                )
+        names = [ranked.names[at] for at in placed.rows.tolist()] if ranked.names else self._names(ranked.rows[placed.rows])
+        channels, explored = ranked.channels[placed.rows].tolist(), placed.explored.tolist()
+        otherwise = "given" if question.candidates else "thompson"
+        sources = [
+            "thompson" if drawn else _FIRST_CHANNEL[bits & -bits] if bits else otherwise
+            for bits, drawn in zip(channels, explored, strict=True)
+        ]
+        scores, propensities = ranked.scores[placed.rows].tolist(), placed.propensities.tolist()
+        items = [
+            Recommended(name, round(score, 6), source, propensity, drawn)
+            for name, score, source, propensity, drawn in zip(
+                names, scores, sources, propensities, explored, strict=True
             )
-        metrics.places_explored.inc(int(placed.explored.sum()))
+        ]
+        if question.explain:
+            items = self._explained(items, channels, features)
+        for source, count in Counter(sources).items():
+            metrics.places.labels(source).inc(count)
+        metrics.places_explored.inc(sum(explored))
         return Slate(Answer(impression_id, self._replica.version, stale, items), features)
+
+    def _names(self, rows: np.ndarray) -> list[str]:
+        return [self._replica.name_of(row) for row in rows.tolist()]
+
+    def _explained(self, items: list[Recommended], channels: list[int], features: np.ndarray) -> list[Recommended]:
+        """The same items, with who found them and what they were judged by."""
+        probabilities = self._replica.stack.probability(features).tolist()
+        return [
+            msgspec.structs.replace(
+                item,
+                probability=round(probability, 6),
+                channels=[channel.name for channel in Channel if bits >> channel & 1],
+                features=self._told(row),
+            )
+            for item, bits, probability, row in zip(items, channels, probabilities, features, strict=True)
+        ]
 
     def _told(self, features: np.ndarray) -> dict[str, float]:
         return dict(zip(self._replica.stack.feature_names, np.round(features.astype(float), 5).tolist(), strict=True))
@@ -191,17 +208,16 @@ def best_first(stack: Stack, asked: Questions, rows: np.ndarray, keys: np.ndarra
     return Ranked(rows[order], order, scores[order], features[order], channels[order])
 
 
-def fresh_items(stack: Stack, eligible: np.ndarray) -> Fresh:
+def fresh_items(replica: Replica) -> Fresh:
     """The fresh items least shown, newest rows first, and how likely each has the greatest click rate."""
-    ever = stack.items.counters["ever"][: len(stack.items)]
-    shown = ever[:, EventType.impression]
-    fresh = np.flatnonzero((shown < _BUDGET) & (eligible[: shown.size] == 1))[::-1]
-    rows = fresh[np.argsort(shown[fresh], kind="stable")[:_FRESH_AT_ONCE]].astype(np.int32)
+    items = replica.stack.items
+    ever = items.counters["ever"][: len(items)]
+    rows = least_shown(ever[:, EventType.impression], replica.eligible, _BUDGET, _FRESH_AT_ONCE)
     if rows.size == 0:
         return NOTHING_FRESH
-    clicks = ever[:, EventType.click]
-    base_rate = (clicks.sum() + 1) / (shown.sum() + 20)
-    return Fresh(rows, chances(np.minimum(clicks[rows], shown[rows]).astype(float), shown[rows].astype(float), base_rate))
+    shown, clicks = ever[rows, EventType.impression].astype(float), ever[rows, EventType.click].astype(float)
+    base_rate = (replica.ever[EventType.click] + 1) / (replica.ever[EventType.impression] + 20)
+    return Fresh(rows, chances(np.minimum(clicks, shown), shown, base_rate))
 
 
 def _where(question: Question) -> tuple[int, list[int]]:

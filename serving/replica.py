@@ -31,9 +31,10 @@ class Replica:
         self.covered: dict[str, int] = {}  # next offset of the events that the state covers, by partition
         self.catalogue = Catalogue(log)
         self.eligible = np.zeros(1024, np.uint8)  # by item row: in the catalogue, and available
+        self.ever = np.zeros(len(EventType), np.int64)  # events of all items by type
         self._sellable: set[int] = set()
         self._rows = 0
-        self._tried: list[str] = []  # the newest version by which a gap was to be closed
+        self._tried: list[str] = []  # how a gap between updates was to be closed
         self._next = log.start(MODEL_UPDATES, 0)
         loaded = checkpoints.load_latest(settings.checkpoints)
         if loaded:
@@ -60,6 +61,8 @@ class Replica:
             self._next = offset + 1
             if value is not None:
                 self._apply(decode_update(value))
+            if self._next <= offset:
+                break
         if len(records):
             self._mark_new_rows()
             metrics.model_step.set(self.step)
@@ -85,8 +88,15 @@ class Replica:
         if (update.epoch, update.step) > self._expected:
             self._leap(update)
         if (update.epoch, update.step) == self._expected:
-            self.stack.apply(update.changes)
+            self._take(update)
             self.epoch, self.step, self.covered = update.epoch, update.step, update.offsets
+
+    def _take(self, update: Update) -> None:
+        """Apply the changes, and keep `ever` the sum over all items."""
+        items, rows = self.stack.items, update.changes["items.counters.rows"]
+        self.ever -= items.counters["ever"][rows[rows < len(items)]].sum(axis=0)
+        self.stack.apply(update.changes)
+        self.ever += items.counters["ever"][rows].sum(axis=0)
 
     @property
     def _expected(self) -> tuple[int, int]:
@@ -94,15 +104,18 @@ class Replica:
         return max(1, self.epoch), self.step + 1
 
     def _leap(self, update: Update) -> None:
-        """Updates are missing, trimmed away or lost with the power: only a newer checkpoint leads over the gap."""
-        newer = [version for version in checkpoints.versions_in(self._settings.checkpoints) if version > self.version]
-        if newer[-1:] == self._tried:
+        """Updates are missing. A newer checkpoint leads over the gap; or they come again, for a power cut took them."""
+        newer = [one for one in checkpoints.versions_in(self._settings.checkpoints) if one > self.version]
+        newer = [version for version in newer if int(version.partition("-")[0]) == update.epoch]
+        tried = [self.version, *newer[-1:]]
+        if tried == self._tried:
             return
-        self._tried = newer[-1:]
-        _logger.error("between %s and %s updates are missing; a newer checkpoint is used", self.version, update.version)
+        self._tried = tried
+        _logger.error("between %s and %s updates are missing", self.version, update.version)
         loaded = checkpoints.load_latest(self._settings.checkpoints, reversed(newer))
         if loaded:
             self._become(*loaded)
+        self._next = self._log.start(MODEL_UPDATES, 0)
 
     def _go_back(self, update: Update) -> None:
         """A new epoch: answer from an older version at once."""
@@ -119,6 +132,7 @@ class Replica:
     def _become(self, manifest: checkpoints.Manifest, state: checkpoints.State) -> None:
         self.stack = Stack()
         self.stack.restore(state)
+        self.ever = self.stack.items.counters["ever"][: len(self.stack.items)].sum(axis=0)
         self.epoch, self.step = manifest.epoch, manifest.step
         self.base = manifest.version
         self.covered = dict(manifest.offsets)

@@ -33,6 +33,22 @@ class _Open:
     def labels(self) -> np.ndarray:
         return np.zeros(self.items.size, np.float32) if self.taken is None else self.taken
 
+    def place_of(self, item: int, user: int) -> int | None:
+        """Where this item stood in what this person was shown; None if they were not shown it."""
+        items = self.items.tolist()
+        return items.index(item) if item in items and self.shown.questions.user[self.row] == user else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """An action that names an impression."""
+
+    row: int  # of the micro-batch
+    impression: int
+    user: int
+    item: int
+    type: int
+
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
@@ -69,7 +85,7 @@ class Joiner:
         """
         outcomes: list[_Outcome] = []
         organic = batch.organic.copy()
-        opened = self._opened(batch)
+        opened, acts = self._opened(batch), _acts(batch)
         shows = (batch.kind == Kind.shown).tolist()
         last = 0
         for row in np.flatnonzero((batch.kind == Kind.shown) | (batch.impression != 0)).tolist():
@@ -78,7 +94,7 @@ class Joiner:
             if shows[row]:
                 self._show(next(opened))
                 continue
-            outcome = self._act(batch, row)
+            outcome = self._act(next(acts))
             organic[row] = outcome is None
             if outcome and outcome.labels.size:
                 outcomes.append(outcome)
@@ -113,22 +129,20 @@ class Joiner:
         self._open[shown.impression] = shown
         heapq.heappush(self._deadlines, (shown.deadline, shown.impression))
 
-    def _act(self, batch: ExampleBatch, row: int) -> _Outcome | None:
+    def _act(self, act: _Act) -> _Outcome | None:
         """The list an action answers, with its new label; None when it answers none, empty labels when nothing is new."""
-        held = self._open.get(int(batch.impression[row]))
-        places = _NOTHING
-        if held and held.shown.questions.user[held.row] == batch.questions.user[row]:
-            places = np.flatnonzero(held.items == batch.lists.item[batch.lists.start[row]])
-        if held is None or places.size == 0:
+        held = self._open.get(act.impression)
+        place = held.place_of(act.item, act.user) if held else None
+        if held is None or place is None:
             # Late or forged: we know no propensity for it, so it teaches as an organic action only.
             metrics.actions_unmatched.inc()
             return None
         labels = held.labels
-        if int(batch.type[row]) not in POSITIVE or labels[places[0]] == 1:
-            return _Outcome(held, _NOTHING, row, Kind.clicked)
-        labels[places[0]] = 1
+        if act.type not in POSITIVE or labels[place] == 1:
+            return _Outcome(held, _NOTHING, act.row, Kind.clicked)
+        labels[place] = 1
         held.taken = labels
-        return _Outcome(held, labels.copy(), row, Kind.clicked)
+        return _Outcome(held, labels.copy(), act.row, Kind.clicked)
 
     def _close(self, watermarks: Sequence[int], first: int, end: int) -> Iterator[_Outcome]:
         """Close what rows [first, end) closed; nothing was shown or done with an impression between those two."""
@@ -139,6 +153,14 @@ class Joiner:
                 continue
             del self._open[impression]
             yield _Outcome(held, held.labels, max(first, bisect_left(watermarks, deadline, 0, end)), Kind.closed)
+
+
+def _acts(batch: ExampleBatch) -> Iterator[_Act]:
+    """The actions of a micro-batch that name an impression, in order."""
+    rows = np.flatnonzero((batch.kind != Kind.shown) & (batch.impression != 0))
+    items = batch.lists.item[batch.lists.start[rows]]
+    columns = rows, batch.impression[rows], batch.questions.user[rows], items, batch.type[rows]
+    return map(_Act, *(column.tolist() for column in columns))
 
 
 def _in_order(batch: ExampleBatch, outcomes: Sequence[_Outcome]) -> ExampleBatch:

@@ -244,8 +244,13 @@ def _people(records: Records) -> Records:
             _logger.warning("users topic, %d:%d passed over: %s", records.partition, records.offsets[i], fault)
         else:
             sound.append(i)
-    columns = records.offsets, records.keys, records.values, records.times
-    return Records(records.partition, *([column[i] for i in sound] for column in columns))
+    return Records(
+        records.partition,
+        [records.offsets[i] for i in sound],
+        [records.keys[i] for i in sound],
+        [records.values[i] for i in sound],
+        [records.times[i] for i in sound],
+    )
 
 
 def dead_letter(refused: Refused, partition: int | None) -> bytes:

@@ -141,8 +141,8 @@ class Linear:
     and w beside it, so that a prediction is a plain sum.
 
     Weights are in a hashed array of fixed size: two ids may share a weight. Rows of an `EmbeddingTable` share none,
-    but finding them takes twice as long as all the learning (1.5 against 4 million examples a second), and at 2**22
-    slots the log loss of both is the same in four digits.
+    but finding them takes as long again as all the learning; at 2**22 slots and 225,000 ids the log loss is higher by
+    0.00001. A missing id is a value like others.
     """
 
     def __init__(self, fields: int, numbers: int, settings: LinearSettings = LinearSettings()) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from online_models.tables import State
 from stream.compiled import kernel
 
+_SLOWEST = 0.002  # part of the way that the moments move with each call, once they are settled
 # Of `told`: sums over lists, updates skipped as not finite, the greatest gradient norm.
 LOSS, LISTS, SKIPPED, AUC, NORM = range(5)
 
@@ -34,6 +35,24 @@ class ListNetSettings:
     def __post_init__(self) -> None:
         if self.hidden < 1 or self.group < 1 or self.rate <= 0 or self.clip <= 0:
             raise ValueError(f"hidden, group, rate and clip must be positive, got {self}")
+
+
+@kernel
+def _move(x: np.ndarray, part: float, first: bool, mean: np.ndarray, variance: np.ndarray) -> None:
+    """Move running moments by a part of the way towards those of the rows."""
+    total, square = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    for m in range(x.shape[0]):
+        for f in range(x.shape[1]):
+            total[f] += x[m, f]
+    total /= x.shape[0]
+    for m in range(x.shape[0]):
+        for f in range(x.shape[1]):
+            square[f] += (x[m, f] - total[f]) ** 2
+    for f in range(x.shape[1]):
+        off = total[f] - mean[f]
+        mean[f] += part * off
+        kept = 0.0 if first else (1.0 - part) * variance[f]
+        variance[f] = kept + part * (square[f] / x.shape[0] + (1.0 - part) * off * off)
 
 
 @kernel
@@ -266,11 +285,9 @@ class ListNet:
     def _standardise(self, x: np.ndarray) -> None:
         """Move the running moments towards those of these rows: the mean of all at first, then of the latest."""
         dense, rows = self._dense, self._optimizer["rows"]
-        part = np.float32(max(x.shape[0] / (rows[0] + x.shape[0]), 0.002))
-        off = x.mean(axis=0) - dense["mean"]
-        spread = x.var(axis=0) + (np.float32(1.0) - part) * off * off
-        kept = (np.float32(1.0) - part) * dense["variance"] if rows[0] else np.float32(0.0)
-        mean, variance = dense["mean"] + part * off, kept + part * spread
+        part = max(x.shape[0] / (rows[0] + x.shape[0]), _SLOWEST)
+        mean, variance = dense["mean"].copy(), dense["variance"].copy()
+        _move(x, part, rows[0] == 0, mean, variance)
         if np.isfinite(mean).all() and np.isfinite(variance).all():
             dense["mean"], dense["variance"] = mean, variance
             rows[0] += x.shape[0]

@@ -23,6 +23,6 @@ def _again(start: np.ndarray, history: np.ndarray, eligible: np.ndarray, result:
 
 def again(people: People, k: int, eligible: np.ndarray) -> np.ndarray:
     """Item rows of each history, (n, k) int32, latest first, -1 where there are no more."""
-    result = np.full((len(people.questions), k), -1, np.int32)
+    result = np.full((people.questions.ts.size, k), -1, np.int32)
     _again(people.questions.history_start, people.history, eligible, result)
     return result

@@ -51,6 +51,11 @@ class Board:
             self._sorted = rows[rows >= 0]
         return self._sorted
 
+    def rows_up_to(self, value: float) -> np.ndarray:
+        """Item rows of at most that value, largest first."""
+        above = int(np.count_nonzero(self._value > value))
+        return self.rows[above:]
+
     def learn(self, rows: np.ndarray, values: np.ndarray) -> None:
         _raise(rows, values, self._row, self._value)
         self._sorted = None

@@ -79,8 +79,8 @@ def _merge(
 
 def merged(channels: Mapping[Channel, np.ndarray], people: People, most: int, unmet: bool, scratch: Scratch) -> Found:
     """At most `most` candidates of each channel; its rows are (n, k), or (k,) when they are the same for all."""
-    n = len(people.questions)
-    lines = [np.broadcast_to(rows, (n, rows.shape[-1])) for rows in channels.values()]
+    n = people.questions.ts.size
+    lines = [rows if rows.ndim == 2 else np.broadcast_to(rows, (n, rows.size)) for rows in channels.values()]
     channel = np.repeat([int(name) for name in channels], [line.shape[1] for line in lines])
     rows = np.ascontiguousarray(np.concatenate(lines, axis=1))
     start = np.zeros(n + 1, np.int64)

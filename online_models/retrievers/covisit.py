@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.items import NO_TIME, Actions, Items, People, Slates
+from online_models.items import NO_TIME, Actions, Items, People, Slates, keys_of_rows
 from online_models.retrievers.cells import ALL, CellTable
 from online_models.retrievers.selection import HIDDEN, Scratch, best, hide, show
 from online_models.tables import Column, State
@@ -227,7 +227,7 @@ def _features(
 
 
 class Covisits:
-    """For each item the items met near it. Only items that were ever acted on have a row here."""
+    """For each item the items met near it. Only items that are in a history or were acted on have a row."""
 
     names: tuple[str, ...] = ("covisit_last", "covisit_recent", "covisit_wide")
     scales: tuple[float, ...] = (100.0, 100.0, 10.0)
@@ -246,7 +246,7 @@ class Covisits:
             return
         people, table = actions.people, self.table
         own = table.admit(self._items.keys[actions.row])
-        history_own = self._own(people.history)
+        history_own = table.admit(self._keys(people.history))
         latest = int(actions.ts.max())
         touched = np.unique(np.concatenate([own, history_own]))
         _renew(touched, latest, self._half_life_ms, table["base"], table["total"], table["weight"], table["changed"])
@@ -259,7 +259,7 @@ class Covisits:
 
     def candidates(self, people: People, k: int, eligible: np.ndarray, unmet: bool = False) -> np.ndarray:
         """Item rows, (n, k) int32, best first, -1 where there are no more; `unmet` leaves the history out."""
-        result = np.empty((len(people.questions), k), np.int32)
+        result = np.empty((people.questions.ts.size, k), np.int32)
         _candidates(*self._asked(people), self._scratch.place, eligible, unmet, result)
         return result
 
@@ -269,8 +269,10 @@ class Covisits:
 
     def _own(self, rows: np.ndarray) -> np.ndarray:
         """Rows of this table for rows of the item table."""
-        keys = self._items.keys
-        return self.table.find(np.where(rows >= 0, keys[rows], np.uint64(0))) if keys.size else np.full_like(rows, -1)
+        return self.table.find(self._keys(rows))
+
+    def _keys(self, rows: np.ndarray) -> np.ndarray:
+        return keys_of_rows(self._items, rows)
 
     def _asked(self, people: People) -> tuple[np.ndarray, ...]:
         questions, table, setting = people.questions, self.table, self.settings

@@ -23,9 +23,8 @@ class Newest:
 
     def candidates(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
         """Item rows, at most k, newest first."""
-        rows = self._board.rows
-        newest: np.ndarray = rows[(eligible[rows] != 0) & (self._born(rows) <= ts)][:k]
-        return newest
+        rows = self._board.rows_up_to(ts)
+        return rows[eligible[rows] != 0][:k]
 
     def _born(self, rows: np.ndarray) -> np.ndarray:
         created, first = self._items.catalogue["created"][rows], self._items.counters["first"][rows]

@@ -10,9 +10,10 @@ _DAY, _WEEK, _MONTHS = 3, 4, 5  # of HORIZONS
 
 
 def faded_order(items: Items, rows: np.ndarray, horizon: int) -> np.ndarray:
-    """Numbers that order items as their fading counts do at any later time, (n,) float64."""
+    """Numbers that order items as their fading counts do, now and later, (n,) float64."""
     counts = items.counters["counts"][rows, VIEWED:, horizon].sum(axis=1, dtype=np.float64)
-    order: np.ndarray = np.log2(np.maximum(counts, 1e-30)) + items.counters["stamp"][rows] / (1000.0 * HORIZONS[horizon])
+    half_lives = items.counters["stamp"][rows] / (1000.0 * HORIZONS[horizon])
+    order: np.ndarray = np.log2(np.maximum(counts, 1e-30)) + half_lives
     return order
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.items import Actions, Items, People, Slates
+from online_models.items import Actions, Items, People, Slates, keys_of_rows
 from online_models.retrievers.cells import CellTable
 from online_models.retrievers.selection import HIDDEN, Scratch, best, hide, show
 from online_models.tables import Column, State, joined, part_of
@@ -257,7 +257,7 @@ class Sessions:
 
     def candidates(self, people: People, k: int, eligible: np.ndarray, unmet: bool = False) -> np.ndarray:
         """Item rows, (n, k) int32, best first, -1 where there are no more; `unmet` leaves the history out."""
-        result = np.empty((len(people.questions), k), np.int32)
+        result = np.empty((people.questions.ts.size, k), np.int32)
         _candidates(*self._asked(people), self._items.counters["ever"], eligible, unmet, result)
         return result
 
@@ -267,8 +267,7 @@ class Sessions:
 
     def _asked(self, people: People) -> tuple[np.ndarray, ...]:
         questions, store, setting = people.questions, self._store, self.settings
-        keys, rows = self._items.keys, people.history
-        own = self.table.find(np.where(rows >= 0, keys[rows], np.uint64(0))) if keys.size else np.full_like(rows, -1)
+        rows, own = people.history, self.table.find(keys_of_rows(self._items, people.history))
         return (
             questions.history_start, questions.session_start, rows, own, questions.history_ts, setting.depth,
             setting.elsewhere, store["length"], store["content"], self.table["used"], self.table["session"],

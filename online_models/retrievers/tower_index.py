@@ -10,7 +10,7 @@ from online_models.retrievers.selection import best
 from stream.compiled import summing_kernel
 
 _EXACT = 20_000  # trained items up to which all are scanned: about 0.1 ms
-_PROBES = 24  # inverted lists that a question reads
+_PROBES = 16  # inverted lists that a question reads
 _TRAINED_ON = 64  # vectors per list by which the lists are found
 _GROWTH = 4  # the lists are found anew when there are so many times more items
 
@@ -90,5 +90,4 @@ class TowerIndex:
         step = max(1, self._rows.size // (_TRAINED_ON * lists))
         index.train(np.ascontiguousarray(vector[self._rows[::step]], np.float32))
         index.add_with_ids(np.ascontiguousarray(vector[self._rows], np.float32), self._rows.astype(np.int64))
-        index.own_fields = True
         self._lists = index

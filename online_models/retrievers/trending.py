@@ -25,7 +25,7 @@ class Trending:
     def candidates(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
         """Item rows, at most k, steepest rise first."""
         rows = self._board.rows
-        rows = rows[eligible[rows] != 0]
+        rows = rows[eligible[rows] != 0][: 2 * k]
         steepest: np.ndarray = rows[np.argsort(-self._rise(rows, ts), kind="stable")[:k]]
         return steepest
 

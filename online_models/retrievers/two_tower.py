@@ -217,7 +217,7 @@ class TwoTower:
 
     def people(self, people: People) -> np.ndarray:
         """Vectors of people, (n, size) float32; zeros where nothing is known."""
-        out = np.zeros((len(people.questions), self.settings.size), np.float32)
+        out = np.zeros((people.questions.ts.size, self.settings.size), np.float32)
         start, setting = people.questions.history_start, self.settings
         _people(start, people.history, setting.depth, np.float32(setting.fade), self.lends["vector"], out)
         return out

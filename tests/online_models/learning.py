@@ -120,6 +120,11 @@ def bits_of(state: State) -> Bits:
     return {name: (array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes()) for name, array in state.items()}
 
 
+def differing(one: Bits, other: Bits) -> list[str]:
+    """Names of the arrays whose bits are not the same in both."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
 def followed(lab: Lab, epoch: int, step: int) -> Bits:
     """The state of a learner that takes the steps of the journal one after the other, and never died."""
     folder = lab.settings.checkpoints / "journal"

@@ -11,6 +11,10 @@ ITEMS = np.arange(1, 201, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 GROUP = np.arange(200) % 8
 
 
+def group_of(key: np.uint64) -> int:
+    return int(GROUP[np.flatnonzero(key == ITEMS)[0]])
+
+
 def questions(n: int, histories: list[list[int]], ts: np.ndarray) -> Questions:
     """People with histories of item numbers, a minute between their actions."""
     lengths = np.array([len(history) for history in histories], np.int64)
@@ -69,7 +73,7 @@ def batch_of(kinds: list[Kind], asked: Questions, shown: Lists, impression: np.n
 
 
 def shopping(batches: int, seed: int = 1, people: int = 16) -> list[ExampleBatch]:
-    """In each batch every person acts on an item of their group; and is shown a slate, of which they take their group's."""
+    """In each batch all act on an item of their group, are shown a slate, and take what is of their group."""
     rng = np.random.default_rng(seed)
     histories: list[list[int]] = [[] for _ in range(people)]
     made = []
@@ -77,8 +81,8 @@ def shopping(batches: int, seed: int = 1, people: int = 16) -> list[ExampleBatch
         rows: list[tuple[Kind, int, list[int], list[float]]] = []
         acted = []
         for person in range(people):
-            own = rng.choice(np.flatnonzero(GROUP == person % 8)[:12], 2, replace=False).tolist()
-            other = rng.choice(np.flatnonzero(GROUP != person % 8), 5, replace=False).tolist()
+            own = rng.choice(np.flatnonzero(person % 8 == GROUP)[:12], 2, replace=False).tolist()
+            other = rng.choice(np.flatnonzero(person % 8 != GROUP), 5, replace=False).tolist()
             slate = rng.permutation([own[0], *other]).tolist()
             label = [float(item == own[0]) for item in slate]
             acted.append(own)

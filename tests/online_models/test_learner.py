@@ -12,11 +12,11 @@ from online_models.control import CheckpointOrder, RollbackOrder, encode_order
 from stream.logs import Record
 from stream.topics import CONTROL, MODEL_UPDATES
 from tests.crashes import Fuse
-from tests.online_models.learning import Lab, followed, lessons
+from tests.online_models.learning import Lab, differing, followed, lessons
 
 Blocks = dict[int, list[Record]]
 SKIPPED = (20, 60)
-SHORT = {(1, 2): CheckpointOrder(), (1, 4): RollbackOrder("000001-000000002", {"0": [SKIPPED]})}
+SHORT = {(1, 1): CheckpointOrder(), (1, 2): RollbackOrder("000001-000000001", {"0": [SKIPPED]})}
 LONG = {
     (1, 3): CheckpointOrder(),
     (1, 6): CheckpointOrder(),
@@ -39,26 +39,27 @@ def lab(tmp_path: Path, blocks: Blocks) -> Lab:
 
 
 def test_a_crash_at_any_moment_leaves_the_same_bits(tmp_path: Path, blocks: Blocks) -> None:
-    few = {0: blocks[0][:5], 1: blocks[1][:1]}
+    few = {0: blocks[0][:3]}
     calm = Lab(tmp_path / "calm", few, SHORT).finish()
-    assert calm.start().progress.epoch == 2
+    assert (calm.start().progress.epoch, calm.start().progress.step) == (2, 3)
     for moment in range(calm.log.fuse.burnt):
         lab = Lab(tmp_path / str(moment), few, SHORT, Fuse(moment)).finish()
 
         assert lab.crashes == 1
         assert lab.start().progress == calm.start().progress
-        assert lab.bits == calm.bits, f"crash at moment {moment}"
+        assert differing(lab.bits, calm.bits) == [], f"crash at moment {moment}"
 
 
 def test_bits_are_those_of_the_journal_across_rollbacks_and_crashes(tmp_path: Path, blocks: Blocks) -> None:
     calm = Lab(tmp_path / "calm", blocks, LONG).finish()
-    rough = Lab(tmp_path / "rough", blocks, LONG, Fuse(*[9] * 20)).finish()
+    rough = Lab(tmp_path / "rough", blocks, LONG, Fuse(*[11] * 20)).finish()
     progress = calm.start().progress
 
     assert progress.epoch == 3
-    assert rough.crashes > 5
+    assert rough.crashes > 4
     assert rough.start().progress == progress
-    assert rough.bits == calm.bits == followed(calm, progress.epoch, progress.step)
+    assert differing(rough.bits, calm.bits) == []
+    assert differing(calm.bits, followed(calm, progress.epoch, progress.step)) == []
 
 
 def test_blocks_that_are_published_twice_teach_once(tmp_path: Path, blocks: Blocks) -> None:
@@ -66,7 +67,7 @@ def test_blocks_that_are_published_twice_teach_once(tmp_path: Path, blocks: Bloc
     twice = Lab(tmp_path / "twice", {0: [*blocks[0][:3], *blocks[0][1:4]]}, batch=1).finish()
     counters = {name for name in once.bits if name.startswith("items.counters")}
 
-    assert {name: twice.bits[name] for name in counters} == {name: once.bits[name] for name in counters}
+    assert not counters & set(differing(twice.bits, once.bits))
     assert twice.start().progress.offsets == once.start().progress.offsets
 
 
@@ -82,8 +83,8 @@ def test_a_torn_last_line_of_the_journal_is_a_step_never_taken(lab: Lab, left: i
 
     lab.finish()
 
-    assert lab.bits == bits
-    assert lab.bits == followed(lab, 1, step)
+    assert differing(lab.bits, bits) == []
+    assert differing(bits, followed(lab, 1, step)) == []
 
 
 def flip(path: Path) -> None:
@@ -125,7 +126,7 @@ def test_the_checkpoint_before_a_damaged_one_leads_to_the_same_bits(
     damage(lab.settings.checkpoints / "000001-000000006")
     worker = lab.start()
 
-    assert lab.bits == bits
+    assert differing(lab.bits, bits) == []
     assert worker._parent == "000001-000000003"
     told = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert bool(told) == (damage is not shutil.rmtree)
@@ -139,7 +140,7 @@ def test_the_journal_alone_leads_to_the_same_bits(tmp_path: Path, blocks: Blocks
     for version in checkpoints.versions_in(lab.settings.checkpoints):
         shutil.rmtree(lab.settings.checkpoints / version)
 
-    assert lab.bits == bits
+    assert differing(lab.bits, bits) == []
 
 
 def test_a_step_that_is_missing_from_the_journal_stops_the_learner(lab: Lab) -> None:
@@ -171,7 +172,7 @@ def test_an_order_that_cannot_be_carried_out_changes_nothing(
     lab.finish()
     progress = lab.start().progress
 
-    assert lab.bits == bits
+    assert differing(lab.bits, bits) == []
     assert (progress.epoch, progress.control) == (1, lab.log.end(CONTROL, 0))
     assert lab.log.end(MODEL_UPDATES, 0) == updates
     assert "not carried out" in caplog.text
@@ -183,7 +184,7 @@ def test_an_order_to_a_damaged_version_changes_nothing(lab: Lab) -> None:
     lab.log.write(CONTROL, 0, (None, encode_order(RollbackOrder("000001-000000003"))))
     lab.finish()
 
-    assert lab.bits == bits
+    assert differing(lab.bits, bits) == []
     assert lab.start().progress.epoch == 1
 
 
@@ -205,6 +206,7 @@ def test_a_rollback_without_ranges_goes_on_with_what_comes_next(tmp_path: Path, 
     at_version = checkpoints.load(lab.settings.checkpoints, "000001-000000002")[1]
     before = lab.start().stack.items.counters["ever"].sum()
     covered = lab.start().progress.offsets[0]
+    lab.start()._keeper.wait()
     lab.log.write("examples", 0, *late)
     lab.finish()
 
@@ -233,7 +235,7 @@ def test_a_rollback_that_was_not_yet_journaled_is_carried_out_after_a_restart(la
     progress = lab.start().progress
 
     assert progress.epoch == 2
-    assert lab.bits == followed(lab, 2, progress.step)
+    assert differing(lab.bits, followed(lab, 2, progress.step)) == []
 
 
 def test_a_learner_tidies_up_what_a_dead_one_was_writing(lab: Lab) -> None:

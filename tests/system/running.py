@@ -76,6 +76,12 @@ class Running:
         """Wait until every acknowledged event is in the answers."""
         self._until(lambda: self.http.get("/v1/lag").json()["events"] == 0, patience)
 
+    def wait_for_progress(self, patience: float = 60) -> None:
+        """Wait until the model that answers is another one than now."""
+        self.wait_until_ready()
+        before = self.http.get("/v1/lag").json()["model_version"]
+        self._until(lambda: self.http.get("/v1/lag").json()["model_version"] != before, patience)
+
     def _until(self, holds: Any, patience: float) -> None:
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:

@@ -73,8 +73,10 @@ def test_kills_at_random_points_change_nothing(tmp_path: Path, seed: int) -> Non
         shopper.start()
         done = 0
         while done < KILLS:
-            time.sleep(0.5 + chance.random() * 2)
+            time.sleep(chance.random())
             done += running.kill(chance.choice(VERBS))
+            if chance.random() < 0.7:  # else the next one dies while this one is coming up
+                running.wait_for_progress()
         producer.enough.set()
         producer.join()
         shopper.join()
@@ -85,7 +87,7 @@ def test_kills_at_random_points_change_nothing(tmp_path: Path, seed: int) -> Non
         again = running.json("replay", "run")
 
     assert again["equal"], again
-    assert again["steps"] > KILLS
+    assert again["steps"] > KILLS / 2
     assert again["users"] >= 41
 
 

@@ -1,0 +1,114 @@
+"""How long one answer takes in process, stage by stage, from a state that learnt generated events, by catalogue size."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import traffic
+from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
+from online_models.learner import LearnWorker
+from serving import metrics
+from serving.questions import Question
+from serving.recommender import Recommender
+from serving.replica import Replica
+from stream.clock import ManualClock
+from stream.config import Data, Settings
+from stream.stores import UserStore
+from stream.testing import MemoryLog, MemoryStore
+from stream.worker import StreamWorker
+
+CATALOGUES = (10_000, 100_000, 1_000_000)
+USERS = 20_000
+SHOWN = 20
+ASKED = 2_000  # questions of one run
+PER_UPDATE = 20  # questions between two updates of the state: at a thousand a second, one each 20 ms
+EVENTS_PER_UPDATE = 50
+_STAGES = ("user", "rank", "explore")
+_TOPICS = ("events", "examples", "items", "users", "model-updates", "dead-letter", "control")
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The three processes as objects of one process."""
+
+    log: MemoryLog
+    store: UserStore
+    streaming: StreamWorker
+    learning: LearnWorker
+    replica: Replica
+    recommender: Recommender
+
+    def follow(self) -> None:
+        """Bring all that the log holds into the answers' state."""
+        while self.streaming.step(timeout=0):
+            pass
+        while self.learning.step(timeout=0):
+            pass
+
+
+def measure(size: Size) -> Iterator[Numbers]:
+    with temporary_folder() as folder:
+        sizes = CATALOGUES[:1] if size.quick else CATALOGUES
+        loops = {items: learnt(items, size.of(300_000, 5_000), folder / str(items)) for items in sizes}
+        while True:
+            numbers: Numbers = {}
+            for items, loop in loops.items():
+                numbers |= asked(f"answer, {items:,} items", loop, items, size.of(ASKED, 200))
+            yield numbers
+
+
+def learnt(items: int, events: int, folder: Path) -> Loop:
+    """A catalogue, people with a past, and what there is to learn from it."""
+    clock = ManualClock(traffic.START + 86_400_000)
+    settings = Settings(data=Data(folder=folder))
+    log, store = MemoryLog(clock=clock), MemoryStore()
+    for topic in _TOPICS:
+        log.create(topic, 1)
+    log.append("items", 0, list(traffic.catalogue(items)))
+    streaming, learning = StreamWorker(log, store, settings), LearnWorker(log, settings, clock)
+    streaming.step(timeout=0)
+    for records in (traffic.organic(events * 3 // 4, USERS, items), traffic.slates(events // 4, USERS, items, seed=1)):
+        log.append("events", 0, records)
+        while streaming.step(timeout=0):
+            while learning.step(timeout=0):
+                pass
+    learning.save()
+    learning._keeper.wait()
+    log.trim("model-updates", 0, log.end("model-updates", 0))
+    replica = Replica(log, settings)
+    recommender = Recommender(replica, store, settings.serve.candidates, settings.serve.explore, np.random.default_rng(0))
+    return Loop(log, store, streaming, learning, replica, recommender)
+
+
+def asked(name: str, loop: Loop, items: int, questions: int) -> Numbers:
+    """Questions of people who have a past, while updates keep coming in between."""
+    rng = np.random.default_rng(questions)
+    fresh = traffic.organic(questions // PER_UPDATE * EVENTS_PER_UPDATE, USERS, items, seed=int(time.monotonic_ns() % 2**31))
+    before, answering, polling = _seconds(), [], []
+    for i, user in enumerate(rng.integers(0, USERS, questions).tolist()):
+        if i % PER_UPDATE == 0:
+            first = i // PER_UPDATE * EVENTS_PER_UPDATE
+            loop.log.append("events", 0, fresh[first : first + EVENTS_PER_UPDATE])
+            loop.follow()
+            begin = time.perf_counter()
+            while loop.replica.poll():
+                pass
+            polling.append(1e3 * (time.perf_counter() - begin))
+        question = Question(user_id=f"user-{user}", k=SHOWN)
+        begin = time.perf_counter()
+        slate = loop.recommender.answer(question, f"r{i}", traffic.START + 3_600_000)
+        answering.append(1e3 * (time.perf_counter() - begin))
+        assert len(slate.answer.items) == SHOWN
+    stages = {f"{name}, of which {stage}, mean ms": 1e3 * (took - before[stage]) / questions for stage, took in _seconds().items()}
+    return quantiles(name, answering) | stages | quantiles(f"{name}: update applied", polling)
+
+
+def _seconds() -> dict[str, float]:
+    return {stage: metrics.stage_seconds.labels(stage)._sum.get() for stage in _STAGES}
+
+
+if __name__ == "__main__":
+    run_alone(__doc__, measure)

@@ -1,0 +1,65 @@
+"""How fast events become user state and examples: one process, CPU seconds, no broker's client in the way."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+
+from benchmarks import traffic
+from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
+from stream.clock import ManualClock
+from stream.config import Settings
+from stream.logs import EventLog, Record, open_log
+from stream.stores import UserStore, open_store
+from stream.testing import MemoryLog, MemoryStore
+from stream.worker import StreamWorker
+
+USERS = ITEMS = 100_000
+_TOPICS = ("events", "examples", "users", "dead-letter")
+_APPEND = 5_000  # records
+
+
+def measure(size: Size) -> Iterator[Numbers]:
+    organic = traffic.organic(size.of(1_000_000, 30_000), USERS, ITEMS)
+    slates = traffic.slates(size.of(300_000, 15_000), USERS, ITEMS)
+    worked(MemoryLog(clock=_clock()), MemoryStore(), slates[:9_000])  # compiles
+    gc.freeze()  # the events of a log in memory are none of the worker's
+    while True:
+        yield {
+            "stream: clicks and views, events/s": worked(MemoryLog(clock=_clock()), MemoryStore(), organic),
+            "stream: slates of ten and clicks, events/s": worked(MemoryLog(clock=_clock()), MemoryStore(), slates),
+            "stream: clicks and views, local drivers, events/s": locally(organic[: size.of(300_000, 30_000)]),
+        }
+
+
+def locally(records: list[Record]) -> float:
+    """The same on the embedded log and store, by the clock on the wall: waiting for the disk counts."""
+    with temporary_folder() as folder:
+        log, store = open_log(f"local:{folder}", clock=_clock()), open_store(f"local:{folder}")
+        rate = worked(log, store, records, time.perf_counter)
+        log.close()
+        store.close()
+    return rate
+
+
+def worked(log: EventLog, store: UserStore, records: list[Record], clock: Callable[[], float] = time.process_time) -> float:
+    """Events per second from the first micro-batch to the last."""
+    for topic in _TOPICS:
+        log.create(topic, 1)
+    for first in range(0, len(records), _APPEND):
+        log.append("events", 0, records[first : first + _APPEND])
+    worker = StreamWorker(log, store, Settings())
+    worker.step(timeout=0)  # takes up its partition
+    begin, done = clock(), 0
+    while done < len(records):
+        done += worker.step(timeout=0)
+    took = clock() - begin
+    worker.close()
+    return len(records) / took
+
+
+def _clock() -> ManualClock:
+    return ManualClock(traffic.START + 86_400_000)
+
+
+if __name__ == "__main__":
+    run_alone(__doc__, measure)

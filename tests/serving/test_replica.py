@@ -1,0 +1,168 @@
+"""A replica holds the learner's bits, step by step, across rollbacks, late starts and gaps."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from online_models.control import CheckpointOrder, RollbackOrder
+from online_models.stack import Stack
+from serving.replica import Replica
+from stream.logs import Record
+from stream.topics import EVENTS, MODEL_UPDATES
+from tests.crashes import Fuse
+from tests.online_models.learning import Bits, Lab, bits_of, differing, lessons
+
+Blocks = dict[int, list[Record]]
+ORDERS = {
+    (1, 2): CheckpointOrder(),
+    (1, 5): CheckpointOrder(),
+    (1, 7): RollbackOrder("000001-000000002", {"0": [(20, 60)]}),
+    (2, 6): CheckpointOrder(),
+}
+
+
+@pytest.fixture(scope="module")
+def blocks() -> Blocks:
+    return lessons()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, blocks: Blocks) -> Lab:
+    lab = Lab(tmp_path, {0: blocks[0][:9]}, ORDERS)
+    lab.log.create(EVENTS, 2)
+    return lab
+
+
+def served(stack: Stack) -> Bits:
+    """The bits that answers come from: what only learning needs, such as the optimizer's, stays with the learner."""
+    told = Stack().changes().keys()
+    return {name: bits for name, bits in bits_of(stack.state()).items() if name in told}
+
+
+def caught_up(lab: Lab) -> Replica:
+    """A replica that starts now."""
+    replica = Replica(lab.log, lab.settings)
+    while replica.poll():
+        pass
+    return replica
+
+
+def assert_same(replica: Replica, lab: Lab) -> None:
+    progress = lab.start().progress
+
+    assert (replica.epoch, replica.step) == (progress.epoch, progress.step)
+    assert differing(served(replica.stack), served(lab.start().stack)) == []
+    assert replica.covered == {str(p): offset for p, offset in progress.offsets.items()}
+
+
+def test_a_replica_has_the_learners_bits_after_each_step(lab: Lab) -> None:
+    replica = caught_up(lab)
+    while lab.step():
+        replica.poll()
+        assert_same(replica, lab)
+
+    assert replica.epoch == 2
+
+
+def test_a_replica_that_starts_late_has_the_learners_bits(lab: Lab) -> None:
+    while lab.step():
+        assert_same(caught_up(lab), lab)
+
+
+def test_a_replica_follows_a_learner_that_dies(tmp_path: Path, blocks: Blocks) -> None:
+    lab = Lab(tmp_path, {0: blocks[0][:9]}, ORDERS, Fuse(*[7] * 9))
+    replica = caught_up(lab)
+    lab.finish()
+    while replica.poll():
+        pass
+
+    assert lab.crashes > 3
+    assert_same(replica, lab)
+    assert_same(caught_up(lab), lab)
+
+
+def test_a_damaged_checkpoint_is_passed_over(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.finish()
+    (lab.settings.checkpoints / "000002-000000006" / "items.safetensors").write_bytes(b"")
+
+    assert_same(caught_up(lab), lab)
+    assert "000002-000000006 is damaged" in caplog.text
+
+
+def test_updates_that_are_missing_are_leapt_over_by_a_checkpoint(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    replica = caught_up(lab)
+    while lab.start().progress.epoch < 2:
+        lab.step()
+    lab.log.trim(MODEL_UPDATES, 0, lab.log.end(MODEL_UPDATES, 0))
+    lab.step()
+    replica.poll()
+
+    assert replica.version == "000000-000000000"
+    assert "updates are missing" in caplog.text
+
+    lab.finish()
+    while replica.poll():
+        pass
+
+    assert_same(replica, lab)
+
+
+def test_updates_never_apply_to_a_state_they_were_not_made_for(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    replica = caught_up(lab)
+    while lab.start().progress.epoch < 2:
+        lab.step()
+        if lab.start().progress.epoch < 2:
+            replica.poll()
+    before = served(replica.stack)
+    lab.start()._keeper.wait()
+    for version in lab.settings.checkpoints.glob("0*"):
+        shutil.rmtree(version)
+    for _ in range(3):
+        lab.step()
+        replica.poll()
+
+    assert replica.epoch == 1
+    assert differing(served(replica.stack), before) == []
+    assert {one.levelno for one in caplog.records if "cannot follow" in one.message} == {logging.ERROR}
+
+
+def test_updates_lost_with_the_power_are_followed_when_they_come_again(lab: Lab) -> None:
+    while lab.start().progress.step < 5:
+        lab.step()
+    lab.step()
+    lab.start()._keeper.wait()
+    lost = lab.log._partition(MODEL_UPDATES, 0)
+    del lost.rows[-3:]
+    lost.end -= 3
+    lab.die()
+    lab.start()
+    replica = caught_up(lab)
+    lab.finish()
+    while replica.poll():
+        pass
+
+    assert_same(replica, lab)
+
+
+def test_lag_counts_the_events_that_answers_do_not_know(lab: Lab) -> None:
+    lab.finish()
+    lab.log.write(EVENTS, 0, *[(None, b"")] * 1000)
+    replica = caught_up(lab)
+
+    assert replica.lag(EVENTS) == {"0": 1000 - lab.start().progress.offsets[0], "1": 0}
+
+
+def test_only_items_of_the_catalogue_that_are_available_may_be_shown(lab: Lab) -> None:
+    lab.finish()
+    replica = caught_up(lab)
+    names = {replica.name_of(row) for row in range(len(replica.stack.items)) if replica.eligible[row]}
+
+    assert names == {f"i{n}" for n in range(12)}
+
+    lab.log.write("items", 0, (b"i1", None), (b"i2", b'{"item_id":"i2","available":false}'))
+    replica.poll()
+    names = {replica.name_of(row) for row in range(len(replica.stack.items)) if replica.eligible[row]}
+
+    assert names == {f"i{n}" for n in range(12) if n not in (1, 2)}
