@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-# One thread per process, before numpy is imported: sums keep their order, and three processes do not fight for two cores.
+# One thread per process, said before numpy is imported: sums keep their order, and processes do not fight for cores.
 for _library in ("OPENBLAS", "OMP", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
@@ -21,7 +21,9 @@ app.add_typer(replay, name="replay")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file; headrace.toml here if there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Child = Annotated[bool, typer.Option("--child", hidden=True, help="Stop when the process that started this one is gone.")]
+Child = Annotated[
+    bool, typer.Option("--child", hidden=True, help="Stop when the process that started this one is gone.")
+]
 
 
 @app.command()
@@ -114,8 +116,12 @@ def demo(
 
 @app.command()
 def produce(
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="JSON lines: .jsonl, .gz, .zst, or - for standard input.")],
-    speed: Annotated[float | None, typer.Option(help="Times the recorded speed; without it, as fast as it goes.")] = None,
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE…", help="JSON lines: .jsonl, .gz, .zst, or - for standard input.")
+    ],
+    speed: Annotated[
+        float | None, typer.Option(help="Times the recorded speed; without it, as fast as it goes.")
+    ] = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -170,7 +176,9 @@ def models_rollback(
     version: str,
     skip: Annotated[
         list[str] | None,
-        typer.Option(help="Leave out events PARTITION:FROM-TO (TO not included) and learn the rest again; may be repeated."),
+        typer.Option(
+            help="Leave out events PARTITION:FROM-TO (TO not included) and learn the rest again; may be repeated."
+        ),
     ] = None,
     config: Config = None,
     json: Json = False,
@@ -191,12 +199,16 @@ def replay_run(config: Config = None, json: Json = False) -> None:
 
 @replay.command("evaluate")
 def replay_evaluate(
-    events: Annotated[list[str], typer.Argument(metavar="EVENTS…", help="Recorded events, in time order; - for standard input.")],
+    events: Annotated[
+        list[str], typer.Argument(metavar="EVENTS…", help="Recorded events, in time order; - for standard input.")
+    ],
     items: Annotated[list[str] | None, typer.Option(help="Catalogue of the recorded log; may be repeated.")] = None,
     k: Annotated[int, typer.Option(min=1, max=1000, help="Length of the lists that are judged.")] = 10,
     repeats: Annotated[bool, typer.Option(help="Items that a person has met may be recommended again.")] = False,
     min_value: Annotated[float | None, typer.Option(help="Keep ratings of at least so much only.")] = None,
-    judge_from: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that teach before judging begins.")] = 0.0,
+    judge_from: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the events that teach before judging begins.")
+    ] = 0.0,
     batch: Annotated[int, typer.Option(min=1, help="Events in a micro-batch.")] = 64,
     limit: Annotated[int | None, typer.Option(help="Stop after so many events.")] = None,
     judge_every: Annotated[int, typer.Option(min=1, help="Judge every so many actions only.")] = 1,
@@ -205,7 +217,9 @@ def replay_evaluate(
     """Test, then learn, over a recorded log through the live stream and learner code, in event time."""
     from replay.evaluating import evaluate_files
 
-    raise typer.Exit(evaluate_files(events, items or [], k, repeats, min_value, judge_from, batch, limit, json, judge_every))
+    raise typer.Exit(
+        evaluate_files(events, items or [], k, repeats, min_value, judge_from, batch, limit, json, judge_every)
+    )
 
 
 def main() -> None:

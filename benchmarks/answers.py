@@ -1,4 +1,4 @@
-"""How long one answer takes in process, stage by stage, from a state that learnt generated events, by catalogue size."""
+"""How long one answer takes in process, stage by stage, from a state that learnt generated events."""
 
 import time
 from collections.abc import Iterator
@@ -53,10 +53,10 @@ def measure(size: Size) -> Iterator[Numbers]:
     with temporary_folder() as folder:
         sizes = CATALOGUES[:1] if size.quick else CATALOGUES
         loops = {items: learnt(items, size.of(300_000, 5_000), folder / str(items)) for items in sizes}
-        while True:
+        for run in range(size.runs):
             numbers: Numbers = {}
             for items, loop in loops.items():
-                numbers |= asked(f"answer, {items:,} items", loop, items, size.of(ASKED, 200))
+                numbers |= asked(f"answer, {items:,} items", loop, items, size.of(ASKED, 200), seed=run)
             yield numbers
 
 
@@ -79,14 +79,15 @@ def learnt(items: int, events: int, folder: Path) -> Loop:
     learning._keeper.wait()
     log.trim("model-updates", 0, log.end("model-updates", 0))
     replica = Replica(log, settings)
-    recommender = Recommender(replica, store, settings.serve.candidates, settings.serve.explore, np.random.default_rng(0))
+    serve, rng = settings.serve, np.random.default_rng(0)
+    recommender = Recommender(replica, store, serve.candidates, serve.explore, rng)
     return Loop(log, store, streaming, learning, replica, recommender)
 
 
-def asked(name: str, loop: Loop, items: int, questions: int) -> Numbers:
+def asked(name: str, loop: Loop, items: int, questions: int, seed: int) -> Numbers:
     """Questions of people who have a past, while updates keep coming in between."""
-    rng = np.random.default_rng(questions)
-    fresh = traffic.organic(questions // PER_UPDATE * EVENTS_PER_UPDATE, USERS, items, seed=int(time.monotonic_ns() % 2**31))
+    rng = np.random.default_rng(seed)
+    fresh = traffic.organic(questions // PER_UPDATE * EVENTS_PER_UPDATE, USERS, items, seed=100 + seed)
     before, answering, polling = _seconds(), [], []
     for i, user in enumerate(rng.integers(0, USERS, questions).tolist()):
         if i % PER_UPDATE == 0:
@@ -102,7 +103,10 @@ def asked(name: str, loop: Loop, items: int, questions: int) -> Numbers:
         slate = loop.recommender.answer(question, f"r{i}", traffic.START + 3_600_000)
         answering.append(1e3 * (time.perf_counter() - begin))
         assert len(slate.answer.items) == SHOWN
-    stages = {f"{name}, of which {stage}, mean ms": 1e3 * (took - before[stage]) / questions for stage, took in _seconds().items()}
+    took = _seconds()
+    stages = {
+        f"{name}, of which {stage}, mean ms": 1e3 * (took[stage] - before[stage]) / questions for stage in _STAGES
+    }
     return quantiles(name, answering) | stages | quantiles(f"{name}: update applied", polling)
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from itertools import count
 
 import httpx
 
@@ -22,9 +21,12 @@ def measure(size: Size) -> Iterator[Numbers]:
         furnish(running)
         events(running, size.of(20_000, 1_000), seed=1)
         running.settle(300)
-        for run in count():
-            counted, gone = zip(*(probed(running.http, f"probe-{run}-{i}") for i in range(size.of(PROBES, 10))), strict=True)
-            yield quantiles("freshness: click to count", list(counted)) | quantiles("freshness: click to answer", list(gone))
+        for i in range(3):  # compiles what is not yet compiled
+            probed(running.http, f"warm-{i}")
+        for run in range(size.runs):
+            probes = [probed(running.http, f"probe-{run}-{i}") for i in range(size.of(PROBES, 10))]
+            counted, gone = [probe[0] for probe in probes], [probe[1] for probe in probes]
+            yield quantiles("freshness: click to count", counted) | quantiles("freshness: click to answer", gone)
 
 
 def probed(http: httpx.Client, name: str) -> tuple[float, float]:

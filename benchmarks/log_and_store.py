@@ -160,21 +160,23 @@ def _quantile(values: list[float], share: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where to write (default: the temporary folder)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--quick", action="store_true", help="one run")
+    parser.add_argument("--json", action="store_true", help="print every run's numbers as JSON")
     arguments = parser.parse_args()
     runs: dict[str, list[float]] = {}
-    for run in range(RUNS):
-        print(f"run {run + 1} of {RUNS}", file=sys.stderr)
+    count = 1 if arguments.quick else RUNS
+    for run in range(count):
+        print(f"run {run + 1} of {count}", file=sys.stderr)
         for measure in (written, tailed, latency, looked_up):
             with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
                 for name, number in measure(folder).items():
                     runs.setdefault(name, []).append(number)
-    medians = {name: statistics.median(numbers) for name, numbers in runs.items()}
     if arguments.json:
-        print(json.dumps(medians, indent=2))
+        print(json.dumps(runs))
     else:
-        for name, number in medians.items():
-            print(f"{name:<40}{number:>12,.2f}   ({min(runs[name]):,.2f} to {max(runs[name]):,.2f})")
+        for name, numbers in runs.items():
+            middle = statistics.median(numbers)
+            print(f"{name:<40}{middle:>12,.2f}   ({min(numbers):,.2f} to {max(numbers):,.2f})")
 
 
 if __name__ == "__main__":

@@ -60,12 +60,12 @@ def _length(head: bytes) -> int:
 
 def posted(port: int, path: str, body: bytes) -> bytes:
     """A request as it goes over the wire."""
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
-    return f"{head}\r\n\r\n".encode() + body
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 def sent(port: int, requests: list[bytes], rate: float, connections: int = 64) -> Answered:
-    """Send the requests at `rate` a second to 127.0.0.1; one that finds no free connection waits, and its time counts."""
+    """Send the requests at `rate` a second to 127.0.0.1; one that finds no free connection waits, which counts."""
     return asyncio.run(_sent(port, requests, rate, connections))
 
 

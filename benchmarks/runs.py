@@ -23,22 +23,23 @@ class Size:
     """How much a run does: enough to be believed, or just enough to see that it works."""
 
     quick: bool
+    runs: int
 
     def of(self, whole: int, quick: int) -> int:
         return quick if self.quick else whole
 
 
 def run_alone(doc: str | None, measure: Callable[[Size], Iterator[Numbers]], runs: int = RUNS) -> None:
-    """`measure` yields the numbers of one run after the other: what it sets up once, all of them share."""
+    """`measure` yields the numbers of `size.runs` runs: what it sets up once, all of them share."""
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--quick", action="store_true", help="one small run: shows that it works, says little")
     parser.add_argument("--runs", type=int, default=runs, help=f"runs of which the median counts (default {runs})")
     parser.add_argument("--json", action="store_true", help="print every run's numbers as JSON")
     arguments = parser.parse_args()
-    count = 1 if arguments.quick else arguments.runs
+    size = Size(arguments.quick, 1 if arguments.quick else arguments.runs)
     found: dict[str, list[float]] = {}
-    for run, numbers in zip(range(count), measure(Size(arguments.quick)), strict=False):
-        print(f"run {run + 1} of {count}", file=sys.stderr)
+    for run, numbers in enumerate(measure(size), 1):
+        print(f"run {run} of {size.runs}", file=sys.stderr)
         for name, number in numbers.items():
             found.setdefault(name, []).append(number)
     if arguments.json:

@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks import traffic
 from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
@@ -23,7 +23,7 @@ def measure(size: Size) -> Iterator[Numbers]:
     slates = traffic.slates(size.of(300_000, 15_000), USERS, ITEMS)
     worked(MemoryLog(clock=_clock()), MemoryStore(), slates[:9_000])  # compiles
     gc.freeze()  # the events of a log in memory are none of the worker's
-    while True:
+    for _ in range(size.runs):
         yield {
             "stream: clicks and views, events/s": worked(MemoryLog(clock=_clock()), MemoryStore(), organic),
             "stream: slates of ten and clicks, events/s": worked(MemoryLog(clock=_clock()), MemoryStore(), slates),
@@ -31,7 +31,7 @@ def measure(size: Size) -> Iterator[Numbers]:
         }
 
 
-def locally(records: list[Record]) -> float:
+def locally(records: Sequence[Record]) -> float:
     """The same on the embedded log and store, by the clock on the wall: waiting for the disk counts."""
     with temporary_folder() as folder:
         log, store = open_log(f"local:{folder}", clock=_clock()), open_store(f"local:{folder}")
@@ -41,7 +41,9 @@ def locally(records: list[Record]) -> float:
     return rate
 
 
-def worked(log: EventLog, store: UserStore, records: list[Record], clock: Callable[[], float] = time.process_time) -> float:
+def worked(
+    log: EventLog, store: UserStore, records: Sequence[Record], clock: Callable[[], float] = time.process_time
+) -> float:
     """Events per second from the first micro-batch to the last."""
     for topic in _TOPICS:
         log.create(topic, 1)

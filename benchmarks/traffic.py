@@ -39,7 +39,7 @@ def slates(events: int, users: int, items: int, seed: int = 0) -> list[tuple[byt
     chosen = popular(rng, items, shown * SLATE).reshape(shown, SLATE).tolist()
     taken = rng.integers(0, SLATE, shown).tolist()
     records = []
-    for i, (user, rows, place) in enumerate(zip(people, chosen, taken, strict=True)):
+    for i, (user, rows) in enumerate(zip(people, chosen, strict=True)):
         records.append(_impression(f"{seed}-{i}", user, rows, START + 5 * i))
         if i % 2:
             records.append(_click(f"{seed}-{i - 1}", people[i - 1], chosen[i - 1][taken[i - 1]], START + 5 * i + 1))

@@ -21,7 +21,7 @@ def learn_items(log: EventLog, stack: Stack, offset: int, before: int) -> int:
 
 
 def describe_items(stack: Stack, changes: Sequence[Change]) -> None:
-    """Admit the items with their categories, creation time and price; what is gone keeps its row, serving leaves it out."""
+    """Admit the items with their categories, creation time and price; what is gone keeps its row unserved."""
     items = [(change.key, change.item) for change in changes if change.item is not None]
     if not items:
         return

@@ -75,7 +75,7 @@ def save(folder: Path, manifest: Manifest, state: Mapping[str, np.ndarray]) -> N
     parts: dict[str, State] = {}
     for name, array in state.items():
         part, _, column = name.partition(".")
-        parts.setdefault(part, {})[column] = np.ascontiguousarray(array)
+        parts.setdefault(part, {})[column] = np.asarray(array, order="C")
     for part, columns in parts.items():
         save_file(columns, beside / f"{part}.safetensors")
     manifest.files = {f"{part}.safetensors": _digest(beside / f"{part}.safetensors") for part in sorted(parts)}
@@ -141,7 +141,7 @@ def _told(one: Listed, serving: str) -> dict[str, Any]:
 
 
 def lineage(folder: Path, version: str) -> list[dict[str, Any]]:
-    """A version and its forebears, newest first, as far as they are kept; FileNotFoundError if there is no such version."""
+    """A version and its forebears, newest first, as far as they are kept; FileNotFoundError for an unknown version."""
     known = {one.version: one for one in listing(folder)}
     if version not in known:
         read_manifest(folder, version)

@@ -10,8 +10,8 @@ from online_models.control import CheckpointOrder, Order, decode_order
 from online_models.journal import Entry, Journal, Rollback, Step
 from online_models.keeper import Keeper
 from online_models.lessons import Progress, blocks_of, reads_of, take
-from online_models.rollback import go_back, plan_rollback, progress_of
 from online_models.meter import Meter
+from online_models.rollback import go_back, plan_rollback, progress_of
 from online_models.stack import Stack
 from online_models.updates import Update, encode_update
 from stream.clock import Clock
@@ -114,7 +114,7 @@ class LearnWorker:
         metrics.steps.inc()
 
     def _resume(self) -> None:
-        """Load the newest sound checkpoint on the way to where the journal ends, then take the steps from there again."""
+        """Load the newest sound checkpoint on the way to the journal's end, then take the steps from there again."""
         folder, versions = self._folder / "journal", checkpoints.versions_in(self._folder)
         checkpoints.sweep(self._folder)
         epochs = [int(version.partition("-")[0]) for version in versions]
@@ -144,8 +144,9 @@ class LearnWorker:
         elif (entry.epoch, entry.step) == (at.epoch, at.step + 1):
             self._take(entry, list(blocks_of(self._log, entry.reads)))
         else:
+            before, behind = name_of(at.epoch, at.step), name_of(entry.epoch, entry.step)
             raise ValueError(
-                f"the journal goes on with step {name_of(entry.epoch, entry.step)} behind {name_of(at.epoch, at.step)}: "
+                f"the journal goes on with step {behind} behind {before}: "
                 f"a part of it, or the checkpoint between them, is missing from {self._folder}"
             )
 

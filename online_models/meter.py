@@ -1,4 +1,4 @@
-"""How good predictions were before they were learnt from: over the last shown items, for people and for the manifest."""
+"""How good predictions were before they were learnt from, over the last shown items: for people and manifests."""
 
 from collections import deque
 

@@ -9,7 +9,9 @@ lag = Gauge("headrace_learn_lag_blocks", "Blocks of examples not yet learnt")
 rollbacks = Counter("headrace_rollbacks", "Rollbacks carried out")
 checkpoints = Counter("headrace_checkpoints", "Checkpoints written")
 checkpoints_failed = Counter("headrace_checkpoints_failed", "Checkpoints that could not be written")
-checkpoint_pause_seconds = Gauge("headrace_checkpoint_pause_seconds", "How long the last checkpoint kept the learner from learning")
+checkpoint_pause_seconds = Gauge(
+    "headrace_checkpoint_pause_seconds", "How long the last checkpoint kept the learner from learning"
+)
 progressive = Gauge("headrace_learn_progressive", "Quality of predictions made before learning", ["measure"])
 skipped = Counter("headrace_learn_skipped_updates", "Updates left out because a loss or gradient was not finite")
 gradient_norm = Gauge("headrace_learn_gradient_norm", "Greatest norm of a gradient in the last step, before clipping")

@@ -9,8 +9,9 @@ Ranges = dict[str, list[tuple[int, int]]]
 
 
 def plan_rollback(order: RollbackOrder, manifest: Manifest, now: Progress, control: int) -> Rollback:
-    """The journal's entry for an order, behind which the control topic goes on at `control`. ValueError if a range to skip is none, or names no partition.
+    """The journal's entry for an order, behind which the control topic goes on at `control`.
 
+    ValueError if a range to skip is none, or names no partition.
     Without ranges, all that was learnt since the version is left out and learning goes on with what comes next. With
     ranges, the examples since the version are read again, but for those that the ranges taught.
     """

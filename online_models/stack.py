@@ -94,9 +94,7 @@ class Stack:
         self._reserve()
         return rows
 
-    def describe(
-        self, keys: np.ndarray, categories: np.ndarray, created: np.ndarray, price: np.ndarray
-    ) -> np.ndarray:
+    def describe(self, keys: np.ndarray, categories: np.ndarray, created: np.ndarray, price: np.ndarray) -> np.ndarray:
         """Admit items with what the catalogue says of them; returns their rows.
 
         `categories`: (n, 4) uint64 keys, 0 = none; `created`: (n,) int64 ms, NO_TIME = unknown; `price`: (n,) float32,

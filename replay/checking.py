@@ -80,7 +80,9 @@ def _log(settings: Settings) -> Finding:
     buried = log.end(DEAD_LETTER, 0)
     blocks = sum(log.end(EXAMPLES, p) for p in range(log.partitions(EXAMPLES)))
     log.close()
-    found = f"{settings.log_url}: {events:,} events ({behind:,} not yet taken), {blocks:,} blocks, {buried:,} dead letters"
+    found = (
+        f"{settings.log_url}: {events:,} events ({behind:,} not yet taken), {blocks:,} blocks, {buried:,} dead letters"
+    )
     return Finding("event log", True, found)
 
 
@@ -111,7 +113,9 @@ def _port(settings: Settings) -> Finding:
                 caller.settimeout(1)
                 if caller.connect_ex(where) == 0:
                     return Finding("port", True, f"{where[0]}:{where[1]} answers: something is running there")
-            return Finding("port", False, found, "set HEADRACE_SERVE__HOST and HEADRACE_SERVE__PORT to what this machine has")
+            return Finding(
+                "port", False, found, "set HEADRACE_SERVE__HOST and HEADRACE_SERVE__PORT to what this machine has"
+            )
     return Finding("port", True, f"{where[0]}:{where[1]} is free")
 
 

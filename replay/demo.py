@@ -6,6 +6,7 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Signal
@@ -77,9 +78,7 @@ def run_demo(seconds: float | None, shoppers: int, items: int, seed: int, plain:
     return 0
 
 
-def _run(
-    folder: Path, simulator: Simulator, clock: Clock, seconds: float | None, view: View, stop: Signal
-) -> Story:
+def _run(folder: Path, simulator: Simulator, clock: Clock, seconds: float | None, view: View, stop: Signal) -> Story:
     """start → warm up → shop → stop."""
     ports = {name: os.environ.get(name) or str(_free(port)) for name, port in _PORTS.items()}
     url = f"http://127.0.0.1:{ports['HEADRACE_SERVE__PORT']}"
@@ -114,7 +113,7 @@ def _free(preferred: int) -> int:
 def _open_shop(place: Place, shop: Shop, clock: Clock, view: View, stop: Signal) -> bool:
     """Wait for the processes, bring the catalogue, and rehearse until all kernels are compiled; False: told to stop."""
     until = time.monotonic() + _PATIENCE
-    steps = {
+    steps: dict[str, Callable[[], bool]] = {
         "starting stream, learn and serve": lambda: _is_ready(place.client),
         "putting the items on the shelves": lambda: _put_items(place.client, shop),
         "rehearsing with a visitor": lambda: rehearse(place.client, clock, _WARM),

@@ -1,6 +1,7 @@
 """What is remembered of a run of the demo: a sample a second of what was shown, clicked, and could have been."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -9,7 +10,7 @@ _NOW = 10  # samples that "now" is made of
 
 @dataclass(slots=True)
 class Totals:
-    """Counted since the shop opened. What other slates would have earned is in expected clicks, on the same requests."""
+    """Counted since the shop opened. What other slates would have earned is in expected clicks, on the same asks."""
 
     answers: int = 0
     events: int = 0  # what the shoppers sent, and one impression per answer
@@ -75,7 +76,7 @@ class Story:
         """Click-through over the whole run, in at most so many parts of equal length."""
         last = len(self.samples) - 1
         edges = np.linspace(0, last, min(points, last) + 1).astype(int).tolist()
-        parts = [self.samples[b].since(self.samples[a]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        parts = [self.samples[b].since(self.samples[a]) for a, b in pairwise(edges)]
         return [part.click_through(part.clicks) for part in parts]
 
     def _window_start(self) -> int:

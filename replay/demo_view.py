@@ -16,7 +16,12 @@ _EVERY = 5  # samples between lines
 _LONG = 6.0  # seconds that a start takes at most when the kernels are compiled
 _BAR = 40  # characters of the longest bar, and of the curve
 _TICKS = "▁▂▃▄▅▆▇█"
-_SLATES = (("best possible", "best", "cyan"), ("headrace", "clicks", "bold green"), ("most popular", "popular", "yellow"), ("random", "random", "red"))  # fmt: skip
+_SLATES = (
+    ("best possible", "best", "cyan"),
+    ("headrace", "clicks", "bold green"),
+    ("most popular", "popular", "yellow"),
+    ("random", "random", "red"),
+)
 
 
 class View(Protocol):
@@ -112,7 +117,9 @@ def picture(story: Story) -> RenderableType:
     facts.add_row("[dim]traffic", _traffic(story))
     facts.add_row("[dim]click → changed answer", _delays(story))
     facts.add_row("[dim]predictions before learning", _measures(story))
-    facts.add_row("[dim]model version", f"{story.glance.version}  [dim]{story.glance.waiting} events on their way into it")
+    facts.add_row(
+        "[dim]model version", f"{story.glance.version}  [dim]{story.glance.waiting} events on their way into it"
+    )
     length = f"{story.elapsed:.0f} s" + (f" of {story.seconds:.0f}" if story.seconds else "")
     return Panel(
         Group(_bars(now), Text(), _curve(story), Text(), facts),
@@ -135,7 +142,8 @@ def summary(story: Story) -> RenderableType:
         rates = [part.click_through(getattr(part, column)) for part in (whole, now)]
         times = rates[1] / now.click_through(now.popular) if now.popular else 0.0
         table.add_row(name, f"{rates[0]:.3f}", f"{rates[1]:.3f}", f"{times:.1f} ×", style=style)
-    notes = f"{_traffic(story)}; click → changed answer {_delays(story)}; {_measures(story)}; version {story.glance.version}"
+    delays = f"click → changed answer {_delays(story)}"
+    notes = f"{_traffic(story)}; {delays}; {_measures(story)}; version {story.glance.version}"
     failed = f"\n{whole.failures} requests failed" if whole.failures else ""
     return Group(table, Text(notes + failed, style="dim"))
 

@@ -49,7 +49,8 @@ def evaluate_files(
     pipeline.describe(catalogue)
     rate = TextColumn("{task.fields[rate]}")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), rate, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("read", total=None, rate="")
         read = read_lines(events, lambda done, size: bars.update(task, completed=done, total=size))
         lines = recorded(read, min_value, limit)

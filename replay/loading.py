@@ -43,10 +43,10 @@ class _Named(msgspec.Struct):
 
 
 def open_lines(path: str) -> tuple[IO[bytes], IO[bytes], int]:
-    """Lines of a file, the raw file below them, whose position tells the progress, and its size in bytes (0 = unknown)."""
+    """Lines of a file; the raw file below them, whose position tells the progress; its size in bytes, 0 = unknown."""
     if path == "-":
         return sys.stdin.buffer, sys.stdin.buffer, 0
-    raw = Path(path).open("rb")
+    raw = Path(path).open("rb")  # noqa: SIM115  # the caller reads it to its end
     size = Path(path).stat().st_size
     if path.endswith(".gz"):
         return gzip.open(raw), raw, size  # type: ignore[return-value]
@@ -75,7 +75,7 @@ class Loader:
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
 
     def load(self, lines: Iterator[bytes], speed: float | None, progress: Callable[[int], None]) -> Loaded:
-        """Load all lines; `speed` × as fast as the events were recorded, None: at once. `progress` is told of each batch."""
+        """Load all lines, `speed` × as fast as they were recorded (None: at once); `progress` hears of each batch."""
         loaded = Loaded()
         start: tuple[int, int] | None = None
         batch: list[bytes] = []
@@ -138,7 +138,9 @@ class Loader:
                 name = parse_item(line).item_id if topic == ITEMS else msgspec.json.decode(line, type=_User).user_id
                 records.append((name, line))
             except (ValueError, msgspec.DecodeError) as error:
-                refused.append(Refused(-1, i, Refusal("not_an_item" if topic == ITEMS else "not_a_user", str(error)), line))
+                refused.append(
+                    Refused(-1, i, Refusal("not_an_item" if topic == ITEMS else "not_a_user", str(error)), line)
+                )
         return records, refused
 
 

@@ -1,4 +1,4 @@
-"""A log to run the live stream worker on once more: it reads what was read, batch by batch, and writes to be compared."""
+"""A log to run the live stream worker on once more: it reads what was read, and what it writes is compared."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -29,7 +29,9 @@ class RecordedLog:
             if reach.next == reach.until:
                 yield reach
 
-    def source(self, topic: str, group: str | None, partitions: object = None, revoked: object = None) -> "RecordedSource":
+    def source(
+        self, topic: str, group: str | None, partitions: object = None, revoked: object = None
+    ) -> "RecordedSource":
         return RecordedSource(self)
 
     def end(self, topic: str, partition: int) -> int:

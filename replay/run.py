@@ -22,7 +22,7 @@ from replay.recorded import RecordedLog
 from stream.clock import SystemClock
 from stream.config import Settings, load
 from stream.logs import EventLog
-from stream.profiles import decode_profile
+from stream.profiles import Profile, decode_profile
 from stream.stores import UserStore, open_store
 from stream.testing import MemoryStore
 from stream.topics import CONTROL, EVENTS, EXAMPLES, open_topics
@@ -110,13 +110,18 @@ def _stream_again(
     comparison.blocks_different += [f"{partition}:{offset}" for offset in recorded.different]
     for key, value in again.scan():
         live = store.get(key)
-        if live is not None and decode_profile(live).offset > decode_profile(value).offset:
+        if live is not None and _has_moved_on(decode_profile(live), decode_profile(value)):
             comparison.users_moved_on += 1
             continue
         comparison.users += 1
         if live != value:
             comparison.users_different.append(decode_profile(value).name)
     yield recorded.reached
+
+
+def _has_moved_on(live: Profile, again: Profile) -> bool:
+    """Whether this person did something, or was described or forgotten, behind what was replayed."""
+    return live.offset > again.offset or live.users_offset > again.users_offset
 
 
 def _learn_again(log: EventLog, settings: Settings, comparison: Comparison) -> Iterator[tuple[int, int]]:
@@ -156,10 +161,14 @@ def _tell(comparison: Comparison, as_json: bool) -> None:
         return
     console = Console()
     c = comparison
-    console.print(f"{c.events:,} events through the stream again: {c.blocks:,} blocks of examples, {_verdict(c.blocks_different)}")
+    console.print(
+        f"{c.events:,} events through the stream again: {c.blocks:,} blocks of examples, {_verdict(c.blocks_different)}"
+    )
     moved = f" ({c.users_moved_on:,} have moved on since)" if c.users_moved_on else ""
     console.print(f"{c.users:,} users{moved}: {_verdict(c.users_different)}")
-    console.print(f"{c.steps:,} steps of the journal to version {c.version}: {c.arrays} arrays, {_verdict(c.arrays_different)}")
+    console.print(
+        f"{c.steps:,} steps of the journal to version {c.version}: {c.arrays} arrays, {_verdict(c.arrays_different)}"
+    )
     console.print("equal, bit for bit" if c.equal else "NOT equal")
 
 

@@ -28,9 +28,9 @@ _WORDS = {
 }
 CATEGORIES = tuple(_WORDS)
 _MAKES = (
-    "Walnut", "Copper", "Nordic", "Vintage", "Folding", "Striped", "Compact", "Linen", "Cobalt", "Rustic", "Featherlight",
-    "Classic", "Bamboo", "Midnight", "Coral", "Enamel", "Hand-made", "Everyday", "Alpine", "Velvet", "Mustard", "Slate",
-    "Quiet", "Sunday",
+    "Walnut", "Copper", "Nordic", "Vintage", "Folding", "Striped", "Compact", "Linen", "Cobalt", "Rustic",
+    "Featherlight", "Classic", "Bamboo", "Midnight", "Coral", "Enamel", "Hand-made", "Everyday", "Alpine",
+    "Velvet", "Mustard", "Slate", "Quiet", "Sunday",
 )  # fmt: skip
 _STYLES = 6
 _DAY_MS = 86_400_000
@@ -53,7 +53,13 @@ class Shop:
         """The catalogue as a shop would send it."""
         columns = zip(self.names, self.titles, self.category, self.price.tolist(), self.created.tolist(), strict=True)
         return [
-            {"item_id": name, "title": title, "categories": [CATEGORIES[category]], "price": price, "created_ts": created}
+            {
+                "item_id": name,
+                "title": title,
+                "categories": [CATEGORIES[category]],
+                "price": price,
+                "created_ts": created,
+            }
             for name, title, category, price, created in columns
         ]
 
@@ -100,7 +106,7 @@ def make_shop(items: int, now: int, rng: np.random.Generator) -> Shop:
         category=category,
         price=np.round(np.exp(rng.normal(3.2, 0.8, items)), 2),
         created=now - rng.integers(365 * _DAY_MS, size=items),
-        quality=rng.normal(0.0, 0.5, items),
+        quality=rng.normal(0.0, 0.4, items),
         style=rng.normal(0.0, 1.0, (items, _STYLES)) / np.sqrt(_STYLES),
     )
 
@@ -113,8 +119,8 @@ def make_crowd(shoppers: int, rng: np.random.Generator) -> Crowd:
     liked = order < rng.integers(2, 4, (shoppers, 1))
     activity = rng.lognormal(0.0, 0.6, shoppers)
     return Crowd(
-        taste=np.where(liked, rng.normal(2.2, 0.4, order.shape), rng.normal(0.0, 0.2, order.shape)),
-        style=rng.normal(0.0, 0.6, (shoppers, _STYLES)),
+        taste=np.where(liked, rng.normal(2.5, 0.4, order.shape), rng.normal(0.0, 0.2, order.shape)),
+        style=rng.normal(0.0, 0.5, (shoppers, _STYLES)),
         activity=activity / activity.sum(),
     )
 
@@ -136,7 +142,9 @@ def _titles(category: np.ndarray, rng: np.random.Generator) -> tuple[str, ...]:
 class Simulator:
     """Shoppers who ask, click by their true chance, search by themselves, and remember what they have met."""
 
-    def __init__(self, shop: Shop, crowd: Crowd, clock: Clock, rng: np.random.Generator, searching: float = 0.1) -> None:
+    def __init__(
+        self, shop: Shop, crowd: Crowd, clock: Clock, rng: np.random.Generator, searching: float = 0.1
+    ) -> None:
         self.shop = shop
         self.users = tuple(f"u{i + 1}" for i in range(crowd.activity.size))
         self._clock = clock
@@ -184,7 +192,9 @@ class Simulator:
         wish = np.cumsum(np.where(self._met[shopper], 0.0, self._chance[shopper]))
         if wish[-1] <= 0:
             return []
-        return [self._act(shopper, "view", int(np.searchsorted(wish, self._rng.random() * wish[-1], side="right")), None)]
+        return [
+            self._act(shopper, "view", int(np.searchsorted(wish, self._rng.random() * wish[-1], side="right")), None)
+        ]
 
     def _act(self, shopper: int, kind: str, item: int, impression: str | None) -> dict[str, Any]:
         self._met[shopper, item] = True

@@ -30,10 +30,14 @@ def list_versions(config: Path | None, as_json: bool) -> None:
         return
     table = Table("version", "parent", "made", "events", "", title=str(settings.checkpoints))
     for one in told:
-        made = datetime.fromtimestamp(one["created"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if one["created"] else ""
+        made = (
+            datetime.fromtimestamp(one["created"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if one["created"] else ""
+        )
         remark = f"[red]damaged: {one['fault']}" if one["damaged"] else "[green]serving" if one["serving"] else ""
         table.add_row(one["version"], one["parent"] or "", made, f"{sum(one['offsets'].values()):,}", remark)
-    Console().print(table if told else "no versions yet: `headrace learn` writes one every learn.checkpoint_every seconds")
+    Console().print(
+        table if told else "no versions yet: `headrace learn` writes one every learn.checkpoint_every seconds"
+    )
 
 
 def show_version(version: str, config: Path | None, as_json: bool) -> int:

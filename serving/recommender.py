@@ -51,7 +51,7 @@ class Ranked:
 
 
 class Recommender:
-    """Answers questions from a replica and one read of the user store; changes nothing but the generator it is given."""
+    """Answers questions from a replica and one read of the user store; changes nothing but its generator."""
 
     def __init__(
         self, replica: Replica, store: UserStore, candidates: int, share: float, rng: np.random.Generator
@@ -102,7 +102,7 @@ class Recommender:
         # Before anything is hidden: what is fresh is remembered, and must not hang on who asked first.
         fresh = self._fresh_now() if question.explore and self._share else NOTHING_FRESH
         met = profile.met[:0] if question.repeats else profile.met
-        hidden = stack.items.find(np.unique(np.concatenate([met, keys_of(question.exclude)])))
+        hidden = stack.items.find(np.concatenate([met, keys_of(question.exclude)]))
         hidden = hidden[hidden >= 0]
         before = eligible[hidden]
         eligible[hidden] = 0
@@ -156,7 +156,9 @@ class Recommender:
 
     def _slate(self, question: Question, impression_id: str, stale: bool, ranked: Ranked, placed: Placed) -> Slate:
         features = ranked.features[placed.rows]
-        names = [ranked.names[at] for at in placed.rows.tolist()] if ranked.names else self._names(ranked.rows[placed.rows])
+        names = (
+            [ranked.names[at] for at in placed.rows.tolist()] if ranked.names else self._names(ranked.rows[placed.rows])
+        )
         channels, explored = ranked.channels[placed.rows].tolist(), placed.explored.tolist()
         otherwise = "given" if question.candidates else "thompson"
         sources = [

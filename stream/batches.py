@@ -164,7 +164,9 @@ def concat(batches: Sequence[ExampleBatch]) -> ExampleBatch:
     if len(batches) == 1:
         return batches[0]
     width = next((batch.features.shape[1] for batch in batches if batch.features.size), 0)
-    kept = [batch.features if batch.features.shape[1] == width else np.zeros((0, width), np.float32) for batch in batches]
+    kept = [
+        batch.features if batch.features.shape[1] == width else np.zeros((0, width), np.float32) for batch in batches
+    ]
     shift = offsets_of(np.array([features.shape[0] for features in kept]))
     served = [
         np.where((batch.served >= 0) & (features.size > 0), batch.served + first, -1).astype(np.int32)

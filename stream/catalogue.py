@@ -91,7 +91,8 @@ class Catalogue:
     def poll(self) -> list[Change]:
         """Take what is new in the topic; returns it."""
         taken: list[Change] = []
-        for self.next, changes in read_items(self._log, self.next):
+        for next_, changes in read_items(self._log, self.next):
+            self.next = next_
             for change in changes:
                 if change.item is None:
                     self._items.pop(change.key, None)

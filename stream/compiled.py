@@ -2,26 +2,35 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numba
 
 Result = TypeVar("Result")
 
 _ROOT = Path(__file__).resolve().parent.parent
+_PACKAGES = ("stream", "online_models", "serving", "replay")
+_IMPORT = re.compile(rb"^from ([a-z_.0-9]+) import", re.MULTILINE)
 
 
 def _digest_of_sources() -> str:
-    """Numba does not notice that a kernel called from another file has changed; a folder per state of the sources does."""
-    digest = hashlib.sha256()
-    for package in ("stream", "online_models", "serving", "replay"):
-        for path in sorted((_ROOT / package).rglob("*.py")):
-            source = path.read_bytes()
-            if b"import kernel" in source:
-                digest.update(source)
-    return digest.hexdigest()[:16]
+    """Of the kernels and all that their files import: numba notices a change of a kernel's own file only.
+
+    A kernel holds the code of kernels that it calls and the values of constants that it names, from any file.
+    """
+    paths = {path: path.read_bytes() for package in _PACKAGES for path in sorted((_ROOT / package).rglob("*.py"))}
+    open_ = [path for path, source in paths.items() if b"from stream.compiled import" in source]
+    reached = set(open_)
+    while open_:
+        for module in _IMPORT.findall(paths[open_.pop()]):
+            path = _ROOT / (module.decode().replace(".", "/") + ".py")
+            if path in paths and path not in reached:
+                reached.add(path)
+                open_.append(path)
+    return hashlib.sha256(b"".join(paths[path] for path in sorted(reached))).hexdigest()[:16]
 
 
 def _cache_folder() -> str:

@@ -18,17 +18,21 @@ class SettingsError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Data(_Section):
-    folder: Path = Field(Path("headrace-data"), description="where checkpoints and the embedded drivers keep their files")
+    folder: Path = Field(
+        Path("headrace-data"), description="where checkpoints and the embedded drivers keep their files"
+    )
 
 
 class Log(_Section):
     url: str = Field("", description="event log: local:PATH or kafka://host:port,…; empty: local, in the data folder")
     prefix: str = Field("", description="goes before every topic and group name")
-    partitions: int = Field(1, ge=1, le=1024, description="partitions of events, users and examples, when first created")
+    partitions: int = Field(
+        1, ge=1, le=1024, description="partitions of events, users and examples, when first created"
+    )
     retention: float = Field(7 * 86400, gt=0, description="seconds that events are kept")
 
 
@@ -96,7 +100,8 @@ class Settings(_Section):
 def names() -> Iterator[tuple[str, str, str]]:
     """Every setting as (section, name, what it is for)."""
     for section, field in Settings.model_fields.items():
-        assert isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        assert isinstance(field.annotation, type)
+        assert issubclass(field.annotation, BaseModel)
         for name, inner in field.annotation.model_fields.items():
             yield section, name, inner.description or ""
 
@@ -125,8 +130,8 @@ def _read_file(path: Path, must_exist: bool) -> dict[str, dict[str, Any]]:
             raise SettingsError(f"settings file {path} does not exist")
         return {}
     try:
-        values = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} is not TOML: {error}") from None
     known = list(_known())
     for section, inner in values.items():

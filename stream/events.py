@@ -109,11 +109,14 @@ def screen(events: Sequence[Event], times: Sequence[int], limits: Limits) -> dic
     age = int(limits.max_age * 1000) or MAX_TS
     suspects = set() if _ids_are_sound(events) else set(range(len(events)))
     for i, (event, time) in enumerate(zip(events, times, strict=True)):
-        if not 0 <= event.ts <= time + ahead or event.ts < time - age or event.ts > MAX_TS:
-            suspects.add(i)
-        elif event.value is not None and not 0 <= event.value < _LARGEST:
-            suspects.add(i)
-        elif not (_is_plain_slate(event) if event.type == "impression" else event.item_id) or event.position is not None:
+        if (
+            not 0 <= event.ts <= time + ahead
+            or event.ts < time - age
+            or event.ts > MAX_TS
+            or (event.value is not None and not 0 <= event.value < _LARGEST)
+            or not (_is_plain_slate(event) if event.type == "impression" else event.item_id)
+            or event.position is not None
+        ):
             suspects.add(i)
     judged = {i: _judge(events[i], times[i], limits) for i in sorted(suspects)}
     return {i: Refusal(*fault) for i, fault in judged.items() if fault}
@@ -126,7 +129,7 @@ def _is_plain_slate(impression: Event) -> bool:
         return False
     if chances is None:
         return impression.propensity is None
-    return len(chances) == size and 0 < min(chances) and max(chances) <= 1
+    return len(chances) == size and min(chances) > 0 and max(chances) <= 1
 
 
 def _ids_are_sound(events: Sequence[Event]) -> bool:
@@ -167,7 +170,8 @@ def _time_fault(event: Event, time: int, limits: Limits) -> tuple[str, str] | No
         return "bad_ts", f"ts {event.ts} is not epoch milliseconds; expected 0 to {MAX_TS}"
     if event.ts > time + limits.max_skew * 1000:
         ahead = (event.ts - time) / 1000
-        return "too_early", f"ts {event.ts} is {ahead:.0f} s ahead of the clock; at most {limits.max_skew:.0f} s is allowed"
+        most = limits.max_skew
+        return "too_early", f"ts {event.ts} is {ahead:.0f} s ahead of the clock; at most {most:.0f} s is allowed"
     if limits.max_age and event.ts < time - limits.max_age * 1000:
         age = (time - event.ts) / 1000
         return "too_old", f"ts {event.ts} is {age:.0f} s old; at most {limits.max_age:.0f} s is kept (events.max_age)"
@@ -206,7 +210,7 @@ def _shape_fault(event: Event) -> tuple[str, str] | None:
 
 
 def shown(event: Event) -> list[str]:
-    """The items of an impression, or the one of an action; an impression of a single item may name it in item_id alone."""
+    """The items of an impression, or the one of an action; an impression of one item may name it in item_id alone."""
     if event.items is not None and event.type == "impression":
         return event.items
     return [] if event.item_id is None else [event.item_id]

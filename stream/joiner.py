@@ -79,7 +79,7 @@ class Joiner:
         return len(self._open)
 
     def join(self, batch: ExampleBatch, watermarks: Sequence[int]) -> ExampleBatch:
-        """The micro-batch's rows with what they made known, each behind the row that did: clicked lists, and closed ones.
+        """The micro-batch's rows with what they made known, behind the row that did: clicked lists, and closed ones.
 
         `watermarks`: after each row, ms; they never fall.
         """
@@ -130,7 +130,7 @@ class Joiner:
         heapq.heappush(self._deadlines, (shown.deadline, shown.impression))
 
     def _act(self, act: _Act) -> _Outcome | None:
-        """The list an action answers, with its new label; None when it answers none, empty labels when nothing is new."""
+        """The list an action answers, with its new label; None if it answers none, empty labels if nothing is new."""
         held = self._open.get(act.impression)
         place = held.place_of(act.item, act.user) if held else None
         if held is None or place is None:

@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from sqlite3 import Connection, Cursor
 
 import numpy as np
 
 from stream.ids import NO_KEY
 from stream.logs import checked_name
-from stream.sqlite_file import SqliteFile
+from stream.sqlite_file import Connection, Cursor, SqliteFile
 from stream.store_index import DELETED, StoreIndex, begins
 
 SCHEMA_VERSION = 1

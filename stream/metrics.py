@@ -10,11 +10,17 @@ dead_letter = Counter("headrace_dead_letter", "Events refused, by reason", ["rea
 impressions_repeated = Counter("headrace_impressions_repeated", "Impressions whose impression_id was open already")
 impressions_open = Gauge("headrace_impressions_open", "Impressions whose attribution window is open", ["partition"])
 actions_joined = Counter("headrace_actions_joined", "Actions joined to the impression that earned them")
-actions_unmatched = Counter("headrace_actions_unmatched", "Actions naming an impression that is not open: late or forged")
+actions_unmatched = Counter(
+    "headrace_actions_unmatched", "Actions naming an impression that is not open: late or forged"
+)
 users_flushed = Counter("headrace_users_flushed", "User records written to the store")
-batch_seconds = Histogram("headrace_stream_batch_seconds", "Time to take one micro-batch from records to published examples")
+batch_seconds = Histogram(
+    "headrace_stream_batch_seconds", "Time to take one micro-batch from records to published examples"
+)
 lag = Gauge("headrace_stream_lag_records", "Records of the events topic not yet taken", ["partition"])
-watermark = Gauge("headrace_watermark_timestamp_seconds", "Event time before which nothing more is expected", ["partition"])
+watermark = Gauge(
+    "headrace_watermark_timestamp_seconds", "Event time before which nothing more is expected", ["partition"]
+)
 
 
 def count_events(kind: int, count: int) -> None:

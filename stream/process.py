@@ -15,7 +15,10 @@ _logger = logging.getLogger(__name__)
 def log_to_stderr(process: str) -> None:
     """One line per record, with the process it came from."""
     logging.basicConfig(
-        level=logging.INFO, format=f"%(asctime)s {process:<6} %(levelname)-7s %(message)s", datefmt="%H:%M:%S", force=True
+        level=logging.INFO,
+        format=f"%(asctime)s {process:<6} %(levelname)-7s %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
     )
 
 

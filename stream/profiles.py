@@ -83,7 +83,9 @@ def decode_stored(value: bytes) -> Stored:
     """The fields of a record; one of a newer schema is refused, since writing it back would lose fields."""
     stored = _decoder.decode(value)
     if stored.schema > _SCHEMA:
-        raise ValueError(f"user record has schema {stored.schema}; this code reads up to {_SCHEMA}: upgrade this process")
+        raise ValueError(
+            f"user record has schema {stored.schema}; this code reads up to {_SCHEMA}: upgrade this process"
+        )
     return stored
 
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+Connection = sqlite3.Connection
+Cursor = sqlite3.Cursor
 _PATIENCE = 30.0  # seconds that a writer waits for the others
 _BACK_OFF = 0.0005  # far below SQLite's own steps, which reach 100 ms and starve whoever lost twice
 _CHECKPOINT_BYTES = 8 << 20  # the write-ahead log is copied into the file each time it has grown by this much
@@ -80,7 +82,7 @@ class SqliteFile:
         return Reader(self.path)
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[Connection]:
         """A transaction that excludes other writers; committed at the end of the block, undone if it raises."""
         with self._lock, explained(self.path):
             with self._transaction():
@@ -134,7 +136,7 @@ class Reader:
         self._connection.execute("PRAGMA query_only = 1")
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Cursor]:
+    def reading(self) -> Iterator[Cursor]:
         """A cursor that others wait for. Keep it short: an open cursor keeps the write-ahead log from starting over."""
         with self._lock, explained(self._path):
             cursor = self._connection.cursor()
@@ -157,7 +159,7 @@ class Reader:
             self._connection.close()
 
 
-def _connect(path: Path, patience: float) -> sqlite3.Connection:
+def _connect(path: Path, patience: float) -> Connection:
     with explained(path):
         return sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from stream.batches import ExampleBatch, Lists, Questions
 from stream.blocks import decode_block, encode_block
+from stream.clock import Clock
 from stream.config import Settings
 from stream.logs import EventLog, open_log
-from stream.clock import Clock
 
 EVENTS, ITEMS, USERS, EXAMPLES = "events", "items", "users", "examples"
 MODEL_UPDATES, DEAD_LETTER, QUARANTINE = "model-updates", "dead-letter", "quarantine"

@@ -30,7 +30,12 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "met": ("uint64", (MET,)),
 }
 _NUMBERS = ("offset", "users_offset", "last_ts", "session_start", "session_depth")
-_RUNS = ("item", "type", "ts", "met")  # a row of these is filled up to `size` or `met_size`, behind that it says nothing
+_RUNS = (
+    "item",
+    "type",
+    "ts",
+    "met",
+)  # a row of these is filled up to `size` or `met_size`, behind that it says nothing
 
 
 class UserTable:
@@ -98,7 +103,9 @@ class UserTable:
             history_ts=ts[:used],
         )
 
-    def describe(self, keys: np.ndarray, names: Sequence[str], offsets: Sequence[int], values: Sequence[bytes | None]) -> None:
+    def describe(
+        self, keys: np.ndarray, names: Sequence[str], offsets: Sequence[int], values: Sequence[bytes | None]
+    ) -> None:
         """Apply records of the users topic: attributes as JSON, or None to forget the person."""
         rows = self._touch(keys)
         for row, name, offset, value in zip(rows.tolist(), names, offsets, values, strict=True):
@@ -247,7 +254,11 @@ def _apply(
             out_rates[i, t] = user_rates[row, t] * fade
         first = max(0, size[row] - SNAPSHOT)
         for h in range(first, size[row]):
-            out_item[used], out_type[used], out_ts[used] = history_item[row, h], history_type[row, h], history_ts[row, h]
+            out_item[used], out_type[used], out_ts[used] = (
+                history_item[row, h],
+                history_type[row, h],
+                history_ts[row, h],
+            )
             used += 1
         lengths[i] = size[row] - first
         # A record may hold several events of one user, so the offset may stand still but must not go back.

@@ -22,7 +22,9 @@ def settings_table() -> str:
     lines = ["| variable | default | what it is |", "|---|---|---|"]
     for section, name, purpose in names():
         default = getattr(getattr(defaults, section), name)
-        lines.append(f"| `HEADRACE_{section.upper()}__{name.upper()}` | `{default}` | {purpose} |".replace("| `` |", "| |"))
+        lines.append(
+            f"| `HEADRACE_{section.upper()}__{name.upper()}` | `{default}` | {purpose} |".replace("| `` |", "| |")
+        )
     return "\n".join(lines)
 
 

@@ -73,9 +73,7 @@ def _forward(z: np.ndarray, w: np.ndarray, bias: np.ndarray, hidden: np.ndarray)
 
 
 @kernel
-def _scores(
-    x: np.ndarray, width: int, theta: np.ndarray, mean: np.ndarray, scale: np.ndarray, out: np.ndarray
-) -> None:
+def _scores(x: np.ndarray, width: int, theta: np.ndarray, mean: np.ndarray, scale: np.ndarray, out: np.ndarray) -> None:
     size = x.shape[1]
     w = theta[: size * width].reshape(size, width)
     bias = theta[size * width : (size + 1) * width]

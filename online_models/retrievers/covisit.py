@@ -12,6 +12,7 @@ from stream.compiled import kernel
 
 _RESCALE_AFTER = 40.0  # half-lives until a row's unit is renewed: float32 weights stay far from overflow
 
+
 @dataclass(frozen=True, slots=True)
 class CovisitSettings:
     neighbours: int = 64  # kept per item, a multiple of 64

@@ -11,20 +11,22 @@ class Newest:
     """A board by time of birth, of which what lies in the future is passed over."""
 
     def __init__(self, items: Items, size: int = 1024) -> None:
-        self._items = items
+        self._items, self._size = items, size
         self._board = Board(size)
 
     def learn(self, rows: np.ndarray) -> None:
         """Rows of items that were described, shown or acted on."""
         rows = rows[rows >= 0]
         born = self._born(rows)
-        known = born > NO_TIME
-        self._board.learn(rows[known], born[known].astype(np.float64))
+        latest = np.argsort(-born, kind="stable")[: self._size]  # no more than these can come onto the board
+        latest = latest[born[latest] > NO_TIME]
+        self._board.learn(rows[latest], born[latest].astype(np.float64))
 
     def candidates(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
         """Item rows, at most k, newest first."""
         rows = self._board.rows_up_to(ts)
-        return rows[eligible[rows] != 0][:k]
+        newest: np.ndarray = rows[eligible[rows] != 0][:k]
+        return newest
 
     def _born(self, rows: np.ndarray) -> np.ndarray:
         created, first = self._items.catalogue["created"][rows], self._items.counters["first"][rows]

@@ -12,6 +12,7 @@ from stream.compiled import summing_kernel
 _EXACT = 20_000  # trained items up to which all are scanned: about 0.1 ms
 _PROBES = 16  # inverted lists that a question reads
 _TRAINED_ON = 64  # vectors per list by which the lists are found
+_ROUNDS = 8  # of k-means
 _GROWTH = 4  # the lists are found anew when there are so many times more items
 
 
@@ -87,6 +88,7 @@ class TowerIndex:
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(self._size), self._size, lists, faiss.METRIC_INNER_PRODUCT)
         index.set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
         index.nprobe = _PROBES
+        index.cp.niter = _ROUNDS
         step = max(1, self._rows.size // (_TRAINED_ON * lists))
         index.train(np.ascontiguousarray(vector[self._rows[::step]], np.float32))
         index.add_with_ids(np.ascontiguousarray(vector[self._rows], np.float32), self._rows.astype(np.int64))

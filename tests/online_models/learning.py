@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from online_models import journal
@@ -21,8 +22,6 @@ from stream.topics import CONTROL, DEAD_LETTER, EVENTS, EXAMPLES, ITEMS, MODEL_U
 from stream.worker import StreamWorker
 from tests.crashes import BrittleLog, Fuse
 from tests.stream.shoppers import START, Shoppers
-
-import msgspec
 
 PARTITIONS = 2
 NOW = START + 365 * 86_400_000
@@ -51,9 +50,7 @@ def lessons(count: int = 400) -> dict[int, list[Record]]:
     worker.step(0)
     while worker.step(0):
         pass
-    return {
-        p: [(None, value) for value in log.read(EXAMPLES, p, 0, 1_000).values if value] for p in range(PARTITIONS)
-    }
+    return {p: [(None, value) for value in log.read(EXAMPLES, p, 0, 1_000).values if value] for p in range(PARTITIONS)}
 
 
 class Lab:
@@ -117,7 +114,9 @@ class Lab:
 
 
 def bits_of(state: State) -> Bits:
-    return {name: (array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes()) for name, array in state.items()}
+    return {
+        name: (array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes()) for name, array in state.items()
+    }
 
 
 def differing(one: Bits, other: Bits) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from online_models import checkpoints, journal
 from online_models.control import CheckpointOrder, RollbackOrder, encode_order
 from stream.logs import Record
-from stream.topics import CONTROL, MODEL_UPDATES
+from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES
 from tests.crashes import Fuse
 from tests.online_models.learning import Lab, differing, followed, lessons
 
@@ -60,6 +60,18 @@ def test_bits_are_those_of_the_journal_across_rollbacks_and_crashes(tmp_path: Pa
     assert rough.start().progress == progress
     assert differing(rough.bits, calm.bits) == []
     assert differing(calm.bits, followed(calm, progress.epoch, progress.step)) == []
+
+
+def test_what_arrives_while_the_learner_is_down_is_no_part_of_the_steps_it_took(tmp_path: Path, blocks: Blocks) -> None:
+    lab = Lab(tmp_path, {0: blocks[0][:3]}, batch=2048)
+    lab.step()
+    bits = lab.bits
+    lab.die()
+    lab.log.write(EXAMPLES, 0, *blocks[0][3:])
+    lab.log.write(ITEMS, 0, (b"late", b'{"item_id":"late"}'))
+
+    assert differing(lab.bits, bits) == []
+    assert lab.start().progress.step == 1
 
 
 def test_blocks_that_are_published_twice_teach_once(tmp_path: Path, blocks: Blocks) -> None:
@@ -207,7 +219,7 @@ def test_a_rollback_without_ranges_goes_on_with_what_comes_next(tmp_path: Path, 
     before = lab.start().stack.items.counters["ever"].sum()
     covered = lab.start().progress.offsets[0]
     lab.start()._keeper.wait()
-    lab.log.write("examples", 0, *late)
+    lab.log.write(EXAMPLES, 0, *late)
     lab.finish()
 
     assert before == at_version["items.counters.ever"].sum()

@@ -63,6 +63,8 @@ def judged(value: bytes) -> Refusal | None:
         (encoded(SHOWN, items=...), "missing_field", "items"),
         (encoded(SHOWN, items=[]), "missing_field", "items"),
         (encoded(SHOWN, items=["a", ""]), "bad_id", "items"),
+        (encoded(SHOWN, items=["a", "x" * 257]), "bad_id", "257 bytes"),
+        (encoded(SHOWN, items=["a", "b\x00"]), "bad_id", "items"),
         (encoded(SHOWN, items=["a"] * (MAX_SLATE + 1)), "too_large", "1001"),
         (encoded(SHOWN, propensities=[0.5]), "list_lengths", "propensities has 1 entries for 2"),
         (encoded(SHOWN, sources=["x"] * 3), "list_lengths", "sources"),

@@ -1,6 +1,7 @@
 """Actions find the impression that earned them, and what was shown and left is told when its window closes."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -77,7 +78,9 @@ def test_a_click_makes_a_list_at_once_and_the_window_makes_the_final_one() -> No
 
 
 def test_a_second_action_on_another_item_adds_its_label() -> None:
-    batch = Joining().join(shown("r", 0, "a", "b"), act("r", 1, "b"), act("r", 2, "a", "cart"), act("r", 3, "a", "like"))
+    batch = Joining().join(
+        shown("r", 0, "a", "b"), act("r", 1, "b"), act("r", 2, "a", "cart"), act("r", 3, "a", "like")
+    )
 
     assert told(batch)[2::2] == [("clicked", [0, 1]), ("clicked", [1, 1])]
     assert len(batch) == 6
@@ -155,12 +158,14 @@ def streams(draw: st.DrawFn) -> list[Event]:
 
 
 @given(streams(), st.lists(st.integers(0, 25), max_size=6))
-def test_the_same_events_make_the_same_rows_wherever_micro_batches_end(events: list[Event], cuts: Sequence[int]) -> None:
+def test_the_same_events_make_the_same_rows_wherever_micro_batches_end(
+    events: list[Event], cuts: Sequence[int]
+) -> None:
     if not events:
         return
     borders = sorted({0, len(events), *(cut for cut in cuts if cut < len(events))})
     joining = Joining()
-    pieces = concat([joining.join(*events[a:b]) for a, b in zip(borders, borders[1:], strict=False)])
+    pieces = concat([joining.join(*events[a:b]) for a, b in pairwise(borders)])
     whole = Joining().join(*events)
 
     assert told(pieces) == told(whole)

@@ -16,7 +16,8 @@ from stream.users import UserTable
 def batch_of(*sizes: int) -> ExampleBatch:
     """Records with these numbers of events."""
     values = [
-        msgspec.json.encode([Event(f"e{n}-{i}", "click", 5, "u", "a") for i in range(size)]) for n, size in enumerate(sizes)
+        msgspec.json.encode([Event(f"e{n}-{i}", "click", 5, "u", "a") for i in range(size)])
+        for n, size in enumerate(sizes)
     ]
     n = len(sizes)
     batch = take_in(Records(0, range(n), [None] * n, values, [9] * n), Limits(0, 0)).batch

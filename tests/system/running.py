@@ -55,7 +55,9 @@ class Running:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
         self.http.close()
         self._log.close()
@@ -115,7 +117,12 @@ class Running:
     def command(self, *words: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a verb against this system."""
         return subprocess.run(
-            [*HEADRACE, *words], env={**self.environ, **(environ or {})}, capture_output=True, text=True, timeout=300
+            [*HEADRACE, *words],
+            env={**self.environ, **(environ or {})},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
 
     def json(self, *words: str) -> Any:

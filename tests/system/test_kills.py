@@ -29,6 +29,10 @@ class Producer(threading.Thread):
         self.bad = 0
 
     def run(self) -> None:
+        with self._http:
+            self._produce()
+
+    def _produce(self) -> None:
         while not self.enough.is_set():
             batch = [self._event() for _ in range(self._random.randint(1, 60))]
             self._deliver(batch)
@@ -64,7 +68,11 @@ class Producer(threading.Thread):
 @pytest.mark.parametrize("seed", [1])
 def test_kills_at_random_points_change_nothing(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    settings = {"HEADRACE_LEARN__CHECKPOINT_EVERY": "1", "HEADRACE_STREAM__WINDOW": "2", "HEADRACE_STREAM__LATENESS": "1"}
+    settings = {
+        "HEADRACE_LEARN__CHECKPOINT_EVERY": "1",
+        "HEADRACE_STREAM__WINDOW": "2",
+        "HEADRACE_STREAM__LATENESS": "1",
+    }
     with Running(tmp_path / "data", **settings) as running:
         running.http.post("/v1/items", json=[{"item_id": item, "categories": [f"c{len(item)}"]} for item in ITEMS])
         producer = Producer(running, seed)

@@ -1,0 +1,49 @@
+"""Checkpoints are written beside the learning."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from online_models.checkpoints import load, versions_in
+from online_models.keeper import Keeper
+from tests.online_models.test_checkpoints import manifest
+
+
+def test_a_checkpoint_holds_the_state_of_the_moment_it_was_begun(tmp_path: Path) -> None:
+    keeper, learnt = Keeper(tmp_path, keep=5), np.zeros(1_000_000)
+    keeper.save(manifest(1), {"part.array": learnt})
+    learnt[:] = 1
+    keeper.wait()
+    _, state = load(tmp_path, "000001-000000001")
+
+    assert not state["part.array"].any()
+
+
+def test_the_newest_few_and_the_spared_one_are_kept(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path, keep=2)
+    for step in range(1, 6):
+        keeper.save(manifest(step), {"part.array": np.zeros(1)}, spared="000001-000000002")
+    keeper.wait()
+
+    assert versions_in(tmp_path) == [f"000001-00000000{step}" for step in (2, 4, 5)]
+
+
+def test_one_that_cannot_be_written_is_told_and_the_next_one_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "file"
+    folder.touch()
+    keeper = Keeper(folder, keep=2)
+    keeper.save(manifest(1), {"part.array": np.zeros(1)})
+    keeper.wait()
+
+    assert "a checkpoint was not written" in caplog.text
+    assert "checkpoint 000001-000000001 not written" in capfd.readouterr().err
+
+    folder.unlink()
+    keeper.save(manifest(2), {"part.array": np.zeros(1)})
+    keeper.reap()
+    keeper.wait()
+
+    assert versions_in(folder) == ["000001-000000002"]

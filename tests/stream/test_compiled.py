@@ -1,0 +1,77 @@
+"""Kernels are compiled for the sources as they are."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream import compiled
+from stream.compiled import kernel, summing_kernel
+
+CACHE = "import stream.compiled; print(stream.compiled.numba.config.CACHE_DIR)"
+
+
+@kernel
+def _add(values: np.ndarray) -> float:
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
+@summing_kernel
+def _add_in_lanes(values: np.ndarray) -> float:
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
+def test_a_kernel_sums_in_the_order_written() -> None:
+    values = np.array([1e16, 1.0, -1e16, 1.0])
+
+    assert _add(values) == 1.0
+
+
+def test_the_same_input_gives_the_same_bits() -> None:
+    values = np.random.default_rng(1).random(10_001)
+
+    assert len({_add_in_lanes(values.copy()) for _ in range(5)}) == 1
+    assert _add_in_lanes(values) == pytest.approx(_add(values))
+
+
+def cache_of(root: Path, environ: dict[str, str]) -> Path:
+    told = subprocess.run(
+        [sys.executable, "-c", CACHE], cwd=root, env={"PATH": os.environ["PATH"], **environ}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    return Path(told.stdout.strip())
+
+
+def test_every_state_of_the_sources_has_a_cache_of_its_own(tmp_path: Path) -> None:
+    package = tmp_path / "stream"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "compiled.py").write_bytes(Path(compiled.__file__).read_bytes())
+    (package / "sums.py").write_text("from stream.compiled import kernel\nfrom stream.limits import MOST\n")
+    (package / "limits.py").write_text("MOST = 1\n")
+    (package / "other.py").write_text("MOST = 1\n")
+    chosen = {"NUMBA_CACHE_DIR": str(tmp_path / "chosen")}
+    first = cache_of(tmp_path, chosen)
+    (package / "other.py").write_text("MOST = 2\n")
+
+    assert first.parent == tmp_path / "chosen"
+    assert cache_of(tmp_path, chosen) == first
+
+    (package / "limits.py").write_text("MOST = 2\n")
+
+    assert cache_of(tmp_path, chosen) != first
+
+
+def test_kernels_are_kept_in_the_cache_folder_of_the_person(tmp_path: Path) -> None:
+    root = Path(compiled.__file__).parent.parent
+
+    assert cache_of(root, {"XDG_CACHE_HOME": str(tmp_path)}).parent == tmp_path / "headrace"
