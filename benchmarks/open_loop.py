@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -72,7 +73,8 @@ def sent(port: int, requests: list[bytes], rate: float, connections: int = 64) -
 async def _sent(port: int, requests: list[bytes], rate: float, connections: int) -> Answered:
     loop, answered = asyncio.get_running_loop(), Answered()
     free = [(await loop.create_connection(_Connection, "127.0.0.1", port))[1] for _ in range(connections)]
-    everyone, waiting = list(free), []
+    everyone = list(free)
+    waiting: deque[tuple[bytes, float]] = deque()
     done = asyncio.Event()
     left = len(requests)
 
@@ -87,7 +89,7 @@ async def _sent(port: int, requests: list[bytes], rate: float, connections: int)
             if left == 0:
                 done.set()
             if status and waiting:
-                go(connection, *waiting.pop(0))
+                go(connection, *waiting.popleft())
             elif status:
                 free.append(connection)
 

@@ -122,7 +122,7 @@ def table(columns: tuple[str, ...], models: dict[str, Any]) -> str:
 def short(value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.4f}"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.4f}"
 
 
 if __name__ == "__main__":

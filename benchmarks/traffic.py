@@ -19,15 +19,16 @@ def organic(events: int, users: int, items: int, seed: int = 0) -> list[tuple[by
     kinds = rng.integers(0, len(_KINDS), events).tolist()
     records = []
     for i, (user, item, kind) in enumerate(zip(people.tolist(), chosen.tolist(), kinds, strict=True)):
+        name = f"user-{user}"
         event = {
             "event_id": f"e{seed}-{i}",
             "type": _KINDS[kind],
             "ts": START + 3 * i,
-            "user_id": f"user-{user}",
+            "user_id": name,
             "item_id": f"item-{item}",
             "session_id": f"s{user}",
         }
-        records.append((event["user_id"].encode(), _encode(event)))
+        records.append((name.encode(), _encode(event)))
     return records
 
 
@@ -77,14 +78,15 @@ def _click(name: str, user: int, item: int, ts: int) -> tuple[bytes, bytes]:
 def catalogue(items: int) -> Iterator[tuple[bytes, bytes]]:
     """(item id, item): a title, one of 200 categories, a price."""
     for row in range(items):
+        name = f"item-{row}"
         item = {
-            "item_id": f"item-{row}",
+            "item_id": name,
             "title": f"Item {row}",
             "categories": [f"category-{row % 200}"],
             "price": 1.0 + row % 97,
             "created_ts": START - 86_400_000,
         }
-        yield item["item_id"].encode(), _encode(item)
+        yield name.encode(), _encode(item)
 
 
 def popular(rng: np.random.Generator, items: int, n: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Signal
@@ -26,16 +27,17 @@ from stream.process import stop_on_signals
 
 _PACE = 300.0  # answers a second at most
 _PATIENCE = 300.0  # seconds until the processes are warm; the first time they compile their kernels
-_WARM = 1.0  # seconds from a click to a changed answer, when nothing is left to compile
+_WARM = 2.0  # seconds that a rehearsal takes at most when nothing is left to compile
 _ITEMS_AT_ONCE = 1000
 _PORTS = {"HEADRACE_SERVE__PORT": 8000, "HEADRACE_STREAM__METRICS_PORT": 9101, "HEADRACE_LEARN__METRICS_PORT": 9102}
 _SETTINGS = {
     "HEADRACE_LOG__URL": "",
     "HEADRACE_STORE__URL": "",
     "HEADRACE_SERVE__HOST": "127.0.0.1",
-    "HEADRACE_STREAM__WINDOW": "10",  # a slate that nobody clicked is known as such within the demo
+    "HEADRACE_STREAM__WINDOW": "5",  # a slate that nobody clicked is known as such within the demo
     "HEADRACE_STREAM__LATENESS": "1",
 }
+_MEASURES = {"log_loss": "log loss", "auc": "AUC"}  # of the learner's gauge, and what people read
 
 
 class NotRunning(Exception):
@@ -89,7 +91,7 @@ def _run(folder: Path, simulator: Simulator, clock: Clock, seconds: float | None
         httpx.Client(base_url=url, timeout=10.0) as client,
         view,
     ):
-        logging.basicConfig(stream=(folder / "demo.log").open("a"), format="%(asctime)s demo   %(message)s", force=True)
+        logging.basicConfig(filename=folder / "demo.log", format="%(asctime)s demo   %(message)s", force=True)
         place = Place(client, f"http://127.0.0.1:{ports['HEADRACE_LEARN__METRICS_PORT']}/metrics", household)
         if _open_shop(place, simulator.shop, clock, view, stop):
             with Traffic(url, simulator, _PACE) as traffic:
@@ -114,13 +116,13 @@ def _open_shop(place: Place, shop: Shop, clock: Clock, view: View, stop: Signal)
     """Wait for the processes, bring the catalogue, and rehearse until all kernels are compiled; False: told to stop."""
     until = time.monotonic() + _PATIENCE
     steps: dict[str, Callable[[], bool]] = {
-        "starting stream, learn and serve": lambda: _is_ready(place.client),
+        "starting stream, learn and serve": lambda: place.client.get("/readyz").is_success,
         "putting the items on the shelves": lambda: _put_items(place.client, shop),
         "rehearsing with a visitor": lambda: rehearse(place.client, clock, _WARM),
     }
     for what, is_done in steps.items():
         begun = time.monotonic()
-        while not is_done():
+        while not _holds(is_done):
             view.starting(what, time.monotonic() - begun)
             place.tend()
             if time.monotonic() > until:
@@ -130,10 +132,11 @@ def _open_shop(place: Place, shop: Shop, clock: Clock, view: View, stop: Signal)
     return True
 
 
-def _is_ready(client: httpx.Client) -> bool:
+def _holds(is_done: Callable[[], bool]) -> bool:
+    """Whether a step is done; a process that does not answer yet has not done it."""
     try:
-        return client.get("/readyz").is_success
-    except httpx.TransportError:
+        return is_done()
+    except httpx.HTTPError:
         return False
 
 
@@ -152,21 +155,21 @@ def _watch(place: Place, traffic: Traffic, probe: Probe, story: Story, view: Vie
         if stop.wait(min(left, max(0.0, opened + len(story.samples) - time.monotonic()))):
             return
         place.tend()
-        try:
+        with suppress(httpx.HTTPError):  # a process that was killed is back in a moment
             story.delays.append(probe.measure())
             story.glance = glance(place.client, place.learner)
-        except httpx.HTTPError:
-            pass
         story.add(time.monotonic() - opened, traffic.totals())
         view.show(story)
 
 
 def glance(client: httpx.Client, learner: str) -> Glance:
+    """What serve says of its lag, and learn of its predictions."""
     lag = client.get("/v1/lag").raise_for_status().json()
-    measures = {
-        sample.labels["measure"].replace("_", " "): sample.value
+    told = {
+        sample.labels["measure"]: sample.value
         for family in text_string_to_metric_families(client.get(learner).text)
         for sample in family.samples
         if sample.name == "headrace_learn_progressive"
     }
+    measures = {word: told[measure] for measure, word in _MEASURES.items() if measure in told}
     return Glance(lag["model_version"], lag["events"], measures)

@@ -181,4 +181,4 @@ def _table(title: str, columns: Sequence[str], models: dict[str, dict[str, Any]]
 def _short(value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.4f}"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.4f}"

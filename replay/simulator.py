@@ -157,19 +157,18 @@ class Simulator:
 
     def become(self, crowd: Crowd) -> None:
         """From now on the shoppers are these."""
-        self._activity = np.cumsum(crowd.activity)
-        self._chance = crowd.chances(self.shop)
-        self._by_popularity = np.argsort(-(crowd.activity @ self._chance), kind="stable")
+        self.activity = crowd.activity
+        self.chance = crowd.chances(self.shop)  # (shoppers, items) float64: that who looks at an item clicks it
+        self._by_popularity = np.argsort(-(crowd.activity @ self.chance), kind="stable")
 
     def next_shopper(self) -> int:
-        """Who asks next, (place in `users`)."""
-        at = int(np.searchsorted(self._activity, self._rng.random() * self._activity[-1]))
-        return min(at, len(self.users) - 1)
+        """Who asks next: their place in `users`."""
+        return int(np.searchsorted(np.cumsum(self.activity)[:-1], self._rng.random(), side="right"))
 
     def expected(self, shopper: int, k: int) -> Expected:
         """What slates of k items that the shopper has not met would earn."""
         unmet = ~self._met[shopper]
-        chance = self._chance[shopper]
+        chance = self.chance[shopper]
         popular = self._by_popularity[unmet[self._by_popularity]][:k]
         open_to = chance[unmet]
         best = -np.sort(-np.partition(open_to, max(0, open_to.size - k))[-k:])
@@ -179,9 +178,13 @@ class Simulator:
         return Expected(float(open_to.mean() * look.sum()), float(chance[popular] @ look), float(best @ look))
 
     def react(self, shopper: int, impression: str, items: Sequence[str]) -> tuple[int, list[dict[str, Any]]]:
-        """How many of the shown items the shopper clicks, and the events that tell of it, and of what they search."""
-        shown = np.array([self._place[item] for item in items], np.int64)
-        clicked = shown[self._rng.random(shown.size) < self._chance[shopper, shown] * looks(shown.size)]
+        """How many of the shown items the shopper clicks, and the events that tell of it, and of what they search.
+
+        What is not of this shop, since somebody else put it into the catalogue, leaves everyone cold.
+        """
+        shown = np.array([self._place.get(item, -1) for item in items], np.int64)
+        chance = np.where(shown >= 0, self.chance[shopper, shown], 0.0)
+        clicked = shown[self._rng.random(shown.size) < chance * looks(shown.size)]
         events = [self._act(shopper, "click", j, impression) for j in clicked.tolist()]
         if self._rng.random() < self._searching:
             events += self._search(shopper)
@@ -189,7 +192,7 @@ class Simulator:
 
     def _search(self, shopper: int) -> list[dict[str, Any]]:
         """A view of something that the shopper likes and has not met: nobody recommended it."""
-        wish = np.cumsum(np.where(self._met[shopper], 0.0, self._chance[shopper]))
+        wish = np.cumsum(np.where(self._met[shopper], 0.0, self.chance[shopper]))
         if wish[-1] <= 0:
             return []
         return [

@@ -11,8 +11,10 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.params import FromPath, QueryParameter
+from litestar.static_files import create_static_files_router
 from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from swagger_ui_bundle import swagger_ui_path
 
 from online_models import checkpoints
 from online_models.control import RollbackOrder, encode_order
@@ -30,6 +32,7 @@ from stream.topics import ALARMS, CONTROL
 
 _MAX_BODY = 16 << 20
 _MAX_ITEM = 1 << 20
+_DOCS_PARTS = "/docs/parts"
 _MAX_ALARMS = 100_000
 _LISTS, _OBJECTS = ("exclude", "candidates"), ("context", "filters")  # fields of a question, as a query writes them
 _questions = msgspec.json.Decoder(Question)
@@ -341,21 +344,37 @@ class _App(Litestar):
         await super().__call__(scope, receive, send)
 
 
+class _DocsPage(SwaggerRenderPlugin):
+    """The page at /docs, with its parts from the package that ships them: it works without the outside world."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            path="/",
+            js_url=f"{_DOCS_PARTS}/swagger-ui-bundle.js",
+            css_url=f"{_DOCS_PARTS}/swagger-ui.css",
+            standalone_preset_js_url=f"{_DOCS_PARTS}/swagger-ui-standalone-preset.js",
+            favicon=f"<link rel='icon' href='{_DOCS_PARTS}/favicon-32x32.png'>",
+        )
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        # The page knows OpenAPI up to 3.0 and refuses a higher number, though what is new in 3.1 is not used here.
+        return super().render(request, openapi_schema | {"openapi": "3.0.3"})
+
+
 def create_app(service: Service) -> Litestar:
     """The routes over a service that has been built; it starts and stops with them."""
     return _App(
         [
             take_events, recommend, recommend_by_query, similar, get_item, put_item, post_items, delete_item,
             get_user, forget_user, lag, models, rollback, alarms, lineage, healthz, readyz, metrics_page, console,
+            create_static_files_router(_DOCS_PARTS, [swagger_ui_path], include_in_schema=False),
         ],
         state=State({"service": service}),
         on_startup=[service.start],
         on_shutdown=[service.stop],
         request_max_body_size=None,
         logging_config=None,
-        openapi_config=OpenAPIConfig(
-            title="Headrace", version="1", path="/docs", render_plugins=[SwaggerRenderPlugin(path="/")]
-        ),
+        openapi_config=OpenAPIConfig(title="Headrace", version="1", path="/docs", render_plugins=[_DocsPage()]),
         exception_handlers={
             Problem: answer_problem, HTTPException: answer_http_error, OSError: answer_away, Exception: answer_fault,
         },

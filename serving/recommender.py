@@ -21,6 +21,7 @@ from stream.profiles import NOBODY, Profile, decode_profile, question_of
 from stream.stores import UserStore
 
 _FRESH_AT_ONCE = 32  # fresh items that are weighed against each other
+_HALF_TRUST = 3000.0  # places shown after which what became of them counts as much as what was picked of everything
 _BUDGET = 100  # impressions after which an item is fresh no more
 _FIRST_CHANNEL = {1 << channel: channel.name for channel in Channel}
 _logger = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ class Recommender:
         unfound = fresh.rows[~np.isin(fresh.rows, found.row[fits])]
         rows = np.concatenate([found.row[fits], unfound])
         channels = np.concatenate([found.channels[fits], np.zeros(unfound.size, np.uint16)])
-        ranked = best_first(stack, asked, rows, stack.items.keys[rows], channels)
+        ranked = best_first(stack, asked, rows, stack.items.keys[rows], channels, self._trust())
         return replace(ranked, fresh=fresh.among(ranked.rows))
 
     def _rank_given(self, question: Question, asked: Questions) -> Ranked:
@@ -128,7 +129,8 @@ class Recommender:
         fits = self._fits(question.filters, stack.items.find(keys_of(names)))
         names = [names[i] for i in fits.tolist()]
         keys = keys_of(names)
-        ranked = best_first(stack, asked, stack.items.find(keys), keys, np.zeros(len(names), np.uint16))
+        unfound = np.zeros(len(names), np.uint16)
+        ranked = best_first(stack, asked, stack.items.find(keys), keys, unfound, self._trust())
         return replace(ranked, names=[names[i] for i in ranked.order.tolist()])
 
     def _fits(self, filters: Filters | None, rows: np.ndarray) -> np.ndarray:
@@ -146,6 +148,14 @@ class Recommender:
         if filters.max_price is not None:
             fits &= price <= _as_stored(filters.max_price)
         return np.flatnonzero(fits)
+
+    def _trust(self) -> float:
+        """The more was shown, the more it counts what became of it.
+
+        What people pick of everything cannot be learnt from our own slates: it would be mistaken for what we showed.
+        """
+        shown = float(self._replica.ever[EventType.impression])
+        return shown / (shown + _HALF_TRUST)
 
     def _fresh_now(self) -> Fresh:
         """The fresh items of this state and their chances; asked again of the same state, they stay where they are."""
@@ -199,15 +209,29 @@ class Recommender:
         return dict(zip(self._replica.stack.feature_names, np.round(features.astype(float), 5).tolist(), strict=True))
 
 
-def best_first(stack: Stack, asked: Questions, rows: np.ndarray, keys: np.ndarray, channels: np.ndarray) -> Ranked:
-    """Score candidates, (n,) item rows with their keys, and sort them; equal scores keep their order."""
+def best_first(
+    stack: Stack, asked: Questions, rows: np.ndarray, keys: np.ndarray, channels: np.ndarray, trust: float = 0.0
+) -> Ranked:
+    """Score candidates, (n,) item rows with their keys, and sort them; equal scores keep their order.
+
+    `trust` is the weight, 0 to 1, of what people did with what they were shown, against what they picked of everything.
+    """
     n = rows.size
     nan = np.full(n, np.nan, np.float32)
     lists = Lists(np.array([0, n]), keys, np.zeros(n, np.float32), np.full(n, -1, np.int16), nan, nan)
     features = stack.features(asked, lists)
     scores = stack.score(features)
+    if trust:
+        scores = (1 - trust) * scores + trust * _appeal(stack, features)
     order = np.argsort(-scores, kind="stable")
     return Ranked(rows[order], order, scores[order], features[order], channels[order])
+
+
+def _appeal(stack: Stack, features: np.ndarray) -> np.ndarray:
+    """How well items do once they are shown, (n,) float32 log-odds: calibrated among all, sharpened within a slate."""
+    chance = np.clip(stack.probability(features), 1e-6, 1 - 1e-6)
+    appeal: np.ndarray = np.log(chance / (1 - chance)) + np.float32(0.5) * stack.order(features)
+    return appeal
 
 
 def fresh_items(replica: Replica) -> Fresh:
