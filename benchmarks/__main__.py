@@ -107,8 +107,8 @@ def judged(found: dict[str, Found]) -> Iterator[tuple[Budget, float]]:
             yield budget, statistics.median(numbers)
 
 
-def summary(found: dict[str, Found]) -> Table:
-    table = Table(title="Beside the budgets")
+def summary(found: dict[str, Found], quick: bool) -> Table:
+    table = Table(title="Beside the budgets" + (", which are not for so small a run" if quick else ""))
     table.add_column("what", no_wrap=True)
     for column in ("median", "budget", ""):
         table.add_column(column, justify="right", no_wrap=True)
@@ -162,7 +162,7 @@ def main() -> None:
             table = shown(numbers)
             table.title = subject
             out.print(table)
-        out.print(summary(found))
+        out.print(summary(found, arguments.quick))
     raise SystemExit(1 if failed else 0)
 
 

@@ -88,7 +88,8 @@ def asked(name: str, loop: Loop, items: int, questions: int, seed: int) -> Numbe
     """Questions of people who have a past, while updates keep coming in between."""
     rng = np.random.default_rng(seed)
     fresh = traffic.organic(questions // PER_UPDATE * EVENTS_PER_UPDATE, USERS, items, seed=100 + seed)
-    before, answering, polling = _seconds(), [], []
+    before = _seconds()
+    answering, working, polling = [], [], []
     for i, user in enumerate(rng.integers(0, USERS, questions).tolist()):
         if i % PER_UPDATE == 0:
             first = i // PER_UPDATE * EVENTS_PER_UPDATE
@@ -99,15 +100,16 @@ def asked(name: str, loop: Loop, items: int, questions: int, seed: int) -> Numbe
                 pass
             polling.append(1e3 * (time.perf_counter() - begin))
         question = Question(user_id=f"user-{user}", k=SHOWN)
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.thread_time()
         slate = loop.recommender.answer(question, f"r{i}", traffic.START + 3_600_000)
+        working.append(1e3 * (time.thread_time() - cpu))
         answering.append(1e3 * (time.perf_counter() - begin))
         assert len(slate.answer.items) == SHOWN
-    took = _seconds()
-    stages = {
-        f"{name}, of which {stage}, mean ms": 1e3 * (took[stage] - before[stage]) / questions for stage in _STAGES
-    }
-    return quantiles(name, answering) | stages | quantiles(f"{name}: update applied", polling)
+    after = _seconds()
+    took = {stage: 1e3 * (after[stage] - before[stage]) / questions for stage in _STAGES}
+    numbers = quantiles(name, answering) | quantiles(f"{name}: CPU", working)
+    numbers |= {f"{name}, of which {stage}, mean ms": mean for stage, mean in took.items()}
+    return numbers | quantiles(f"{name}: update applied", polling)
 
 
 def _seconds() -> dict[str, float]:
