@@ -12,7 +12,7 @@ from online_models.stack import Stack
 from replay.baselines import Opinion, Standing, grown
 from replay.measures import place_of
 from serving.recommender import best_first
-from stream.batches import ExampleBatch, concat
+from stream.batches import ExampleBatch, asked_rows, concat
 from stream.catalogue import parse_item
 from stream.clock import Clock
 from stream.config import Settings
@@ -77,6 +77,7 @@ class Pipeline:
     def pick(self, batch: ExampleBatch, i: int, hidden: np.ndarray, target: int) -> Standing:
         """Rank as `serving.recommender` does when nothing is explored; what it does not find is not in the answer."""
         stack, eligible = self.stack, self._eligible
+        i = int(asked_rows(batch)[i])
         rows = stack.items.find(hidden)
         rows = rows[rows >= 0]
         before = eligible[rows]

@@ -48,10 +48,10 @@ class Replica:
         """Name of the state that answers; epoch 0 is the empty state before anything was learnt."""
         return name_of(self.epoch, self.step)
 
-    def name_of(self, row: int) -> str:
-        """Id of the item in a row."""
-        item = self.catalogue.get(int(self.stack.items.keys[row]))
-        return item.item_id if item else ""
+    def names_of(self, rows: np.ndarray) -> list[str]:
+        """Ids of the items in rows."""
+        items = map(self.catalogue.get, self.stack.items.keys[rows].tolist())
+        return [item.item_id if item else "" for item in items]
 
     def poll(self) -> int:
         """Apply what has come in of updates and items; returns how many updates there were."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
+from itertools import count
 
 import msgspec
 import numpy as np
@@ -26,6 +27,7 @@ from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS
 
 _POLL = 0.005  # seconds between looks at the log for updates
+_LOOKS_PER_LAG = 100  # how often it is looked how far behind they are
 _logger = logging.getLogger(__name__)
 
 
@@ -106,12 +108,13 @@ class Service:
 
     async def _follow(self) -> None:
         """Bring the replica up to date between answers."""
-        while True:
+        for look in count():
             try:
                 while self.replica.poll():
                     await asyncio.sleep(0)
-                metrics.catalogue_items.set(len(self.replica.catalogue))
-                self.lag()
+                if look % _LOOKS_PER_LAG == 0:
+                    metrics.catalogue_items.set(len(self.replica.catalogue))
+                    self.lag()
             except Exception:
                 # Answers go on from what is there; were this task to end, they would grow old without a word.
                 _logger.exception("cannot follow the log")
