@@ -12,7 +12,7 @@ from online_models.keeper import Keeper
 from online_models.lessons import Progress, blocks_of, reads_of, take
 from online_models.meter import Meter
 from online_models.rollback import go_back, plan_rollback, progress_of
-from online_models.stack import Stack
+from online_models.stack import Stack, seeded
 from online_models.updates import Update, encode_update
 from stream.clock import Clock
 from stream.config import Settings
@@ -39,7 +39,7 @@ class LearnWorker:
         self._settings = settings
         self._clock = clock
         self._folder = settings.checkpoints
-        self.stack = Stack()
+        self.stack = Stack(seeded(settings.learn.seed))
         self.progress = Progress()
         self._parent: str | None = None
         self._base: str | None = None  # the version that this epoch goes on from
@@ -151,7 +151,7 @@ class LearnWorker:
             )
 
     def _become(self, manifest: Manifest, state: checkpoints.State) -> None:
-        self.stack = Stack()
+        self.stack = Stack(seeded(self._settings.learn.seed))
         self.stack.restore(state)
         self._parent = manifest.version
         self.progress = progress_of(manifest)

@@ -1,6 +1,6 @@
 """Everything that learns, composed: the learner, the serving replica and offline evaluation all drive this."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -47,6 +47,16 @@ class StackSettings:
     def __post_init__(self) -> None:
         if self.learnt_candidates < 1 or self.learnt_actions < 0:
             raise ValueError(f"learnt_candidates must be ≥ 1 and learnt_actions ≥ 0, got {self}")
+
+
+def seeded(seed: int) -> StackSettings:
+    """The default settings, with another chance for each seed."""
+    told = StackSettings()
+    return replace(
+        told,
+        two_tower=replace(told.two_tower, seed=told.two_tower.seed + 2 * seed),  # of two tables, a seed each
+        ranker=replace(told.ranker, seed=told.ranker.seed + seed),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from online_models.journal import Step
 from online_models.lessons import Progress, take
-from online_models.stack import Stack
+from online_models.stack import Stack, seeded
 from replay.baselines import Opinion, Standing, grown
 from replay.measures import place_of
 from serving.recommender import best_first
@@ -35,7 +35,7 @@ class Pipeline:
             self._log.create(topic, 1, compacted=topic in (USERS, ITEMS))
         self._worker = StreamWorker(self._log, MemoryStore(), settings)
         self._worker.step(timeout=0.0)  # takes up its partition
-        self.stack = Stack()
+        self.stack = Stack(seeded(settings.learn.seed))
         self._progress = Progress()
         self._blocks: list[bytes] = []
         self._eligible = np.zeros(1024, np.uint8)  # by item row: an event has named it

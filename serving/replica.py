@@ -6,7 +6,7 @@ import numpy as np
 
 from online_models import checkpoints
 from online_models.checkpoints import name_of
-from online_models.stack import Stack
+from online_models.stack import Stack, seeded
 from online_models.updates import Update, decode_update
 from serving import metrics
 from stream.batches import EventType
@@ -25,7 +25,7 @@ class Replica:
     def __init__(self, log: EventLog, settings: Settings) -> None:
         self._log = log
         self._settings = settings
-        self.stack = Stack()
+        self.stack = Stack(seeded(settings.learn.seed))
         self.epoch, self.step = 0, 0
         self.base = ""  # the checkpoint from which this state has come
         self.covered: dict[str, int] = {}  # next offset of the events that the state covers, by partition
@@ -130,7 +130,7 @@ class Replica:
         _logger.warning("answers go on from %s as epoch %d", update.base, update.epoch)
 
     def _become(self, manifest: checkpoints.Manifest, state: checkpoints.State) -> None:
-        self.stack = Stack()
+        self.stack = Stack(seeded(self._settings.learn.seed))
         self.stack.restore(state)
         self.ever = self.stack.items.counters["ever"][: len(self.stack.items)].sum(axis=0)
         self.epoch, self.step = manifest.epoch, manifest.step
