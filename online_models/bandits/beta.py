@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from online_models.bandits.arms import Judged, Prior, Rewards
-from online_models.bandits.fading import MOVED, NOT_MOVED, Fading, is_refuted, kept_until, weight_at
+from online_models.bandits.fading import LAST_TS, MOVED, NOT_BEGUN, NOT_MOVED, Fading, is_refuted, kept_until, weight_at
 from online_models.tables import Column, State, Table
 from stream.compiled import kernel
 
@@ -54,7 +54,7 @@ def _learn(
         at = arms[i]
         if at < 0:
             continue
-        if not (0.0 <= reward[i] <= 1.0 and 0.0 <= weight[i] <= _HEAVIEST):
+        if not (0.0 <= reward[i] <= 1.0 and 0.0 <= weight[i] <= _HEAVIEST and 0 <= ts[i] <= LAST_TS):
             skipped += 1
             continue
         kept = kept_until(stamp, ts[i], rates)
@@ -94,7 +94,7 @@ class Beta:
         self.settings = settings
         self.skipped = self.alarms = 0
         self._rates = settings.fading.rates
-        self._stamp = np.zeros(1, np.int64)  # event time, ms, that all counts stand for
+        self._stamp = np.full(1, NOT_BEGUN)  # event time, ms, that all counts stand for
         self._arms = Table({"counts": Column("float64", (4,)), "watch": Column("float64", (3,))}, capacity=64)
 
     @property

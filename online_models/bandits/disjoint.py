@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from online_models.bandits.arms import Judged, Prior, Rewards
-from online_models.bandits.fading import MOVED, NOT_MOVED, Fading, is_refuted, kept_until, weight_at
+from online_models.bandits.fading import LAST_TS, MOVED, NOT_BEGUN, NOT_MOVED, Fading, is_refuted, kept_until, weight_at
 from online_models.bandits.packed import add_outer, dot, invert, packed_size, pairs_of, times
 from online_models.tables import Column, State, Table
 from stream.compiled import kernel
@@ -61,11 +61,17 @@ def solve_arm(posterior: np.ndarray, sums: np.ndarray, watch: np.ndarray, width:
 
 
 @kernel
-def is_sound(x: np.ndarray, reward: float, weight: float) -> bool:
+def is_short(x: np.ndarray, weight: float) -> bool:
+    """Whether a context is made of numbers, none of them absurd."""
     square = 0.0
     for j in range(x.size):
         square += x[j] * x[j]
-    return 0.0 <= reward <= 1.0 and 0.0 <= weight and weight * square <= _LONGEST and square <= _LONGEST
+    return 0.0 <= weight and weight * square <= _LONGEST and square <= _LONGEST
+
+
+@kernel
+def is_sound(x: np.ndarray, reward: float, weight: float, ts: int) -> bool:
+    return 0.0 <= reward <= 1.0 and 0 <= ts <= LAST_TS and is_short(x, weight)
 
 
 @kernel
@@ -91,7 +97,7 @@ def _learn(
         at = arms[i]
         if at < 0:
             continue
-        if not is_sound(x[i], reward[i], weight[i]):
+        if not is_sound(x[i], reward[i], weight[i], ts[i]):
             skipped += 1
             continue
         kept = kept_until(stamp, ts[i], rates)
@@ -129,10 +135,13 @@ def _learn(
 def _judge(posterior: np.ndarray, arms: np.ndarray, contexts: np.ndarray, noise: float) -> np.ndarray:
     """Means and spreads, (2, n)."""
     width = contexts.shape[1]
-    judged, pairs = np.empty((2, arms.size)), np.empty(posterior.shape[1] - 1 - width)
+    x, pairs = np.empty(width), np.empty(posterior.shape[1] - 1 - width)
+    judged = np.empty((2, arms.size))
     for i in range(arms.size):
-        x = contexts[i if contexts.shape[0] > 1 else 0]
         if i == 0 or contexts.shape[0] > 1:
+            x[:] = contexts[i]
+            if not is_short(x, 1.0):
+                x[:] = 0.0  # a context that is no number says nothing: all arms are what they were before
             pairs_of(x, pairs)
         own = posterior[arms[i]]
         judged[0, i] = own[0] + dot(own[1 : 1 + width], x)
@@ -163,7 +172,7 @@ class Disjoint:
         self.skipped = self.alarms = 0
         self._width = width
         self._rates = settings.fading.rates
-        self._stamp = np.zeros(1, np.int64)  # event time, ms, that all sums stand for
+        self._stamp = np.full(1, NOT_BEGUN)  # event time, ms, that all sums stand for
         self._arms = Table(
             {
                 "posterior": Column("float64", (1 + width + packed_size(width),)),  # prior mean, θ, A⁻¹

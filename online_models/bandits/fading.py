@@ -12,6 +12,8 @@ _SURE = 0.01  # no reward is taken to be surer than this, so that a single miss 
 _NEVER = 1e-6  # a mean this near to 0 cannot fall, and one this near to 1 cannot rise
 DROP, RISE, MOVED = range(3)  # what is watched of an arm: two wealths, and the time, ms, when its past was refuted
 NOT_MOVED = -(2.0**62)
+NOT_BEGUN = -1  # event time of sums that hold nothing
+LAST_TS = 1e14  # ms; nothing is of the year 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,15 @@ class Fading:
 
 @kernel
 def kept_until(stamp: np.ndarray, ts: int, rates: np.ndarray) -> float:
-    """What stays of all sums when the clock moves on to `ts`; 1 until the next tick, and for what comes late."""
+    """What stays of all sums when the clock moves on to the tick before `ts`; 1 until the next, and for the late."""
     half_life, tick = rates[0], rates[1]
-    if half_life == 0.0 or (stamp[0] != 0 and ts < stamp[0] + tick):
+    if half_life == 0.0:
         return 1.0
-    before = stamp[0]
-    stamp[0] = ts
-    return 1.0 if before == 0 else 2.0 ** (-(float(ts) - float(before)) / half_life)
+    before, after = stamp[0], np.int64(np.floor(ts / tick) * tick)
+    if after <= before:
+        return 1.0
+    stamp[0] = after
+    return 1.0 if before == NOT_BEGUN else 2.0 ** (-(after - before) / half_life)
 
 
 @kernel

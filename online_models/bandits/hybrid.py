@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from online_models.bandits.arms import Judged, Prior, Rewards
-from online_models.bandits.disjoint import AFRESH, RIDGE, UPDATES, begin_arms, is_sound, solve_arm
-from online_models.bandits.fading import MOVED, Fading, is_refuted, kept_until, weight_at
+from online_models.bandits.disjoint import AFRESH, RIDGE, UPDATES, begin_arms, is_short, is_sound, solve_arm
+from online_models.bandits.fading import MOVED, NOT_BEGUN, Fading, is_refuted, kept_until, weight_at
 from online_models.bandits.packed import add_outer, dot, invert, packed_size, pairs_of, times
 from online_models.tables import Column, State, Table
 from stream.compiled import kernel
@@ -164,7 +164,7 @@ def _learn(
         at = arms[i]
         if at < 0:
             continue
-        if not is_sound(x[i], reward[i], weight[i]):
+        if not is_sound(x[i], reward[i], weight[i], ts[i]):
             skipped += 1
             continue
         kept = kept_until(stamp, ts[i], rates)
@@ -198,10 +198,13 @@ def _judge(
     k = contexts.shape[1] - d
     first = d + d * (d + 1) // 2
     inverse, b0, _ = _parts(k)
-    judged, pairs, u, shared_pairs = np.empty((2, arms.size)), np.empty(first - d), np.empty(k), np.empty(b0 - inverse)
+    x, pairs, u, shared_pairs = np.empty(d + k), np.empty(first - d), np.empty(k), np.empty(b0 - inverse)
+    judged = np.empty((2, arms.size))
     for i in range(arms.size):
-        x = contexts[i if contexts.shape[0] > 1 else 0]
         if i == 0 or contexts.shape[0] > 1:
+            x[:] = contexts[i]
+            if not is_short(x, 1.0):
+                x[:] = 0.0  # a context that is no number says nothing: all arms are what they were before
             pairs_of(x[:d], pairs)
         own = posterior[arms[i]]
         cross = own[1 + first :].reshape(d, k)
@@ -239,7 +242,7 @@ class Hybrid:
         self.skipped = self.alarms = 0
         self._own, self._width = own, own + shared
         self._rates = settings.fading.rates
-        self._stamp = np.zeros(1, np.int64)  # event time, ms, that all sums stand for
+        self._stamp = np.full(1, NOT_BEGUN)  # event time, ms, that all sums stand for
         first = own + packed_size(own) + own * shared
         self._arms = Table(
             {

@@ -30,8 +30,8 @@ def _weigh(means: np.ndarray, spreads: np.ndarray) -> np.ndarray:
     for i in range(n):
         if means[i] + _FAR * spreads[i] < low:
             continue
-        # What is beyond the grid belongs to its first and its last cell.
-        before = 0.0
+        # What is below the grid is never the greatest; what is above it belongs to the last cell.
+        before = _below(low, means[i], spreads[i])
         for cell in range(_CELLS):
             after = _below(low + (cell + 1) * step, means[i], spreads[i]) if cell < _CELLS - 1 else 1.0
             mass[i, cell] = after - before

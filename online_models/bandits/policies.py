@@ -8,6 +8,8 @@ import numpy as np
 from online_models.bandits.arms import Judged
 from stream.compiled import kernel
 
+_GREATEST = 1e6  # mean or spread that a rule is asked about
+
 
 class Rule(Protocol):
     """How likely each arm is to be chosen: one algorithm. It holds no state and draws nothing."""
@@ -38,6 +40,14 @@ class Placed:
     rows: np.ndarray  # (k,) int32
     propensities: np.ndarray  # (k,) float64
     explored: np.ndarray  # (k,) bool
+
+
+@kernel
+def _are_sound(means: np.ndarray, spreads: np.ndarray) -> bool:
+    for i in range(means.size):
+        if not (abs(means[i]) <= _GREATEST and 0.0 <= spreads[i] <= _GREATEST):
+            return False
+    return True
 
 
 @kernel
@@ -99,7 +109,9 @@ class Policy:
         """How likely each arm is to be chosen, (n,) float64 in (0, 1], sums to 1; for `fill` and for `choose`."""
         if judged.means.size == 0:
             return np.zeros(0)
-        chances = self.rule.weigh(judged)
+        # Nothing is known of arms whose judgement is no number: all are equal then.
+        sound = _are_sound(judged.means, judged.spreads)
+        chances = self.rule.weigh(judged) if sound else np.full(judged.means.size, 1 / judged.means.size)
         _bound(chances, self.bounds.floor, self.bounds.cap)
         return chances
 

@@ -8,6 +8,8 @@ import numpy as np
 from online_models.bandits.arms import Judged
 from stream.compiled import kernel
 
+_FAR = -40.0  # temperatures behind which the floor is all the chance there is
+
 
 @kernel
 def _weigh(means: np.ndarray, spreads: np.ndarray, alpha: float, temperature: float) -> np.ndarray:
@@ -17,7 +19,8 @@ def _weigh(means: np.ndarray, spreads: np.ndarray, alpha: float, temperature: fl
         top = max(top, chances[i])
     total = 0.0
     for i in range(chances.size):
-        chances[i] = math.exp((chances[i] - top) / temperature)
+        behind = (chances[i] - top) / temperature
+        chances[i] = math.exp(behind) if behind > _FAR else 0.0
         total += chances[i]
     return chances / total
 
