@@ -26,7 +26,8 @@ class Logged:
     @property
     def weight(self) -> np.ndarray:
         """How much more likely the policy in question is to have chosen the same, (n,)."""
-        return self.chance / self.propensity
+        weight: np.ndarray = self.chance / self.propensity
+        return weight
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What to think of an arm that nobody tried: its neighbours, the ranker and the general rate, each as far as it goes."""
+"""What to think of an arm that nobody tried, from its neighbours, the ranker and the general rate."""
 
 import math
 from dataclasses import dataclass

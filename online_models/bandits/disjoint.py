@@ -66,7 +66,7 @@ def is_short(x: np.ndarray, weight: float) -> bool:
     square = 0.0
     for j in range(x.size):
         square += x[j] * x[j]
-    return 0.0 <= weight and weight * square <= _LONGEST and square <= _LONGEST
+    return weight >= 0.0 and weight * square <= _LONGEST and square <= _LONGEST
 
 
 @kernel

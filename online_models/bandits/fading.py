@@ -54,7 +54,7 @@ def kept_until(stamp: np.ndarray, ts: int, rates: np.ndarray) -> float:
     if after <= before:
         return 1.0
     stamp[0] = after
-    return 1.0 if before == NOT_BEGUN else 2.0 ** (-(after - before) / half_life)
+    return 1.0 if before == NOT_BEGUN else math.pow(2.0, (before - after) / half_life)
 
 
 @kernel
@@ -63,7 +63,7 @@ def weight_at(stamp: np.ndarray, ts: int, moved: float, weight: float, rates: np
     kept = rates[3] if float(ts) < moved else 1.0
     if rates[0] == 0.0:
         return weight * kept
-    return weight * kept * 2.0 ** ((float(ts) - float(stamp[0])) / rates[0])
+    return weight * kept * math.pow(2.0, (float(ts) - float(stamp[0])) / rates[0])
 
 
 @kernel

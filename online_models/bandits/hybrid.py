@@ -59,8 +59,15 @@ def _solve_cross(posterior: np.ndarray, sums: np.ndarray, d: int, k: int) -> Non
 
 @kernel
 def _solve_all(
-    posterior: np.ndarray, sums: np.ndarray, watch: np.ndarray, shared: np.ndarray, used: int, d: int, k: int, ridge: float
-) -> None:  # fmt: skip
+    posterior: np.ndarray,
+    sums: np.ndarray,
+    watch: np.ndarray,
+    shared: np.ndarray,
+    used: int,
+    d: int,
+    k: int,
+    ridge: float,
+) -> None:
     """Everything from the sums of the arms: A0 = I · ridge + Σ (Z - BᵀA⁻¹B), b0 = Σ (c - BᵀA⁻¹b)."""
     _, b0, a0 = _parts(k)
     first = d + d * (d + 1) // 2
@@ -87,8 +94,17 @@ def _solve_all(
 
 @kernel
 def _add(
-    posterior: np.ndarray, sums: np.ndarray, shared: np.ndarray, x: np.ndarray, reward: float, w: float, d: int, v: np.ndarray, u: np.ndarray, u0: np.ndarray
-) -> None:  # fmt: skip
+    posterior: np.ndarray,
+    sums: np.ndarray,
+    shared: np.ndarray,
+    x: np.ndarray,
+    reward: float,
+    w: float,
+    d: int,
+    v: np.ndarray,
+    u: np.ndarray,
+    u0: np.ndarray,
+) -> None:
     """One row into an arm and into the shared model, each inverse by a change of rank 1."""
     k = x.size - d
     inverse, b0, a0 = _parts(k)

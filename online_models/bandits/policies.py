@@ -44,10 +44,10 @@ class Placed:
 
 @kernel
 def _are_sound(means: np.ndarray, spreads: np.ndarray) -> bool:
+    sound = True
     for i in range(means.size):
-        if not (abs(means[i]) <= _GREATEST and 0.0 <= spreads[i] <= _GREATEST):
-            return False
-    return True
+        sound = sound and abs(means[i]) <= _GREATEST and 0.0 <= spreads[i] <= _GREATEST
+    return sound
 
 
 @kernel

@@ -11,7 +11,9 @@ _STAKES = np.array([0.5, 0.1, 0.02, 0.004])
 
 
 @kernel
-def _see(chances: np.ndarray, chosen: int, edges: np.ndarray, stakes: np.ndarray, counts: np.ndarray, wealth: np.ndarray) -> None:  # fmt: skip
+def _see(
+    chances: np.ndarray, chosen: int, edges: np.ndarray, stakes: np.ndarray, counts: np.ndarray, wealth: np.ndarray
+) -> None:
     told = np.zeros(edges.size + 1)
     of_chosen = 0
     for i in range(chances.size):

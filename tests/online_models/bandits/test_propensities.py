@@ -25,7 +25,7 @@ def limit(freedom: int) -> float:
 
 
 def square_of(policy: Policy, draws: int) -> tuple[float, int]:
-    """Chi-square of slates of two, as often as they came against as often as their propensities say; and its freedom."""
+    """Chi-square of how often slates of two came against what their propensities say, and its degrees of freedom."""
     rng = np.random.default_rng(11)
     came: Counter[tuple[int, int]] = Counter()
     told: dict[tuple[int, int], float] = {}
