@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from online_models.learners import Stateful
+from stream.compiled import kernel
 
 
 class Judged(NamedTuple):
@@ -26,7 +27,7 @@ class Prior(NamedTuple):
 class Rewards:
     """Arms that were tried, with what came of it; in any order and as late as they come."""
 
-    arms: np.ndarray  # (n,) int32, rows of the bandit; -1 is passed over
+    arms: np.ndarray  # (n,) int32, rows of the bandit; -1 is passed over, what nobody has is refused
     contexts: np.ndarray  # (n, d) float64
     reward: np.ndarray  # (n,) float64 in [0, 1]
     weight: np.ndarray  # (n,) float64, not negative
@@ -42,6 +43,28 @@ class Rewards:
 
     def take(self, rows: np.ndarray) -> "Rewards":
         return Rewards(self.arms[rows], self.contexts[rows], self.reward[rows], self.weight[rows], self.ts[rows])
+
+
+@kernel
+def are_rows(arms: np.ndarray, used: int) -> bool:
+    """Whether all are rows in use; a kernel that took others would read what is not its own."""
+    found = True
+    for i in range(arms.size):
+        found = found and 0 <= arms[i] < used
+    return found
+
+
+def demand_rows(judged: np.ndarray, arms: np.ndarray, used: int) -> None:
+    """ValueError if a kernel gave nothing back, since some of the arms are not rows in use."""
+    if judged.shape[1] != arms.size:
+        wrong = arms[(arms < 0) | (arms >= used)][0]
+        raise ValueError(f"arms must be rows from 0 to {used - 1}, got {wrong}")
+
+
+def demand_width(contexts: np.ndarray, arms: int, width: int) -> None:
+    """ValueError if contexts are not (arms, width), or (1, width)."""
+    if contexts.shape[1] != width or contexts.shape[0] not in (1, arms):
+        raise ValueError(f"contexts must be ({arms}, {width}) or (1, {width}), got {contexts.shape}")
 
 
 class Bandit(Stateful, Protocol):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from online_models.bandits.arms import Judged, Prior, Rewards
+from online_models.bandits.arms import Judged, Prior, Rewards, are_rows, demand_rows
 from online_models.bandits.fading import LAST_TS, MOVED, NOT_BEGUN, NOT_MOVED, Fading, is_refuted, kept_until, weight_at
 from online_models.tables import Column, State, Table
 from stream.compiled import kernel
@@ -54,7 +54,7 @@ def _learn(
         at = arms[i]
         if at < 0:
             continue
-        if not (0.0 <= reward[i] <= 1.0 and 0.0 <= weight[i] <= _HEAVIEST and 0 <= ts[i] <= LAST_TS):
+        if at >= used or not (0.0 <= reward[i] <= 1.0 and 0.0 <= weight[i] <= _HEAVIEST and 0 <= ts[i] <= LAST_TS):
             skipped += 1
             continue
         kept = kept_until(stamp, ts[i], rates)
@@ -72,8 +72,10 @@ def _learn(
 
 
 @kernel
-def _judge(counts: np.ndarray, arms: np.ndarray) -> np.ndarray:
-    """Means and spreads, (2, n)."""
+def _judge(counts: np.ndarray, used: int, arms: np.ndarray) -> np.ndarray:
+    """Means and spreads, (2, n); nothing at all if some arm is not a row in use."""
+    if not are_rows(arms, used):
+        return np.empty((2, 0))
     judged = np.empty((2, arms.size))
     for i in range(arms.size):
         judged[0, i], judged[1, i] = _judge_one(counts[arms[i]])
@@ -137,8 +139,9 @@ class Beta:
 
     def judge(self, arms: np.ndarray, contexts: np.ndarray) -> Judged:
         """What is thought of n arms, the same in all contexts."""
-        means, spreads = _judge(self._arms["counts"], arms)
-        return Judged(means, spreads)
+        judged = _judge(self._arms["counts"], len(self._arms), arms)
+        demand_rows(judged, arms, len(self._arms))
+        return Judged(judged[0], judged[1])
 
     def state(self) -> State:
         return self._arms.state() | {"stamp": self._stamp}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from online_models.bandits.arms import Judged, Prior, Rewards
+from online_models.bandits.arms import Judged, Prior, Rewards, are_rows, demand_rows, demand_width
 from online_models.bandits.fading import LAST_TS, MOVED, NOT_BEGUN, NOT_MOVED, Fading, is_refuted, kept_until, weight_at
 from online_models.bandits.packed import add_outer, dot, invert, packed_size, pairs_of, times
 from online_models.tables import Column, State, Table
@@ -97,7 +97,7 @@ def _learn(
         at = arms[i]
         if at < 0:
             continue
-        if not is_sound(x[i], reward[i], weight[i], ts[i]):
+        if at >= used or not is_sound(x[i], reward[i], weight[i], ts[i]):
             skipped += 1
             continue
         kept = kept_until(stamp, ts[i], rates)
@@ -132,8 +132,10 @@ def _learn(
 
 
 @kernel
-def _judge(posterior: np.ndarray, arms: np.ndarray, contexts: np.ndarray, noise: float) -> np.ndarray:
-    """Means and spreads, (2, n)."""
+def _judge(posterior: np.ndarray, used: int, arms: np.ndarray, contexts: np.ndarray, noise: float) -> np.ndarray:
+    """Means and spreads, (2, n); nothing at all if some arm is not a row in use."""
+    if not are_rows(arms, used):
+        return np.empty((2, 0))
     width = contexts.shape[1]
     x, pairs = np.empty(width), np.empty(posterior.shape[1] - 1 - width)
     judged = np.empty((2, arms.size))
@@ -204,6 +206,7 @@ class Disjoint:
     def learn(self, rewards: Rewards) -> None:
         """One micro-batch, row by row; splitting it changes nothing."""
         table = self._arms
+        demand_width(rewards.contexts, len(rewards), self._width)
         skipped, alarms, faded = _learn(
             table["posterior"], table["sums"], table["watch"], self._stamp, len(table),
             rewards.arms, rewards.contexts, rewards.reward, rewards.weight, rewards.ts,
@@ -215,8 +218,10 @@ class Disjoint:
 
     def judge(self, arms: np.ndarray, contexts: np.ndarray) -> Judged:
         """What is thought of n arms; contexts are (n, d), or (1, d) if all arms are in the same."""
-        means, spreads = _judge(self._arms["posterior"], arms, contexts, self.settings.noise)
-        return Judged(means, spreads)
+        demand_width(contexts, arms.size, self._width)
+        judged = _judge(self._arms["posterior"], len(self._arms), arms, contexts, self.settings.noise)
+        demand_rows(judged, arms, len(self._arms))
+        return Judged(judged[0], judged[1])
 
     def state(self) -> State:
         return self._arms.state() | {"stamp": self._stamp}

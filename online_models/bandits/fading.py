@@ -63,14 +63,15 @@ def weight_at(stamp: np.ndarray, ts: int, moved: float, weight: float, rates: np
     kept = rates[3] if float(ts) < moved else 1.0
     if rates[0] == 0.0:
         return weight * kept
-    return weight * kept * math.pow(2.0, (float(ts) - float(stamp[0])) / rates[0])
+    aged: float = weight * kept * math.pow(2.0, (float(ts) - float(stamp[0])) / rates[0])
+    return aged
 
 
 @kernel
 def _bet(wealth: float, promised: float, other: float, reward: float) -> float:
     """Log wealth after a bet on `other` against `promised`: a likelihood ratio, linear in a reward from 0 to 1."""
     lost = (1 - other) / (1 - promised)
-    return max(wealth, 0.0) + np.log(lost + reward * (other / promised - lost))
+    return max(wealth, 0.0) + math.log(lost + reward * (other / promised - lost))
 
 
 @kernel

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from online_models.bandits.arms import Judged, Prior, Rewards
+from online_models.bandits.arms import Judged, Prior, Rewards, are_rows, demand_rows, demand_width
 from online_models.bandits.disjoint import AFRESH, RIDGE, UPDATES, begin_arms, is_short, is_sound, solve_arm
 from online_models.bandits.fading import MOVED, NOT_BEGUN, Fading, is_refuted, kept_until, weight_at
 from online_models.bandits.packed import add_outer, dot, invert, packed_size, pairs_of, times
@@ -180,7 +180,7 @@ def _learn(
         at = arms[i]
         if at < 0:
             continue
-        if not is_sound(x[i], reward[i], weight[i], ts[i]):
+        if at >= used or not is_sound(x[i], reward[i], weight[i], ts[i]):
             skipped += 1
             continue
         kept = kept_until(stamp, ts[i], rates)
@@ -208,9 +208,11 @@ def _learn(
 
 @kernel
 def _judge(
-    posterior: np.ndarray, shared: np.ndarray, arms: np.ndarray, contexts: np.ndarray, d: int, noise: float
+    posterior: np.ndarray, shared: np.ndarray, used: int, arms: np.ndarray, contexts: np.ndarray, d: int, noise: float
 ) -> np.ndarray:
-    """Means and spreads, (2, n)."""
+    """Means and spreads, (2, n); nothing at all if some arm is not a row in use."""
+    if not are_rows(arms, used):
+        return np.empty((2, 0))
     k = contexts.shape[1] - d
     first = d + d * (d + 1) // 2
     inverse, b0, _ = _parts(k)
@@ -294,6 +296,7 @@ class Hybrid:
     def learn(self, rewards: Rewards) -> None:
         """One micro-batch, row by row; splitting it changes nothing."""
         table = self._arms
+        demand_width(rewards.contexts, len(rewards), self._width)
         skipped, alarms, faded = _learn(
             table["posterior"], table["sums"], table["watch"], self._shared, self._stamp, len(table),
             rewards.arms, rewards.contexts, rewards.reward, rewards.weight, rewards.ts,
@@ -305,9 +308,11 @@ class Hybrid:
 
     def judge(self, arms: np.ndarray, contexts: np.ndarray) -> Judged:
         """What is thought of n arms; contexts are (n, own + shared), or one row if all arms are in the same."""
+        demand_width(contexts, arms.size, self._width)
         noise = self.settings.noise
-        means, spreads = _judge(self._arms["posterior"], self._shared, arms, contexts, self._own, noise)
-        return Judged(means, spreads)
+        judged = _judge(self._arms["posterior"], self._shared, len(self._arms), arms, contexts, self._own, noise)
+        demand_rows(judged, arms, len(self._arms))
+        return Judged(judged[0], judged[1])
 
     def state(self) -> State:
         return self._arms.state() | {"shared": self._shared, "stamp": self._stamp}

@@ -259,6 +259,24 @@ def test_a_retired_arm_is_forgotten(bandit: Bandit) -> None:
         assert judged(bandit)[:, 4] == pytest.approx(fresh)
 
 
+def test_an_arm_that_is_not_there_is_refused(bandit: Bandit) -> None:
+    bandit.learn(Rewards(np.array([-1, 999], np.int32), np.zeros((2, WIDTH)), np.ones(2), np.ones(2), np.ones(2, int)))
+
+    assert bandit.skipped == 1
+    for row in (-1, 999):
+        with pytest.raises(ValueError, match=f"got {row}"):
+            bandit.judge(np.array([row], np.int32), np.zeros((1, WIDTH)))
+
+
+@pytest.mark.parametrize("name", ["disjoint", "hybrid"])
+def test_a_context_of_another_width_is_refused(name: str) -> None:
+    bandit = begun(MAKE[name], FADING["still"])
+    with pytest.raises(ValueError, match="contexts must be"):
+        bandit.judge(bandit.find(KEYS), np.zeros((1, WIDTH + 1)))
+    with pytest.raises(ValueError, match="contexts must be"):
+        bandit.learn(Rewards(np.zeros(1, np.int32), np.zeros((1, 2)), np.ones(1), np.ones(1), np.ones(1, np.int64)))
+
+
 # Policies
 
 
