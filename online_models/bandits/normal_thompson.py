@@ -33,6 +33,8 @@ def _weigh(means: np.ndarray, spreads: np.ndarray) -> np.ndarray:
         # What is below the grid is never the greatest; what is above it belongs to the last cell.
         before = _below(low, means[i], spreads[i])
         for cell in range(_CELLS):
+            if low + cell * step > means[i] + _FAR * spreads[i]:
+                break  # from here on a draw is always below
             after = _below(low + (cell + 1) * step, means[i], spreads[i]) if cell < _CELLS - 1 else 1.0
             mass[i, cell] = after - before
             # Half of a cell counts as below it, so that equal arms tie fairly.
