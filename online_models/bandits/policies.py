@@ -54,6 +54,8 @@ def _are_sound(means: np.ndarray, spreads: np.ndarray) -> bool:
 def _bound(chances: np.ndarray, floor: float, cap: float) -> None:
     """Mix with the uniform distribution as far as the floor asks; then take from the greatest what the cap forbids."""
     n = chances.size
+    if n == 0:
+        return
     mixed = min(1.0, n * floor)
     top = 0
     for i in range(n):
@@ -71,12 +73,13 @@ def _bound(chances: np.ndarray, floor: float, cap: float) -> None:
 
 @kernel
 def _draw(
-    chances: np.ndarray, means: np.ndarray, uniforms: np.ndarray, rows: np.ndarray, propensities: np.ndarray
-) -> np.ndarray:
-    """Arms one after another, by their chances among those that are left."""
-    n = chances.size
+    chances: np.ndarray, means: np.ndarray, floor: float, cap: float, uniforms: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Arms one after another, by their bounded chances among those that are left."""
+    _bound(chances, floor, cap)
+    n, k = chances.size, uniforms.size
     left = np.ones(n, np.bool_)
-    explored = np.zeros(uniforms.size, np.bool_)
+    rows, propensities, explored = np.empty(k, np.int32), np.empty(k), np.empty(k, np.bool_)
     for place in range(uniforms.size):
         total, best = 0.0, -1
         for i in range(n):
@@ -95,7 +98,7 @@ def _draw(
         rows[place] = chosen
         propensities[place] = min(1.0, chances[chosen] / total)
         explored[place] = means[chosen] < means[best]
-    return explored
+    return rows, propensities, explored
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +110,20 @@ class Policy:
 
     def chances(self, judged: Judged) -> np.ndarray:
         """How likely each arm is to be chosen, (n,) float64 in (0, 1], sums to 1; for `fill` and for `choose`."""
-        if judged.means.size == 0:
-            return np.zeros(0)
-        # Nothing is known of arms whose judgement is no number: all are equal then.
-        sound = _are_sound(judged.means, judged.spreads)
-        chances = self.rule.weigh(judged) if sound else np.full(judged.means.size, 1 / judged.means.size)
+        chances = self._weigh(judged)
         _bound(chances, self.bounds.floor, self.bounds.cap)
         return chances
 
     def choose(self, judged: Judged, k: int, rng: np.random.Generator) -> Placed:
         """Up to k different arms, as places in `judged`; a draw without replacement by `chances`."""
-        chances = self.chances(judged)
-        size = min(k, chances.size)
-        rows, propensities = np.empty(size, np.int32), np.empty(size)
-        explored = _draw(chances, judged.means, rng.random(size), rows, propensities)
-        return Placed(rows, propensities, explored)
+        chances, bounds = self._weigh(judged), self.bounds
+        uniforms = rng.random(min(k, chances.size))
+        return Placed(*_draw(chances, judged.means, bounds.floor, bounds.cap, uniforms))
+
+    def _weigh(self, judged: Judged) -> np.ndarray:
+        if judged.means.size == 0:
+            return np.zeros(0)
+        # Nothing is known of arms whose judgement is no number: all are equal then.
+        if not _are_sound(judged.means, judged.spreads):
+            return np.full(judged.means.size, 1 / judged.means.size)
+        return self.rule.weigh(judged)
