@@ -50,6 +50,8 @@ SUBJECTS = {  # with what each is told when it is to be quick
     "freshness": ("--quick",),
     "checkpointing": ("--quick",),
     "memory": ("--quick",),
+    "bandits": ("--quick",),
+    "news": ("--quick",),
 }
 BUDGETS = (
     Budget("learners", "headrace linear, examples/s", 3_000_000, at_least=True),
@@ -74,6 +76,11 @@ BUDGETS = (
     Budget("checkpointing", "kill -9 stream: answers hold new events again, s", 10.0),
     Budget("memory", "memory: bytes per item row, counters, catalogue, vectors", 1_024),
     Budget("memory", "memory: bytes per user record, 20 actions each", 1_024),
+    Budget("bandits", "headrace LinUCB, 34 arms, d = 20, predictions/s", 50_000, at_least=True),
+    Budget("bandits", "headrace LinUCB, 34 arms, d = 20, updates/s", 100_000, at_least=True),
+    Budget("bandits", "headrace LinUCB, 1,000 arms, d = 32, predictions/s", 5_000, at_least=True),
+    Budget("news", "headrace LinUCB, static", 0.997, at_least=True),
+    Budget("news", "headrace LinUCB, flip", 0.97, at_least=True),
 )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from online_models.bandits.policies import Placed
 from stream.compiled import kernel
 
 
@@ -21,15 +22,6 @@ class Fresh:
         """The same with places in `ranked`, (m,) item rows that hold them all, instead of rows."""
         order = np.argsort(ranked, kind="stable")
         return Fresh(order[np.searchsorted(ranked[order], self.rows)].astype(np.int32), self.chances)
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A slate: per place the item, the probability that it came there given the places above, and whether by chance."""
-
-    rows: np.ndarray  # (k,) int32
-    propensities: np.ndarray  # (k,) float64
-    explored: np.ndarray  # (k,) bool
 
 
 NOTHING_FRESH = Fresh(np.zeros(0, np.int32), np.zeros(0))

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
+from online_models.bandits.policies import Placed
 from online_models.bandits.thompson import chances
 from online_models.retrievers.channels import Channel
 from online_models.stack import Stack
 from serving import metrics
-from serving.explore import NOTHING_FRESH, Fresh, Placed, absent, fill, least_shown
+from serving.explore import NOTHING_FRESH, Fresh, absent, fill, least_shown
 from serving.questions import Answer, Filters, Question, Recommended
 from serving.replica import Replica
 from stream.batches import EventType, Lists, Questions

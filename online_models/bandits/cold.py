@@ -1,0 +1,48 @@
+"""What to think of an arm that nobody tried, from its neighbours, the ranker and the general rate."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from online_models.bandits.arms import Prior
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStart:
+    """How far what we are told of a cold arm may be from its true mean: standard deviations, as shares of a rate."""
+
+    general: float = 1.0  # of any arm around the general rate
+    ranker: float = 0.5  # of the ranker's prediction for an item that nobody was shown
+    neighbour: float = 0.7  # of a neighbour with similarity 0; less by the root of what is alike
+    least: float = 0.2  # no prior is surer than this: what tells of an arm errs together
+
+    def __post_init__(self) -> None:
+        for name in ("general", "ranker", "neighbour", "least"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a positive share of a rate, got {getattr(self, name)}")
+
+    def prior(
+        self, rate: float, predicted: np.ndarray, similarity: np.ndarray, means: np.ndarray, spreads: np.ndarray
+    ) -> Prior:
+        """Priors of n arms: all that is told, weighted by its precision.
+
+        `rate`: of all arms; `predicted`: (n,) the ranker's probability, NaN = none; of m neighbours each, (n, m):
+        `similarity` from 0 to 1 (NaN = no neighbour), posterior `means` and `spreads`.
+
+        >>> told = np.array([[0.9, np.nan]]), np.array([[0.3, 0.0]]), np.array([[0.01, 0.0]])
+        >>> prior = WarmStart().prior(0.1, np.array([np.nan]), *told)
+        >>> prior.means.round(2).tolist(), prior.spreads.round(3).tolist()
+        ([0.29], [0.024])
+        """
+        scale = max(rate, 1e-4)
+        alike = np.sqrt(1 - np.clip(np.nan_to_num(similarity), 0, 1))
+        precision = np.hstack([
+            np.full((predicted.size, 1), (self.general * scale) ** -2),
+            np.where(np.isnan(predicted), 0, (self.ranker * scale) ** -2)[:, None],
+            np.where(np.isnan(similarity), 0, 1 / ((self.neighbour * scale * alike) ** 2 + spreads**2 + 1e-12)),
+        ])  # fmt: skip
+        told = np.hstack([np.full((predicted.size, 1), rate), np.nan_to_num(predicted)[:, None], means])
+        total = precision.sum(axis=1)
+        most = np.maximum(total**-0.5, self.least * scale)
+        return Prior(np.clip((precision * np.nan_to_num(told)).sum(axis=1) / total, 0, 1), most)
