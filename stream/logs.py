@@ -37,6 +37,10 @@ class Position:
     note: str = ""
 
 
+class Overtaken(OSError):
+    """Others have taken over what this process held: what it was about to write or commit must come from them."""
+
+
 class Source(Protocol):
     """One reader of one topic; for one thread at a time.
 
@@ -57,7 +61,7 @@ class Source(Protocol):
     def seek(self, partition: int, offset: int) -> None: ...
 
     def commit(self, positions: Mapping[int, Position]) -> None:
-        """Make positions durable, all or none; ValueError for a source without a group."""
+        """Make positions durable, all or none; ValueError for a source without a group, Overtaken if others hold them."""
         ...
 
     def committed(self) -> dict[int, Position]:
