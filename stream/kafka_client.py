@@ -116,7 +116,9 @@ def explained(brokers: Brokers) -> Iterator[None]:
     except _LOST as error:
         raise Overtaken(errno.ESTALE, f"partitions have gone to another reader of the group ({error})") from error
     except _REFUSED as error:
-        mend = "correct sasl_username, sasl_password and sasl_mechanism in HEADRACE_LOG__URL, or the rights of that user"
+        mend = (
+            "correct sasl_username, sasl_password and sasl_mechanism in HEADRACE_LOG__URL, or the rights of that user"
+        )
         raise PermissionError(errno.EACCES, f"refused ({_said(error)}): {mend}", str(brokers)) from error
     except _TOO_LARGE as error:
         mend = f"records are at most {MOST_BYTES >> 20} MiB; raise max.message.bytes of the topic if it is lower"

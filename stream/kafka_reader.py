@@ -46,7 +46,9 @@ class KafkaReader:
             end = self.ends(topic, [partition])[partition]
             if offset >= end:
                 return records_of(partition, [])
-            return records_of(partition, insist(self._brokers, lambda: self._read(topic, partition, offset, end, limit)))
+            return records_of(
+                partition, insist(self._brokers, lambda: self._read(topic, partition, offset, end, limit))
+            )
 
     def _read(self, topic: str, partition: int, offset: int, end: int, limit: int) -> list[Any]:
         """What the client gives for an offset up to the end as it was asked for; [] if retention took it all."""

@@ -114,9 +114,7 @@ class Kafka:
         self.asking_url = f"kafka://127.0.0.1:{asking}?security_protocol=SASL_PLAINTEXT&sasl_mechanism=PLAIN"
         settings = folder / "server.properties"
         settings.write_text(
-            _BROKER.format(
-                port=port, asking=asking, controller=controller, folder=folder, user=USER, password=PASSWORD
-            )
+            _BROKER.format(port=port, asking=asking, controller=controller, folder=folder, user=USER, password=PASSWORD)
         )
         # Compiled once and no further: on a small machine the second compiler takes the time that the tests need.
         run = [java, "-Xmx640m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
