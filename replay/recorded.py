@@ -39,6 +39,9 @@ class RecordedLog:
             return self._users
         return 0 if topic == EXAMPLES else self._log.end(topic, partition)
 
+    def ends(self, topic: str) -> dict[int, int]:
+        return {self._partition: self.end(topic, self._partition)}
+
     def find_time(self, topic: str, partition: int, ts: int) -> int:
         return self.end(topic, partition)
 

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
 from kafka.admin import ConfigResource
@@ -19,7 +19,9 @@ _T = TypeVar("_T")
 At = TopicPartition
 CommittedAt = OffsetAndMetadata
 TopicConfig = ConfigResource
-Consumer, Producer, Admin = KafkaConsumer, KafkaProducer, KafkaAdminClient
+Consumer: TypeAlias = Any  # the library has no types
+Producer: TypeAlias = Any
+Admin: TypeAlias = Any
 AlreadyThere = errors.TopicAlreadyExistsError
 NoGroup = errors.GroupIdNotFoundError
 
@@ -116,9 +118,7 @@ def explained(brokers: Brokers) -> Iterator[None]:
     except _LOST as error:
         raise Overtaken(errno.ESTALE, f"partitions have gone to another reader of the group ({error})") from error
     except _REFUSED as error:
-        mend = (
-            "correct sasl_username, sasl_password and sasl_mechanism in HEADRACE_LOG__URL, or the rights of that user"
-        )
+        mend = "correct sasl_username and sasl_password in HEADRACE_LOG__URL, or the rights of that user"
         raise PermissionError(errno.EACCES, f"refused ({_said(error)}): {mend}", str(brokers)) from error
     except _TOO_LARGE as error:
         mend = f"records are at most {MOST_BYTES >> 20} MiB; raise max.message.bytes of the topic if it is lower"

@@ -1,7 +1,8 @@
 """Topics of a Kafka cluster: made as they should be, refused when they are not, trimmed."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from stream.kafka_client import MOST_BYTES, Admin, AlreadyThere, At, NoGroup, TopicConfig, admin, insist
 from stream.kafka_url import Brokers
@@ -59,8 +60,9 @@ class KafkaTopics:
             )
         if self.is_compacted(topic) != compacted:
             raise ValueError(
-                f"topic {topic!r} in {self._brokers} has another {_CHECKED} than {_POLICY[compacted]!r}: kafka-configs.sh "
-                f"--alter --entity-type topics --entity-name {name} --add-config {_CHECKED}={_POLICY[compacted]}"
+                f"topic {topic!r} in {self._brokers} has another {_CHECKED} than {_POLICY[compacted]!r}: run "
+                f"kafka-configs.sh --alter --entity-type topics --entity-name {name} "
+                f"--add-config {_CHECKED}={_POLICY[compacted]}"
             )
 
     def partitions(self, topic: str) -> int:
@@ -107,7 +109,7 @@ class KafkaTopics:
             if at.topic == self.name(topic) and found.offset >= 0
         }
 
-    def _ask(self, question):  # type: ignore[no-untyped-def]
+    def _ask(self, question: Callable[[Admin], Any]) -> Any:
         with self._lock:
             if self._client is None:
                 self._client = insist(self._brokers, lambda: admin(self._brokers))

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
+from typing import Any
 
 from stream.kafka_client import BATCH_BYTES, Producer, explained, insist, producer
 from stream.kafka_url import Brokers
@@ -50,13 +51,19 @@ class KafkaWriter:
             for partition, records in batches
         ]
         client.flush(self._brokers.patience + 10)
-        return [(partition, [one.get(0).offset for one in told][0]) for partition, told in sent]
+        return [(partition, _first(told)) for partition, told in sent]
 
     def close(self) -> None:
         with self._lock:
             if self._producer is not None:
                 self._producer.close(timeout=5, null_logger=True)
             self._producer = None
+
+
+def _first(told: Sequence[Any]) -> int:
+    """The offset of the first of the records sent, all of which have arrived."""
+    offsets = [one.get(0).offset for one in told]
+    return int(offsets[0])
 
 
 def _cut(partition: int, records: Sequence[Record]) -> Iterator[tuple[int, Sequence[Record]]]:

@@ -3,12 +3,12 @@
 import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 from redis import Redis, exceptions
 from redis.backoff import NoBackoff
-from redis.client import Pipeline
 from redis.retry import Retry
 
 from stream.logs import checked_name
@@ -48,8 +48,8 @@ class RedisStore:
     `scan` and `count` walk all of Redis' keys: for `headrace check` and for replays, not for each request.
     """
 
-    def __init__(self, client: Redis, url: str, prefix: str, ttl: int) -> None:
-        self._client = client
+    def __init__(self, client: Any, url: str, prefix: str, ttl: int) -> None:
+        self._client = client  # redis-py's types allow for text; here all is bytes
         self._url = url  # without its secrets
         self._ttl = ttl
         self._user = checked_name("prefix", prefix + "user") + ":"
@@ -88,8 +88,8 @@ class RedisStore:
                 if last == 0:
                     raise
 
-    def _is_written(self, pipe: Pipeline, marks: Sequence[Mark]) -> bool:
-        """Whether a try before this one went through; Overtaken if somebody else has written, or Redis has forgotten."""
+    def _is_written(self, pipe: Any, marks: Sequence[Mark]) -> bool:
+        """Whether an earlier try went through; Overtaken if somebody else has written, or Redis has forgotten."""
         names = [self._mark + str(mark.partition) for mark in marks]
         pipe.watch(*names)
         found = [(value or b"").decode() for value in pipe.mget(names)]
@@ -101,7 +101,7 @@ class RedisStore:
                 raise overtaken(mark, value, self._url)
         return False
 
-    def _write(self, pipe: Pipeline, new: dict[str, bytes]) -> None:
+    def _write(self, pipe: Any, new: dict[str, bytes]) -> None:
         if self._ttl:
             for name, value in new.items():
                 pipe.set(name, value, ex=self._ttl)
@@ -164,14 +164,15 @@ class RedisStore:
 
 
 _URL = "HEADRACE_STORE__URL"
+_MEMORY = "raise its maxmemory, and keep maxmemory-policy noeviction: no user may go unseen"
 _RIGHTS = f"correct user and password in {_URL} (redis://user:password@host:port/db), or the rights of that user"
 _MENDS: tuple[tuple[type[Exception], str, type[OSError], int, str], ...] = (
     (exceptions.AuthenticationError, "", PermissionError, errno.EACCES, _RIGHTS),
     (exceptions.ResponseError, "NOAUTH", PermissionError, errno.EACCES, _RIGHTS),
     (exceptions.NoPermissionError, "", PermissionError, errno.EACCES, _RIGHTS),
     (exceptions.ResponseError, "WRONGPASS", PermissionError, errno.EACCES, _RIGHTS),
-    (exceptions.OutOfMemoryError, "", OSError, errno.ENOSPC, "raise its maxmemory, keeping maxmemory-policy noeviction"),
-    (exceptions.ResponseError, "OOM", OSError, errno.ENOSPC, "raise its maxmemory, keeping maxmemory-policy noeviction"),
+    (exceptions.OutOfMemoryError, "", OSError, errno.ENOSPC, _MEMORY),
+    (exceptions.ResponseError, "OOM", OSError, errno.ENOSPC, _MEMORY),
     (exceptions.ReadOnlyError, "", OSError, errno.EROFS, f"it is a replica; {_URL} must name the primary"),
     (exceptions.ResponseError, "MISCONF", OSError, errno.ENOSPC, "it cannot save to its disk; free space there"),
     (exceptions.ResponseError, "NOREPLICAS", ConnectionError, errno.EAGAIN, "its replicas are away; start them"),

@@ -119,6 +119,9 @@ class MemoryLog:
     def end(self, topic: str, partition: int) -> int:
         return self._partition(topic, partition).end
 
+    def ends(self, topic: str) -> dict[int, int]:
+        return {partition: self.end(topic, partition) for partition in range(self.partitions(topic))}
+
     def find_time(self, topic: str, partition: int, ts: int) -> int:
         found = self._partition(topic, partition)
         return next((offset for offset, time, _ in found.rows if time >= ts), found.end)
