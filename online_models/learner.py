@@ -17,7 +17,7 @@ from online_models.updates import Update, encode_update
 from stream.clock import Clock
 from stream.config import Settings
 from stream.logs import EventLog, Position
-from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES
+from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES, sound_blocks
 
 _REPLICAS_MAY_LAG = 3  # checkpoints
 _logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class LearnWorker:
             entry = Step(self.progress.epoch, self.progress.step + 1, reads_of(batches), items, self.progress.control)
             self._journal.append(entry)
             with metrics.step_seconds.time():
-                self._take(entry, [value for records in batches for value in records.values if value is not None])
+                self._take(entry, [block for records in batches for block in sound_blocks(records)])
             metrics.lag.set(sum(self._log.end(EXAMPLES, p) - offset for p, offset in self.progress.examples.items()))
         if self._clock.now_ms() - self._saved_at >= self._settings.learn.checkpoint_every * 1000:
             self.save()

@@ -26,7 +26,7 @@ AlreadyThere = errors.TopicAlreadyExistsError
 NoGroup = errors.GroupIdNotFoundError
 
 MOST_BYTES = 32 << 20  # of one record
-BATCH_BYTES = 1 << 20  # of the records that are sent as one
+BATCH_BYTES = 8 << 20  # of the records of a partition that are sent, and taken, as one
 _QUIET = {"metrics_enabled": False, "allow_auto_create_topics": False}
 _BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between tries
 _LOST = (

@@ -19,7 +19,7 @@ from stream.people import describe_people
 from stream.profiles import text_of
 from stream.seen import SeenEvents
 from stream.stores import UserStore
-from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, Reach, decode_examples
+from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, Reach, decode_examples, sound_blocks
 from stream.users import UserTable
 
 _READ = 4096
@@ -81,23 +81,15 @@ class Recovery:
             records = self._log.read(EXAMPLES, number, first, min(_BLOCKS, end - first))
             if not len(records):
                 return
-            for value in records.values:
-                yield decode_examples(value or b"")
+            yield from map(decode_examples, sound_blocks(records))
             first = records.offsets[-1] + 1
 
-    def _covering(self, number: int, next_: int, end: int) -> Iterator[tuple[Reach, ExampleBatch]]:
-        """Blocks that cover the events below `next_` once each, newest first.
-
-        Two workers that for a moment both believed to have the partition published the same events twice, with the
-        same rows: whichever block comes first on the way back is taken, as far as it is needed.
-        """
+    def _blocks_back(self, number: int, end: int) -> Iterator[tuple[Reach, ExampleBatch]]:
+        """The same, newest first."""
         start = self._log.start(EXAMPLES, number)
         while end > start:
             first = max(start, end - _BLOCKS)
-            for reach, batch in reversed(list(self._blocks(number, first, end))):
-                if reach.first < next_ <= reach.next:
-                    yield reach, batch.take(np.flatnonzero(batch.offset < next_)) if next_ < reach.next else batch
-                    next_ = reach.first
+            yield from reversed(list(self._blocks(number, first, end)))
             end = first
 
     def _look_back(self, partition: Partition) -> None:
@@ -106,7 +98,7 @@ class Recovery:
         horizon, left = None, settings.events.remember
         known: list[np.ndarray] = []
         recent: list[ExampleBatch] = []
-        for reach, batch in self._covering(partition.number, partition.next, partition.examples):
+        for reach, batch in self._blocks_back(partition.number, partition.examples):
             if horizon is None:
                 partition.watermark.ts = None if reach.watermark == NO_WATERMARK else reach.watermark
                 horizon = reach.watermark - round((settings.stream.window + settings.stream.lateness) * 1000)

@@ -1,5 +1,6 @@
 """The stream process: events in, user state and examples out."""
 
+import errno
 import logging
 from collections.abc import Sequence
 from threading import Event as Signal
@@ -13,17 +14,18 @@ from stream.clock import Watermark
 from stream.config import Settings
 from stream.events import Limits
 from stream.intake import Intake, Refused, take_in
-from stream.logs import EventLog, Overtaken, Position, Record, Records
+from stream.logs import EventLog, Overtaken, Position, Records
 from stream.partition import NO_WATERMARK, Partition, flush, parts
 from stream.people import describe_people
 from stream.profiles import text_of
 from stream.recovery import Recovery
 from stream.retention import Retention
 from stream.stores import UserStore
-from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, encode_examples
+from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, claims, encode_examples
 from stream.users import UserTable
 
 _ROWS_PER_BLOCK = 512  # a block stays below a broker's usual limit of 1 MB
+_BLOCKS = 32  # of a partition published at once
 _PAUSE = 0.5  # seconds before a new start
 _logger = logging.getLogger(__name__)
 
@@ -41,13 +43,12 @@ class StreamWorker:
     Two workers may for a moment both believe to have a partition: one that was stopped for longer than its session,
     say, and wakes up in the middle of a micro-batch. It can do no harm:
 
-    - The rows of an example are a function of the events before it, which are the same for both. So what it publishes
-      is what the other one publishes, too: the learner takes each event of a partition once, whoever's block comes
-      first, and so does a recovery (`Recovery._covering`).
-    - The mark moves only from where its writer left it. If the other one has stored anything since, the users of the
-      late one are refused as a whole (`Overtaken`). If not, they are the right ones, and the other one is refused and
-      takes up the partition again behind them.
-    - A commit is refused by the broker, and would do no harm, since a recovery goes by the mark.
+    - Each block says at which offset of the examples topic its writer means it to stand. Of two writers that mean the
+      same offset one gets it; the block of the other stands elsewhere, where it counts for nobody (`sound_blocks`),
+      and the offset that the append returns tells its writer to take up the partition again (`Overtaken`).
+    - The mark moves only from where its writer left it. So users are stored by one of them, as a whole; to the other
+      the store says that it was overtaken. Both would have written the same, as the blocks before it are the same.
+    - A late commit is refused by the broker, and would do no harm, since a recovery goes by the mark.
 
     The same mark tells that a store has lost what was acknowledged, as a Redis started again without its file: then
     the users are made once more out of the log, as far back as it is kept.
@@ -99,16 +100,29 @@ class StreamWorker:
     def _take(self, batches: Sequence[Records]) -> None:
         published = {records.partition: self._work(records) for records in batches if len(records)}
         taken = [self._partitions[number] for number in published]
-        firsts = self._log.append_many(EXAMPLES, {number: blocks for number, blocks in published.items() if blocks})
-        for number, first in firsts.items():
-            self._partitions[number].examples = first + len(published[number])
+        self._publish({number: blocks for number, blocks in published.items() if blocks})
         metrics.users_flushed.inc(flush(self._users, [(partition, partition.reached) for partition in taken]))
         self._source.commit({partition.number: Position(partition.next) for partition in taken})
         ends = self._log.ends(EVENTS)
         for partition in taken:
             metrics.lag.labels(partition.number).set(ends[partition.number] - partition.next)
 
-    def _work(self, records: Records) -> list[Record]:
+    def _publish(self, blocks: dict[int, list[bytes]]) -> None:
+        """Append blocks, some at a time: few enough for a log to take them whole or not at all."""
+        while blocks:
+            some = {
+                number: claims(self._partitions[number].examples, left[:_BLOCKS]) for number, left in blocks.items()
+            }
+            for number, first in self._log.append_many(EXAMPLES, some).items():
+                meant = self._partitions[number].examples
+                if first != meant:
+                    told = f"a block of partition {number} stands at {first}, not at {meant}: another worker has it"
+                    raise Overtaken(errno.ESTALE, told)
+            for number in blocks:
+                self._partitions[number].examples += len(some[number])
+            blocks = {number: left[_BLOCKS:] for number, left in blocks.items() if left[_BLOCKS:]}
+
+    def _work(self, records: Records) -> list[bytes]:
         """The blocks that these records come to; the caller publishes them."""
         partition = self._partitions[records.partition]
         intake = take_in(records, self._limits)
@@ -116,13 +130,13 @@ class StreamWorker:
         first, partition.next = partition.next, records.offsets[-1] + 1
         watermark = Watermark(self._settings.stream.lateness, partition.watermark.ts)
         joined = self._apply(partition, intake)
-        blocks: list[Record] = []
+        blocks: list[bytes] = []
         for start, next_, rows in parts(joined, first, partition.next, _ROWS_PER_BLOCK):
             # Each block's own watermark: the process may die when only some of them are published.
             mark = watermark.see(int(rows.ts.max())) if len(rows) else watermark.ts
             mark = NO_WATERMARK if mark is None else mark
             reach = Reach(partition.number, start, next_, partition.next, mark, partition.users)
-            blocks.append((None, encode_examples(reach, rows)))
+            blocks.append(encode_examples(reach, rows))
         return blocks
 
     def _apply(self, partition: Partition, intake: Intake) -> ExampleBatch:
