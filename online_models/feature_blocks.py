@@ -25,8 +25,8 @@ OWN = (
     "own_session",
     "own_strong",  # times met by more than a view
     "own_last",
-    "category_share",
-    "category_latest",
+    "own_shown",  # places in which it was lately shown
+    "own_shown_back",  # 1 / (1 + places shown since)
 )
 LIST = ("position_known", "position_first", "position_inverse", "position_log", "price", "price_rank", "price_own")
 CONTEXT = ("history_length", "session_depth", "list_length", "session_age", "hour_sin", "hour_cos")
@@ -112,14 +112,15 @@ def own_block(
     history: np.ndarray,
     history_type: np.ndarray,
     history_ts: np.ndarray,
-    categories: np.ndarray,
+    shown_start: np.ndarray,
+    shown: np.ndarray,
     start: np.ndarray,
     row: np.ndarray,
     place: np.ndarray,
     out: np.ndarray,
     column: int,
 ) -> None:
-    """What the person has had to do with each item, and with its categories."""
+    """What the person has had to do with each item."""
     for i in range(ts.size):
         begin, end = history_start[i], history_start[i + 1]
         for m in range(start[i], start[i + 1]):
@@ -140,38 +141,19 @@ def own_block(
                 out[m, column + 3] += np.float32(1.0)
             if history_type[h] != 1 and history_type[h] != 7:
                 out[m, column + 4] += np.float32(1.0)
-        depth = min(24, end - begin)
+        for back in range(shown_start[i + 1] - shown_start[i]):
+            s = shown[shown_start[i + 1] - 1 - back]
+            if s < 0 or place[s] < 0:
+                continue
+            m = place[s]
+            if out[m, column + 6] == 0.0:
+                out[m, column + 7] = np.float32(1.0) / np.float32(1.0 + back)
+            out[m, column + 6] += np.float32(1.0)
         for m in range(start[i], start[i + 1]):
-            for c in (0, 3, 4):
+            for c in (0, 3, 4, 6):
                 out[m, column + c] = np.log(np.float32(1.0) + out[m, column + c])
-            r = row[m]
-            if r < 0:
-                continue
-            place[r] = -1
-            if categories[r, 0] == np.uint64(0):
-                continue
-            weight, total = np.float32(1.0), np.float32(1.0)
-            share = np.float32(0.0)
-            for back in range(depth):
-                o = history[end - 1 - back]
-                if o < 0 or categories[o, 0] == np.uint64(0):
-                    continue
-                alike, own = 0, 0
-                for a in range(4):
-                    if categories[o, a] == np.uint64(0):
-                        break
-                    own += 1
-                    for b in range(4):
-                        if categories[o, a] == categories[r, b]:
-                            alike += 1
-                            break
-                value = np.float32(alike / own)
-                if back == 0:
-                    out[m, column + 7] = value
-                share += weight * value
-                total += weight
-                weight *= np.float32(0.9)
-            out[m, column + 6] = share / total
+            if row[m] >= 0:
+                place[row[m]] = -1
 
 
 @kernel

@@ -19,6 +19,7 @@ from online_models.feature_blocks import (
 )
 from online_models.items import HORIZONS, Items, People, Slates
 from online_models.retrievers.selection import Scratch
+from online_models.taste_block import TASTE, taste_block
 
 
 class Scored(Protocol):
@@ -38,7 +39,7 @@ class Features:
     def __init__(self, items: Items, scored: Sequence[Scored], scratch: Scratch) -> None:
         self._items, self._scored, self._scratch = items, scored, scratch
         told = tuple(name for retriever in scored for name in retriever.names)
-        absolute = (*ITEM, *OWN, *LIST, *CONTEXT, *told)
+        absolute = (*ITEM, *OWN, *TASTE, *LIST, *CONTEXT, *told)
         compared = (*COMPARED, *told)
         self.names = (*absolute, *(f"{name}_behind" for name in compared))
         self._compared = np.array([absolute.index(name) for name in compared], np.int64)
@@ -60,9 +61,14 @@ class Features:
         column = len(ITEM)
         own_block(
             questions.ts, questions.session_start, questions.history_start, people.history, questions.history_type,
-            questions.history_ts, catalogue["categories"], slates.start, slates.row, place, out, column,
+            questions.history_ts, questions.shown_start, people.shown, slates.start, slates.row, place, out, column,
         )  # fmt: skip
         column += len(OWN)
+        taste_block(
+            questions.history_start, people.history, questions.shown_start, people.shown, catalogue["categories"],
+            slates.start, slates.row, out, column,
+        )  # fmt: skip
+        column += len(TASTE)
         list_block(
             questions.ts, questions.session_start, questions.session_depth, questions.history_start, people.history,
             catalogue["price"], slates.start, slates.row, slates.position, slates.price, out, column,

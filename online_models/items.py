@@ -21,14 +21,16 @@ _COUNTED_AS[[EventType.like, EventType.cart, EventType.purchase, EventType.ratin
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Questions whose histories are found in the item table."""
+    """Questions whose items are found in the item table."""
 
     questions: Questions
     history: np.ndarray  # (h,) int32, item rows of `questions.history_item`, -1 = unknown
+    shown: np.ndarray  # (s,) int32, the same of `questions.shown_item`
 
     def take(self, rows: np.ndarray) -> "People":
-        flat, _ = flat_runs(self.questions.history_start, rows)
-        return People(self.questions.take(rows), self.history[flat])
+        history, _ = flat_runs(self.questions.history_start, rows)
+        shown, _ = flat_runs(self.questions.shown_start, rows)
+        return People(self.questions.take(rows), self.history[history], self.shown[shown])
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Items:
         self.catalogue.touch(rows)
 
     def people(self, questions: Questions) -> People:
-        return People(questions, self.find(questions.history_item))
+        return People(questions, self.find(questions.history_item), self.find(questions.shown_item))
 
     def slates(self, lists: Lists) -> Slates:
         return Slates(lists.start, self.find(lists.item), lists.position, lists.price)

@@ -12,7 +12,7 @@ from online_models.keeper import Keeper
 from online_models.lessons import Progress, blocks_of, reads_of, take
 from online_models.meter import Meter
 from online_models.rollback import go_back, plan_rollback, progress_of
-from online_models.stack import Stack
+from online_models.stack import Stack, seeded
 from online_models.updates import Update, encode_update
 from stream.clock import Clock
 from stream.config import Settings
@@ -39,13 +39,14 @@ class LearnWorker:
         self._settings = settings
         self._clock = clock
         self._folder = settings.checkpoints
-        self.stack = Stack()
+        self.stack = Stack(seeded(settings.learn.seed))
         self.progress = Progress()
         self._parent: str | None = None
         self._base: str | None = None  # the version that this epoch goes on from
         self._meter = Meter()
         self._updates: deque[int] = deque(maxlen=_REPLICAS_MAY_LAG)
-        self._source = log.source(EXAMPLES, "learn")
+        # All partitions by name: there is one learner, and it needs all of them.
+        self._source = log.source(EXAMPLES, "learn", partitions=range(log.partitions(EXAMPLES)))
         self._keeper = Keeper(self._folder, settings.learn.keep)
         self._resume()
         self._journal = Journal(self._folder / "journal")
@@ -74,7 +75,7 @@ class LearnWorker:
             self._journal.append(entry)
             with metrics.step_seconds.time():
                 self._take(entry, [block for records in batches for block in sound_blocks(records)])
-            metrics.lag.set(sum(self._log.end(EXAMPLES, p) - offset for p, offset in self.progress.examples.items()))
+            metrics.lag.set(sum(self._log.ends(EXAMPLES).values()) - sum(self.progress.examples.values()))
         if self._clock.now_ms() - self._saved_at >= self._settings.learn.checkpoint_every * 1000:
             self.save()
         self._keeper.reap()
@@ -151,7 +152,7 @@ class LearnWorker:
             )
 
     def _become(self, manifest: Manifest, state: checkpoints.State) -> None:
-        self.stack = Stack()
+        self.stack = Stack(seeded(self._settings.learn.seed))
         self.stack.restore(state)
         self._parent = manifest.version
         self.progress = progress_of(manifest)

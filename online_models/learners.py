@@ -6,7 +6,6 @@ from typing import Protocol
 import numpy as np
 
 from online_models.tables import State
-from stream.batches import ExampleBatch, Questions
 
 
 class Stateful(Protocol):
@@ -56,22 +55,4 @@ class Ranker(Stateful, Protocol):
 
     def learn(self, batch: FieldBatch) -> None:
         """One pass over the rows in their order, each from what the rows before it left."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Items found for one question, best first."""
-
-    rows: np.ndarray  # (k,) int32, rows of the item table
-    scores: np.ndarray  # (k,) float32, comparable within one retriever only
-
-
-class Retriever(Stateful, Protocol):
-    """Finds items for a person: one channel."""
-
-    def learn(self, batch: ExampleBatch) -> None: ...
-
-    def candidates(self, questions: Questions, i: int, k: int) -> Candidates:
-        """Up to k items for question i."""
         ...

@@ -1,6 +1,6 @@
 """Everything that learns, composed: the learner, the serving replica and offline evaluation all drive this."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,7 +20,17 @@ from online_models.retrievers.sessions import Sessions, SessionSettings
 from online_models.retrievers.trending import Trending
 from online_models.retrievers.two_tower import TwoTower, TwoTowerSettings
 from online_models.tables import State, joined, part_of
-from stream.batches import N_CONTEXT, EventType, ExampleBatch, Kind, Lists, Questions, flat_runs, offsets_of
+from stream.batches import (
+    N_CONTEXT,
+    EventType,
+    ExampleBatch,
+    Kind,
+    Lists,
+    Questions,
+    asked_rows,
+    flat_runs,
+    offsets_of,
+)
 
 _FARTHEST = 100.0  # from zero, of a logged feature: they are logarithms and shares
 
@@ -37,6 +47,16 @@ class StackSettings:
     def __post_init__(self) -> None:
         if self.learnt_candidates < 1 or self.learnt_actions < 0:
             raise ValueError(f"learnt_candidates must be ≥ 1 and learnt_actions ≥ 0, got {self}")
+
+
+def seeded(seed: int) -> StackSettings:
+    """The default settings, with another chance for each seed."""
+    told = StackSettings()
+    return replace(
+        told,
+        two_tower=replace(told.two_tower, seed=told.two_tower.seed + 2 * seed),  # of two tables, a seed each
+        ranker=replace(told.ranker, seed=told.ranker.seed + seed),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +139,8 @@ class Stack:
             return
         self.admit(batch.lists.item)
         people, slates = self.items.people(batch.questions), self.items.slates(batch.lists)
-        actions, _ = actions_of(batch, self.items, people)
-        open_lists = self._open_lists(actions.people, actions.row)
+        actions, chosen = actions_of(batch, self.items, people)
+        open_lists = self._open_lists(people.take(asked_rows(batch)[chosen]), actions.row)
         self.orderer.learn_lists(*self._slate_lists(batch, people, slates))
         self.picker.learn_lists(*open_lists)
         self._learn_chances(batch, people, slates)
@@ -209,7 +229,7 @@ class Stack:
 
     def candidates(self, questions: Questions, i: int, eligible: np.ndarray | None, k: int) -> Found:
         """Up to k items per channel for question i; `eligible`: (≥ rows,) uint8 by item row, None = all."""
-        people = self.items.people(questions.take(np.array([i])))
+        people = self.items.people(questions if len(questions) == 1 else questions.take(np.array([i])))
         return self._find(people, k, self._eligible if eligible is None else eligible, self.tower, unmet=False)
 
     def _find(self, people: People, k: int, eligible: np.ndarray, tower: TwoTower | None, unmet: bool) -> Found:
@@ -236,6 +256,7 @@ class Stack:
             session_depth=np.ones(1, np.int32), rates=np.zeros((1, len(EventType)), np.float32),
             history_start=np.array([0, 1]), history_item=self.items.keys[[row]],
             history_type=np.array([EventType.click], np.uint8), history_ts=self.items.counters["stamp"][[row]],
+            shown_start=np.zeros(2, np.int64), shown_item=np.zeros(0, np.uint64),
         )  # fmt: skip
         people = self.items.people(nobody)
         near = {
@@ -271,6 +292,12 @@ class Stack:
     def probability(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probability that a shown item is acted on, (m,) float32."""
         return self.chances.predict(self.orderer.inside(features))
+
+    def appeal(self, features: np.ndarray) -> np.ndarray:
+        """How well items do once they are shown, (m,) float32 log-odds: calibrated among all, sharpened in a slate."""
+        inside = self.orderer.inside(features)
+        odds: np.ndarray = self.chances.log_odds(inside) + np.float32(0.5) * self.orderer.scores_inside(inside)
+        return odds
 
     # State
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from online_models.journal import Step
 from online_models.lessons import Progress, take
-from online_models.stack import Stack
+from online_models.stack import Stack, seeded
 from replay.baselines import Opinion, Standing, grown
 from replay.measures import place_of
 from serving.recommender import best_first
-from stream.batches import ExampleBatch, concat
+from stream.batches import ExampleBatch, asked_rows, concat
 from stream.catalogue import parse_item
 from stream.clock import Clock
 from stream.config import Settings
@@ -35,7 +35,7 @@ class Pipeline:
             self._log.create(topic, 1, compacted=topic in (USERS, ITEMS))
         self._worker = StreamWorker(self._log, MemoryStore(), settings)
         self._worker.step(timeout=0.0)  # takes up its partition
-        self.stack = Stack()
+        self.stack = Stack(seeded(settings.learn.seed))
         self._progress = Progress()
         self._blocks: list[bytes] = []
         self._eligible = np.zeros(1024, np.uint8)  # by item row: an event has named it
@@ -77,6 +77,7 @@ class Pipeline:
     def pick(self, batch: ExampleBatch, i: int, hidden: np.ndarray, target: int) -> Standing:
         """Rank as `serving.recommender` does when nothing is explored; what it does not find is not in the answer."""
         stack, eligible = self.stack, self._eligible
+        i = int(asked_rows(batch)[i])
         rows = stack.items.find(hidden)
         rows = rows[rows >= 0]
         before = eligible[rows]

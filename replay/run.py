@@ -17,7 +17,7 @@ from online_models.journal import Rollback
 from online_models.lessons import Progress as Learnt
 from online_models.lessons import blocks_of, take
 from online_models.rollback import go_back
-from online_models.stack import Stack
+from online_models.stack import Stack, seeded
 from replay.recorded import RecordedLog
 from stream.clock import SystemClock
 from stream.config import Settings, load
@@ -132,7 +132,7 @@ def _learn_again(log: EventLog, settings: Settings, comparison: Comparison) -> I
     comparison.version = manifest.version
     folder = settings.checkpoints / "journal"
     entries = list(journal.since(folder, journal.way(folder, manifest.epoch, manifest.step), 1, 0))
-    stack, learnt = Stack(), Learnt()
+    stack, learnt = Stack(seeded(settings.learn.seed)), Learnt()
     for done, entry in enumerate(entries):
         if isinstance(entry, Rollback):
             go_back(learnt, entry)

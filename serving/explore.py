@@ -47,6 +47,23 @@ def _least_shown(shown: np.ndarray, eligible: np.ndarray, held: np.ndarray, fill
                 return
 
 
+@kernel
+def _absent(rows: np.ndarray, among: np.ndarray, out: np.ndarray) -> None:
+    for i in range(rows.size):
+        out[i] = not _holds(among, among.size, rows[i])
+
+
+def absent(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Which of a few rows are not among others, (n,) bool.
+
+    >>> absent(np.array([3, 5], np.int32), np.array([5, 9], np.int32)).tolist()
+    [True, False]
+    """
+    out = np.ones(rows.size, np.bool_)
+    _absent(rows, among, out)
+    return out
+
+
 def least_shown(shown: np.ndarray, eligible: np.ndarray, budget: int, count: int) -> np.ndarray:
     """Rows of up to `count` eligible items that were shown less than `budget` times, least first, of equals the newest.
 
@@ -73,42 +90,60 @@ def fill(ranked: np.ndarray, fresh: Fresh, k: int, share: float, rng: np.random.
     ([3, 1], [1.0, 1.0])
     """
     budget = int(np.ceil(share * k)) if share else 0
-    order = ranked.tolist()
-    pool = {row: chance for row, chance in zip(fresh.rows.tolist(), fresh.chances.tolist(), strict=True) if chance > 0}
-    rows: list[int] = []
-    taken: set[int] = set()
-    propensities: list[float] = []
-    explored: list[bool] = []
-    at = 0
-    while len(rows) < k:
-        while at < len(order) and order[at] in taken:
+    rows, propensities, explored = np.empty(k, np.int32), np.empty(k), np.empty(k, np.bool_)
+    filled = _fill(
+        ranked, fresh.rows, fresh.chances.copy(), share, budget, rng.random((k, 2)), rows, propensities, explored
+    )
+    return Placed(rows[:filled], propensities[:filled], explored[:filled])
+
+
+@kernel
+def _fill(
+    ranked: np.ndarray, fresh: np.ndarray, chances: np.ndarray, share: float, budget: int, draws: np.ndarray,
+    rows: np.ndarray, propensities: np.ndarray, explored: np.ndarray,
+) -> int:  # fmt: skip
+    """Fill the places; uses up `chances`. Two draws a place: whether by chance, and which."""
+    at, spent = 0, 0
+    for place in range(rows.size):
+        while at < ranked.size and _holds(rows, place, ranked[at]):
             at += 1
-        best = order[at] if at < len(order) else None
-        total = sum(pool.values())
-        by_chance = _by_chance(share if sum(explored) < budget else 0.0, best is not None, total)
-        if best is None and by_chance == 0:
-            break
-        draws = bool(rng.random() < by_chance)
-        chosen = _draw(pool, total, rng) if draws or best is None else best
-        drawn = by_chance * pool.get(chosen, 0.0) / total if by_chance else 0.0
-        propensities.append(min(1.0, drawn + (1 - by_chance if chosen == best else 0.0)))
-        rows.append(chosen)
-        taken.add(chosen)
-        explored.append(chosen != best)
-        pool.pop(chosen, None)
-    return Placed(np.array(rows, np.int32), np.array(propensities), np.array(explored, np.bool_))
+        has_best, total = at < ranked.size, chances.sum()
+        if not has_best and total <= 0.0:
+            return place
+        by_chance = (share if spent < budget else 0.0) if has_best else 1.0
+        if total <= 0.0:
+            by_chance = 0.0
+        drawn = draws[place, 0] < by_chance or not has_best
+        rows[place] = fresh[_pick(chances, draws[place, 1] * total)] if drawn else ranked[at]
+        propensities[place] = 0.0
+        for i in range(fresh.size):
+            if fresh[i] == rows[place]:
+                propensities[place] = by_chance * chances[i] / total if total > 0.0 else 0.0
+                chances[i] = 0.0
+        explored[place] = not has_best or rows[place] != ranked[at]
+        if not explored[place]:
+            propensities[place] += 1.0 - by_chance
+        propensities[place] = min(1.0, propensities[place])
+        spent += explored[place]
+    return rows.size
 
 
-def _by_chance(share: float, has_best: bool, total: float) -> float:
-    if total <= 0:
-        return 0.0
-    return share if has_best else 1.0
+@kernel
+def _holds(rows: np.ndarray, size: int, row: int) -> bool:
+    found = False
+    for i in range(size):
+        found |= rows[i] == row
+    return found
 
 
-def _draw(pool: dict[int, float], total: float, rng: np.random.Generator) -> int:
-    at = rng.random() * total
-    for row, chance in pool.items():
-        at -= chance
-        if at < 0:
-            return row
-    return row
+@kernel
+def _pick(chances: np.ndarray, at: float) -> int:
+    """The entry in which `at`, from 0 to the sum of all, lies."""
+    last = -1
+    for i in range(chances.size):
+        if chances[i] > 0.0:
+            last = i
+            at -= chances[i]
+            if at < 0.0:
+                return i
+    return last

@@ -11,7 +11,7 @@ from online_models.bandits.thompson import chances
 from online_models.retrievers.channels import Channel
 from online_models.stack import Stack
 from serving import metrics
-from serving.explore import NOTHING_FRESH, Fresh, Placed, fill, least_shown
+from serving.explore import NOTHING_FRESH, Fresh, Placed, absent, fill, least_shown
 from serving.questions import Answer, Filters, Question, Recommended
 from serving.replica import Replica
 from stream.batches import EventType, Lists, Questions
@@ -21,7 +21,7 @@ from stream.profiles import NOBODY, Profile, decode_profile, question_of
 from stream.stores import UserStore
 
 _FRESH_AT_ONCE = 32  # fresh items that are weighed against each other
-_HALF_TRUST = 3000.0  # places shown after which what became of them counts as much as what was picked of everything
+_FIRST_SHOWN = 5000.0  # places that have to be shown before what became of them is all that counts
 _BUDGET = 100  # impressions after which an item is fresh no more
 _FIRST_CHANNEL = {1 << channel: channel.name for channel in Channel}
 _logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Recommender:
             return []
         found = stack.similar(int(row), 2 * k)
         rows = found.row[(self._replica.eligible[found.row] == 1) & (found.row != row)][:k]
-        return [(self._replica.name_of(int(r)), round(1 / (1 + place), 6)) for place, r in enumerate(rows)]
+        return [(name, round(1 / (1 + place), 6)) for place, name in enumerate(self._replica.names_of(rows))]
 
     def _read(self, user: int) -> tuple[Profile, bool]:
         """What is known of the person; nobody's profile, marked stale, when the store is away."""
@@ -115,7 +115,7 @@ class Recommender:
             eligible[hidden] = before
         fits = self._fits(question.filters, found.row)[: max(question.size, self._candidates)]
         fresh = fresh.take(self._fits(question.filters, fresh.rows))
-        unfound = fresh.rows[~np.isin(fresh.rows, found.row[fits])]
+        unfound = fresh.rows[absent(fresh.rows, found.row[fits])]
         rows = np.concatenate([found.row[fits], unfound])
         channels = np.concatenate([found.channels[fits], np.zeros(unfound.size, np.uint16)])
         ranked = best_first(stack, asked, rows, stack.items.keys[rows], channels, self._trust())
@@ -150,12 +150,12 @@ class Recommender:
         return np.flatnonzero(fits)
 
     def _trust(self) -> float:
-        """The more was shown, the more it counts what became of it.
+        """The more was shown, the more it counts what became of it; all, after two places for each action ever.
 
         What people pick of everything cannot be learnt from our own slates: it would be mistaken for what we showed.
         """
-        shown = float(self._replica.ever[EventType.impression])
-        return shown / (shown + _HALF_TRUST)
+        shown, acted = self._replica.ever[EventType.impression], self._replica.ever[EventType.impression + 1 :].sum()
+        return min(1.0, float(shown) / (_FIRST_SHOWN + 2.0 * float(acted)))
 
     def _fresh_now(self) -> Fresh:
         """The fresh items of this state and their chances; asked again of the same state, they stay where they are."""
@@ -190,7 +190,7 @@ class Recommender:
         return Slate(Answer(impression_id, self._replica.version, stale, items), features)
 
     def _names(self, rows: np.ndarray) -> list[str]:
-        return [self._replica.name_of(row) for row in rows.tolist()]
+        return self._replica.names_of(rows)
 
     def _explained(self, items: list[Recommended], channels: list[int], features: np.ndarray) -> list[Recommended]:
         """The same items, with who found them and what they were judged by."""
@@ -220,18 +220,13 @@ def best_first(
     nan = np.full(n, np.nan, np.float32)
     lists = Lists(np.array([0, n]), keys, np.zeros(n, np.float32), np.full(n, -1, np.int16), nan, nan)
     features = stack.features(asked, lists)
-    scores = stack.score(features)
+    scores = np.zeros(n, np.float32)
+    if trust < 1:
+        scores += np.float32(1 - trust) * stack.score(features)
     if trust:
-        scores = (1 - trust) * scores + trust * _appeal(stack, features)
+        scores += np.float32(trust) * stack.appeal(features)
     order = np.argsort(-scores, kind="stable")
     return Ranked(rows[order], order, scores[order], features[order], channels[order])
-
-
-def _appeal(stack: Stack, features: np.ndarray) -> np.ndarray:
-    """How well items do once they are shown, (n,) float32 log-odds: calibrated among all, sharpened within a slate."""
-    chance = np.clip(stack.probability(features), 1e-6, 1 - 1e-6)
-    appeal: np.ndarray = np.log(chance / (1 - chance)) + np.float32(0.5) * stack.order(features)
-    return appeal
 
 
 def fresh_items(replica: Replica) -> Fresh:

@@ -1,22 +1,33 @@
 """What to answer with: the newest checkpoint, brought up to date by the model-updates after it, and the catalogue."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from online_models import checkpoints
 from online_models.checkpoints import name_of
-from online_models.stack import Stack
+from online_models.stack import Stack, seeded
 from online_models.updates import Update, decode_update
 from serving import metrics
 from stream.batches import EventType
-from stream.catalogue import Catalogue, Change
+from stream.catalogue import Catalogue, Change, read_items
 from stream.config import Settings
-from stream.logs import EventLog
+from stream.logs import EventLog, Records
 from stream.topics import MODEL_UPDATES
 
 _READ = 64
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What has come in of items and updates, not yet applied."""
+
+    items: Sequence[tuple[int, list[Change]]]
+    since: int  # offset from which the updates were read
+    updates: Records
 
 
 class Replica:
@@ -25,7 +36,7 @@ class Replica:
     def __init__(self, log: EventLog, settings: Settings) -> None:
         self._log = log
         self._settings = settings
-        self.stack = Stack()
+        self.stack = Stack(seeded(settings.learn.seed))
         self.epoch, self.step = 0, 0
         self.base = ""  # the checkpoint from which this state has come
         self.covered: dict[str, int] = {}  # next offset of the events that the state covers, by partition
@@ -48,15 +59,27 @@ class Replica:
         """Name of the state that answers; epoch 0 is the empty state before anything was learnt."""
         return name_of(self.epoch, self.step)
 
-    def name_of(self, row: int) -> str:
-        """Id of the item in a row."""
-        item = self.catalogue.get(int(self.stack.items.keys[row]))
-        return item.item_id if item else ""
+    def names_of(self, rows: np.ndarray) -> list[str]:
+        """Ids of the items in rows."""
+        items = map(self.catalogue.get, self.stack.items.keys[rows].tolist())
+        return [item.item_id if item else "" for item in items]
 
     def poll(self) -> int:
         """Apply what has come in of updates and items; returns how many updates there were."""
-        self._follow(self.catalogue.poll())
-        records = self._log.read(MODEL_UPDATES, 0, self._next, _READ)
+        return self.take(self.look())
+
+    def look(self) -> News:
+        """Read what has come in. It touches nothing that answers use, so another thread may wait for a slow log."""
+        since = self._next
+        items = list(read_items(self._log, self.catalogue.next))
+        return News(items, since, self._log.read(MODEL_UPDATES, 0, since, _READ))
+
+    def take(self, news: News) -> int:
+        """Apply what was read; returns how many updates there were."""
+        self._follow(self.catalogue.take(news.items))
+        records = news.updates
+        if news.since != self._next:  # somebody else has moved on meanwhile: read again
+            return 0
         for offset, value in zip(records.offsets, records.values, strict=True):
             self._next = offset + 1
             if value is not None:
@@ -77,8 +100,7 @@ class Replica:
 
     def lag(self, topic: str) -> dict[str, int]:
         """Records of the events that are not yet in the answers, by partition."""
-        ends = {str(p): self._log.end(topic, p) for p in range(self._log.partitions(topic))}
-        return {p: max(0, end - self.covered.get(p, 0)) for p, end in ends.items()}
+        return {str(p): max(0, end - self.covered.get(str(p), 0)) for p, end in self._log.ends(topic).items()}
 
     def _apply(self, update: Update) -> None:
         if update.base:
@@ -130,7 +152,7 @@ class Replica:
         _logger.warning("answers go on from %s as epoch %d", update.base, update.epoch)
 
     def _become(self, manifest: checkpoints.Manifest, state: checkpoints.State) -> None:
-        self.stack = Stack()
+        self.stack = Stack(seeded(self._settings.learn.seed))
         self.stack.restore(state)
         self.ever = self.stack.items.counters["ever"][: len(self.stack.items)].sum(axis=0)
         self.epoch, self.step = manifest.epoch, manifest.step

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
+from itertools import count
 
 import msgspec
 import numpy as np
@@ -26,6 +27,7 @@ from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS
 
 _POLL = 0.005  # seconds between looks at the log for updates
+_LOOKS_PER_LAG = 100  # how often it is looked how far behind they are
 _logger = logging.getLogger(__name__)
 
 
@@ -82,7 +84,7 @@ class Service:
     async def put_items(self, records: list[tuple[str, bytes | None]]) -> None:
         """Write items; they are in this process's catalogue when this returns."""
         await self.appender.append(ITEMS, records)
-        self.replica.poll()
+        await self._take_news()
 
     async def forget(self, user_id: str) -> None:
         """Ask the stream worker to forget a person, and wait a moment for it to have done so."""
@@ -99,19 +101,24 @@ class Service:
             return -1
         return -1 if value is None else decode_profile(value).users_offset
 
-    def lag(self) -> dict[str, int]:
-        by_partition = self.replica.lag(EVENTS)
+    async def lag(self) -> dict[str, int]:
+        by_partition = await asyncio.to_thread(self.replica.lag, EVENTS)
         metrics.lag.set(sum(by_partition.values()))
         return by_partition
 
+    async def _take_news(self) -> int:
+        """Apply what has come in, read beside the answers: a broker may take its time."""
+        return self.replica.take(await asyncio.to_thread(self.replica.look))
+
     async def _follow(self) -> None:
         """Bring the replica up to date between answers."""
-        while True:
+        for look in count():
             try:
-                while self.replica.poll():
+                while await self._take_news():
                     await asyncio.sleep(0)
-                metrics.catalogue_items.set(len(self.replica.catalogue))
-                self.lag()
+                if look % _LOOKS_PER_LAG == 0:
+                    metrics.catalogue_items.set(len(self.replica.catalogue))
+                    await self.lag()
             except Exception:
                 # Answers go on from what is there; were this task to end, they would grow old without a word.
                 _logger.exception("cannot follow the log")

@@ -65,7 +65,8 @@ def flat_runs(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
 class Questions(Columns):
     """n people at n moments, as they were just before: all that an answer may depend on besides the items.
 
-    The history of row i is entries [history_start[i], history_start[i + 1]), oldest first.
+    The history of row i is entries [history_start[i], history_start[i + 1]), oldest first; what the person was shown
+    is in the same way [shown_start[i], shown_start[i + 1]).
     """
 
     ts: np.ndarray  # (n,) int64, event time, ms
@@ -79,10 +80,13 @@ class Questions(Columns):
     history_item: np.ndarray  # (h,) uint64
     history_type: np.ndarray  # (h,) uint8, EventType
     history_ts: np.ndarray  # (h,) int64, ms
+    shown_start: np.ndarray  # (n + 1,) int64
+    shown_item: np.ndarray  # (s,) uint64
 
     def take(self, rows: np.ndarray) -> "Questions":
         """The questions of the given rows, in that order."""
         flat, start = flat_runs(self.history_start, rows)
+        shown, shown_start = flat_runs(self.shown_start, rows)
         return Questions(
             ts=self.ts[rows],
             user=self.user[rows],
@@ -95,6 +99,8 @@ class Questions(Columns):
             history_item=self.history_item[flat],
             history_type=self.history_type[flat],
             history_ts=self.history_ts[flat],
+            shown_start=shown_start,
+            shown_item=self.shown_item[shown],
         )
 
 
@@ -159,6 +165,22 @@ class ExampleBatch(Columns):
         )
 
 
+def asked_rows(batch: ExampleBatch) -> np.ndarray:
+    """For each row the row that holds the question which led to it, (n,) int64: mostly itself.
+
+    An action on a slate was led to by the question of that slate. As the person stands when they act, they have just
+    been shown what they take: a feature that would give the answer away.
+    """
+    led = np.arange(len(batch))
+    clicked = np.flatnonzero(batch.kind == Kind.clicked)
+    if clicked.size:
+        clicked = clicked[np.argsort(batch.event[clicked], kind="stable")]
+        at = np.minimum(np.searchsorted(batch.event[clicked], batch.event), clicked.size - 1)
+        answers = (batch.event[clicked[at]] == batch.event) & (batch.kind == Kind.action)
+        led[answers] = clicked[at[answers]]
+    return led
+
+
 def concat(batches: Sequence[ExampleBatch]) -> ExampleBatch:
     """The rows of several batches, one below the other; feature blocks of other widths than the first are dropped."""
     if len(batches) == 1:
@@ -175,8 +197,9 @@ def concat(batches: Sequence[ExampleBatch]) -> ExampleBatch:
     return ExampleBatch(
         **_joined(batches, ("questions", "lists", "features", "served")),
         questions=Questions(
-            **_joined([batch.questions for batch in batches], ("history_start",)),
+            **_joined([batch.questions for batch in batches], ("history_start", "shown_start")),
             history_start=_joined_starts([batch.questions.history_start for batch in batches]),
+            shown_start=_joined_starts([batch.questions.shown_start for batch in batches]),
         ),
         lists=Lists(
             **_joined([batch.lists for batch in batches], ("start",)),

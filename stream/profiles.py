@@ -13,9 +13,10 @@ from stream.events import Event, id_fault
 HISTORY = 100  # actions kept per person, and shown to people
 MET = 1024  # distinct items remembered as met
 SNAPSHOT = 64  # how much of the history a question carries
+SHOWN = 64  # places of slates remembered as shown, and carried by a question
 SESSION_GAP = 30 * 60 * 1000  # ms without an action after which a session is over
 DAY_MS = 86_400_000.0
-_SCHEMA = 1
+_SCHEMA = 2  # 2: with what was shown
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Profile:
     met: np.ndarray  # (m,) uint64, items met, oldest first
     text: bytes  # item and event ids of the history, a line each
     attributes: bytes  # JSON, empty = none
+    shown: np.ndarray  # (s,) uint64, items shown, oldest first, an item as often as it was shown
 
     @property
     def is_empty(self) -> bool:
@@ -57,6 +59,7 @@ class Stored(msgspec.Struct, array_like=True, gc=False):
     met: bytes
     text: bytes
     attributes: bytes
+    shown: bytes = b""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -70,7 +73,7 @@ def encode_profile(profile: Profile) -> bytes:
     return encode_stored(
         p.name, (p.offset, p.users_offset, p.last_ts, p.session_start, p.session_depth),
         p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(), p.met.tobytes(),
-        p.text, p.attributes,
+        p.text, p.attributes, p.shown.tobytes(),
     )  # fmt: skip
 
 
@@ -96,13 +99,14 @@ def decode_profile(value: bytes) -> Profile:
         record.name, *record.numbers,
         np.frombuffer(record.counts, np.int64), np.frombuffer(record.rates, np.float32),
         np.frombuffer(record.item, np.uint64), np.frombuffer(record.type, np.uint8), np.frombuffer(record.ts, np.int64),
-        np.frombuffer(record.met, np.uint64), record.text, record.attributes,
+        np.frombuffer(record.met, np.uint64), record.text, record.attributes, np.frombuffer(record.shown, np.uint64),
     )  # fmt: skip
 
 
 NOBODY = Profile(
     "", -1, -1, 0, 0, 0, np.zeros(9, np.int64), np.zeros(9, np.float32),
     np.zeros(0, np.uint64), np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.uint64), b"", b"",
+    np.zeros(0, np.uint64),
 )  # fmt: skip
 
 
@@ -124,6 +128,8 @@ def question_of(profile: Profile, user: int, ts: int, surface: int = 0, context:
         history_item=item,
         history_type=profile.type[history],
         history_ts=profile.ts[history],
+        shown_start=np.array([0, profile.shown.size], np.int64),
+        shown_item=profile.shown,
     )
 
 

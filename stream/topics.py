@@ -61,7 +61,10 @@ def decode_examples(value: bytes) -> tuple[Reach, ExampleBatch]:
     for name, array in columns.items():
         prefix, _, field = name.rpartition(".")
         nested[prefix][field] = array
-    questions = Questions(**_known(Questions, nested["questions"]))
+    asked = nested["questions"]
+    if "shown_start" not in asked:  # written before it was remembered what people were shown
+        asked |= {"shown_start": np.zeros(asked["ts"].size + 1, np.int64), "shown_item": np.zeros(0, np.uint64)}
+    questions = Questions(**_known(Questions, asked))
     lists = Lists(**_known(Lists, nested["lists"]))
     batch = ExampleBatch(**_known(ExampleBatch, nested[""]), questions=questions, lists=lists)
     return Reach(**{name: header[name] for name in Reach.__slots__}), batch

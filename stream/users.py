@@ -9,7 +9,7 @@ from stream.batches import Questions, offsets_of
 from stream.compiled import kernel
 from stream.ids import KeyIndex
 from stream.intake import EventBatch
-from stream.profiles import DAY_MS, HISTORY, MET, SESSION_GAP, SNAPSHOT, Stored, decode_stored, encode_stored
+from stream.profiles import DAY_MS, HISTORY, MET, SESSION_GAP, SHOWN, SNAPSHOT, Stored, decode_stored, encode_stored
 from stream.stores import Mark, UserStore
 
 _ROOM = HISTORY + 28  # rows of history kept before the oldest are dropped, so that dropping is rare
@@ -28,14 +28,12 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "ts": ("int64", (_ROOM,)),
     "met_size": ("int32", ()),
     "met": ("uint64", (MET,)),
+    "shown_size": ("int32", ()),
+    "shown": ("uint64", (2 * SHOWN,)),
 }
 _NUMBERS = ("offset", "users_offset", "last_ts", "session_start", "session_depth")
-_RUNS = (
-    "item",
-    "type",
-    "ts",
-    "met",
-)  # a row of these is filled up to `size` or `met_size`, behind that it says nothing
+# A row of these is filled up to `size`, `met_size` or `shown_size`; behind that it says nothing.
+_RUNS = ("item", "type", "ts", "met", "shown")
 
 
 class UserTable:
@@ -72,18 +70,20 @@ class UserTable:
         rows = self._touch(batch.user)
         columns = self._columns
         n = len(batch)
-        lengths = np.zeros(n, np.int64)
+        lengths, seen = np.zeros(n, np.int64), np.zeros(n, np.int64)
         bound = int(np.minimum(columns["size"][rows] + np.arange(n), SNAPSHOT).sum())
         item, kind, ts = np.empty(bound, np.uint64), np.empty(bound, np.uint8), np.empty(bound, np.int64)
+        shown = np.empty(n * SHOWN, np.uint64)
         session_start, session_depth = np.empty(n, np.int64), np.empty(n, np.int32)
         rates = np.empty((n, 9), np.float32)
         applied = np.zeros(n, np.bool_)
-        used = _apply(
+        used, used_shown = _apply(
             rows, batch.offset, batch.type, batch.ts, batch.item,
             columns["offset"], columns["last_ts"], columns["session_start"], columns["session_depth"],
             columns["counts"], columns["rates"], columns["size"], columns["item"], columns["type"], columns["ts"],
-            columns["met_size"], columns["met"],
-            lengths, item, kind, ts, session_start, session_depth, rates, applied,
+            columns["met_size"], columns["met"], columns["shown_size"], columns["shown"],
+            batch.lists.start, batch.lists.item,
+            lengths, item, kind, ts, seen, shown, session_start, session_depth, rates, applied,
         )  # fmt: skip
         self._changed[rows[applied]] = True
         for i, row in zip(np.flatnonzero(applied).tolist(), rows[applied].tolist(), strict=True):
@@ -101,6 +101,8 @@ class UserTable:
             history_item=item[:used],
             history_type=kind[:used],
             history_ts=ts[:used],
+            shown_start=offsets_of(seen),
+            shown_item=shown[:used_shown],
         )
 
     def describe(
@@ -165,6 +167,7 @@ class UserTable:
         columns, chosen = self._columns, rows.tolist()
         size = columns["size"][rows].astype(np.int64)
         oldest, kept = np.maximum(0, size - HISTORY), np.minimum(size, HISTORY)
+        shown = np.minimum(columns["shown_size"][rows], SHOWN)
         fields = zip(
             [self._names[row] for row in chosen],
             np.stack([columns[name][rows] for name in _NUMBERS], axis=1).tolist(),
@@ -173,6 +176,7 @@ class UserTable:
             _cut(columns["met"], rows, 0, columns["met_size"][rows]),
             [self._text(row) for row in chosen],
             [self._attributes[row] for row in chosen],
+            _cut(columns["shown"], rows, columns["shown_size"][rows] - shown, shown),
             strict=True,
         )
         return [encode_stored(*one) for one in fields]
@@ -192,13 +196,16 @@ class UserTable:
             name: _paste(columns[name], rows, [getattr(record, name) for record in records])
             for name in ("counts", "rates", *_RUNS)
         }
-        columns["size"][rows], columns["met_size"][rows] = lengths["item"], lengths["met"]
+        for size, name in (("size", "item"), ("met_size", "met"), ("shown_size", "shown")):
+            columns[size][rows] = lengths[name]
         for row, record in zip(rows.tolist(), records, strict=True):
             self._names[row], self._texts[row], self._attributes[row] = record.name, record.text, record.attributes
 
     def _forget(self, row: int) -> None:
-        for name in ("last_ts", "session_start", "session_depth", "counts", "rates", "size", "met_size"):
+        told = ("last_ts", "session_start", "session_depth", "counts", "rates", "size", "met_size", "shown_size")
+        for name in told:
             self._columns[name][row] = 0
+        self._names[row] = ""
         self._texts[row] = self._attributes[row] = b""
 
 
@@ -239,11 +246,13 @@ def _apply(
     user_offset: np.ndarray, last_ts: np.ndarray, user_session: np.ndarray, user_depth: np.ndarray,
     counts: np.ndarray, user_rates: np.ndarray, size: np.ndarray,
     history_item: np.ndarray, history_type: np.ndarray, history_ts: np.ndarray,
-    met_size: np.ndarray, met: np.ndarray,
+    met_size: np.ndarray, met: np.ndarray, shown_size: np.ndarray, shown: np.ndarray,
+    list_start: np.ndarray, list_item: np.ndarray,
     lengths: np.ndarray, out_item: np.ndarray, out_type: np.ndarray, out_ts: np.ndarray,
+    seen: np.ndarray, out_shown: np.ndarray,
     out_session: np.ndarray, out_depth: np.ndarray, out_rates: np.ndarray, applied: np.ndarray,
-) -> int:  # fmt: skip
-    used = 0
+) -> tuple[int, int]:  # fmt: skip
+    used, used_shown = 0, 0
     for i in range(rows.size):
         row = rows[i]
         fresh = ts[i] - last_ts[row] > SESSION_GAP or user_depth[row] == 0
@@ -261,6 +270,10 @@ def _apply(
             )
             used += 1
         lengths[i] = size[row] - first
+        seen[i] = min(SHOWN, shown_size[row])
+        for s in range(shown_size[row] - seen[i], shown_size[row]):
+            out_shown[used_shown] = shown[row, s]
+            used_shown += 1
         # A record may hold several events of one user, so the offset may stand still but must not go back.
         if offset[i] < user_offset[row] or (offset[i] == user_offset[row] and not _during(rows, offset, applied, i)):
             continue
@@ -272,6 +285,7 @@ def _apply(
         user_rates[row, kind[i]] += np.float32(1)
         last_ts[row] = max(last_ts[row], ts[i])
         if kind[i] == 0:
+            _show(row, list_item[list_start[i] : list_start[i + 1]], shown_size, shown)
             continue
         if fresh:
             user_session[row], user_depth[row] = ts[i], 0
@@ -287,7 +301,7 @@ def _apply(
         history_item[row, h], history_type[row, h], history_ts[row, h] = item[i], kind[i], ts[i]
         size[row] += 1
         _meet(row, item[i], met_size, met)
-    return used
+    return used, used_shown
 
 
 @kernel
@@ -299,6 +313,20 @@ def _during(rows: np.ndarray, offset: np.ndarray, applied: np.ndarray, i: int) -
             return True
         j -= 1
     return False
+
+
+@kernel
+def _show(row: int, slate: np.ndarray, shown_size: np.ndarray, shown: np.ndarray) -> None:
+    """Of a slate longer than is remembered, its upper places."""
+    more = min(slate.size, SHOWN)
+    if shown_size[row] + more > shown.shape[1]:
+        first = shown_size[row] - SHOWN
+        for s in range(SHOWN):
+            shown[row, s] = shown[row, first + s]
+        shown_size[row] = SHOWN
+    for s in range(more):
+        shown[row, shown_size[row] + s] = slate[s]
+    shown_size[row] += more
 
 
 @kernel

@@ -20,7 +20,7 @@ def _log_odds(inputs: np.ndarray, weight: np.ndarray) -> np.float32:
 @kernel
 def _predict(inputs: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
     for m in range(inputs.shape[0]):
-        out[m] = np.float32(1.0) / (np.float32(1.0) + np.exp(-_log_odds(inputs[m], weight)))
+        out[m] = _log_odds(inputs[m], weight)
 
 
 @kernel
@@ -48,6 +48,11 @@ class Chances:
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """(m,) float32 in (0, 1), for rows of `ListNet.inside`."""
+        chance: np.ndarray = np.float32(1.0) / (np.float32(1.0) + np.exp(-self.log_odds(inputs)))
+        return chance
+
+    def log_odds(self, inputs: np.ndarray) -> np.ndarray:
+        """The same as log-odds, (m,) float32, within ± 15."""
         out = np.empty(inputs.shape[0], np.float32)
         _predict(inputs, self._weight, out)
         return out

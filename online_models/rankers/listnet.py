@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from online_models.rankers.layer import forward, forward_rows, standard
 from online_models.tables import State
 from stream.compiled import kernel
 
@@ -56,37 +57,15 @@ def _move(x: np.ndarray, part: float, first: bool, mean: np.ndarray, variance: n
 
 
 @kernel
-def _standard(x: np.ndarray, mean: np.ndarray, scale: np.ndarray, z: np.ndarray) -> None:
-    for f in range(z.size):
-        z[f] = min(np.float32(4.0), max(np.float32(-4.0), (x[f] - mean[f]) * scale[f]))
-
-
-@kernel
-def _forward(z: np.ndarray, w: np.ndarray, bias: np.ndarray, hidden: np.ndarray) -> None:
-    hidden[:] = bias
-    for f in range(z.size):
-        if z[f] != np.float32(0.0):
-            for j in range(hidden.size):
-                hidden[j] += z[f] * w[f, j]
-    for j in range(hidden.size):
-        hidden[j] = max(hidden[j], np.float32(0.01) * hidden[j])
-
-
-@kernel
-def _scores(x: np.ndarray, width: int, theta: np.ndarray, mean: np.ndarray, scale: np.ndarray, out: np.ndarray) -> None:
-    size = x.shape[1]
-    w = theta[: size * width].reshape(size, width)
-    bias = theta[size * width : (size + 1) * width]
-    head, linear = theta[(size + 1) * width : (size + 2) * width], theta[(size + 2) * width :]
-    z, hidden = np.empty(size, np.float32), np.empty(width, np.float32)
-    for m in range(x.shape[0]):
-        _standard(x[m], mean, scale, z)
-        _forward(z, w, bias, hidden)
+def _weighed(inside: np.ndarray, inputs: int, top: np.ndarray, out: np.ndarray) -> None:
+    """The score of each row: its hidden layer by the head, and its features by the linear path."""
+    width = inside.shape[1] - inputs
+    for m in range(inside.shape[0]):
         s = np.float32(0.0)
         for j in range(width):
-            s += hidden[j] * head[j]
-        for f in range(size):
-            s += z[f] * linear[f]
+            s += inside[m, inputs + j] * top[j]
+        for f in range(inputs):
+            s += inside[m, f] * top[width + f]
         out[m] = s
 
 
@@ -146,8 +125,8 @@ def _train(
         if n >= 2 and total > 0.0:
             top = np.float32(-1e30)
             for m in range(n):
-                _standard(x[begin + m], mean, scale, z[m])
-                _forward(z[m], w, bias, hidden[m])
+                standard(x[begin + m], mean, scale, z[m])
+                forward(z[m], w, bias, hidden[m])
                 s = np.float32(0.0)
                 for j in range(width):
                     s += hidden[m, j] * head[j]
@@ -203,15 +182,6 @@ def _train(
             waiting = 0
 
 
-@kernel
-def _inside(x: np.ndarray, theta: np.ndarray, mean: np.ndarray, scale: np.ndarray, width: int, out: np.ndarray) -> None:
-    size = x.shape[1]
-    w, bias = theta[: size * width].reshape(size, width), theta[size * width : (size + 1) * width]
-    for m in range(x.shape[0]):
-        _standard(x[m], mean, scale, out[m, :size])
-        _forward(out[m, :size], w, bias, out[m, size:])
-
-
 class ListNet:
     """One hidden layer over standardised features, beside a linear path.
 
@@ -241,18 +211,21 @@ class ListNet:
 
     def scores(self, x: np.ndarray) -> np.ndarray:
         """Ranking scores, (m,) float32, comparable within one list."""
-        self._demand(x)
-        out = np.empty(x.shape[0], np.float32)
-        dense = self._dense
-        _scores(x, self.settings.hidden, dense["theta"], dense["mean"], self._scale(), out)
-        return out
+        return self.scores_inside(self.inside(x))
 
     def inside(self, x: np.ndarray) -> np.ndarray:
         """The standardised features and the hidden layer, (m, inputs + hidden) float32: what a head may build on."""
         self._demand(x)
-        width, dense = self.settings.hidden, self._dense
-        out = np.empty((x.shape[0], self.inputs + width), np.float32)
-        _inside(x, dense["theta"], dense["mean"], self._scale(), width, out)
+        width, size, dense = self.settings.hidden, self.inputs, self._dense
+        w, bias = dense["theta"][: size * width].reshape(size, width), dense["theta"][size * width : (size + 1) * width]
+        out = np.empty((x.shape[0], size + width), np.float32)
+        forward_rows(x, dense["mean"], self._scale(), w, bias, out)
+        return out
+
+    def scores_inside(self, inside: np.ndarray) -> np.ndarray:
+        """The scores of rows of `inside`."""
+        out = np.empty(inside.shape[0], np.float32)
+        _weighed(inside, self.inputs, self._dense["theta"][(self.inputs + 1) * self.settings.hidden :], out)
         return out
 
     def learn_lists(self, x: np.ndarray, label: np.ndarray, start: np.ndarray) -> None:

@@ -26,6 +26,24 @@ def _raise(rows: np.ndarray, values: np.ndarray, held: np.ndarray, value: np.nda
             value[at] = values[i]
 
 
+@kernel
+def _first(rows: np.ndarray, eligible: np.ndarray, chosen: np.ndarray) -> int:
+    found = 0
+    for i in range(rows.size):
+        if found == chosen.size:
+            break
+        if eligible[rows[i]]:
+            chosen[found] = rows[i]
+            found += 1
+    return found
+
+
+def first_eligible(rows: np.ndarray, eligible: np.ndarray, k: int) -> np.ndarray:
+    """The first k of some item rows that are eligible; `eligible`: uint8 by item row."""
+    chosen = np.empty(min(k, rows.size), np.int32)
+    return chosen[: _first(rows, eligible, chosen)]
+
+
 class Board:
     """The `size` items of the largest value, exact as long as no value falls.
 

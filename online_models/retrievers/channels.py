@@ -80,7 +80,7 @@ def _merge(
 def merged(channels: Mapping[Channel, np.ndarray], people: People, most: int, unmet: bool, scratch: Scratch) -> Found:
     """At most `most` candidates of each channel; its rows are (n, k), or (k,) when they are the same for all."""
     n = people.questions.ts.size
-    lines = [rows if rows.ndim == 2 else np.broadcast_to(rows, (n, rows.size)) for rows in channels.values()]
+    lines = [rows if rows.ndim == 2 else rows[None].repeat(n, axis=0) for rows in channels.values()]
     channel = np.repeat([int(name) for name in channels], [line.shape[1] for line in lines])
     rows = np.ascontiguousarray(np.concatenate(lines, axis=1))
     start = np.zeros(n + 1, np.int64)

@@ -247,7 +247,7 @@ class Covisits:
             return
         people, table = actions.people, self.table
         own = table.admit(self._items.keys[actions.row])
-        history_own = table.admit(self._keys(people.history))
+        history_own = table.admit(keys_of_rows(self._items, people.history))
         latest = int(actions.ts.max())
         touched = np.unique(np.concatenate([own, history_own]))
         _renew(touched, latest, self._half_life_ms, table["base"], table["total"], table["weight"], table["changed"])
@@ -268,17 +268,10 @@ class Covisits:
         """Add the three scores into columns of `out` that hold zeros."""
         _features(*self._asked(people), self._scratch.place, slates.start, slates.row, out, column)
 
-    def _own(self, rows: np.ndarray) -> np.ndarray:
-        """Rows of this table for rows of the item table."""
-        return self.table.find(self._keys(rows))
-
-    def _keys(self, rows: np.ndarray) -> np.ndarray:
-        return keys_of_rows(self._items, rows)
-
     def _asked(self, people: People) -> tuple[np.ndarray, ...]:
         questions, table, setting = people.questions, self.table, self.settings
         return (
-            questions.history_start, questions.ts, people.history, self._own(people.history), setting.depth,
+            questions.history_start, questions.ts, people.history, table.find(questions.history_item), setting.depth,
             self._half_life_ms, table["base"], table["total"], table["neighbour"], table["weight"],
         )  # type: ignore[return-value]  # fmt: skip
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from online_models.items import NO_TIME, Items
-from online_models.retrievers.boards import Board
+from online_models.retrievers.boards import Board, first_eligible
 from online_models.tables import State
 
 
@@ -24,9 +24,7 @@ class Newest:
 
     def candidates(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
         """Item rows, at most k, newest first."""
-        rows = self._board.rows_up_to(ts)
-        newest: np.ndarray = rows[eligible[rows] != 0][:k]
-        return newest
+        return first_eligible(self._board.rows_up_to(ts), eligible, k)
 
     def _born(self, rows: np.ndarray) -> np.ndarray:
         created, first = self._items.catalogue["created"][rows], self._items.counters["first"][rows]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from online_models.items import HORIZONS, VIEWED, Items
-from online_models.retrievers.boards import Board
+from online_models.retrievers.boards import Board, first_eligible
 from online_models.tables import State, joined, part_of
 
 _DAY, _WEEK, _MONTHS = 3, 4, 5  # of HORIZONS
@@ -33,8 +33,7 @@ class Popular:
         """About k item rows, the boards' best in turns, -1 where one has no more; some may stand there twice."""
         turns = np.full((-(-k // len(self._boards)), len(self._boards)), -1, np.int32)
         for j, board in enumerate(self._boards.values()):
-            rows = board.rows
-            rows = rows[eligible[rows] != 0][: turns.shape[0]]
+            rows = first_eligible(board.rows, eligible, turns.shape[0])
             turns[: rows.size, j] = rows
         return turns.reshape(-1)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.items import Actions, Items, People, Slates, keys_of_rows
+from online_models.items import Actions, Items, People, Slates
 from online_models.retrievers.cells import CellTable
 from online_models.retrievers.selection import HIDDEN, Scratch, best, hide, show
 from online_models.tables import Column, State, joined, part_of
@@ -267,7 +267,7 @@ class Sessions:
 
     def _asked(self, people: People) -> tuple[np.ndarray, ...]:
         questions, store, setting = people.questions, self._store, self.settings
-        rows, own = people.history, self.table.find(keys_of_rows(self._items, people.history))
+        rows, own = people.history, self.table.find(questions.history_item)
         return (
             questions.history_start, questions.session_start, rows, own, questions.history_ts, setting.depth,
             setting.elsewhere, store["length"], store["content"], self.table["used"], self.table["session"],

@@ -3,12 +3,31 @@
 import numpy as np
 
 from online_models.items import HORIZONS, VIEWED, Items
-from online_models.retrievers.boards import Board
+from online_models.retrievers.boards import Board, first_eligible
 from online_models.retrievers.popular import faded_order
 from online_models.tables import State
+from stream.compiled import kernel
 
 _FAST, _SLOW = 1, 4  # an hour, a week; of HORIZONS
 _PRIOR = 2.0  # actions: how many it takes before a rise is believed
+
+
+@kernel
+def _fall(
+    rows: np.ndarray, ts: int, counts: np.ndarray, stamp: np.ndarray, horizons: np.ndarray, out: np.ndarray
+) -> None:
+    """How far the fast horizon lies below what the slow one leads to expect, in standard deviations."""
+    share = horizons[_FAST] / horizons[_SLOW]
+    for i in range(rows.size):
+        r = rows[i]
+        age = max(0.0, (ts - stamp[r]) / 1000.0)
+        fast, slow = 0.0, 0.0
+        for kind in range(VIEWED, counts.shape[1]):
+            fast += counts[r, kind, _FAST]
+            slow += counts[r, kind, _SLOW]
+        fast *= 2.0 ** (-age / horizons[_FAST])
+        expected = slow * 2.0 ** (-age / horizons[_SLOW]) * share
+        out[i] = (expected - fast) / np.sqrt(expected + _PRIOR)
 
 
 class Trending:
@@ -24,19 +43,11 @@ class Trending:
 
     def candidates(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
         """Item rows, at most k, steepest rise first."""
-        rows = self._board.rows
-        rows = rows[eligible[rows] != 0][: 2 * k]
-        steepest: np.ndarray = rows[np.argsort(-self._rise(rows, ts), kind="stable")[:k]]
+        rows = first_eligible(self._board.rows, eligible, 2 * k)
+        counters, fall = self._items.counters, np.empty(rows.size)
+        _fall(rows, ts, counters["counts"], counters["stamp"], HORIZONS, fall)
+        steepest: np.ndarray = rows[np.argsort(fall, kind="stable")[:k]]
         return steepest
-
-    def _rise(self, rows: np.ndarray, ts: int) -> np.ndarray:
-        age = np.maximum(0.0, (ts - self._items.counters["stamp"][rows]) / 1000.0)
-        counts = self._items.counters["counts"][rows, VIEWED:].sum(axis=1, dtype=np.float64)
-        fast = counts[:, _FAST] * np.exp2(-age / HORIZONS[_FAST])
-        slow = counts[:, _SLOW] * np.exp2(-age / HORIZONS[_SLOW])
-        expected = slow * HORIZONS[_FAST] / HORIZONS[_SLOW]
-        rise: np.ndarray = (fast - expected) / np.sqrt(expected + _PRIOR)
-        return rise
 
     def state(self) -> State:
         return self._board.state()

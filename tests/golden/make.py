@@ -88,8 +88,8 @@ def journal() -> bytes:
 
 MADE: dict[str, Callable[[], bytes]] = {
     "event-1.json": event,
-    "examples-1.block": examples,
-    "user-1.record": user,
+    "examples-2.block": examples,
+    "user-2.record": user,
     "update-1.block": update,
     "manifest-1.json": manifest,
     "journal-1.jsonl": journal,

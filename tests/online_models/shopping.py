@@ -1,5 +1,6 @@
 """A small made-up shop as example batches: eight groups of items, people who stay in one, slates with one click."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +16,11 @@ def group_of(key: np.uint64) -> int:
     return int(GROUP[np.flatnonzero(key == ITEMS)[0]])
 
 
-def questions(n: int, histories: list[list[int]], ts: np.ndarray) -> Questions:
-    """People with histories of item numbers, a minute between their actions."""
+def questions(
+    n: int, histories: list[list[int]], ts: np.ndarray, shown: Sequence[list[int]] | None = None
+) -> Questions:
+    """People with histories of item numbers, a minute between their actions, and the numbers of what was shown."""
+    seen = shown or [[] for _ in histories]
     lengths = np.array([len(history) for history in histories], np.int64)
     start = offsets_of(lengths)
     flat = np.array([item for history in histories for item in history], np.int64)
@@ -33,6 +37,8 @@ def questions(n: int, histories: list[list[int]], ts: np.ndarray) -> Questions:
         history_item=ITEMS[flat],
         history_type=np.full(flat.size, EventType.click, np.uint8),
         history_ts=ts.repeat(lengths) - 60_000 * back,
+        shown_start=offsets_of(np.array([len(items) for items in seen], np.int64)),
+        shown_item=ITEMS[[item for items in seen for item in items]],
     )
 
 

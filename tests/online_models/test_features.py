@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,9 @@ class Fixed:
         out[:, column] = np.e - 1
 
 
-def asked(history: list[int], chosen: list[int], price: list[float] | None = None) -> dict[str, np.ndarray]:
+def asked(
+    history: list[int], chosen: list[int], price: list[float] | None = None, shown: Sequence[int] = ()
+) -> dict[str, np.ndarray]:
     """Features of one list by name."""
     items = Items()
     items.admit(ITEMS)
@@ -29,7 +33,7 @@ def asked(history: list[int], chosen: list[int], price: list[float] | None = Non
     slates = items.slates(lists([chosen]))
     if price is not None:
         slates = Slates(slates.start, slates.row, slates.position, np.array(price, np.float32))
-    x = features.of(items.people(questions(1, [history], np.array([START + 3_600_000]))), slates)
+    x = features.of(items.people(questions(1, [history], np.array([START + 3_600_000]), [list(shown)])), slates)
     return dict(zip(features.names, x.T, strict=True))
 
 
@@ -52,6 +56,30 @@ def test_the_share_of_a_category_is_of_the_latest_history() -> None:
 
     assert told["category_latest"].tolist() == [0, 1, 0]
     assert told["category_share"][0] > told["category_share"][1] > told["category_share"][2] == 0
+
+
+def test_what_was_shown_is_known_by_item_and_by_category() -> None:
+    told = asked([8, 16, 1], [0, 1, 2, 9], shown=[9, 8, 9, 2, 4])
+
+    assert told["own_shown"] == pytest.approx(np.log1p([0, 0, 1, 2]))
+    assert told["own_shown_back"] == pytest.approx([0, 0, 1 / 2, 1 / 3])
+    assert told["category_shown"] == pytest.approx(np.log1p([1, 2, 1, 2]))
+    acted, seen = np.array([2, 1, 0, 1]), np.array([1, 2, 1, 2])
+    assert told["category_rate"] == pytest.approx(np.log(8 * (acted + 0.5) / (seen + 4)), abs=1e-6)
+
+
+def test_an_item_of_several_categories_counts_in_each_with_a_part_of_one() -> None:
+    items = Items()
+    items.admit(ITEMS[:3])
+    categories = np.array([[7, 8, 0, 0], [7, 0, 0, 0], [8, 9, 0, 0]], np.uint64)
+    items.describe(np.arange(3), categories, np.full(3, START), np.full(3, np.nan, np.float32))
+    features = Features(items, (), Scratch())
+    asked = questions(1, [[0, 1]], np.array([START]), [[0, 2, 2]])
+    x = dict(zip(features.names, features.of(items.people(asked), items.slates(lists([[0, 1, 2]]))).T, strict=True))
+
+    assert x["category_latest"].tolist() == [1, 1, 0]
+    assert x["category_share"] == pytest.approx(np.array([1 + 0.9, 1 + 0.45, 0.45]) / 2.9)
+    assert x["category_shown"] == pytest.approx(np.log1p([2, 0.5, 2.5]))
 
 
 def test_prices_are_told_against_the_list() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from online_models.items import NO_TIME
 from online_models.retrievers.channels import Channel
-from online_models.stack import Stack, StackSettings
+from online_models.stack import Stack, StackSettings, seeded
 from online_models.tables import State
 from stream.batches import ExampleBatch, Kind, Questions
 from tests.online_models.shopping import ITEMS, START, batch_of, group_of, lists, questions, shopping
@@ -266,3 +266,12 @@ def test_similar_items_are_of_the_same_group(batches: list[ExampleBatch]) -> Non
     groups = [group_of(key) for key in stack.items.keys[found.row]]
 
     assert groups.count(0) > len(groups) / 2
+
+
+def test_a_seed_decides_what_is_left_to_chance() -> None:
+    batches = shopping(2)
+    told = {seed: taught(batches, seeded(seed)).state() for seed in (0, 1, 2)}
+    by_chance = ("tower.wanted.vector", "tower.lends.vector", "picker.theta", "orderer.theta")
+
+    assert seeded(0) == StackSettings()
+    assert all(not np.array_equal(told[1][name], told[seed][name]) for name in by_chance for seed in (0, 2))

@@ -9,7 +9,6 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
 from litestar.testing import TestClient
 
 from online_models.learner import LearnWorker
@@ -68,7 +67,7 @@ class Loop:
     def start(self) -> None:
         """A new serve process, in the place of the one before."""
         self.service = Service(self.log, self.store, self.settings, self.clock)
-        self.http: httpx.Client = TestClient(create_app(self.service))
+        self.http = TestClient(create_app(self.service))
 
     def __enter__(self) -> Self:
         self.http.__enter__()
@@ -100,6 +99,8 @@ class Loop:
     def ask(self, user: str = "u1", **fields: Any) -> dict[str, Any]:
         answer = self.http.post("/v1/recommendations", json={"user_id": user} | fields)
         assert answer.status_code == 200, answer.text
+        # An impression is written behind the answer; what is handed in now is written behind the impression.
+        self.http.blocking_portal.call(self.service.appender.append, EVENTS, [])
         told: dict[str, Any] = answer.json()
         return told
 

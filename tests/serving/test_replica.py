@@ -4,6 +4,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from online_models.control import CheckpointOrder, RollbackOrder
@@ -157,12 +158,12 @@ def test_lag_counts_the_events_that_answers_do_not_know(lab: Lab) -> None:
 def test_only_items_of_the_catalogue_that_are_available_may_be_shown(lab: Lab) -> None:
     lab.finish()
     replica = caught_up(lab)
-    names = {replica.name_of(row) for row in range(len(replica.stack.items)) if replica.eligible[row]}
+    names = set(replica.names_of(np.flatnonzero(replica.eligible[: len(replica.stack.items)])))
 
     assert names == {f"i{n}" for n in range(12)}
 
     lab.log.write("items", 0, (b"i1", None), (b"i2", b'{"item_id":"i2","available":false}'))
     replica.poll()
-    names = {replica.name_of(row) for row in range(len(replica.stack.items)) if replica.eligible[row]}
+    names = set(replica.names_of(np.flatnonzero(replica.eligible[: len(replica.stack.items)])))
 
     assert names == {f"i{n}" for n in range(12) if n not in (1, 2)}

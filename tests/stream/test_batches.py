@@ -1,5 +1,6 @@
 """Columns are cut and joined without losing a row."""
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -8,9 +9,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.batches import ExampleBatch, concat, flat_runs, offsets_of
+from stream.batches import ExampleBatch, Kind, asked_rows, concat, flat_runs, offsets_of
 from stream.events import Event, Limits
 from stream.intake import encode_features, take_in
+from stream.joiner import Joiner
 from stream.logs import Records
 from stream.partition import examples_of
 from stream.testing import MemoryStore
@@ -81,3 +83,20 @@ def test_flat_runs_are_the_entries_of_the_chosen_runs(lengths: list[int], data: 
 
     assert flat.tolist() == [entry for run in runs for entry in run]
     assert np.diff(taken).tolist() == [len(run) for run in runs]
+
+
+def test_an_action_on_a_slate_was_led_to_by_the_question_of_that_slate() -> None:
+    batch = batch_of(3)
+    joined = Joiner(30.0).join(answering(batch, 3, slate=2), [9] * len(batch))
+    [clicked] = np.flatnonzero(joined.kind == Kind.clicked)
+    led = asked_rows(joined)
+
+    assert led.tolist() == [0, 1, 2, clicked, 4, 5, 6]
+    assert joined.questions.shown_start[clicked + 1] - joined.questions.shown_start[clicked] == 1
+
+
+def answering(batch: ExampleBatch, act: int, slate: int) -> ExampleBatch:
+    """The batch with an action that answers a slate."""
+    impression, item = batch.impression.copy(), batch.lists.item.copy()
+    impression[act], item[batch.lists.start[act]] = impression[slate], item[batch.lists.start[slate]]
+    return replace(batch, impression=impression, lists=replace(batch.lists, item=item))

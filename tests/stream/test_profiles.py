@@ -26,6 +26,7 @@ def profiles(draw: st.DrawFn) -> Profile:
         item=draw(nps.arrays(np.uint64, size)), type=draw(nps.arrays(np.uint8, size)),
         ts=draw(nps.arrays(np.int64, size)), met=draw(nps.arrays(np.uint64, met)),
         text=draw(st.binary()), attributes=draw(st.binary()),
+        shown=draw(nps.arrays(np.uint64, draw(st.integers(0, 64)))),
     )  # fmt: skip
 
 

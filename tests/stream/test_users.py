@@ -12,7 +12,7 @@ from stream.events import Event, Limits
 from stream.ids import key_of, keys_of
 from stream.intake import Intake, take_in
 from stream.logs import Records
-from stream.profiles import HISTORY, MET, NOBODY, SESSION_GAP, decode_profile, describe, question_of, text_of
+from stream.profiles import HISTORY, MET, NOBODY, SESSION_GAP, SHOWN, decode_profile, describe, question_of, text_of
 from stream.testing import MemoryStore
 from stream.users import UserTable
 
@@ -27,7 +27,8 @@ ACTS = st.lists(
 
 def event(number: int, user: str, kind: str, item: str, ts: int) -> Event:
     if kind == "impression":
-        return Event(f"e{number}", "impression", ts, user, impression_id=f"r{number}", items=[item])
+        slate = [f"{item}.{place}" for place in range(1 + 17 * number % 70)]
+        return Event(f"e{number}", "impression", ts, user, impression_id=f"r{number}", items=slate)
     return Event(f"e{number}", kind, ts, user, item)  # type: ignore[arg-type]
 
 
@@ -98,6 +99,17 @@ def test_events_that_were_applied_before_change_nothing(acts: list[tuple[int, st
     table.flush()
 
     assert told(store) == before
+
+
+def test_the_latest_places_shown_are_remembered_and_of_a_long_slate_the_upper_ones() -> None:
+    store = MemoryStore()
+    table = UserTable(store, rows=2)
+    for number in range(40):
+        applied(table, taken([event(number, "u0", "impression", f"i{number}", START)], number))
+    table.flush()
+
+    shown = [f"i{n}.{place}" for n in range(40) for place in range(1 + 17 * n % 70)[:SHOWN]]
+    assert decode_profile(store.get(key_of("u0")) or b"").shown.tolist() == keys_of(shown[-SHOWN:]).tolist()
 
 
 def test_nothing_reaches_the_store_before_a_flush() -> None:
