@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,10 +54,10 @@ def producer(brokers: Brokers) -> Producer:
         **_QUIET,
         acks="all",
         enable_idempotence=True,
-        linger_ms=5_000,
+        linger_ms=2_000,
         batch_size=2 * BATCH_BYTES,
         max_request_size=MOST_BYTES,
-        delivery_timeout_ms=round(brokers.patience * 1000) + 6_000,
+        delivery_timeout_ms=round(brokers.patience * 1000) + 18_000,  # more than a request and the lingering take
         max_block_ms=round(brokers.patience * 1000),
         retry_backoff_ms=100,
     )
@@ -124,11 +125,25 @@ def explained(brokers: Brokers) -> Iterator[None]:
         mend = f"records are at most {MOST_BYTES >> 20} MiB; raise max.message.bytes of the topic if it is lower"
         raise OSError(errno.EMSGSIZE, f"too large ({_said(error)}): {mend}", str(brokers)) from error
     except errors.KafkaError as error:
+        if "bootstrap" in str(error) and _listens(brokers):
+            mend = "correct security_protocol, sasl_mechanism, sasl_username and sasl_password in HEADRACE_LOG__URL"
+            told = f"a broker listens there but lets nobody in ({_said(error)}): {mend}"
+            raise PermissionError(errno.EACCES, told, str(brokers)) from error
         if not getattr(error, "retriable", False):
             raise OSError(errno.EIO, _said(error), str(brokers)) from error
         mend = "start it, or correct HEADRACE_LOG__URL"
         told = f"no broker answered for {brokers.patience:.0f} s ({_said(error)}): {mend}"
         raise ConnectionError(errno.ECONNREFUSED, told, str(brokers)) from error
+
+
+def _listens(brokers: Brokers) -> bool:
+    """Whether anybody is there: the client does not tell a closed door from no door."""
+    host, _, port = brokers.servers[0].rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 def _said(error: Exception) -> str:

@@ -50,7 +50,7 @@ class KafkaWriter:
             (partition, [client.send(topic, value, key, partition=partition) for key, value in records])
             for partition, records in batches
         ]
-        client.flush(self._brokers.patience + 10)
+        client.flush(self._brokers.patience + 20)
         return [(partition, _first(told)) for partition, told in sent]
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from tests.services import Kafka, Missing, Redis, Service, running
 
+doors: dict[str, str] = {}  # other ways into the services that run
 S = TypeVar("S", bound=Service)
 
 settings.register_profile("headrace", deadline=None, max_examples=50)
@@ -18,22 +19,24 @@ settings.load_profile("headrace")
 @pytest.fixture(scope="session")
 def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Kafka for tests: each keeps to a prefix of its own."""
-    yield from _served("kafka", "url", lambda: Kafka(tmp_path_factory.mktemp("kafka")))
+    yield from _served("kafka", lambda: Kafka(tmp_path_factory.mktemp("kafka")))
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Redis for tests: each keeps to a prefix of its own."""
-    yield from _served("redis", "url", lambda: Redis(tmp_path_factory.mktemp("redis")))
+    yield from _served("redis", lambda: Redis(tmp_path_factory.mktemp("redis")))
 
 
-def _served(name: str, door: str, make: Callable[[], Service]) -> Iterator[str]:
+def _served(name: str, make: Callable[[], Service]) -> Iterator[str]:
     if name in running():  # make services
-        yield str(running()[name][door])
+        doors.update({door: str(url) for door, url in running()[name].items()})
+        yield str(running()[name]["url"])
         return
     service = made(make)
     service.start()
-    yield str(getattr(service, door))
+    doors.update({door: url for door, url in vars(service).items() if door.endswith("url")})
+    yield service.url
     service.stop()
 
 
