@@ -33,6 +33,7 @@ def open_url(url: str, prefix: str) -> "RedisStore":
             parts._replace(query=urlencode(asked)).geturl(),
             **{"retry": Retry(NoBackoff(), 1), "socket_connect_timeout": 1.0, "socket_timeout": 10.0},
         )
+        client.connection_pool.make_connection()  # it does not connect yet, but knows its settings
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"store url is not understood ({error}): redis://user:password@host:port/db?name=value"
