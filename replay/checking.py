@@ -79,8 +79,8 @@ def _log(settings: Settings) -> Finding:
     buried = log.end(DEAD_LETTER, 0)
     blocks = sum(log.ends(EXAMPLES).values())
     log.close()
-    found = f"{_without_secrets(settings.log_url)}: {events:,} events ({behind:,} not yet taken), {blocks:,} blocks, {buried:,} dead letters"
-    return Finding("event log", True, found)
+    found = f"{events:,} events ({behind:,} not yet taken), {blocks:,} blocks, {buried:,} dead letters"
+    return Finding("event log", True, f"{_without_secrets(settings.log_url)}: {found}")
 
 
 def _store(settings: Settings) -> Finding:
