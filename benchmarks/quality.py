@@ -49,7 +49,7 @@ RUNS = {
         "impression AUC / MRR: fading clicks 0.72, click rate 0.67, listwise regression of 40 lines 0.7505 / 0.526",
     ),
     "trivago": Run(
-        "trivago/events.jsonl.gz --judge-every 10 --repeats",
+        "trivago/events.jsonl.gz --items trivago/items.jsonl.gz --judge-every 10 --repeats",
         "impression AUC / MRR: as listed 0.751, fading clicks 0.673, listwise regression of 40 lines 0.8324 / 0.587",
     ),
     "movietweetings": Run(
