@@ -94,31 +94,30 @@ class Recovery:
 
     def _look_back(self, partition: Partition) -> None:
         """The watermark, the events known already, and the impressions left open, as the published blocks have them."""
-        settings = self._settings
-        horizon, left = None, settings.events.remember
+        left = self._settings.events.remember
         known: list[np.ndarray] = []
         recent: list[ExampleBatch] = []
+        looking = False  # for impressions that are open still
         for reach, batch in self._blocks_back(partition.number, partition.examples):
-            if horizon is None:
-                partition.watermark.ts = None if reach.watermark == NO_WATERMARK else reach.watermark
-                horizon = reach.watermark - round((settings.stream.window + settings.stream.lateness) * 1000)
-                last = reach.watermark
-            if last >= horizon:
+            if not known and reach.watermark != NO_WATERMARK:
+                partition.watermark.ts, looking = reach.watermark, True
+            if looking:
                 recent.append(batch)
-                last = reach.watermark
+                looking = reach.watermark >= self._horizon(partition)
             if left > 0:
-                # Those whose users are not yet stored will be learnt when they are.
-                taken = (batch.kind == Kind.shown) | (batch.kind == Kind.action)
-                taken &= batch.offset < partition.stored.next
-                known.append(batch.event[taken])
-                left -= int(taken.sum())
-            if left <= 0 and last < horizon:
+                known.append(_taken_before(batch, partition.stored.next))
+                left -= known[-1].size
+            if left <= 0 and not looking:
                 break
         for events in reversed(known):
             partition.seen.first_seen(events)
-        if partition.watermark.ts is not None:
-            for batch in reversed(recent):
-                partition.joiner.restore(batch)
+        for batch in reversed(recent):
+            partition.joiner.restore(batch)
+
+    def _horizon(self, partition: Partition) -> int:
+        """Event time, ms: what was shown before it is closed."""
+        settings = self._settings.stream
+        return (partition.watermark.ts or 0) - round((settings.window + settings.lateness) * 1000)
 
     def _store_again(self, partition: Partition) -> None:
         """Apply to the users what was published but not stored, each record of the users topic where it stood then."""
@@ -155,6 +154,13 @@ class Recovery:
                     buried.add((letter["offset"], letter["index"]))
             at = letters.offsets[-1] + 1
         return buried
+
+
+def _taken_before(batch: ExampleBatch, offset: int) -> np.ndarray:
+    """Keys of the events below an offset; those whose users are not yet stored will be known when they are."""
+    taken = (batch.kind == Kind.shown) | (batch.kind == Kind.action)
+    events: np.ndarray = batch.event[taken & (batch.offset < offset)]
+    return events
 
 
 def _before(records: Records, offset: int) -> Records:

@@ -168,6 +168,8 @@ class StreamWorker:
     def _revoked(self, partitions: frozenset[int]) -> None:
         for number in partitions:
             self._partitions.pop(number, None)
+            for gauge in (metrics.lag, metrics.watermark, metrics.impressions_open):
+                gauge.remove(number)  # whoever has the partition now speaks for it
         self._users.forget_cache()
 
     def _assign(self) -> set[int]:

@@ -83,11 +83,15 @@ def test_processes_brokers_and_workers_come_and_go(tmp_path: Path, kafka: Kafka)
                 for verb in ("stream", "learn", "stream"):
                     running.kill(verb)
                     running.wait_for_progress()
-                with another_stream(running), another_stream(running) as third:
+                with another_stream(running) as second, another_stream(running) as third:
                     time.sleep(4)
                     running.wait_for_progress()
                     os.kill(third.pid, signal.SIGKILL)  # its partitions wait for the end of its session
                     time.sleep(2)
+                    running.wait_for_progress()
+                    os.kill(second.pid, signal.SIGSTOP)  # longer than its session: others take over, then it wakes up
+                    time.sleep(9)
+                    os.kill(second.pid, signal.SIGCONT)
                     running.wait_for_progress()
                 redis.kill()
                 time.sleep(1)
