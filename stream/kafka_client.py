@@ -72,7 +72,7 @@ def reader(brokers: Brokers) -> Consumer:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=0,
-        max_partition_fetch_bytes=4 << 20,
+        max_partition_fetch_bytes=1 << 20,
     )
 
 

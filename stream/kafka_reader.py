@@ -19,6 +19,8 @@ class KafkaReader:
         self._brokers = brokers
         self._lock = threading.RLock()
         self._client: Consumer | None = None
+        self._ends: dict[At, int] = {}  # as last heard: they only grow
+        self._reached: tuple[At, int] | None = None  # where the last read ended
 
     def starts(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         return self._bounds("beginning_offsets", topic, partitions)
@@ -43,7 +45,9 @@ class KafkaReader:
         if limit < 1:
             raise ValueError(f"limit must be at least 1, got {limit}")
         with self._lock:
-            end = self.ends(topic, [partition])[partition]
+            end = self._ends.get(At(topic, partition), 0)
+            if offset + limit > end:
+                end = self._ends[At(topic, partition)] = self.ends(topic, [partition])[partition]
             if offset >= end:
                 return records_of(partition, [])
             return records_of(
@@ -53,9 +57,10 @@ class KafkaReader:
     def _read(self, topic: str, partition: int, offset: int, end: int, limit: int) -> list[Any]:
         """What the client gives for an offset up to the end as it was asked for; [] if retention took it all."""
         at, client = At(topic, partition), self._consumer()
-        if client.assignment() != {at}:
+        if self._reached != (at, offset):  # else what was fetched ahead is what is asked for
             client.assign([at])
-        client.seek(at, offset)
+            client.seek(at, offset)
+        self._reached = None
         found: list[Any] = []
         size, deadline = 0, time.monotonic() + self._brokers.patience
         while len(found) < limit and size < _MOST_BYTES:
@@ -68,6 +73,8 @@ class KafkaReader:
                 deadline = time.monotonic() + self._brokers.patience
             elif time.monotonic() > deadline:
                 raise ConnectionError(f"{self._brokers} sent nothing of {topic}, partition {partition}, from {offset}")
+        if found:
+            self._reached = (at, found[-1].offset + 1)
         return found
 
     def _consumer(self) -> Consumer:

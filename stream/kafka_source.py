@@ -12,6 +12,7 @@ from stream.kafka_url import Brokers
 from stream.logs import Position, Records, Revoked
 
 _JOINING = 15.0  # seconds that a new member waits for its first partitions
+_EMPTY = 1.0  # the same in a group that has settled: with more members than partitions, nothing is a proper share
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,11 @@ class KafkaSource:
             self._gain(frozenset(held))
             return
         self._client.subscribe([self._name])
-        deadline = time.monotonic() + _JOINING
-        while not self._next and time.monotonic() < deadline:
+        deadline = settled = time.monotonic() + _JOINING
+        while not self._next and time.monotonic() < min(deadline, settled + _EMPTY):
             self._poll(1, 0.05)
-            if self._client.group_metadata().state == "<stable>" and not self._next:
-                self._poll(1, 0.2)  # more members than partitions: nothing is a proper share
-                break
+            if self._client.group_metadata().state != "<stable>":
+                settled = time.monotonic()
 
     def next_batch(self, limit: int, timeout: float) -> list[Records]:
         if limit < 1:
