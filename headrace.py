@@ -97,8 +97,8 @@ def up(config: Config = None) -> None:
 
     log_to_stderr("up")
     stop = stop_on_signals()
-    load(config)
-    with Household(config) as household:
+    settings = load(config)
+    with Household(config, servers=settings.serve.processes) as household:
         household.keep(stop)
 
 

@@ -1,4 +1,4 @@
-"""The three processes on one machine: started together, restarted when one dies, stopped together."""
+"""The processes on one machine: started together, restarted when one dies, stopped together."""
 
 import logging
 import os
@@ -23,19 +23,25 @@ class Household:
     """A context: the processes run inside it and are gone after it."""
 
     def __init__(
-        self, config: Path | None = None, environ: Mapping[str, str] | None = None, output: IO[bytes] | None = None
+        self,
+        config: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        output: IO[bytes] | None = None,
+        servers: int = 1,
     ) -> None:
         self._options = ["--child"] if config is None else ["--child", "--config", str(config)]
         self._environ = {**os.environ, **(environ or {})}
         self._output = output  # of the children; None: where this process writes
+        # By name: its verb, and behind the first of several of a kind, which one.
+        self._verbs = {verb: verb for verb in VERBS} | {f"serve {n}": "serve" for n in range(2, servers + 1)}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._deaths = dict.fromkeys(VERBS, 0)
-        self._born = dict.fromkeys(VERBS, 0.0)
-        self._again_at = dict.fromkeys(VERBS, 0.0)
+        self._deaths = dict.fromkeys(self._verbs, 0)
+        self._born = dict.fromkeys(self._verbs, 0.0)
+        self._again_at = dict.fromkeys(self._verbs, 0.0)
 
     def __enter__(self) -> Self:
-        for verb in VERBS:
-            self._start(verb)
+        for name in self._verbs:
+            self._start(name)
         return self
 
     def __exit__(
@@ -51,21 +57,21 @@ class Household:
     def tend(self) -> None:
         """Restart each process that has died, later and later if it keeps dying."""
         now = time.monotonic()
-        for verb, child in self._children.items():
+        for name, child in self._children.items():
             if child.poll() is None:
                 continue
-            if not self._again_at[verb]:
-                self._deaths[verb] = 1 if now - self._born[verb] > _STEADY else self._deaths[verb] + 1
-                wait = _BACK_OFF[min(self._deaths[verb], len(_BACK_OFF)) - 1]
-                self._again_at[verb] = now + wait
-                _logger.error("%s died with exit code %s; starting it again in %.1f s", verb, child.returncode, wait)
-        for verb, at in self._again_at.items():
+            if not self._again_at[name]:
+                self._deaths[name] = 1 if now - self._born[name] > _STEADY else self._deaths[name] + 1
+                wait = _BACK_OFF[min(self._deaths[name], len(_BACK_OFF)) - 1]
+                self._again_at[name] = now + wait
+                _logger.error("%s died with exit code %s; starting it again in %.1f s", name, child.returncode, wait)
+        for name, at in self._again_at.items():
             if at and now >= at:
-                self._start(verb)
+                self._start(name)
 
     def hopeless(self) -> str | None:
         """The process that dies each time it is started, None if there is none."""
-        return next((verb for verb, deaths in self._deaths.items() if deaths >= len(_BACK_OFF)), None)
+        return next((name for name, deaths in self._deaths.items() if deaths >= len(_BACK_OFF)), None)
 
     def stop(self) -> None:
         """Ask all to stop, and make those stop that do not."""
@@ -73,20 +79,20 @@ class Household:
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + _PATIENCE
-        for verb, child in self._children.items():
+        for name, child in self._children.items():
             try:
                 child.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _logger.error("%s did not stop within %.0f s and was killed", verb, _PATIENCE)
+                _logger.error("%s did not stop within %.0f s and was killed", name, _PATIENCE)
                 child.kill()
                 child.wait()
 
-    def _start(self, verb: str) -> None:
-        self._again_at[verb] = 0.0
-        self._born[verb] = time.monotonic()
+    def _start(self, name: str) -> None:
+        self._again_at[name] = 0.0
+        self._born[name] = time.monotonic()
         # A session of its own: Ctrl-C reaches this process alone, which then stops them in order.
-        self._children[verb] = subprocess.Popen(
-            [sys.executable, "-m", "headrace", verb, *self._options],
+        self._children[name] = subprocess.Popen(
+            [sys.executable, "-m", "headrace", self._verbs[name], *self._options],
             env=self._environ,
             stdin=subprocess.DEVNULL,
             stdout=self._output,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from threading import Event as Signal
 
 from granian.constants import Interfaces
@@ -19,6 +20,8 @@ _logger = logging.getLogger(__name__)
 
 def serve_http(settings: Settings, stop: Signal) -> None:
     """Answer until told to stop, then finish what is under way."""
+    if settings.serve.processes == 1:
+        _demand_free(settings.serve.host, settings.serve.port)
     clock = SystemClock()
     log = open_topics(settings, clock)
     store = open_store(settings.store_url, settings.store.prefix)
@@ -26,6 +29,20 @@ def serve_http(settings: Settings, stop: Signal) -> None:
     asyncio.run(_serve(service, settings, stop))
     store.close()
     log.close()
+
+
+def _demand_free(host: str, port: int) -> None:
+    """OSError if somebody listens there: a server that shares its port would have its requests go astray."""
+    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, proto) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise OSError(
+                f"port {port} of {host} cannot be used ({error.strerror}): "
+                "stop what listens there, or set HEADRACE_SERVE__PORT to a free port",
+            ) from None
 
 
 async def _serve(service: Service, settings: Settings, stop: Signal) -> None:

@@ -66,6 +66,7 @@ class Learn(_Section):
 class Serve(_Section):
     host: str = Field("127.0.0.1", description="address that HTTP listens on")
     port: int = Field(8000, ge=0, le=65535, description="port that HTTP listens on")
+    processes: int = Field(1, ge=1, le=64, description="`headrace serve` processes that share the port under `up`")
     admin_key: str = Field("", description="key of the admin routes; empty: they refuse everyone")
     explore: float = Field(0.1, ge=0, le=0.5, description="share of a slate's places that are given to fresh items")
     candidates: int = Field(500, ge=10, le=10_000, description="candidates ranked for one answer at most")
