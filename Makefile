@@ -1,4 +1,4 @@
-# install: the environment; demo: see it learn; test: prove it; bench: measure it.
+# install: the environment; demo: see it learn; test: prove it; bench: measure it; services: a Kafka and a Redis for the tests.
 SHELL := /bin/bash
 # The first Python that runs and is new enough; a name on the PATH may be a shim with nothing behind it.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -7,7 +7,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test lint bench services clean
 
 install: $(READY)
 
@@ -28,6 +28,9 @@ lint: install
 
 test: lint
 	$(VENV)/bin/pytest $(ARGS)
+
+services: install
+	$(VENV)/bin/python -m tests.services $(ARGS)
 
 bench: install
 	$(VENV)/bin/python -m benchmarks $(ARGS)

@@ -57,7 +57,7 @@ def learn(config: Config = None, child: Child = False) -> None:
     from online_models.learner import LearnWorker
     from stream.clock import SystemClock
     from stream.config import load
-    from stream.process import log_to_stderr, serve_metrics, stop_on_signals, stop_with_parent
+    from stream.process import hold_alone, log_to_stderr, serve_metrics, stop_on_signals, stop_with_parent
     from stream.topics import open_topics
 
     log_to_stderr("learn")
@@ -66,9 +66,11 @@ def learn(config: Config = None, child: Child = False) -> None:
     if child:
         stop_with_parent(stop)
     serve_metrics(settings.learn.metrics_port, "HEADRACE_LEARN__METRICS_PORT")
-    log = open_topics(settings, SystemClock())
-    LearnWorker(log, settings, SystemClock()).run(stop)
-    log.close()
+    # A log that shares partitions out would let two learners in, and each would write the other's checkpoints.
+    with hold_alone(settings.checkpoints / "learn.lock"):
+        log = open_topics(settings, SystemClock())
+        LearnWorker(log, settings, SystemClock()).run(stop)
+        log.close()
 
 
 @app.command()

@@ -17,7 +17,7 @@ from online_models.updates import Update, encode_update
 from stream.clock import Clock
 from stream.config import Settings
 from stream.logs import EventLog, Position
-from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES
+from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES, sound_blocks
 
 _REPLICAS_MAY_LAG = 3  # checkpoints
 _logger = logging.getLogger(__name__)
@@ -45,7 +45,8 @@ class LearnWorker:
         self._base: str | None = None  # the version that this epoch goes on from
         self._meter = Meter()
         self._updates: deque[int] = deque(maxlen=_REPLICAS_MAY_LAG)
-        self._source = log.source(EXAMPLES, "learn")
+        # All partitions by name: there is one learner, and it needs all of them.
+        self._source = log.source(EXAMPLES, "learn", partitions=range(log.partitions(EXAMPLES)))
         self._keeper = Keeper(self._folder, settings.learn.keep)
         self._resume()
         self._journal = Journal(self._folder / "journal")
@@ -73,8 +74,8 @@ class LearnWorker:
             entry = Step(self.progress.epoch, self.progress.step + 1, reads_of(batches), items, self.progress.control)
             self._journal.append(entry)
             with metrics.step_seconds.time():
-                self._take(entry, [value for records in batches for value in records.values if value is not None])
-            metrics.lag.set(sum(self._log.end(EXAMPLES, p) - offset for p, offset in self.progress.examples.items()))
+                self._take(entry, [block for records in batches for block in sound_blocks(records)])
+            metrics.lag.set(sum(self._log.ends(EXAMPLES).values()) - sum(self.progress.examples.values()))
         if self._clock.now_ms() - self._saved_at >= self._settings.learn.checkpoint_every * 1000:
             self.save()
         self._keeper.reap()

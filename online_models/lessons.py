@@ -10,7 +10,7 @@ from online_models.journal import Read, Step
 from online_models.stack import Stack
 from stream.batches import ExampleBatch, concat
 from stream.logs import EventLog, Records
-from stream.topics import EXAMPLES, Reach, decode_examples
+from stream.topics import EXAMPLES, Reach, decode_examples, sound_blocks
 
 
 @dataclass(slots=True)
@@ -89,4 +89,4 @@ def blocks_of(log: EventLog, reads: Sequence[Read]) -> Iterator[bytes]:
                 f"the journal names examples {read.first} to {read.next} of partition {read.partition}, "
                 f"but the log keeps them from {kept}: it was trimmed or replaced; start from a newer checkpoint"
             )
-        yield from (value for value in records.values if value is not None)
+        yield from sound_blocks(records)

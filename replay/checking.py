@@ -1,6 +1,7 @@
 """`headrace check`: what is wrong, and how to mend it."""
 
 import json
+import re
 import shutil
 import socket
 import sys
@@ -73,24 +74,25 @@ def _folder(settings: Settings) -> Finding:
 
 def _log(settings: Settings) -> Finding:
     log = open_topics(settings, SystemClock())
-    events = sum(log.end(EVENTS, p) for p in range(log.partitions(EVENTS)))
-    behind = sum(log.end(EVENTS, p) for p in range(log.partitions(EVENTS))) - sum(
-        position.offset for position in log.committed(EVENTS, "stream").values()
-    )
+    events = sum(log.ends(EVENTS).values())
+    behind = events - sum(position.offset for position in log.committed(EVENTS, "stream").values())
     buried = log.end(DEAD_LETTER, 0)
-    blocks = sum(log.end(EXAMPLES, p) for p in range(log.partitions(EXAMPLES)))
+    blocks = sum(log.ends(EXAMPLES).values())
     log.close()
-    found = (
-        f"{settings.log_url}: {events:,} events ({behind:,} not yet taken), {blocks:,} blocks, {buried:,} dead letters"
-    )
-    return Finding("event log", True, found)
+    found = f"{events:,} events ({behind:,} not yet taken), {blocks:,} blocks, {buried:,} dead letters"
+    return Finding("event log", True, f"{_without_secrets(settings.log_url)}: {found}")
 
 
 def _store(settings: Settings) -> Finding:
     store = open_store(settings.store_url, settings.store.prefix)
     users = store.count()
     store.close()
-    return Finding("user store", True, f"{settings.store_url}: {users:,} users")
+    return Finding("user store", True, f"{_without_secrets(settings.store_url)}: {users:,} users")
+
+
+def _without_secrets(url: str) -> str:
+    """Where it is, but not how to get in."""
+    return re.sub("//[^@/]*@", "//", url.partition("?")[0])
 
 
 def _checkpoints(settings: Settings) -> Finding:

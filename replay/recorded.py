@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from stream.logs import EventLog, Position, Record, Records
-from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, decode_examples
+from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, decode_examples, sound_blocks
 
 
 class RecordedLog:
@@ -25,9 +25,10 @@ class RecordedLog:
     def micro_batches(self) -> Iterator[Reach]:
         """The live worker's micro-batches: the last block of each."""
         for offset in range(self._log.start(EXAMPLES, self._partition), self._log.end(EXAMPLES, self._partition)):
-            reach, _ = decode_examples(self._log.read(EXAMPLES, self._partition, offset, 1).values[0] or b"")
-            if reach.next == reach.until:
-                yield reach
+            for block in sound_blocks(self._log.read(EXAMPLES, self._partition, offset, 1)):
+                reach, _ = decode_examples(block)
+                if reach.next == reach.until:
+                    yield reach
 
     def source(
         self, topic: str, group: str | None, partitions: object = None, revoked: object = None
@@ -38,6 +39,9 @@ class RecordedLog:
         if topic == USERS:
             return self._users
         return 0 if topic == EXAMPLES else self._log.end(topic, partition)
+
+    def ends(self, topic: str) -> dict[int, int]:
+        return {self._partition: self.end(topic, self._partition)}
 
     def find_time(self, topic: str, partition: int, ts: int) -> int:
         return self.end(topic, partition)
@@ -57,12 +61,18 @@ class RecordedLog:
 
     def append_many(self, topic: str, batches: Mapping[int, Sequence[Record]]) -> dict[int, int]:
         for _, value in batches.get(self._partition, ()):
-            live = self._log.read(EXAMPLES, self._partition, self._written, 1)
-            if not len(live) or live.values[0] != value:
+            if value != self._next_block():
                 self.different.append(self._written)
-            self._written += 1
             self.blocks += 1
         return {}
+
+    def _next_block(self) -> bytes | None:
+        """The block that the live worker published next; None if there is none."""
+        while len(live := self._log.read(EXAMPLES, self._partition, self._written, 1)):
+            self._written = live.offsets[0] + 1
+            if blocks := sound_blocks(live):
+                return blocks[0]
+        return None
 
     def next_records(self, reach: Reach) -> Records:
         """The events of a micro-batch, with the users topic as far as it had been read."""

@@ -233,7 +233,7 @@ async def forget_user(state: State, user_id: FromPath[str]) -> None:
 @get("/v1/lag", tags=["operations"])
 async def lag(state: State) -> dict[str, Any]:
     """Acknowledged events that are not yet in the answers."""
-    by_partition = service_of(state).lag()
+    by_partition = await service_of(state).lag()
     return {
         "events": sum(by_partition.values()),
         "partitions": by_partition,

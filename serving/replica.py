@@ -1,6 +1,8 @@
 """What to answer with: the newest checkpoint, brought up to date by the model-updates after it, and the catalogue."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,13 +12,22 @@ from online_models.stack import Stack, seeded
 from online_models.updates import Update, decode_update
 from serving import metrics
 from stream.batches import EventType
-from stream.catalogue import Catalogue, Change
+from stream.catalogue import Catalogue, Change, read_items
 from stream.config import Settings
-from stream.logs import EventLog
+from stream.logs import EventLog, Records
 from stream.topics import MODEL_UPDATES
 
 _READ = 64
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What has come in of items and updates, not yet applied."""
+
+    items: Sequence[tuple[int, list[Change]]]
+    since: int  # offset from which the updates were read
+    updates: Records
 
 
 class Replica:
@@ -55,8 +66,20 @@ class Replica:
 
     def poll(self) -> int:
         """Apply what has come in of updates and items; returns how many updates there were."""
-        self._follow(self.catalogue.poll())
-        records = self._log.read(MODEL_UPDATES, 0, self._next, _READ)
+        return self.take(self.look())
+
+    def look(self) -> News:
+        """Read what has come in. It touches nothing that answers use, so another thread may wait for a slow log."""
+        since = self._next
+        items = list(read_items(self._log, self.catalogue.next))
+        return News(items, since, self._log.read(MODEL_UPDATES, 0, since, _READ))
+
+    def take(self, news: News) -> int:
+        """Apply what was read; returns how many updates there were."""
+        self._follow(self.catalogue.take(news.items))
+        records = news.updates
+        if news.since != self._next:  # somebody else has moved on meanwhile: read again
+            return 0
         for offset, value in zip(records.offsets, records.values, strict=True):
             self._next = offset + 1
             if value is not None:
@@ -77,8 +100,7 @@ class Replica:
 
     def lag(self, topic: str) -> dict[str, int]:
         """Records of the events that are not yet in the answers, by partition."""
-        ends = {str(p): self._log.end(topic, p) for p in range(self._log.partitions(topic))}
-        return {p: max(0, end - self.covered.get(p, 0)) for p, end in ends.items()}
+        return {str(p): max(0, end - self.covered.get(str(p), 0)) for p, end in self._log.ends(topic).items()}
 
     def _apply(self, update: Update) -> None:
         if update.base:

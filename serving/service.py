@@ -26,7 +26,7 @@ from stream.profiles import decode_profile
 from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS
 
-_POLL = 0.005  # seconds between looks at the log for updates
+_POLL = (0.005, 0.02)  # seconds between looks at the log for updates: just after one, and long after the last
 _LOOKS_PER_LAG = 100  # how often it is looked how far behind they are
 _logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Service:
     async def put_items(self, records: list[tuple[str, bytes | None]]) -> None:
         """Write items; they are in this process's catalogue when this returns."""
         await self.appender.append(ITEMS, records)
-        self.replica.poll()
+        await self._take_news()
 
     async def forget(self, user_id: str) -> None:
         """Ask the stream worker to forget a person, and wait a moment for it to have done so."""
@@ -101,26 +101,33 @@ class Service:
             return -1
         return -1 if value is None else decode_profile(value).users_offset
 
-    def lag(self) -> dict[str, int]:
-        by_partition = self.replica.lag(EVENTS)
+    async def lag(self) -> dict[str, int]:
+        by_partition = await asyncio.to_thread(self.replica.lag, EVENTS)
         metrics.lag.set(sum(by_partition.values()))
         return by_partition
 
+    async def _take_news(self) -> int:
+        """Apply what has come in, read beside the answers: a broker may take its time."""
+        return self.replica.take(await asyncio.to_thread(self.replica.look))
+
     async def _follow(self) -> None:
         """Bring the replica up to date between answers."""
+        pause = _POLL[0]
         for look in count():
             try:
-                while self.replica.poll():
+                pause = min(2 * pause, _POLL[1])
+                while await self._take_news():
+                    pause = _POLL[0]
                     await asyncio.sleep(0)
                 if look % _LOOKS_PER_LAG == 0:
                     metrics.catalogue_items.set(len(self.replica.catalogue))
-                    self.lag()
+                    await self.lag()
             except Exception:
                 # Answers go on from what is there; were this task to end, they would grow old without a word.
                 _logger.exception("cannot follow the log")
                 metrics.fallbacks.labels("updates").inc()
                 await asyncio.sleep(1)
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(pause)
 
 
 def impression(question: Question, slate: Slate, now: int) -> bytes:

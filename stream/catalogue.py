@@ -1,6 +1,6 @@
 """The items topic as a table that every process keeps for itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,8 +90,14 @@ class Catalogue:
 
     def poll(self) -> list[Change]:
         """Take what is new in the topic; returns it."""
+        return self.take(list(read_items(self._log, self.next)))
+
+    def take(self, batches: Sequence[tuple[int, list[Change]]]) -> list[Change]:
+        """Take changes as `read_items` gives them; those taken before are passed over."""
         taken: list[Change] = []
-        for next_, changes in read_items(self._log, self.next):
+        for next_, changes in batches:
+            if next_ <= self.next:
+                continue
             self.next = next_
             for change in changes:
                 if change.item is None:

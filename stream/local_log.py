@@ -67,6 +67,9 @@ class LocalLog:
         found = self._topic(topic)
         return found.bounds()[found.known(partition)][1]
 
+    def ends(self, topic: str) -> dict[int, int]:
+        return {partition: end for partition, (_, end) in self._topic(topic).bounds().items()}
+
     def find_time(self, topic: str, partition: int, ts: int) -> int:
         found = self._topic(topic)
         return found.find_time(found.known(partition), ts)

@@ -17,11 +17,13 @@ from stream.ids import NO_KEY
 from stream.logs import checked_name
 from stream.sqlite_file import Connection, Cursor, SqliteFile
 from stream.store_index import DELETED, StoreIndex, begins
+from stream.stores import Mark, checked_keys, checked_values, overtaken
 
 SCHEMA_VERSION = 1
 _TABLES = (  # id: number of the block's first record, counted from the first ever written
     "CREATE TABLE blocks (id INTEGER PRIMARY KEY, keys BLOB NOT NULL, sizes BLOB NOT NULL, body BLOB NOT NULL)",
 )
+_MARKS = "CREATE TABLE IF NOT EXISTS marks (partition INTEGER PRIMARY KEY, mark TEXT NOT NULL)"
 _PAGE_SIZE = 16384
 _BLOCK_RECORDS = 1000
 _DEAD_ALLOWED = 10_000  # records beyond twice the live ones before cleaning starts
@@ -42,6 +44,8 @@ class LocalStore:
     def __init__(self, folder: Path, prefix: str) -> None:
         path = folder / f"{checked_name('prefix', prefix + 'users')}.store.db"
         self._file = SqliteFile(path, _TABLES, SCHEMA_VERSION, _PAGE_SIZE)
+        with self._file.writing() as db:
+            db.execute(_MARKS)  # a file of before has none
         self._index = StoreIndex()
         self._change = -1
         with self._current():
@@ -57,7 +61,7 @@ class LocalStore:
                 return blob.read(entry.size)
 
     def get_many(self, keys: np.ndarray) -> list[bytes | None]:
-        values: list[bytes | None] = [None] * _checked(keys).size
+        values: list[bytes | None] = [None] * checked_keys(keys).size
         with self._current() as cursor:
             found = sorted(self._index.find(keys), key=attrgetter("block"))
             for block, entries in groupby(found, key=attrgetter("block")):
@@ -67,15 +71,16 @@ class LocalStore:
                         values[entry.asked] = blob.read(entry.size)
         return values
 
-    def put_many(self, keys: np.ndarray, values: Sequence[bytes]) -> None:
-        if _checked(keys).size != len(values):
-            raise ValueError(f"each key needs a value, got {keys.size} keys and {len(values)} values")
-        if (keys == NO_KEY).any():
-            raise ValueError(f"key {NO_KEY} stands for no id and has no state to keep")
-        self._write(keys, np.fromiter(map(len, values), np.int32, len(values)), b"".join(values))
+    def put_many(self, keys: np.ndarray, values: Sequence[bytes], marks: Sequence[Mark] = ()) -> None:
+        checked_values(keys, values)
+        self._write(keys, np.fromiter(map(len, values), np.int32, len(values)), b"".join(values), marks)
+
+    def mark(self, partition: int) -> str:
+        found = self._file.reader.rows("SELECT mark FROM marks WHERE partition = ?", (partition,))
+        return str(found[0][0]) if found else ""
 
     def delete_many(self, keys: np.ndarray) -> None:
-        known = keys[_checked(keys) != NO_KEY]
+        known = keys[checked_keys(keys) != NO_KEY]
         self._write(known, np.full(known.size, DELETED, np.int32), b"")
 
     def scan(self) -> Iterator[tuple[int, bytes]]:
@@ -94,15 +99,25 @@ class LocalStore:
     def close(self) -> None:
         self._file.close()
 
-    def _write(self, keys: np.ndarray, sizes: np.ndarray, body: bytes) -> None:
-        if keys.size == 0:
+    def _write(self, keys: np.ndarray, sizes: np.ndarray, body: bytes, marks: Sequence[Mark] = ()) -> None:
+        if keys.size == 0 and not marks:
             return
         with self._file.writing() as db:
+            for mark in marks:
+                self._move(db, mark)
+            if keys.size == 0:
+                return
             with self._current() as cursor:  # the last word: nobody else writes now
                 end = self._index.end
                 if end - self._index.oldest + keys.size > 2 * self._index.live + _DEAD_ALLOWED:
                     end = self._clean(cursor, db, keys.size)
             _insert(db, end, keys, sizes, body)
+
+    def _move(self, db: Connection, mark: Mark) -> None:
+        found = db.execute("SELECT mark FROM marks WHERE partition = ?", (mark.partition,)).fetchone()
+        if (found[0] if found else "") != mark.before:
+            raise overtaken(mark, found[0] if found else "", str(self._file.path))
+        db.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (mark.partition, mark.after))
 
     def _clean(self, cursor: Cursor, db: Connection, wanted: int) -> int:
         """Move what is alive in the oldest blocks to the end, until `wanted` dead records are gone; the new end.
@@ -151,9 +166,3 @@ def _insert(db: Connection, end: int, keys: np.ndarray, sizes: np.ndarray, body:
         some = slice(start, start + _BLOCK_RECORDS)
         row = (end + start, keys[some].tobytes(), sizes[some].tobytes(), body[begin[block] : begin[block + 1]])
         db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?)", row)
-
-
-def _checked(keys: np.ndarray) -> np.ndarray:
-    if keys.dtype != np.uint64:
-        raise TypeError(f"keys must be uint64, got {keys.dtype}")
-    return keys

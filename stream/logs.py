@@ -37,6 +37,10 @@ class Position:
     note: str = ""
 
 
+class Overtaken(OSError):
+    """Others have taken over what this process held: what it was about to write or commit must come from them."""
+
+
 class Source(Protocol):
     """One reader of one topic; for one thread at a time.
 
@@ -57,7 +61,10 @@ class Source(Protocol):
     def seek(self, partition: int, offset: int) -> None: ...
 
     def commit(self, positions: Mapping[int, Position]) -> None:
-        """Make positions durable, all or none; ValueError for a source without a group."""
+        """Make positions durable, all or none.
+
+        ValueError for a source without a group; `Overtaken` if others hold these partitions by now.
+        """
         ...
 
     def committed(self) -> dict[int, Position]:
@@ -98,6 +105,10 @@ class EventLog(Protocol):
 
     def end(self, topic: str, partition: int) -> int:
         """Offset that the next append gets."""
+        ...
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """`end` of each partition, at one look."""
         ...
 
     def find_time(self, topic: str, partition: int, ts: int) -> int:

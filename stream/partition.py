@@ -1,6 +1,6 @@
 """One partition of events: what has been seen of it, and its rows on the way to the examples topic."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,28 @@ from stream.clock import Watermark
 from stream.intake import EventBatch
 from stream.joiner import Joiner
 from stream.seen import SeenEvents
+from stream.stores import Mark
+from stream.users import UserTable
 
 NO_WATERMARK = -(1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How far the user store is complete for a partition: its mark there, moved together with the users."""
+
+    next: int = 0  # offset of the first event that the stored users have not seen
+    users: int = 0  # the same of the users topic
+    examples: int = 0  # where the examples topic ended: what stands behind it may cover events further on
+
+    @property
+    def text(self) -> str:
+        """The mark; empty for a store that has nothing."""
+        return "" if self == Stored() else f"{self.next} {self.users} {self.examples}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Stored":
+        return cls(*map(int, text.split()))
 
 
 @dataclass(slots=True)
@@ -26,6 +46,13 @@ class Partition:
     seen: SeenEvents
     joiner: Joiner
     buried: set[tuple[int, int]]  # (offset, index) of refusals that a crash left in dead-letter, but unpublished
+    examples: int  # end of the examples topic, as far as this worker has seen
+    stored: Stored
+
+    @property
+    def reached(self) -> Stored:
+        """What the store may say once the users are there."""
+        return Stored(self.next, self.users, self.examples)
 
     def join(self, batch: EventBatch, questions: Questions) -> ExampleBatch:
         """Examples that these events, none of them a repeat, make known."""
@@ -36,6 +63,14 @@ class Partition:
         metrics.impressions_open.labels(self.number).set(len(self.joiner))
         metrics.watermark.labels(self.number).set(watermarks[-1] / 1000)
         return joined
+
+
+def flush(users: UserTable, reached: Sequence[tuple[Partition, Stored]]) -> int:
+    """Write the users that changed, with how far each partition is stored by that; returns how many there were."""
+    written = users.flush([Mark(partition.number, partition.stored.text, at.text) for partition, at in reached])
+    for partition, at in reached:
+        partition.stored = at
+    return written
 
 
 def examples_of(batch: EventBatch, questions: Questions) -> ExampleBatch:

@@ -1,11 +1,15 @@
 """The life that every process shares: logging, signals, metrics, and an end when its parent ends."""
 
+import errno
+import fcntl
 import logging
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 from threading import Event as Signal
+from typing import IO
 
 from prometheus_client import start_http_server
 
@@ -47,6 +51,23 @@ def stop_with_parent(stop: Signal) -> None:
         stop.set()
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def hold_alone(path: Path) -> IO[str]:
+    """Keep a second process like this one away from a folder, until the file returned is closed or this one ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = path.open("a+")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.seek(0)
+        told = f"process {held.read() or 'unknown'} has it: stop that one, or use another HEADRACE_DATA__FOLDER"
+        held.close()
+        raise BlockingIOError(errno.EWOULDBLOCK, told, str(path)) from None
+    held.truncate(0)
+    held.write(str(os.getpid()))
+    held.flush()
+    return held
 
 
 def serve_metrics(port: int, setting: str) -> None:

@@ -1,12 +1,26 @@
 """The user store as a protocol: one value per user key, shared by the process that writes it and those that read it."""
 
+import errno
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
 import numpy as np
 
+from stream.ids import NO_KEY
+from stream.logs import Overtaken
+
 _DRIVERS = {"local": "stream.local_store", "redis": "stream.redis_store"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far the store has come in a partition, in the words of whoever writes it, before a write and after it."""
+
+    partition: int
+    before: str  # empty: nothing was ever written
+    after: str
 
 
 class UserStore(Protocol):
@@ -18,11 +32,16 @@ class UserStore(Protocol):
         """Values in the order of `keys`, (n,) uint64; None where a key is unknown."""
         ...
 
-    def put_many(self, keys: np.ndarray, values: Sequence[bytes]) -> None:
+    def put_many(self, keys: np.ndarray, values: Sequence[bytes], marks: Sequence[Mark] = ()) -> None:
         """Write values for keys, (n,) uint64, all or none, durable on return; the last one wins where a key repeats.
 
-        ValueError for the key 0, which stands for no id.
+        The marks are moved together with the values, unless one is not where it is said to be: then nothing is
+        written, and `Overtaken` is raised. ValueError for the key 0, which stands for no id.
         """
+        ...
+
+    def mark(self, partition: int) -> str:
+        """The newest mark of a partition; empty in a store that is new, or has lost what it had."""
         ...
 
     def delete_many(self, keys: np.ndarray) -> None:
@@ -36,6 +55,27 @@ class UserStore(Protocol):
     def count(self) -> int: ...
 
     def close(self) -> None: ...
+
+
+def checked_keys(keys: np.ndarray) -> np.ndarray:
+    """The keys, if they are of the right type."""
+    if keys.dtype != np.uint64:
+        raise TypeError(f"keys must be uint64, got {keys.dtype}")
+    return keys
+
+
+def checked_values(keys: np.ndarray, values: Sequence[bytes]) -> None:
+    """Refuse what cannot be put."""
+    if checked_keys(keys).size != len(values):
+        raise ValueError(f"each key needs a value, got {keys.size} keys and {len(values)} values")
+    if (keys == NO_KEY).any():
+        raise ValueError(f"key {NO_KEY} stands for no id and has no state to keep")
+
+
+def overtaken(mark: Mark, found: str, where: str) -> Overtaken:
+    """The error of a store whose mark is not where a writer left it."""
+    told = f"the user store has partition {mark.partition} at {found!r}, not at {mark.before!r}"
+    return Overtaken(errno.ESTALE, f"{told}: another worker has written, or the store has lost what was written", where)
 
 
 def open_store(url: str, prefix: str = "") -> UserStore:

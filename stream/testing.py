@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stream.clock import Clock, ManualClock
-from stream.ids import NO_KEY
 from stream.logs import Position, Record, Records, Revoked, checked_name
+from stream.stores import Mark, checked_keys, checked_values, overtaken
 
 __all__ = ["Crash", "Crashed", "ManualClock", "MemoryLog", "MemorySource", "MemoryStore"]
 
@@ -118,6 +118,9 @@ class MemoryLog:
 
     def end(self, topic: str, partition: int) -> int:
         return self._partition(topic, partition).end
+
+    def ends(self, topic: str) -> dict[int, int]:
+        return {partition: self.end(topic, partition) for partition in range(self.partitions(topic))}
 
     def find_time(self, topic: str, partition: int, ts: int) -> int:
         found = self._partition(topic, partition)
@@ -322,24 +325,29 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: dict[int, bytes] = {}
+        self._marks: dict[int, str] = {}
 
     def get(self, key: int) -> bytes | None:
         return self._values.get(key)
 
     def get_many(self, keys: np.ndarray) -> list[bytes | None]:
-        return [self._values.get(key) for key in _checked(keys).tolist()]
+        return [self._values.get(key) for key in checked_keys(keys).tolist()]
 
-    def put_many(self, keys: np.ndarray, values: Sequence[bytes]) -> None:
-        if _checked(keys).size != len(values):
-            raise ValueError(f"each key needs a value, got {keys.size} keys and {len(values)} values")
-        if (keys == NO_KEY).any():
-            raise ValueError(f"key {NO_KEY} stands for no id and has no state to keep")
+    def put_many(self, keys: np.ndarray, values: Sequence[bytes], marks: Sequence[Mark] = ()) -> None:
+        checked_values(keys, values)
         with self._lock:
+            for mark in marks:
+                if self._marks.get(mark.partition, "") != mark.before:
+                    raise overtaken(mark, self._marks.get(mark.partition, ""), "memory")
+            self._marks |= {mark.partition: mark.after for mark in marks}
             self._values.update(zip(keys.tolist(), values, strict=True))
+
+    def mark(self, partition: int) -> str:
+        return self._marks.get(partition, "")
 
     def delete_many(self, keys: np.ndarray) -> None:
         with self._lock:
-            for key in _checked(keys).tolist():
+            for key in checked_keys(keys).tolist():
                 self._values.pop(key, None)
 
     def scan(self) -> Iterator[tuple[int, bytes]]:
@@ -353,9 +361,3 @@ class MemoryStore:
 
     def close(self) -> None:
         """The values stay: a test may go on with the same store."""
-
-
-def _checked(keys: np.ndarray) -> np.ndarray:
-    if keys.dtype != np.uint64:
-        raise TypeError(f"keys must be uint64, got {keys.dtype}")
-    return keys

@@ -1,5 +1,6 @@
 """The topics, their shape, and the two records that machines exchange."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from stream.batches import ExampleBatch, Lists, Questions
 from stream.blocks import decode_block, encode_block
 from stream.clock import Clock
 from stream.config import Settings
-from stream.logs import EventLog, open_log
+from stream.logs import EventLog, Record, Records, open_log
 
 EVENTS, ITEMS, USERS, EXAMPLES = "events", "items", "users", "examples"
 MODEL_UPDATES, DEAD_LETTER, QUARANTINE = "model-updates", "dead-letter", "quarantine"
@@ -67,6 +68,24 @@ def decode_examples(value: bytes) -> tuple[Reach, ExampleBatch]:
     lists = Lists(**_known(Lists, nested["lists"]))
     batch = ExampleBatch(**_known(ExampleBatch, nested[""]), questions=questions, lists=lists)
     return Reach(**{name: header[name] for name in Reach.__slots__}), batch
+
+
+def claims(first: int, blocks: Sequence[bytes]) -> list[Record]:
+    """Blocks as records of the examples topic, each with the offset at which its writer means it to stand as key."""
+    return [(b"%d" % (first + i), block) for i, block in enumerate(blocks)]
+
+
+def sound_blocks(records: Records) -> list[bytes]:
+    """The blocks that stand where their writer meant them to.
+
+    One that stands elsewhere came from a writer that did not know of those before it: it counts for nobody, and the
+    first offset of the append told its writer so. Records without a key were written before this was checked.
+    """
+    return [
+        value
+        for offset, key, value in zip(records.offsets, records.keys, records.values, strict=True)
+        if value is not None and (key is None or key == b"%d" % offset)
+    ]
 
 
 def _known(kind: type, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

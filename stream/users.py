@@ -10,7 +10,7 @@ from stream.compiled import kernel
 from stream.ids import KeyIndex
 from stream.intake import EventBatch
 from stream.profiles import DAY_MS, HISTORY, MET, SESSION_GAP, SHOWN, SNAPSHOT, Stored, decode_stored, encode_stored
-from stream.stores import UserStore
+from stream.stores import Mark, UserStore
 
 _ROOM = HISTORY + 28  # rows of history kept before the oldest are dropped, so that dropping is rare
 _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -120,11 +120,11 @@ class UserTable:
                 self._forget(row)
             self._changed[row] = True
 
-    def flush(self) -> int:
-        """Write the users that changed to the store; returns how many."""
+    def flush(self, marks: Sequence[Mark] = ()) -> int:
+        """Write the users that changed to the store, with the marks that go with them; returns how many."""
         rows = np.flatnonzero(self._changed)
-        if rows.size:
-            self._store.put_many(self._columns["key"][rows], self._records(rows))
+        if rows.size or marks:
+            self._store.put_many(self._columns["key"][rows], self._records(rows) if rows.size else [], marks)
             self._changed[rows] = False
         if self._used > 0.75 * self._capacity:
             self.forget_cache()

@@ -1,5 +1,6 @@
 """The stream process: events in, user state and examples out."""
 
+import errno
 import logging
 from collections.abc import Sequence
 from threading import Event as Signal
@@ -8,25 +9,24 @@ import msgspec
 import numpy as np
 
 from stream import metrics
-from stream.batches import ExampleBatch, Kind
+from stream.batches import ExampleBatch
 from stream.clock import Watermark
 from stream.config import Settings
 from stream.events import Limits
-from stream.ids import keys_of
 from stream.intake import Intake, Refused, take_in
-from stream.joiner import Joiner
-from stream.logs import EventLog, Position, Record, Records
-from stream.partition import NO_WATERMARK, Partition, parts
-from stream.profiles import person_fault, text_of
+from stream.logs import EventLog, Overtaken, Position, Records
+from stream.partition import NO_WATERMARK, Partition, flush, parts
+from stream.people import describe_people
+from stream.profiles import text_of
+from stream.recovery import Recovery
 from stream.retention import Retention
-from stream.seen import SeenEvents
 from stream.stores import UserStore
-from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, decode_examples, encode_examples
+from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, claims, encode_examples
 from stream.users import UserTable
 
 _ROWS_PER_BLOCK = 512  # a block stays below a broker's usual limit of 1 MB
-_READ = 4096
-_SLACK = 60_000  # ms by which the clocks of two writers of the log may differ
+_BLOCKS = 32  # of a partition published at once
+_PAUSE = 0.5  # seconds before a new start
 _logger = logging.getLogger(__name__)
 
 
@@ -34,11 +34,24 @@ class StreamWorker:
     """Takes micro-batches of events. The order of each makes every event count once, whenever the process dies:
 
     1. publish the examples; each block says which events it covers, so the examples topic is this worker's journal
-    2. write the changed users to the store, each with the offset of the last event applied
-    3. commit the offset up to which the store is complete
+    2. write the changed users to the store, together with the mark that says up to which event they are complete
+    3. commit that offset, for whoever watches the lag
 
     After a crash between 1 and 2 the events are applied to the users once more, where their offsets pass over what
     was applied already, and nothing is published again.
+
+    Two workers may for a moment both believe to have a partition: one that was stopped for longer than its session,
+    say, and wakes up in the middle of a micro-batch. It can do no harm:
+
+    - Each block says at which offset of the examples topic its writer means it to stand. Of two writers that mean the
+      same offset one gets it; the block of the other stands elsewhere, where it counts for nobody (`sound_blocks`),
+      and the offset that the append returns tells its writer to take up the partition again (`Overtaken`).
+    - The mark moves only from where its writer left it. So users are stored by one of them, as a whole; to the other
+      the store says that it was overtaken. Both would have written the same, as the blocks before it are the same.
+    - A late commit is refused by the broker, and would do no harm, since a recovery goes by the mark.
+
+    The same mark tells that a store has lost what was acknowledged, as a Redis started again without its file: then
+    the users are made once more out of the log, as far back as it is kept.
     """
 
     def __init__(self, log: EventLog, store: UserStore, settings: Settings, retention: Retention | None = None) -> None:
@@ -47,15 +60,21 @@ class StreamWorker:
         self._retention = retention
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
         self._users = UserTable(store, settings.stream.cached_users)
+        self._recovery = Recovery(log, store, self._users, settings)
         self._source = log.source(EVENTS, "stream", revoked=self._revoked)
         self._partitions: dict[int, Partition] = {}
 
     def run(self, stop: Signal) -> None:
         """start → run → drain → stop: whole micro-batches until told to stop."""
         while not stop.is_set():
-            self.step(timeout=0.2)
-            if self._retention:
-                self._retention.tend()
+            try:
+                self.step(timeout=0.2)
+                if self._retention:
+                    self._retention.tend()
+            except (Overtaken, ConnectionError) as error:
+                _logger.warning("taking up all partitions once more: %s", error)
+                self._start_over()
+                stop.wait(_PAUSE)
         self.close()
 
     def step(self, timeout: float) -> int:
@@ -71,22 +90,39 @@ class StreamWorker:
         return sum(len(records) for records in batches)
 
     def close(self) -> None:
-        self._users.flush()
         self._source.close()
+
+    def _start_over(self) -> None:
+        """What is in memory may not be what is in log and store: the next step takes everything from there."""
+        self._partitions.clear()
+        self._users.forget_cache()
 
     def _take(self, batches: Sequence[Records]) -> None:
         published = {records.partition: self._work(records) for records in batches if len(records)}
-        self._log.append_many(EXAMPLES, {number: blocks for number, blocks in published.items() if blocks})
-        metrics.users_flushed.inc(self._users.flush())
-        self._source.commit({number: self._position(number) for number in published})
-        for number in published:
-            metrics.lag.labels(number).set(self._log.end(EVENTS, number) - self._partitions[number].next)
+        taken = [self._partitions[number] for number in published]
+        self._publish({number: blocks for number, blocks in published.items() if blocks})
+        metrics.users_flushed.inc(flush(self._users, [(partition, partition.reached) for partition in taken]))
+        self._source.commit({partition.number: Position(partition.next) for partition in taken})
+        ends = self._log.ends(EVENTS)
+        for partition in taken:
+            metrics.lag.labels(partition.number).set(ends[partition.number] - partition.next)
 
-    def _position(self, number: int) -> Position:
-        partition = self._partitions[number]
-        return Position(partition.next, str(partition.users))
+    def _publish(self, blocks: dict[int, list[bytes]]) -> None:
+        """Append blocks, some at a time: few enough for a log to take them whole or not at all."""
+        while blocks:
+            some = {
+                number: claims(self._partitions[number].examples, left[:_BLOCKS]) for number, left in blocks.items()
+            }
+            for number, first in self._log.append_many(EXAMPLES, some).items():
+                meant = self._partitions[number].examples
+                if first != meant:
+                    told = f"a block of partition {number} stands at {first}, not at {meant}: another worker has it"
+                    raise Overtaken(errno.ESTALE, told)
+            for number in blocks:
+                self._partitions[number].examples += len(some[number])
+            blocks = {number: left[_BLOCKS:] for number, left in blocks.items() if left[_BLOCKS:]}
 
-    def _work(self, records: Records) -> list[Record]:
+    def _work(self, records: Records) -> list[bytes]:
         """The blocks that these records come to; the caller publishes them."""
         partition = self._partitions[records.partition]
         intake = take_in(records, self._limits)
@@ -94,13 +130,13 @@ class StreamWorker:
         first, partition.next = partition.next, records.offsets[-1] + 1
         watermark = Watermark(self._settings.stream.lateness, partition.watermark.ts)
         joined = self._apply(partition, intake)
-        blocks: list[Record] = []
+        blocks: list[bytes] = []
         for start, next_, rows in parts(joined, first, partition.next, _ROWS_PER_BLOCK):
             # Each block's own watermark: the process may die when only some of them are published.
             mark = watermark.see(int(rows.ts.max())) if len(rows) else watermark.ts
             mark = NO_WATERMARK if mark is None else mark
             reach = Reach(partition.number, start, next_, partition.next, mark, partition.users)
-            blocks.append((None, encode_examples(reach, rows)))
+            blocks.append(encode_examples(reach, rows))
         return blocks
 
     def _apply(self, partition: Partition, intake: Intake) -> ExampleBatch:
@@ -124,35 +160,16 @@ class StreamWorker:
         letters = [one for one in refused if (one.offset, one.index) not in partition.buried]
         self._log.append(DEAD_LETTER, 0, [(None, dead_letter(one, partition.number)) for one in letters])
 
-    def _buried_from(self, number: int, offset: int) -> set[tuple[int, int]]:
-        """Refusals at or after an offset that stand in dead-letter already, since a process died behind them."""
-        waiting = self._log.read(EVENTS, number, offset, 1)
-        if not len(waiting):
-            return set()
-        buried = set()
-        at = self._log.find_time(DEAD_LETTER, 0, waiting.times[0] - _SLACK)
-        while len(letters := self._log.read(DEAD_LETTER, 0, at, _READ)):
-            for letter in (msgspec.json.decode(value) for value in letters.values if value):
-                if letter["partition"] == number and letter["offset"] >= offset:
-                    buried.add((letter["offset"], letter["index"]))
-            at = letters.offsets[-1] + 1
-        return buried
-
     def _describe_users(self) -> None:
+        ends = self._log.ends(USERS) if self._partitions else {}
         for partition in self._partitions.values():
-            while partition.users < self._log.end(USERS, partition.number):
-                records = self._log.read(USERS, partition.number, partition.users, _READ)
-                if not len(records):
-                    break
-                people = _people(records)
-                names = [(key or b"").decode() for key in people.keys]
-                self._users.describe(keys_of(names), names, people.offsets, people.values)
-                partition.users = records.offsets[-1] + 1
-                self._users.flush()
+            describe_people(self._log, self._users, partition, ends[partition.number])
 
     def _revoked(self, partitions: frozenset[int]) -> None:
         for number in partitions:
             self._partitions.pop(number, None)
+            for gauge in (metrics.lag, metrics.watermark, metrics.impressions_open):
+                gauge.remove(number)  # whoever has the partition now speaks for it
         self._users.forget_cache()
 
     def _assign(self) -> set[int]:
@@ -160,97 +177,10 @@ class StreamWorker:
         fresh = self._source.snapshot().keys() - self._partitions.keys()
         for number in sorted(fresh):
             self._users.forget_cache()
-            self._partitions[number] = self._recover(number)
+            partition = self._partitions[number] = self._recovery.take_up(number)
+            self._source.seek(number, partition.next)
+            self._source.commit({number: Position(partition.next)})
         return fresh
-
-    def _recover(self, number: int) -> Partition:
-        """The state of a partition, out of the examples topic and the events behind it."""
-        settings = self._settings
-        end = self._log.end(EXAMPLES, number)
-        begin = self._log.start(EVENTS, number)
-        reach = Reach(number, begin, begin, begin, NO_WATERMARK, 0)
-        if end > self._log.start(EXAMPLES, number):
-            reach, _ = decode_examples(self._log.read(EXAMPLES, number, end - 1, 1).values[0] or b"")
-        committed = self._source.committed().get(number, Position(self._log.start(EVENTS, number)))
-        watermark = Watermark(settings.stream.lateness, None if reach.watermark == NO_WATERMARK else reach.watermark)
-        users = int(committed.note or 0)
-        seen, joiner = SeenEvents(settings.events.remember), Joiner(settings.stream.window)
-        buried = self._buried_from(number, reach.next)
-        partition = Partition(number, reach.next, users, watermark, seen, joiner, buried)
-        self._remember(partition, end, committed.offset)
-        self._store_again(partition, committed.offset)
-        self._reopen(partition, end)
-        self._source.seek(number, partition.next)
-        _logger.info("partition %d: events from %d, users stored up to %d", number, partition.next, committed.offset)
-        return partition
-
-    def _remember(self, partition: Partition, end: int, stored: int) -> None:
-        """Learn from the published blocks which events were taken, but for those whose users were not yet stored."""
-        known: list[np.ndarray] = []
-        left, at = self._settings.events.remember, end
-        while left > 0 and at > self._log.start(EXAMPLES, partition.number):
-            at -= 1
-            _, batch = decode_examples(self._log.read(EXAMPLES, partition.number, at, 1).values[0] or b"")
-            taken = ((batch.kind == Kind.shown) | (batch.kind == Kind.action)) & (batch.offset < stored)
-            known.append(batch.event[taken])
-            left -= int(taken.sum())
-        for events in reversed(known):
-            partition.seen.first_seen(events)
-
-    def _store_again(self, partition: Partition, first: int) -> None:
-        """Apply to the users the events that were published but perhaps not yet stored."""
-        while first < partition.next:
-            records = _before(self._log.read(EVENTS, partition.number, first, _READ), partition.next)
-            if not len(records):
-                break
-            intake = take_in(records, self._limits)
-            rows = np.flatnonzero(partition.seen.first_seen(intake.batch.event))
-            events = [intake.events[row] for row in rows.tolist()]
-            texts, names = [text_of(event) for event in events], [event.user_id for event in events]
-            self._users.apply(intake.batch.take(rows), texts, names)
-            self._users.flush()
-            first = records.offsets[-1] + 1
-        self._source.commit({partition.number: Position(partition.next, str(partition.users))})
-
-    def _reopen(self, partition: Partition, end: int) -> None:
-        """Open again the impressions that published blocks left open."""
-        if partition.watermark.ts is None:
-            return
-        settings = self._settings.stream
-        horizon = partition.watermark.ts - round((settings.window + settings.lateness) * 1000)
-        first = end
-        while first > self._log.start(EXAMPLES, partition.number):
-            first -= 1
-            reach, batch = decode_examples(self._log.read(EXAMPLES, partition.number, first, 1).values[0] or b"")
-            if reach.watermark < horizon:
-                break
-        for offset in range(first, end):
-            _, batch = decode_examples(self._log.read(EXAMPLES, partition.number, offset, 1).values[0] or b"")
-            partition.joiner.restore(batch)
-
-
-def _before(records: Records, offset: int) -> Records:
-    """The records below an offset."""
-    n = int(np.searchsorted(np.array(records.offsets, np.int64), offset))
-    return Records(records.partition, records.offsets[:n], records.keys[:n], records.values[:n], records.times[:n])
-
-
-def _people(records: Records) -> Records:
-    """The records that name a person and say something about them; others are passed over loudly."""
-    sound = []
-    for i, (key, value) in enumerate(zip(records.keys, records.values, strict=True)):
-        if fault := person_fault(key, value):
-            metrics.dead_letter.labels("bad_user").inc()
-            _logger.warning("users topic, %d:%d passed over: %s", records.partition, records.offsets[i], fault)
-        else:
-            sound.append(i)
-    return Records(
-        records.partition,
-        [records.offsets[i] for i in sound],
-        [records.keys[i] for i in sound],
-        [records.values[i] for i in sound],
-        [records.times[i] for i in sound],
-    )
 
 
 def dead_letter(refused: Refused, partition: int | None) -> bytes:

@@ -1,6 +1,50 @@
-"""Property tests: no deadline, since the first example of a kernel compiles it."""
+"""Property tests: no deadline, since the first example of a kernel compiles it. Real services, where there are some."""
 
+import os
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pytest
 from hypothesis import settings
+
+from tests.services import Kafka, Missing, Redis, Service, running
+
+doors: dict[str, str] = {}  # other ways into the services that run
+S = TypeVar("S", bound=Service)
 
 settings.register_profile("headrace", deadline=None, max_examples=50)
 settings.load_profile("headrace")
+
+
+@pytest.fixture(scope="session")
+def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Kafka for tests: each keeps to a prefix of its own."""
+    yield from _served("kafka", lambda: Kafka(tmp_path_factory.mktemp("kafka")))
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis for tests: each keeps to a prefix of its own."""
+    yield from _served("redis", lambda: Redis(tmp_path_factory.mktemp("redis")))
+
+
+def _served(name: str, make: Callable[[], Service]) -> Iterator[str]:
+    if name in running():  # make services
+        doors.update({door: str(url) for door, url in running()[name].items()})
+        yield str(running()[name]["url"])
+        return
+    service = made(make)
+    service.start()
+    doors.update({door: url for door, url in vars(service).items() if door.endswith("url")})
+    yield service.url
+    service.stop()
+
+
+def made(make: Callable[[], S]) -> S:
+    """A service for a test; without its programs the test is skipped, or fails where services are required."""
+    try:
+        return make()
+    except Missing as error:
+        if os.environ.get("HEADRACE_REQUIRE_SERVICES"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))

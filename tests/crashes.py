@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from stream.logs import Position, Record
+from stream.stores import Mark
 from stream.testing import Crashed, ManualClock, MemoryLog, MemoryStore
 
 
@@ -56,7 +57,7 @@ class BrittleStore(MemoryStore):
         super().__init__()
         self.fuse = fuse
 
-    def put_many(self, keys: np.ndarray, values: Sequence[bytes]) -> None:
+    def put_many(self, keys: np.ndarray, values: Sequence[bytes], marks: Sequence[Mark] = ()) -> None:
         self.fuse.burn()
-        super().put_many(keys, values)
+        super().put_many(keys, values, marks)
         self.fuse.burn()

@@ -7,22 +7,29 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream.stores import UserStore, open_store
+from stream.logs import Overtaken
+from stream.stores import Mark, UserStore, open_store
 from stream.testing import MemoryStore
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = 2**64 - 1
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[UserStore]:
-    opened = open_store(f"local:{tmp_path / 'store'}") if request.param == "local" else MemoryStore()
+    if request.param == "memory":
+        opened: UserStore = MemoryStore()
+    elif request.param == "redis":
+        opened = open_store(request.getfixturevalue("redis_url"), f"{uuid4()}.")
+    else:
+        opened = open_store(f"local:{tmp_path / 'store'}")
     yield opened
     opened.close()
 
@@ -90,6 +97,24 @@ def test_each_key_needs_a_value(store: UserStore) -> None:
     with pytest.raises(ValueError, match="each key needs a value, got 2 keys and 1 values"):
         store.put_many(keys(1, 2), [b"a"])
     assert store.count() == 0
+
+
+def test_marks_move_together_with_the_values(store: UserStore) -> None:
+    store.put_many(keys(1), [b"a"], [Mark(0, "", "10"), Mark(3, "", "7")])
+    store.put_many(keys(), [], [Mark(0, "10", "20")])
+
+    assert [store.mark(partition) for partition in (0, 1, 3)] == ["20", "", "7"]
+    assert (store.get(1), store.count(), [key for key, _ in store.scan()]) == (b"a", 1, [1])
+
+
+@pytest.mark.parametrize("before", ["", "9", "20"])
+def test_a_writer_that_was_overtaken_writes_nothing(store: UserStore, before: str) -> None:
+    store.put_many(keys(1), [b"a"], [Mark(0, "", "5"), Mark(1, "", "10")])
+
+    with pytest.raises(Overtaken, match="has partition 1 at '10', not at"):
+        store.put_many(keys(1, 2), [b"b", b"b"], [Mark(0, "5", "6"), Mark(1, before, "20")])
+    assert [store.mark(partition) for partition in (0, 1)] == ["5", "10"]
+    assert (store.get(1), store.count()) == (b"a", 1)
 
 
 def test_keys_that_are_not_uint64_are_refused(store: UserStore) -> None:

@@ -10,7 +10,7 @@ from stream.ids import key_of, partition_of
 from stream.logs import Record
 from stream.profiles import decode_profile
 from stream.testing import Crashed
-from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, decode_examples, encode_examples
+from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, decode_examples, encode_examples, sound_blocks
 from stream.worker import StreamWorker
 from tests.crashes import BrittleLog, BrittleStore, Fuse
 from tests.stream.shoppers import START, Shoppers
@@ -63,8 +63,7 @@ class World:
         return concat([batch for _, batch in self.blocks(partition)])
 
     def blocks(self, partition: int) -> list[tuple[Reach, ExampleBatch]]:
-        values = self.log.read(EXAMPLES, partition, 0, 1_000_000).values
-        return [decode_examples(value) for value in values if value is not None]
+        return [decode_examples(block) for block in sound_blocks(self.log.read(EXAMPLES, partition, 0, 1_000_000))]
 
     def letters(self) -> list[bytes]:
         return sorted(value for value in self.log.read(DEAD_LETTER, 0, 0, 1_000_000).values if value is not None)

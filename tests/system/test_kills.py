@@ -77,7 +77,7 @@ def test_kills_at_random_points_change_nothing(tmp_path: Path, seed: int) -> Non
         running.http.post("/v1/items", json=[{"item_id": item, "categories": [f"c{len(item)}"]} for item in ITEMS])
         producer = Producer(running, seed)
         producer.start()
-        shopper = threading.Thread(target=_shop, args=(running.port, producer.enough), daemon=True)
+        shopper = threading.Thread(target=shop, args=(running.port, producer.enough), daemon=True)
         shopper.start()
         done = 0
         while done < KILLS:
@@ -91,7 +91,7 @@ def test_kills_at_random_points_change_nothing(tmp_path: Path, seed: int) -> Non
         running.wait_until_ready()
         running.settle()
 
-        _assert_counted_once(running, producer.sent)
+        assert_counted_once(running, producer.sent)
         again = running.json("replay", "run")
 
     assert again["equal"], again
@@ -99,7 +99,7 @@ def test_kills_at_random_points_change_nothing(tmp_path: Path, seed: int) -> Non
     assert again["users"] >= 41
 
 
-def _shop(port: int, enough: threading.Event) -> None:
+def shop(port: int, enough: threading.Event) -> None:
     """Ask and click, so that impressions and joined clicks are among what must survive."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5) as http:
         n = 0
@@ -118,7 +118,7 @@ def _shop(port: int, enough: threading.Event) -> None:
             time.sleep(0.02)
 
 
-def _assert_counted_once(running: Running, sent: list[dict[str, Any]]) -> None:
+def assert_counted_once(running: Running, sent: list[dict[str, Any]]) -> None:
     by_user = Counter((event["user_id"], event["type"]) for event in sent)
     counted: Counter[tuple[str, str]] = Counter()
     for user in sorted({event["user_id"] for event in sent}):

@@ -1,0 +1,100 @@
+"""Looks into Kafka's topics: where they begin and end, and what stands at an offset."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stream.kafka_client import At, Consumer, insist, reader
+from stream.kafka_url import Brokers
+from stream.logs import Records
+
+_MOST_BYTES = 64 << 20  # of one read
+
+
+class KafkaReader:
+    """One consumer that belongs to no group; threads take turns."""
+
+    def __init__(self, brokers: Brokers) -> None:
+        self._brokers = brokers
+        self._lock = threading.RLock()
+        self._client: Consumer | None = None
+        self._ends: dict[At, int] = {}  # as last heard: they only grow
+        self._reached: tuple[At, int] | None = None  # where the last read ended
+
+    def starts(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        return self._bounds("beginning_offsets", topic, partitions)
+
+    def ends(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        return self._bounds("end_offsets", topic, partitions)
+
+    def _bounds(self, side: str, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        wanted = [At(topic, partition) for partition in partitions]
+        with self._lock:
+            found: Mapping[Any, int] = insist(self._brokers, lambda: getattr(self._consumer(), side)(wanted))
+        return {at.partition: offset for at, offset in found.items()}
+
+    def find_time(self, topic: str, partition: int, ts: int) -> int:
+        """Offset of the first record appended at or after `ts`; the end if there is none."""
+        at = At(topic, partition)
+        with self._lock:
+            found = insist(self._brokers, lambda: self._consumer().offsets_for_times({at: max(0, ts)}))[at]
+            return self.ends(topic, [partition])[partition] if found is None else int(found.offset)
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> Records:
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, got {limit}")
+        with self._lock:
+            end = self._ends.get(At(topic, partition), 0)
+            if offset + limit > end:
+                end = self._ends[At(topic, partition)] = self.ends(topic, [partition])[partition]
+            if offset >= end:
+                return records_of(partition, [])
+            return records_of(
+                partition, insist(self._brokers, lambda: self._read(topic, partition, offset, end, limit))
+            )
+
+    def _read(self, topic: str, partition: int, offset: int, end: int, limit: int) -> list[Any]:
+        """What the client gives for an offset up to the end as it was asked for; [] if retention took it all."""
+        at, client = At(topic, partition), self._consumer()
+        if self._reached != (at, offset):  # else what was fetched ahead is what is asked for
+            client.assign([at])
+            client.seek(at, offset)
+        self._reached = None
+        found: list[Any] = []
+        size, deadline = 0, time.monotonic() + self._brokers.patience
+        while len(found) < limit and size < _MOST_BYTES:
+            got = client.poll(timeout_ms=1_000, max_records=limit - len(found)).get(at, [])
+            found += got
+            size += sum(len(one.value or b"") + len(one.key or b"") for one in got)
+            if (client.position(at, timeout_ms=1_000) or 0) >= end:
+                break
+            if got:
+                deadline = time.monotonic() + self._brokers.patience
+            elif time.monotonic() > deadline:
+                raise ConnectionError(f"{self._brokers} sent nothing of {topic}, partition {partition}, from {offset}")
+        if found:
+            self._reached = (at, found[-1].offset + 1)
+        return found
+
+    def _consumer(self) -> Consumer:
+        if self._client is None:
+            self._client = reader(self._brokers)
+        return self._client
+
+    def close(self) -> None:
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+            self._client = None
+
+
+def records_of(partition: int, found: Sequence[Any]) -> Records:
+    """What the client gives, as columns."""
+    return Records(
+        partition,
+        [one.offset for one in found],
+        [one.key for one in found],
+        [one.value for one in found],
+        [one.timestamp for one in found],
+    )

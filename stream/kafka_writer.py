@@ -1,0 +1,79 @@
+"""Appends to Kafka that are durable on return, in order, without holes."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from stream.kafka_client import BATCH_BYTES, Producer, explained, insist, producer
+from stream.kafka_url import Brokers
+from stream.logs import Record
+
+_OVERHEAD = 32  # bytes of a record beside its key and value, at most
+
+
+class KafkaWriter:
+    """One idempotent producer; threads take turns.
+
+    Each flush sends one batch per partition, and a broker takes a batch whole or not at all. The next batch goes out
+    when this one is acknowledged, so what a crash or an error leaves behind is always a beginning of what was asked
+    for, never a part behind a hole. A stream worker relies on that for its blocks of examples.
+    """
+
+    def __init__(self, brokers: Brokers) -> None:
+        self._brokers = brokers
+        self._lock = threading.Lock()
+        self._producer: Producer | None = None
+
+    def append(self, topic: str, batches: Mapping[int, Sequence[Record]]) -> dict[int, int]:
+        """First offsets by partition, of the partitions that get records."""
+        firsts: dict[int, int] = {}
+        with self._lock:
+            if self._producer is None:
+                self._producer = insist(self._brokers, lambda: producer(self._brokers))
+            try:
+                with explained(self._brokers):
+                    for flush in zip_longest(*(_cut(partition, records) for partition, records in batches.items())):
+                        for partition, first in self._send(self._producer, topic, [one for one in flush if one]):
+                            firsts.setdefault(partition, first)
+            except BaseException:
+                # What waits in the producer must not go out behind what it failed to send.
+                self._producer.close(timeout=0, null_logger=True)
+                self._producer = None
+                raise
+        return firsts
+
+    def _send(
+        self, client: Producer, topic: str, batches: Sequence[tuple[int, Sequence[Record]]]
+    ) -> list[tuple[int, int]]:
+        sent = [
+            (partition, [client.send(topic, value, key, partition=partition) for key, value in records])
+            for partition, records in batches
+        ]
+        client.flush(self._brokers.patience + 20)
+        return [(partition, _first(told)) for partition, told in sent]
+
+    def close(self) -> None:
+        with self._lock:
+            if self._producer is not None:
+                self._producer.close(timeout=5, null_logger=True)
+            self._producer = None
+
+
+def _first(told: Sequence[Any]) -> int:
+    """The offset of the first of the records sent, all of which have arrived."""
+    offsets = [one.get(0).offset for one in told]
+    return int(offsets[0])
+
+
+def _cut(partition: int, records: Sequence[Record]) -> Iterator[tuple[int, Sequence[Record]]]:
+    """The records in runs that make one batch each."""
+    first = size = 0
+    for i, (key, value) in enumerate(records):
+        more = len(key or b"") + len(value or b"") + _OVERHEAD
+        if size + more > BATCH_BYTES and i > first:
+            yield partition, records[first:i]
+            first, size = i, 0
+        size += more
+    if first < len(records):
+        yield partition, records[first:]

@@ -1,0 +1,182 @@
+"""The user store on Redis: one value per user, each answer one round trip, each write-behind one transaction."""
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import numpy as np
+from redis import Redis, exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from stream.logs import checked_name
+from stream.stores import Mark, checked_keys, checked_values, overtaken
+
+_AT_ONCE = 2_000  # keys of one command: a long one keeps everybody else waiting
+_TRIES = 5  # of a write whose answer was lost
+
+
+def open_url(url: str, prefix: str) -> "RedisStore":
+    """`redis://user:password@host:port/db`, `rediss://` with TLS; in its query `ttl` and what redis-py takes there."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValueError(f"store url must be redis://host:port/db, got {url!r}")
+    asked = dict(parse_qsl(parts.query))
+    ttl = asked.pop("ttl", "0")
+    if not ttl.isdecimal():
+        raise ValueError(f"ttl in the store url must be a whole number of seconds, got {ttl!r}")
+    try:
+        # One try more, on a new connection: those in the pool have died if Redis was started again.
+        client = Redis.from_url(
+            parts._replace(query=urlencode(asked)).geturl(),
+            **{"retry": Retry(NoBackoff(), 1), "socket_connect_timeout": 1.0, "socket_timeout": 10.0},
+        )
+        client.connection_pool.make_connection()  # it does not connect yet, but knows its settings
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"store url is not understood ({error}): redis://user:password@host:port/db?name=value"
+        ) from None
+    return RedisStore(client, f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}", prefix, int(ttl))
+
+
+class RedisStore:
+    """See `UserStore`. Durable as far as that Redis is: what it loses, its marks tell, and the worker writes again.
+
+    A user is the key `<prefix>user:<key in hex>`. `put_many` is one transaction, so all or none, also with the marks;
+    with `ttl` a user who was not written for so many seconds is forgotten, which a rebuild from the log would not do.
+    `scan` and `count` walk all of Redis' keys: for `headrace check` and for replays, not for each request.
+    """
+
+    def __init__(self, client: Any, url: str, prefix: str, ttl: int) -> None:
+        self._client = client  # redis-py's types allow for text; here all is bytes
+        self._url = url  # without its secrets
+        self._ttl = ttl
+        self._user = checked_name("prefix", prefix + "user") + ":"
+        self._mark = prefix + "mark:"
+
+    def get(self, key: int) -> bytes | None:
+        with self._explained():
+            value: bytes | None = self._client.get(self._name(key))
+            return value
+
+    def get_many(self, keys: np.ndarray) -> list[bytes | None]:
+        names = self._names(checked_keys(keys))
+        values: list[bytes | None] = []
+        with self._explained():
+            for first in range(0, len(names), _AT_ONCE):
+                values += self._client.mget(names[first : first + _AT_ONCE])
+        return values
+
+    def put_many(self, keys: np.ndarray, values: Sequence[bytes], marks: Sequence[Mark] = ()) -> None:
+        checked_values(keys, values)
+        new = dict(zip(self._names(keys), values, strict=True))
+        if not new and not marks:
+            return
+        for last in reversed(range(_TRIES)):
+            try:
+                with self._explained(), self._client.pipeline() as pipe:
+                    if marks and self._is_written(pipe, marks):
+                        return
+                    self._write(pipe, new)
+                    if marks:
+                        pipe.mset({self._mark + str(mark.partition): mark.after for mark in marks})
+                    pipe.execute()
+                    return
+            except (exceptions.WatchError, ConnectionError):
+                # A mark was moved meanwhile, or the answer was lost: the marks tell which, and whether it was written.
+                if last == 0:
+                    raise
+
+    def _is_written(self, pipe: Any, marks: Sequence[Mark]) -> bool:
+        """Whether an earlier try went through; Overtaken if somebody else has written, or Redis has forgotten."""
+        names = [self._mark + str(mark.partition) for mark in marks]
+        pipe.watch(*names)
+        found = [(value or b"").decode() for value in pipe.mget(names)]
+        pipe.multi()
+        if found == [mark.after for mark in marks] != [mark.before for mark in marks]:
+            return True
+        for mark, value in zip(marks, found, strict=True):
+            if value != mark.before:
+                raise overtaken(mark, value, self._url)
+        return False
+
+    def _write(self, pipe: Any, new: dict[str, bytes]) -> None:
+        if self._ttl:
+            for name, value in new.items():
+                pipe.set(name, value, ex=self._ttl)
+            return
+        names = list(new)
+        for first in range(0, len(names), _AT_ONCE):
+            pipe.mset({name: new[name] for name in names[first : first + _AT_ONCE]})
+
+    def mark(self, partition: int) -> str:
+        with self._explained():
+            value: bytes | None = self._client.get(self._mark + str(partition))
+            return (value or b"").decode()
+
+    def delete_many(self, keys: np.ndarray) -> None:
+        names = self._names(checked_keys(keys))
+        if names:
+            with self._explained(), self._client.pipeline() as pipe:
+                for first in range(0, len(names), _AT_ONCE):
+                    pipe.unlink(*names[first : first + _AT_ONCE])
+                pipe.execute()
+
+    def scan(self) -> Iterator[tuple[int, bytes]]:
+        keys = np.sort(np.fromiter(self._keys(), np.uint64))
+        for first in range(0, keys.size, _AT_ONCE):
+            some = keys[first : first + _AT_ONCE]
+            for key, value in zip(some.tolist(), self.get_many(some), strict=True):
+                if value is not None:
+                    yield key, value
+
+    def count(self) -> int:
+        return sum(1 for _ in self._keys())
+
+    def _keys(self) -> Iterator[int]:
+        """Every key once; Redis may name one twice while its table grows."""
+        with self._explained():
+            names = set(self._client.scan_iter(f"{self._user}????????????????", count=5_000))
+        return (int(name[len(self._user) :], 16) for name in names)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _name(self, key: int) -> str:
+        return f"{self._user}{key:016x}"
+
+    def _names(self, keys: np.ndarray) -> list[str]:
+        return [f"{self._user}{key:016x}" for key in keys.tolist()]
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what Redis says into an error that names it and how to mend it."""
+        try:
+            yield
+        except exceptions.WatchError:
+            raise
+        except exceptions.RedisError as error:
+            for kind, words, made, number, mend in _MENDS:
+                if isinstance(error, kind) and words in str(error):
+                    raise made(number, f"{error}: {mend}", self._url) from error
+            raise OSError(errno.EIO, str(error), self._url) from error
+
+
+_URL = "HEADRACE_STORE__URL"
+_MEMORY = "raise its maxmemory, and keep maxmemory-policy noeviction: no user may go unseen"
+_RIGHTS = f"correct user and password in {_URL} (redis://user:password@host:port/db), or the rights of that user"
+_MENDS: tuple[tuple[type[Exception], str, type[OSError], int, str], ...] = (
+    (exceptions.AuthenticationError, "", PermissionError, errno.EACCES, _RIGHTS),
+    (exceptions.ResponseError, "NOAUTH", PermissionError, errno.EACCES, _RIGHTS),
+    (exceptions.NoPermissionError, "", PermissionError, errno.EACCES, _RIGHTS),
+    (exceptions.ResponseError, "WRONGPASS", PermissionError, errno.EACCES, _RIGHTS),
+    (exceptions.OutOfMemoryError, "", OSError, errno.ENOSPC, _MEMORY),
+    (exceptions.ResponseError, "OOM", OSError, errno.ENOSPC, _MEMORY),
+    (exceptions.ReadOnlyError, "", OSError, errno.EROFS, f"it is a replica; {_URL} must name the primary"),
+    (exceptions.ResponseError, "MISCONF", OSError, errno.ENOSPC, "it cannot save to its disk; free space there"),
+    (exceptions.ResponseError, "NOREPLICAS", ConnectionError, errno.EAGAIN, "its replicas are away; start them"),
+    (exceptions.ConnectionError, "", ConnectionError, errno.ECONNREFUSED, f"start it, or correct {_URL}"),
+    (exceptions.TimeoutError, "", ConnectionError, errno.ETIMEDOUT, f"it is overloaded or away; see {_URL}"),
+)  # fmt: skip

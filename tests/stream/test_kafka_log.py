@@ -1,0 +1,198 @@
+"""What only Kafka does: it shares partitions out, asks for passwords, and may be away. See test_logs for the rest."""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from stream.kafka_client import admin
+from stream.kafka_url import parse_url
+from stream.logs import EventLog, Overtaken, Position, Source, open_log
+from tests.conftest import doors
+from tests.services import PASSWORD, USER, free_ports
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"{uuid4()}."
+
+
+@pytest.fixture
+def log(kafka_url: str, prefix: str) -> Iterator[EventLog]:
+    opened = open_log(f"{kafka_url}?session=6", prefix)
+    yield opened
+    opened.close()
+
+
+def turns(sources: list[Source], holds: object, patience: float = 30.0) -> None:
+    """Let sources read in turn until something holds."""
+    deadline = time.monotonic() + patience
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < deadline, [sorted(source.snapshot()) for source in sources]
+        for source in sources:
+            source.next_batch(100, timeout=0.1)
+
+
+# Groups
+
+
+def test_a_second_member_gets_a_share_and_gives_it_back(log: EventLog, kafka_url: str, prefix: str) -> None:
+    log.create("events", 4)
+    log.append_many("events", {partition: [(b"k", b"v")] * 3 for partition in range(4)})
+    lost: list[frozenset[int]] = []
+    first = log.source("events", "g", revoked=lost.append)
+    assert sorted(first.snapshot()) == [0, 1, 2, 3]
+    first.next_batch(100, timeout=5.0)
+    first.commit({partition: Position(2, "half") for partition in range(4)})
+    other = open_log(f"{kafka_url}?session=6", prefix)
+    second: list[Source] = []
+    joining = threading.Thread(target=lambda: second.append(other.source("events", "g")))
+    joining.start()
+    while joining.is_alive():
+        first.next_batch(100, timeout=0.1)
+    turns([first, *second], lambda: len(first.snapshot()) == len(second[0].snapshot()) == 2)
+    shared = second[0].snapshot()
+    handed = second[0].committed()
+    other.close()
+    turns([first], lambda: len(first.snapshot()) == 4)
+
+    assert frozenset().union(*lost) == shared.keys()
+    assert handed == dict.fromkeys(shared, Position(2, "half"))
+    assert all(first.snapshot()[partition] in (2, 3) for partition in shared)
+
+
+def test_a_member_that_was_replaced_cannot_commit(kafka_url: str, prefix: str) -> None:
+    logs = [open_log(f"{kafka_url}?session=6&member=worker-1", prefix) for _ in range(2)]
+    logs[0].create("events", 1)
+    logs[0].append("events", 0, [(b"k", b"v")])
+    late = logs[0].source("events", "g")
+    newer = logs[1].source("events", "g")
+
+    assert newer.snapshot() == {0: 0}
+    with pytest.raises(Overtaken, match="gone to another reader"):
+        late.commit({0: Position(1)})
+    newer.commit({0: Position(1)})
+    for log in logs:
+        log.close()
+
+
+def test_a_group_that_is_ahead_of_its_topic_is_told_instead_of_skipping(log: EventLog) -> None:
+    log.create("events", 1)
+    log.append("events", 0, [(b"k", b"v")])
+    source = log.source("events", "g", partitions=[0])
+    source.commit({0: Position(5)})
+    source.close()
+
+    with pytest.raises(ValueError, match="'g' has read topic 'events', partition 0, up to offset 5, but it ends at 1"):
+        log.source("events", "g", partitions=[0])
+
+
+def test_a_position_that_retention_has_deleted_goes_on_at_the_start(log: EventLog) -> None:
+    log.create("events", 1)
+    log.append("events", 0, [(b"k", b"%d" % i) for i in range(10)])
+    log.source("events", "g", partitions=[0]).commit({0: Position(3)})
+    log.trim("events", 0, 7)
+    source = log.source("events", "g", partitions=[0])
+    (records,) = source.next_batch(10, timeout=10.0)
+
+    assert list(records.values) == [b"7", b"8", b"9"]
+
+
+# Topics
+
+
+def test_topics_are_made_for_events_and_for_tables(log: EventLog, kafka_url: str, prefix: str) -> None:
+    from kafka.admin import ConfigResource
+
+    log.create("events", 2)
+    log.create("items", 1, compacted=True)
+    client = admin(parse_url(kafka_url))
+    asked = [ConfigResource("topic", prefix + topic) for topic in ("events", "items")]
+    told = client.describe_configs(asked, config_filter="all")["topic"]
+    client.close()
+
+    assert [told[prefix + topic]["cleanup.policy"]["value"] for topic in ("events", "items")] == ["delete", "compact"]
+    assert told[prefix + "events"]["message.timestamp.type"]["value"] == "LogAppendTime"
+    assert told[prefix + "events"]["retention.ms"]["value"] == "-1"
+
+
+def test_a_topic_of_another_policy_is_refused_with_the_command_that_mends_it(log: EventLog) -> None:
+    log.create("items", 1)
+
+    with pytest.raises(ValueError, match=r"another cleanup\.policy than 'compact': run kafka-configs\.sh .*items"):
+        log.create("items", 1, compacted=True)
+
+
+def test_appends_are_whole_however_large(log: EventLog) -> None:
+    log.create("events", 2)
+    sent = {partition: [(b"%d" % i, bytes(100_000)) for i in range(150)] for partition in range(2)}
+
+    assert log.append_many("events", sent) == {0: 0, 1: 0}
+    assert log.ends("events") == {0: 150, 1: 150}
+    assert list(log.read("events", 1, 0, 200).keys) == [b"%d" % i for i in range(150)]
+
+
+def test_a_record_needs_a_key_or_a_value(log: EventLog) -> None:
+    log.create("events", 1)
+
+    with pytest.raises(ValueError, match="needs a key or a value"):
+        log.append("events", 0, [(None, None)])
+
+
+# The way in
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("kafka:", "must name a broker"),
+        ("kafka://broker", "must be host:port"),
+        ("kafka://a:1,b:x", "must be host:port.*'b:x'"),
+        ("kafka://a:1?sasl_user=x", "unknown setting 'sasl_user'; the nearest valid name is 'sasl_username'"),
+        ("kafka://a:1?session=never", "session in the log url must be a number"),
+    ],
+)
+def test_a_url_that_is_not_understood_says_why(url: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        open_log(url)
+
+
+def test_no_secret_is_in_what_is_told() -> None:
+    brokers = parse_url("kafka://a:1?security_protocol=SASL_SSL&sasl_username=me&sasl_password=p%40ss")
+
+    assert brokers.security["sasl_plain_password"] == "p@ss"
+    assert str(brokers) == "kafka://a:1"
+
+
+def knock(url: str, prefix: str) -> str:
+    """What another process is told that makes a topic there; the client leaves open what it could not connect."""
+    script = (
+        "import sys\nfrom stream.logs import open_log\n"
+        "log = open_log(sys.argv[1], sys.argv[2])\nlog.create('events', 1)\n"
+        "print(log.append('events', 0, [(b'k', b'v')]))\nlog.close()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, url, prefix], capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.stdout.strip() or done.stderr.strip().split("\n")[-1]
+
+
+def test_a_broker_that_is_away_is_named_with_its_mend(prefix: str) -> None:
+    (port,) = free_ports(1)
+    told = knock(f"kafka://127.0.0.1:{port}?patience=1", prefix)
+
+    assert re.match(rf"ConnectionError: .*HEADRACE_LOG__URL.*kafka://127\.0\.0\.1:{port}'$", told), told
+
+
+@pytest.mark.parametrize(("password", "answer"), [(PASSWORD, "0"), ("wrong", "PermissionError: .*correct security_")])
+def test_credentials_are_passed_on(kafka_url: str, prefix: str, password: str, answer: str) -> None:
+    assert kafka_url
+    told = knock(f"{doors['asking_url']}&sasl_username={USER}&sasl_password={password}&patience=3", prefix)
+
+    assert re.match(answer, told), told
+    assert password not in told
