@@ -11,6 +11,7 @@ from benchmarks import traffic
 from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
 from online_models.learner import LearnWorker
 from serving import metrics
+from serving.fresh import Exploration
 from serving.questions import Question
 from serving.recommender import Recommender
 from serving.replica import Replica
@@ -80,7 +81,7 @@ def learnt(items: int, events: int, folder: Path) -> Loop:
     log.trim("model-updates", 0, log.end("model-updates", 0))
     replica = Replica(log, settings)
     serve, rng = settings.serve, np.random.default_rng(0)
-    recommender = Recommender(replica, store, serve.candidates, serve.explore, rng)
+    recommender = Recommender(replica, store, serve.candidates, Exploration(serve), rng)
     return Loop(log, store, streaming, learning, replica, recommender)
 
 

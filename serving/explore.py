@@ -1,6 +1,6 @@
 """Fills a slate: the best by rank, with some places given to fresh items by chance that is known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,18 +10,32 @@ from stream.compiled import kernel
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """Items that have not yet had their share of impressions, and how likely each is to be the best of them."""
+    """Items that have not yet had their share of impressions, and how likely each is to be drawn of them."""
 
     rows: np.ndarray  # (n,) int32, item rows
     chances: np.ndarray  # (n,) float64, sums to 1
-
-    def take(self, chosen: np.ndarray) -> "Fresh":
-        return Fresh(self.rows[chosen], self.chances[chosen])
+    share: float = 0.0  # of the places, that may be drawn
+    loss: float = 0.0  # clicks that each drawn place is expected to lose
 
     def among(self, ranked: np.ndarray) -> "Fresh":
         """The same with places in `ranked`, (m,) item rows that hold them all, instead of rows."""
-        order = np.argsort(ranked, kind="stable")
-        return Fresh(order[np.searchsorted(ranked[order], self.rows)].astype(np.int32), self.chances)
+        return replace(self, rows=places_among(self.rows, ranked))
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A slate, and how likely whatever could have come to each place was: what its propensities are proved by."""
+
+    placed: Placed
+    told: np.ndarray  # (k, n + 1) float64: of each fresh item, and of the next best that is not one
+    arms: np.ndarray  # (k,) int64, which of those came
+
+
+def places_among(rows: np.ndarray, ranked: np.ndarray) -> np.ndarray:
+    """Where some rows stand in others that hold them all, (n,) int32."""
+    order = np.argsort(ranked, kind="stable")
+    places: np.ndarray = order[np.searchsorted(ranked[order], rows)].astype(np.int32)
+    return places
 
 
 NOTHING_FRESH = Fresh(np.zeros(0, np.int32), np.zeros(0))
@@ -70,32 +84,35 @@ def least_shown(shown: np.ndarray, eligible: np.ndarray, budget: int, count: int
     return rows
 
 
-def fill(ranked: np.ndarray, fresh: Fresh, k: int, share: float, rng: np.random.Generator) -> Placed:
-    """Give each of k places to the next best item or, with probability `share`, to a fresh one.
+def fill(ranked: np.ndarray, fresh: Fresh, k: int, rng: np.random.Generator) -> Chosen:
+    """Give each of k places to the next best item or, with the probability `fresh.share`, to a fresh one.
 
     At most ceil(share · k) places go to another item than the next best, so that what exploring costs is bounded. A
     draw that comes out as the next best is no exploring: else the places below would hang on a draw that nobody sees,
     and a propensity would not be the probability given the places above.
 
-    >>> placed = fill(np.array([3, 1]), NOTHING_FRESH, 2, 0.5, np.random.default_rng(0))
-    >>> placed.rows.tolist(), placed.propensities.tolist()
+    >>> chosen = fill(np.array([3, 1]), NOTHING_FRESH, 2, np.random.default_rng(0))
+    >>> chosen.placed.rows.tolist(), chosen.placed.propensities.tolist()
     ([3, 1], [1.0, 1.0])
     """
+    share = fresh.share
     budget = int(np.ceil(share * k)) if share else 0
-    rows, propensities, explored = np.empty(k, np.int32), np.empty(k), np.empty(k, np.bool_)
+    rows, explored = np.empty(k, np.int32), np.empty(k, np.bool_)
+    told, arms = np.zeros((k, fresh.rows.size + 1)), np.empty(k, np.int64)
     filled = _fill(
-        ranked, fresh.rows, fresh.chances.copy(), share, budget, rng.random((k, 2)), rows, propensities, explored
+        ranked, fresh.rows, fresh.chances.copy(), share, budget, rng.random((k, 2)), rows, explored, told, arms
     )
-    return Placed(rows[:filled], propensities[:filled], explored[:filled])
+    propensities = np.minimum(1.0, told[np.arange(filled), arms[:filled]])
+    return Chosen(Placed(rows[:filled], propensities, explored[:filled]), told[:filled], arms[:filled])
 
 
 @kernel
 def _fill(
     ranked: np.ndarray, fresh: np.ndarray, chances: np.ndarray, share: float, budget: int, draws: np.ndarray,
-    rows: np.ndarray, propensities: np.ndarray, explored: np.ndarray,
+    rows: np.ndarray, explored: np.ndarray, told: np.ndarray, arms: np.ndarray,
 ) -> int:  # fmt: skip
     """Fill the places; uses up `chances`. Two draws a place: whether by chance, and which."""
-    at, spent = 0, 0
+    at, spent, rest = 0, 0, fresh.size
     for place in range(rows.size):
         while at < ranked.size and _holds(rows, place, ranked[at]):
             at += 1
@@ -105,17 +122,18 @@ def _fill(
         by_chance = (share if spent < budget else 0.0) if has_best else 1.0
         if total <= 0.0:
             by_chance = 0.0
+        best = rest
+        for i in range(rest):
+            if has_best and fresh[i] == ranked[at]:
+                best = i
+            told[place, i] = by_chance * chances[i] / total if total > 0.0 else 0.0
+        told[place, best] += 1.0 - by_chance
         drawn = draws[place, 0] < by_chance or not has_best
-        rows[place] = fresh[_pick(chances, draws[place, 1] * total)] if drawn else ranked[at]
-        propensities[place] = 0.0
-        for i in range(fresh.size):
-            if fresh[i] == rows[place]:
-                propensities[place] = by_chance * chances[i] / total if total > 0.0 else 0.0
-                chances[i] = 0.0
-        explored[place] = not has_best or rows[place] != ranked[at]
-        if not explored[place]:
-            propensities[place] += 1.0 - by_chance
-        propensities[place] = min(1.0, propensities[place])
+        arms[place] = _pick(chances, draws[place, 1] * total) if drawn else best
+        rows[place] = fresh[arms[place]] if arms[place] < rest else ranked[at]
+        if arms[place] < rest:
+            chances[arms[place]] = 0.0
+        explored[place] = arms[place] != best or not has_best
         spent += explored[place]
     return rows.size
 

@@ -11,6 +11,11 @@ fallbacks = Counter("headrace_answer_fallbacks", "Answers made without a part th
 shed = Counter("headrace_answers_shed", "Questions turned away with 503 because too many were waiting")
 places = Counter("headrace_places", "Places filled, by the channel that found the item", ["source"])
 places_explored = Counter("headrace_places_explored", "Places given to a fresh item by chance")
+fresh_items = Gauge("headrace_fresh_items", "Items that are weighed for the places to explore")
+explore_loss = Gauge("headrace_explore_loss_clicks", "Clicks that exploring was expected to cost, per 1,000 places")
+propensity_evidence = Gauge(
+    "headrace_propensity_evidence", "Log of the evidence that items do not come as often as their propensities say"
+)
 accepted = Counter("headrace_events_accepted", "Events accepted over HTTP, repeats among them")
 impressions_lost = Counter("headrace_impressions_lost", "Impressions that could not be logged")
 append_seconds = Histogram("headrace_append_seconds", "Time to make accepted events durable", buckets=_FINE)

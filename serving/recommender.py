@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
-from online_models.bandits.policies import Placed
-from online_models.bandits.thompson import chances
 from online_models.retrievers.channels import Channel
 from online_models.stack import Stack
 from serving import metrics
-from serving.explore import NOTHING_FRESH, Fresh, absent, fill, least_shown
+from serving.explore import NOTHING_FRESH, Chosen, Fresh, absent, fill, places_among
+from serving.fresh import Exploration
 from serving.questions import Answer, Filters, Question, Recommended
 from serving.replica import Replica
 from stream.batches import EventType, Lists, Questions
@@ -21,9 +20,7 @@ from stream.intake import context_keys
 from stream.profiles import NOBODY, Profile, decode_profile, question_of
 from stream.stores import UserStore
 
-_FRESH_AT_ONCE = 32  # fresh items that are weighed against each other
 _FIRST_SHOWN = 5000.0  # places that have to be shown before what became of them is all that counts
-_BUDGET = 100  # impressions after which an item is fresh no more
 _FIRST_CHANNEL = {1 << channel: channel.name for channel in Channel}
 _logger = logging.getLogger(__name__)
 
@@ -34,6 +31,8 @@ class Slate:
 
     answer: Answer
     features: np.ndarray  # (k, f) float32, as served
+    fresh: Fresh
+    chosen: Chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +55,13 @@ class Recommender:
     """Answers questions from a replica and one read of the user store; changes nothing but its generator."""
 
     def __init__(
-        self, replica: Replica, store: UserStore, candidates: int, share: float, rng: np.random.Generator
+        self, replica: Replica, store: UserStore, candidates: int, exploration: Exploration, rng: np.random.Generator
     ) -> None:
         self._replica = replica
         self._store = store
         self._candidates = candidates
-        self._share = share
+        self._exploration = exploration
         self._rng = rng
-        self._fresh: tuple[str, Fresh] = ("", NOTHING_FRESH)
 
     def answer(self, question: Question, impression_id: str, now: int) -> Slate:
         """The slate for a question asked at `now`, ms."""
@@ -75,8 +73,8 @@ class Recommender:
             given = question.candidates is not None
             ranked = self._rank_given(question, asked) if given else self._rank(question, asked, profile)
         with metrics.stage_seconds.labels("explore").time():
-            placed = fill(np.arange(len(ranked)), ranked.fresh, question.size, self._share, self._rng)
-        return self._slate(question, impression_id, stale, ranked, placed)
+            chosen = fill(np.arange(len(ranked)), ranked.fresh, question.size, self._rng)
+        return self._slate(question, impression_id, stale, ranked, chosen)
 
     def similar(self, key: int, k: int) -> list[tuple[str, float]]:
         """Neighbours of an item, best first, with their scores."""
@@ -102,7 +100,7 @@ class Recommender:
         """Candidates of all channels that may be shown, best first."""
         stack, eligible = self._replica.stack, self._replica.eligible
         # Before anything is hidden: what is fresh is remembered, and must not hang on who asked first.
-        fresh = self._fresh_now() if question.explore and self._share else NOTHING_FRESH
+        pool = self._exploration.pool(self._replica)
         met = profile.met[:0] if question.repeats else profile.met
         hidden = stack.items.find(np.concatenate([met, keys_of(question.exclude)]))
         hidden = hidden[hidden >= 0]
@@ -111,16 +109,34 @@ class Recommender:
         try:
             per_channel = max(question.size, self._candidates // 4)
             found = stack.candidates(asked, 0, eligible, per_channel)
-            fresh = fresh.take(eligible[fresh.rows] == 1)
+            fits = self._fits(question.filters, found.row)[: max(question.size, self._candidates)]
+            others = self._others(question, found.row[fits])
+            open_to = np.flatnonzero(eligible[pool.rows]) if question.explore else np.zeros(0, np.int64)
         finally:
             eligible[hidden] = before
-        fits = self._fits(question.filters, found.row)[: max(question.size, self._candidates)]
-        fresh = fresh.take(self._fits(question.filters, fresh.rows))
-        unfound = fresh.rows[absent(fresh.rows, found.row[fits])]
-        rows = np.concatenate([found.row[fits], unfound])
-        channels = np.concatenate([found.channels[fits], np.zeros(unfound.size, np.uint16)])
+        open_to = open_to[self._fits(question.filters, pool.rows[open_to])]
+        fresh = pool.rows[open_to]
+        others = np.concatenate([fresh[absent(fresh, found.row[fits])], others[absent(others, fresh)]])
+        rows = np.concatenate([found.row[fits], others])
+        channels = np.concatenate([found.channels[fits], np.zeros(others.size, np.uint16)])
         ranked = best_first(stack, asked, rows, stack.items.keys[rows], channels, self._trust())
-        return replace(ranked, fresh=fresh.among(ranked.rows))
+        if open_to.size == 0:
+            return ranked
+        at = places_among(fresh, ranked.rows)
+        best = np.arange(min(question.size, len(ranked)))
+        predicted = stack.probability(ranked.features[np.concatenate([at, best])]).astype(float)
+        earned = float(predicted[at.size :].mean())
+        weighed = self._exploration.weigh(pool, open_to, predicted[: at.size], earned, question.size)
+        return replace(ranked, fresh=weighed.among(ranked.rows))
+
+    def _others(self, question: Question, found: np.ndarray) -> np.ndarray:
+        """Where the channels found too little for a slate: whatever else may be shown, (n,) int32 item rows."""
+        if found.size >= question.size:
+            return found[:0]
+        rows = np.flatnonzero(self._replica.eligible[: len(self._replica.stack.items)]).astype(np.int32)
+        rows = rows[self._fits(question.filters, rows)]
+        others: np.ndarray = np.setdiff1d(rows, found)[: max(question.size, self._candidates)]
+        return others
 
     def _rank_given(self, question: Question, asked: Questions) -> Ranked:
         """Exactly the items asked for, best first, but for what the same question excludes or filters out."""
@@ -158,22 +174,16 @@ class Recommender:
         shown, acted = self._replica.ever[EventType.impression], self._replica.ever[EventType.impression + 1 :].sum()
         return min(1.0, float(shown) / (_FIRST_SHOWN + 2.0 * float(acted)))
 
-    def _fresh_now(self) -> Fresh:
-        """The fresh items of this state and their chances; asked again of the same state, they stay where they are."""
-        version = self._replica.version
-        if self._fresh[0] != version:
-            self._fresh = (version, fresh_items(self._replica))
-        return self._fresh[1]
-
-    def _slate(self, question: Question, impression_id: str, stale: bool, ranked: Ranked, placed: Placed) -> Slate:
+    def _slate(self, question: Question, impression_id: str, stale: bool, ranked: Ranked, chosen: Chosen) -> Slate:
+        placed = chosen.placed
         features = ranked.features[placed.rows]
         names = (
             [ranked.names[at] for at in placed.rows.tolist()] if ranked.names else self._names(ranked.rows[placed.rows])
         )
         channels, explored = ranked.channels[placed.rows].tolist(), placed.explored.tolist()
-        otherwise = "given" if question.candidates else "thompson"
+        otherwise = "given" if question.candidates else "catalogue"
         sources = [
-            "thompson" if drawn else _FIRST_CHANNEL[bits & -bits] if bits else otherwise
+            self._exploration.policy if drawn else _FIRST_CHANNEL[bits & -bits] if bits else otherwise
             for bits, drawn in zip(channels, explored, strict=True)
         ]
         scores, propensities = ranked.scores[placed.rows].tolist(), placed.propensities.tolist()
@@ -188,7 +198,12 @@ class Recommender:
         for source, count in Counter(sources).items():
             metrics.places.labels(source).inc(count)
         metrics.places_explored.inc(sum(explored))
-        return Slate(Answer(impression_id, self._replica.version, stale, items), features)
+        answer = Answer(impression_id, self._replica.version, stale, items)
+        return Slate(answer, features, ranked.fresh, chosen)
+
+    def note_shown(self, slate: Slate) -> None:
+        """Say that a slate was shown, and not only asked for."""
+        self._exploration.spend(slate.fresh, slate.chosen)
 
     def _names(self, rows: np.ndarray) -> list[str]:
         return self._replica.names_of(rows)
@@ -228,18 +243,6 @@ def best_first(
         scores += np.float32(trust) * stack.appeal(features)
     order = np.argsort(-scores, kind="stable")
     return Ranked(rows[order], order, scores[order], features[order], channels[order])
-
-
-def fresh_items(replica: Replica) -> Fresh:
-    """The fresh items least shown, newest rows first, and how likely each has the greatest click rate."""
-    items = replica.stack.items
-    ever = items.counters["ever"][: len(items)]
-    rows = least_shown(ever[:, EventType.impression], replica.eligible, _BUDGET, _FRESH_AT_ONCE)
-    if rows.size == 0:
-        return NOTHING_FRESH
-    shown, clicks = ever[rows, EventType.impression].astype(float), ever[rows, EventType.click].astype(float)
-    base_rate = (replica.ever[EventType.click] + 1) / (replica.ever[EventType.impression] + 20)
-    return Fresh(rows, chances(np.minimum(clicks, shown), shown, base_rate))
 
 
 def _where(question: Question) -> tuple[int, list[int]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from serving import metrics
 from serving.appender import Appender
+from serving.fresh import Exploration
 from serving.inbox import Inbox
 from serving.problems import Problem
 from serving.questions import Answer, Question
@@ -45,7 +46,7 @@ class Service:
         self.inbox = Inbox(log, store, self.appender, limits, clock)
         rng = np.random.default_rng(settings.serve.seed or None)
         serve = settings.serve
-        self.recommender = Recommender(self.replica, store, serve.candidates, serve.explore, rng)
+        self.recommender = Recommender(self.replica, store, serve.candidates, Exploration(serve), rng)
         self._waiting = 0
         self._follower: asyncio.Task[None] | None = None
 
@@ -75,6 +76,7 @@ class Service:
             slate = self.recommender.answer(question, secrets.token_hex(12), now)
             if question.log and slate.answer.items:
                 self.appender.append_later(EVENTS, [(question.user_id, impression(question, slate, now))])
+                self.recommender.note_shown(slate)
             metrics.answers.inc()
             metrics.answer_seconds.observe(time.perf_counter() - started)
             return slate.answer

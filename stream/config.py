@@ -5,7 +5,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -69,6 +69,11 @@ class Serve(_Section):
     processes: int = Field(1, ge=1, le=64, description="`headrace serve` processes that share the port under `up`")
     admin_key: str = Field("", description="key of the admin routes; empty: they refuse everyone")
     explore: float = Field(0.1, ge=0, le=0.5, description="share of a slate's places that are given to fresh items")
+    explore_loss: float = Field(5.0, gt=0, description="clicks that exploring may be expected to lose per 1,000 places")
+    fresh_impressions: int = Field(100, ge=1, description="places shown after which an item is fresh no more")
+    policy: Literal["thompson", "ucb", "squarecb", "epsilon"] = Field(
+        "thompson", description="how fresh items are weighed: thompson, ucb, squarecb or epsilon"
+    )
     candidates: int = Field(500, ge=10, le=10_000, description="candidates ranked for one answer at most")
     max_waiting: int = Field(512, ge=1, description="answers under way at most; more are told to come again")
     seed: int = Field(0, ge=0, description="seed of exploration")

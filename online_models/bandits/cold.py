@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.bandits.arms import Prior
+from online_models.bandits.arms import Judged, Prior
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +46,17 @@ class WarmStart:
         total = precision.sum(axis=1)
         most = np.maximum(total**-0.5, self.least * scale)
         return Prior(np.clip((precision * np.nan_to_num(told)).sum(axis=1) / total, 0, 1), most)
+
+
+def posterior(prior: Prior, clicks: np.ndarray, shown: np.ndarray) -> Judged:
+    """What is thought of n arms after so many clicks of so many places: the prior as a Beta, and the counts upon it.
+
+    >>> judged = posterior(Prior(np.array([0.5]), np.array([0.2])), np.array([90.0]), np.array([100.0]))
+    >>> judged.means.round(2).tolist()
+    [0.88]
+    """
+    mean = np.clip(prior.means, 1e-4, 1 - 1e-4)
+    strength = np.maximum(mean * (1 - mean) / np.maximum(prior.spreads, 1e-6) ** 2 - 1, 0.1)
+    hits, total = mean * strength + clicks, strength + shown
+    means = hits / total
+    return Judged(means, np.sqrt(means * (1 - means) / (total + 1)))

@@ -18,8 +18,8 @@ CASES = {
 }
 
 
-def fresh_of(pool: dict[int, float]) -> Fresh:
-    return Fresh(np.array(list(pool), np.int32), np.array(list(pool.values())))
+def fresh_of(pool: dict[int, float], share: float) -> Fresh:
+    return Fresh(np.array(list(pool), np.int32), np.array(list(pool.values())), share)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
@@ -31,7 +31,7 @@ def test_a_propensity_is_the_frequency_given_the_places_above(
     came: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
     told: dict[tuple[int, ...], dict[int, set[float]]] = defaultdict(lambda: defaultdict(set))
     for _ in range(6000):
-        placed = fill(np.array(ranked), fresh_of(pool), 3, share, rng)
+        placed = fill(np.array(ranked), fresh_of(pool, share), 3, rng).placed
         rows = placed.rows.tolist()
         for place, row in enumerate(rows):
             came[tuple(rows[:place])][row] += 1
@@ -55,7 +55,8 @@ def test_a_propensity_is_the_frequency_given_the_places_above(
     seed=st.integers(0, 1000),
 )
 def test_a_slate_is_sound(ranked: list[int], pool: dict[int, float], k: int, share: float, seed: int) -> None:
-    placed = fill(np.array(ranked, np.int32), fresh_of(pool), k, share, np.random.default_rng(seed))
+    chosen = fill(np.array(ranked, np.int32), fresh_of(pool, share), k, np.random.default_rng(seed))
+    placed = chosen.placed
     rows = placed.rows.tolist()
     within = [row in ranked for row in rows]
 
@@ -66,10 +67,11 @@ def test_a_slate_is_sound(ranked: list[int], pool: dict[int, float], k: int, sha
     assert (placed.explored & np.array(within, np.bool_)).sum() <= np.ceil(share * k)
     kept = [row for row, explored in zip(rows, placed.explored, strict=True) if not explored]
     assert kept == sorted(kept, key=ranked.index)
+    assert chosen.told.sum(axis=1) == pytest.approx(np.ones(len(rows)))
 
 
 def test_without_fresh_items_nothing_is_left_to_chance() -> None:
-    placed = fill(np.array([5, 3, 8]), NOTHING_FRESH, 2, 0.5, np.random.default_rng(0))
+    placed = fill(np.array([5, 3, 8]), NOTHING_FRESH, 2, np.random.default_rng(0)).placed
 
     assert placed.rows.tolist() == [5, 3]
     assert placed.propensities.tolist() == [1, 1]

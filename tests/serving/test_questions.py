@@ -339,3 +339,11 @@ def test_a_user_record_that_cannot_be_read_makes_a_stale_answer(loop: Loop) -> N
         loop.store.put_many(np.array([key], np.uint64), [b"\x00 no record"])
 
     assert loop.ask("u1")["stale"] is True
+
+
+def test_where_channels_find_too_little_the_catalogue_fills_the_slate(loop: Loop) -> None:
+    loop.put(*(f"item{n}" for n in range(40)), categories=["all"], price=5.0)
+    loop.put(*(f"rare{n}" for n in range(12)), categories=["rare"], price=7.0)
+    answer = loop.ask(k=20, filters={"categories": ["rare"]}, explore=False)
+
+    assert sorted(slate(answer)) == sorted(f"rare{n}" for n in range(12))

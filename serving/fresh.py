@@ -1,0 +1,96 @@
+"""Which items are fresh, what is thought of them, and what it may cost to find out more."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from online_models.bandits.arms import Prior
+from online_models.bandits.budgets import Budget, Ledger, expected_loss
+from online_models.bandits.cold import WarmStart, posterior
+from online_models.bandits.epsilon import EpsilonGreedy
+from online_models.bandits.policies import Policy, Rule
+from online_models.bandits.propensities import PropensityCheck
+from online_models.bandits.squarecb import SquareCB
+from online_models.bandits.thompson import Thompson
+from online_models.bandits.ucb import UpperBounds
+from serving import metrics
+from serving.explore import NOTHING_FRESH, Chosen, Fresh, least_shown
+from serving.replica import Replica
+from stream.batches import EventType
+from stream.config import Serve
+
+_AT_ONCE = 32  # fresh items that are weighed against each other
+_RULES: dict[str, Rule] = {
+    "thompson": Thompson(),
+    "ucb": UpperBounds(),
+    "squarecb": SquareCB(),
+    "epsilon": EpsilonGreedy(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The fresh items of one state, with what is counted of them: what surely is better or worse than most is none."""
+
+    version: str
+    rows: np.ndarray  # (n,) int32
+    clicks: np.ndarray  # (n,) float64
+    shown: np.ndarray  # (n,) float64
+    rate: float  # clicks per place, of all items
+
+
+class Exploration:
+    """Weighs fresh items for each question, and keeps the account of what exploring costs.
+
+    What nobody was shown yet is thought of as the ranker predicts it for this very person, as far as that can be
+    trusted; every place shown then counts for more than the prediction.
+    """
+
+    def __init__(self, settings: Serve) -> None:
+        self._budget = Budget(settings.fresh_impressions, settings.explore, settings.explore_loss)
+        self.policy = settings.policy
+        self._policy = Policy(_RULES[settings.policy])
+        self._warm = WarmStart()
+        self._ledger = Ledger(self._budget)
+        self._check = PropensityCheck()
+        self._pool = Pool("", NOTHING_FRESH.rows, NOTHING_FRESH.chances, NOTHING_FRESH.chances, 0.0)
+
+    @property
+    def alarm(self) -> bool:
+        """Items do not come as often as their propensities say."""
+        return self._check.alarm
+
+    def pool(self, replica: Replica) -> Pool:
+        """The fresh items of this state; asked again of the same state, they are the same."""
+        if self._pool.version != replica.version:
+            ever = replica.stack.items.counters["ever"][: len(replica.stack.items)]
+            rows = least_shown(ever[:, EventType.impression], replica.eligible, self._budget.impressions, _AT_ONCE)
+            shown = ever[rows, EventType.impression].astype(float)
+            clicks = np.minimum(ever[rows, EventType.click], shown)
+            rate = min(0.9, float((replica.ever[EventType.click] + 1) / (replica.ever[EventType.impression] + 20)))
+            judged = posterior(Prior(np.full(rows.size, rate), np.full(rows.size, rate)), clicks, shown)
+            still = self._budget.is_fresh(shown, judged, rate)
+            self._pool = Pool(replica.version, rows[still], clicks[still], shown[still], rate)
+            metrics.fresh_items.set(int(still.sum()))
+        return self._pool
+
+    def weigh(self, pool: Pool, chosen: np.ndarray, predicted: np.ndarray, best: float, places: int) -> Fresh:
+        """Chances of some of the pool, (n,) places in it, of which the ranker predicts so much.
+
+        `best`: what a place is expected to earn that is not explored.
+        """
+        nobody = np.zeros((chosen.size, 0))
+        prior = self._warm.prior(pool.rate, predicted, nobody, nobody, nobody)
+        judged = posterior(prior, pool.clicks[chosen], pool.shown[chosen])
+        chances = self._policy.chances(judged)
+        loss = expected_loss(best, judged.means, chances)
+        return Fresh(pool.rows[chosen], chances, self._ledger.share(places, loss), loss)
+
+    def spend(self, fresh: Fresh, chosen: Chosen) -> None:
+        """Take note of a slate that was shown."""
+        places = chosen.told.shape[0]
+        self._ledger.spend(places, fresh.share, fresh.loss)
+        for place in range(places):
+            self._check.see(chosen.told[place], int(chosen.arms[place]))
+        metrics.explore_loss.set(1000 * self._ledger.lost / max(1, self._ledger.places))
+        metrics.propensity_evidence.set(self._check.evidence)

@@ -1,0 +1,66 @@
+"""What is explored, at what price, and that the propensities are true."""
+
+import numpy as np
+import pytest
+
+from serving.explore import Fresh, fill
+from serving.fresh import Exploration, Pool
+from stream.config import Serve
+
+POLICIES = ("thompson", "ucb", "squarecb", "epsilon")
+POOL = Pool(
+    "000001-000000001",
+    rows=np.arange(10, 14, dtype=np.int32),
+    clicks=np.array([0.0, 0.0, 9.0, 0.0]),
+    shown=np.array([0.0, 60.0, 30.0, 0.0]),
+    rate=0.1,
+)
+
+
+def weighed(exploration: Exploration, predicted: list[float], best: float = 0.1) -> Fresh:
+    return exploration.weigh(POOL, np.arange(4), np.array(predicted), best, places=10)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_was_clicked_more_is_likelier_and_everything_has_a_chance(policy: str) -> None:
+    fresh = weighed(Exploration(Serve(policy=policy)), [0.1, 0.1, 0.1, 0.1])
+
+    assert fresh.chances.sum() == pytest.approx(1)
+    assert (fresh.chances > 0).all()
+    assert fresh.chances[2] > fresh.chances[0] >= fresh.chances[1]
+
+
+def test_a_cold_item_starts_from_what_the_ranker_predicts() -> None:
+    fresh = weighed(Exploration(Serve()), [0.3, 0.1, 0.1, 0.02])
+
+    assert fresh.chances[0] > 2 * fresh.chances[3]
+
+
+def test_exploring_costs_no_more_clicks_than_it_may() -> None:
+    exploration, rng, lost = Exploration(Serve(explore_loss=1.0)), np.random.default_rng(0), 0.0
+    for _ in range(1_000):
+        fresh = weighed(exploration, [0.1] * 4, best=0.5)
+        chosen = fill(np.arange(20), fresh.among(np.arange(20)), 10, rng)
+        exploration.spend(fresh, chosen)
+        lost += 10 * fresh.share * fresh.loss
+
+    assert 0 < lost <= 10_000 / 1_000 * 1.0 + 1e-9
+    assert fresh.share < 0.01
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_propensities_are_proved_while_it_runs(policy: str) -> None:
+    exploration, rng = Exploration(Serve(policy=policy, explore=0.3)), np.random.default_rng(1)
+    for _ in range(2_000):
+        fresh = weighed(exploration, [0.1] * 4).among(np.arange(20))
+        exploration.spend(fresh, fill(np.arange(20), fresh, 10, rng))
+
+    assert not exploration.alarm
+
+    for _ in range(2_000):
+        lie = Fresh(fresh.rows, fresh.chances, share=0.05)
+        told = fill(np.arange(20), lie, 10, rng)
+        told.told[:] = fill(np.arange(20), Fresh(fresh.rows, fresh.chances, share=0.3), 10, rng).told
+        exploration.spend(lie, told)
+
+    assert exploration.alarm
