@@ -11,6 +11,7 @@ from benchmarks import traffic
 from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
 from online_models.learner import LearnWorker
 from serving import metrics
+from serving.acknowledged import Acknowledged
 from serving.fresh import Exploration
 from serving.questions import Question
 from serving.recommender import Recommender
@@ -81,7 +82,7 @@ def learnt(items: int, events: int, folder: Path) -> Loop:
     log.trim("model-updates", 0, log.end("model-updates", 0))
     replica = Replica(log, settings)
     serve, rng = settings.serve, np.random.default_rng(0)
-    recommender = Recommender(replica, store, serve.candidates, Exploration(serve), rng)
+    recommender = Recommender(replica, store, Acknowledged(1), serve.candidates, Exploration(serve), rng)
     return Loop(log, store, streaming, learning, replica, recommender)
 
 

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from serving import metrics
+from serving.acknowledged import Acknowledged
 from serving.appender import Appender
 from serving.bodies import fault_of
 from stream import metrics as stream_metrics
@@ -39,9 +40,18 @@ class Received(msgspec.Struct):
 class Inbox:
     """Takes events in. What repeats is recognised by what this process took in lately, and by the person's record."""
 
-    def __init__(self, log: EventLog, store: UserStore, appender: Appender, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        store: UserStore,
+        appender: Appender,
+        acknowledged: Acknowledged,
+        limits: Limits,
+        clock: Clock,
+    ) -> None:
         self._store = store
         self._appender = appender
+        self._acknowledged = acknowledged
         self._limits = limits
         self._clock = clock
         self._seen = SeenEvents(_REMEMBERED)
@@ -58,7 +68,8 @@ class Inbox:
         records = [(event.user_id, values[i]) for (i, event), new in zip(kept.items(), fresh, strict=True) if new]
         self._bury(refused, values)
         if records:
-            await self._appender.append(EVENTS, records)
+            first = await self._appender.append(EVENTS, records)
+            self._acknowledged.note([user for user, _ in records], first, self._clock.now_ms())
         # Known only from now on: had the write failed, a second try must not pass for a repeat.
         self._seen.first_seen(keys_of([event.event_id for event in kept.values()]))
         metrics.accepted.inc(len(kept))

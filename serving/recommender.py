@@ -10,6 +10,7 @@ import numpy as np
 from online_models.retrievers.channels import Channel
 from online_models.stack import Stack
 from serving import metrics
+from serving.acknowledged import Acknowledged
 from serving.explore import NOTHING_FRESH, Chosen, Fresh, absent, fill, places_among
 from serving.fresh import Exploration
 from serving.questions import Answer, Filters, Question, Recommended
@@ -55,10 +56,17 @@ class Recommender:
     """Answers questions from a replica and one read of the user store; changes nothing but its generator."""
 
     def __init__(
-        self, replica: Replica, store: UserStore, candidates: int, exploration: Exploration, rng: np.random.Generator
+        self,
+        replica: Replica,
+        store: UserStore,
+        acknowledged: Acknowledged,
+        candidates: int,
+        exploration: Exploration,
+        rng: np.random.Generator,
     ) -> None:
         self._replica = replica
         self._store = store
+        self._acknowledged = acknowledged
         self._candidates = candidates
         self._exploration = exploration
         self._rng = rng
@@ -67,7 +75,7 @@ class Recommender:
         """The slate for a question asked at `now`, ms."""
         user = key_of(question.user_id)
         with metrics.stage_seconds.labels("user").time():
-            profile, stale = self._read(user)
+            profile, stale = self._read(user, now)
         asked = question_of(profile, user, now if question.ts is None else question.ts, *_where(question))
         with metrics.stage_seconds.labels("rank").time():
             given = question.candidates is not None
@@ -86,11 +94,15 @@ class Recommender:
         rows = found.row[(self._replica.eligible[found.row] == 1) & (found.row != row)][:k]
         return [(name, round(1 / (1 + place), 6)) for place, name in enumerate(self._replica.names_of(rows))]
 
-    def _read(self, user: int) -> tuple[Profile, bool]:
-        """What is known of the person; nobody's profile, marked stale, when the store is away."""
+    def _read(self, user: int, now: int) -> tuple[Profile, bool]:
+        """What is known of the person, and whether it is stale: the store is away, or has not kept up with them."""
         try:
             value = self._store.get(user)
-            return (NOBODY if value is None else decode_profile(value)), False
+            profile = NOBODY if value is None else decode_profile(value)
+            behind = self._acknowledged.is_behind(user, profile.offset, self._replica.covered, now)
+            if behind:
+                metrics.fallbacks.labels("record").inc()
+            return profile, behind
         except (OSError, ValueError, msgspec.DecodeError) as error:  # away, or a record that this code cannot read
             _logger.warning("user store away, answering from context alone: %s", error)
             metrics.fallbacks.labels("store").inc()

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from serving import metrics
+from serving.acknowledged import Acknowledged
 from serving.appender import Appender
 from serving.fresh import Exploration
 from serving.inbox import Inbox
@@ -43,10 +44,11 @@ class Service:
         self.appender = Appender(log)
         self.replica = Replica(log, settings)
         limits = Limits(settings.events.max_age, settings.events.max_skew)
-        self.inbox = Inbox(log, store, self.appender, limits, clock)
+        acknowledged = Acknowledged(log.partitions(EVENTS))
+        self.inbox = Inbox(log, store, self.appender, acknowledged, limits, clock)
         rng = np.random.default_rng(settings.serve.seed or None)
         serve = settings.serve
-        self.recommender = Recommender(self.replica, store, serve.candidates, Exploration(serve), rng)
+        self.recommender = Recommender(self.replica, store, acknowledged, serve.candidates, Exploration(serve), rng)
         self._waiting = 0
         self._follower: asyncio.Task[None] | None = None
 

@@ -347,3 +347,19 @@ def test_where_channels_find_too_little_the_catalogue_fills_the_slate(loop: Loop
     answer = loop.ask(k=20, filters={"categories": ["rare"]}, explore=False)
 
     assert sorted(slate(answer)) == sorted(f"rare{n}" for n in range(12))
+
+
+def test_a_record_that_does_not_follow_the_events_makes_a_stale_answer(loop: Loop) -> None:
+    loop.put("a", "b")
+    loop.send(event(user_id="u1"), event(user_id="u2"))
+
+    assert loop.ask("u1", log=False)["stale"] is False  # the stream worker may take a moment
+
+    loop.clock.advance(6)
+
+    assert loop.ask("u1", log=False)["stale"] is True
+    assert loop.ask("u3", log=False)["stale"] is False
+
+    loop.settle()
+
+    assert loop.ask("u1", log=False)["stale"] is False
