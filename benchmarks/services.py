@@ -1,0 +1,131 @@
+"""Kafka and Redis beneath the same processes: what their clients cost, and how fast the stream worker is through them.
+
+Uses what `make services` left running, else starts a broker and a Redis of its own.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from benchmarks import traffic
+from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
+from stream.config import Events, Settings
+from stream.logs import EventLog, Record, open_log
+from stream.stores import UserStore, open_store
+from stream.worker import StreamWorker
+from tests.services import Kafka, Redis, running
+
+USERS = ITEMS = 100_000
+BATCHED = 64  # events of one record
+_TOPICS = ("events", "examples", "users", "dead-letter", "quarantine")
+_APPEND = 4_096  # records
+
+
+def measure(size: Size) -> Iterator[Numbers]:
+    single = traffic.organic(size.of(200_000, 10_000), USERS, ITEMS)
+    batched = arrays(single)
+    with services() as (kafka, redis):
+        through(kafka, redis, single[:5_000])  # compiles
+        for _ in range(size.runs):
+            yield {
+                **clients(kafka, "one event a record", single, len(single)),
+                **clients(kafka, f"{BATCHED} events a record", batched, len(single)),
+                **worked(kafka, redis, "one event a record", single, len(single)),
+                **worked(kafka, redis, f"{BATCHED} events a record", batched, len(single)),
+            }
+
+
+@contextmanager
+def services() -> Iterator[tuple[str, str]]:
+    """Urls of a Kafka and a Redis."""
+    if found := running():
+        yield str(found["kafka"]["url"]), str(found["redis"]["url"])
+        return
+    with temporary_folder() as folder:
+        kafka, redis = Kafka(Path(folder) / "kafka"), Redis(Path(folder) / "redis")
+        redis.start()
+        kafka.start()
+        try:
+            yield kafka.url, redis.url
+        finally:
+            kafka.stop()
+            redis.stop()
+
+
+def arrays(records: Sequence[Record]) -> list[Record]:
+    """The same events, so many of one record, as a producer's batch: each person's stand in one array."""
+    held: dict[bytes, list[bytes]] = {}
+    made: list[Record] = []
+    for key, value in records:
+        waiting = held.setdefault(key or b"", [])
+        waiting.append(value or b"")
+        if len(waiting) == BATCHED:
+            made.append((key, b"[" + b",".join(held.pop(key or b"")) + b"]"))
+    made += [(key, b"[" + b",".join(values) + b"]") for key, values in held.items()]
+    return made
+
+
+def clients(url: str, name: str, records: Sequence[Record], events: int) -> Numbers:
+    """The driver alone: appended, then read by one member of a group."""
+    log = open_log(url, prefix=f"bench-{uuid4().hex}.")
+    log.create("events", 1)
+    begin, cpu = time.perf_counter(), time.process_time()
+    appended(log, records)
+    produced, produced_cpu = time.perf_counter() - begin, time.process_time() - cpu
+    source = log.source("events", "bench")
+    begin, cpu, seen = time.perf_counter(), time.process_time(), 0
+    while seen < len(records):
+        seen += sum(map(len, source.next_batch(_APPEND, timeout=10.0)))
+    consumed, consumed_cpu = time.perf_counter() - begin, time.process_time() - cpu
+    source.close()
+    log.close()
+    return {
+        f"kafka: produced, {name}, events/s": events / produced,
+        f"kafka: CPU to produce, {name}, µs a record": 1e6 * produced_cpu / len(records),
+        f"kafka: consumed, {name}, events/s": events / consumed,
+        f"kafka: CPU to consume, {name}, µs a record": 1e6 * consumed_cpu / len(records),
+    }
+
+
+def appended(log: EventLog, records: Sequence[Record]) -> None:
+    for first in range(0, len(records), _APPEND):
+        log.append("events", 0, records[first : first + _APPEND])
+
+
+def worked(kafka: str, redis: str, name: str, records: Sequence[Record], events: int) -> Numbers:
+    wall, cpu = through(kafka, redis, records)
+    return {
+        f"stream: through Kafka and Redis, {name}, events/s of CPU": events / cpu,
+        f"stream: through Kafka and Redis, {name}, events/s": events / wall,
+    }
+
+
+def through(kafka: str, redis: str, records: Sequence[Record]) -> tuple[float, float]:
+    """Seconds on the wall and of CPU that one stream worker takes for all records."""
+    prefix = f"bench-{uuid4().hex}."
+    log, store = open_log(kafka, prefix=prefix), open_store(redis, prefix=prefix)
+    try:
+        for topic in _TOPICS:
+            log.create(topic, 1, compacted=topic == "users")
+        appended(log, records)
+        return _through(log, store, len(records))
+    finally:
+        log.close()
+        store.close()
+
+
+def _through(log: EventLog, store: UserStore, records: int) -> tuple[float, float]:
+    worker = StreamWorker(log, store, Settings(events=Events(max_age=0)))
+    done = worker.step(timeout=0)  # takes up its partition
+    begin, cpu = time.perf_counter(), time.process_time()
+    while done < records:
+        done += worker.step(timeout=1.0)
+    took = time.perf_counter() - begin, time.process_time() - cpu
+    worker.close()
+    return took
+
+
+if __name__ == "__main__":
+    run_alone(__doc__, measure)
