@@ -3,6 +3,8 @@
 import time
 from typing import Protocol
 
+import numpy as np
+
 
 class Clock(Protocol):
     def now_ms(self) -> int:
@@ -60,3 +62,12 @@ class Watermark:
         reached = ts - self._lateness_ms
         self.ts = reached if self.ts is None else max(self.ts, reached)
         return self.ts
+
+    def see_all(self, ts: np.ndarray) -> np.ndarray:
+        """Take note of events one after the other, (n,) int64, and return the watermark after each."""
+        reached: np.ndarray = np.maximum.accumulate(ts - self._lateness_ms)
+        if self.ts is not None:
+            reached = np.maximum(reached, self.ts)
+        if reached.size:
+            self.ts = int(reached[-1])
+        return reached

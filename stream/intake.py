@@ -105,15 +105,20 @@ def _columns(events: Sequence[Event], offsets: Sequence[int]) -> EventBatch:
         event=keys_of([event.event_id for event in events]),
         user=keys_of([event.user_id for event in events]),
         item=np.where(kind == EventType.impression, np.uint64(NO_KEY), lists.item[first]),
-        impression=keys_of([event.impression_id or "" for event in events]),
-        surface=keys_of([event.surface or "" for event in events]),
+        impression=_keys_if_any([event.impression_id for event in events]),
+        surface=_keys_if_any([event.surface for event in events]),
         context=_contexts(events, impressions),
-        version=keys_of([event.model_version or "" for event in events]),
+        version=_keys_if_any([event.model_version for event in events]),
         value=np.array([np.nan if event.value is None else event.value for event in events], np.float32),
         lists=lists,
         features=features,
         served=served,
     )
+
+
+def _keys_if_any(names: Sequence[str | None]) -> np.ndarray:
+    """Keys of fields that may be missing, which they mostly are in all of a micro-batch or in none."""
+    return keys_of([name or "" for name in names]) if any(names) else np.full(len(names), NO_KEY, np.uint64)
 
 
 def _lists(events: Sequence[Event], impressions: Sequence[int]) -> Lists:

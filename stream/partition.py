@@ -58,7 +58,7 @@ class Partition:
         """Examples that these events, none of them a repeat, make known."""
         if len(batch) == 0:
             return examples_of(batch, questions)
-        watermarks = [self.watermark.see(ts) for ts in batch.ts.tolist()]
+        watermarks = self.watermark.see_all(batch.ts).tolist()
         joined = self.joiner.join(examples_of(batch, questions), watermarks)
         metrics.impressions_open.labels(self.number).set(len(self.joiner))
         metrics.watermark.labels(self.number).set(watermarks[-1] / 1000)

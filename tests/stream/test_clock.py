@@ -1,5 +1,6 @@
 """The clock and the watermark."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,3 +45,11 @@ def test_a_watermark_never_falls_and_trails_the_latest_event_by_the_lateness(see
 
     assert reached == sorted(reached)
     assert reached[-1] == max(seen) - lateness_ms
+
+
+@given(st.lists(st.integers(-(10**12), 10**12)), st.integers(0, 5_000), st.none() | st.integers(-(10**12), 10**12))
+def test_events_seen_at_once_move_the_watermark_as_one_by_one(ts: list[int], lateness: int, begun: int | None) -> None:
+    one, many = Watermark(lateness / 1000, begun), Watermark(lateness / 1000, begun)
+
+    assert many.see_all(np.array(ts, np.int64)).tolist() == [one.see(at) for at in ts]
+    assert many.ts == one.ts
