@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import sys
 from threading import Event as Signal
 
 from granian.constants import Interfaces
@@ -15,6 +16,7 @@ from stream.config import Settings
 from stream.stores import open_store
 from stream.topics import open_topics
 
+_SWITCH = 0.0005  # seconds after which an answer lets the threads that read and write the log go on
 _logger = logging.getLogger(__name__)
 
 
@@ -22,6 +24,7 @@ def serve_http(settings: Settings, stop: Signal) -> None:
     """Answer until told to stop, then finish what is under way."""
     if settings.serve.processes == 1:
         _demand_free(settings.serve.host, settings.serve.port)
+    sys.setswitchinterval(_SWITCH)
     clock = SystemClock()
     log = open_topics(settings, clock)
     store = open_store(settings.store_url, settings.store.prefix)
