@@ -10,6 +10,7 @@ from stream.compiled import kernel
 
 HORIZONS = np.array([600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 60 * 86_400], np.float64)  # half-lives in seconds
 SHOWN, VIEWED, CLICKED, VALUED = range(4)
+_DAY = 3  # place of the day among the horizons
 NO_TIME = -(2**62)  # stands for "not known" in columns of times
 N_CATEGORIES = 4
 _COUNTED_AS = np.full(len(EventType), -1, np.int8)  # a dislike counts as no sign of interest
@@ -169,6 +170,14 @@ class Items:
             table["counts"], table["stamp"], table["first"], table["last"], table["ever"], table["rating"],
         )  # fmt: skip
         table.touch(rows)
+
+    def shown_share(self) -> float:
+        """Share of the items that were shown at least once in about a day, by the time of the newest event."""
+        shown, stamp = self.counters["counts"][: len(self), SHOWN, _DAY], self.counters["stamp"][: len(self)]
+        if stamp.size == 0:
+            return 0.0
+        faded = shown * 2.0 ** ((stamp - stamp.max()) / 1000 / HORIZONS[_DAY])
+        return float((faded >= 0.5).mean())
 
     def state(self) -> State:
         return joined({"counters": self.counters.state(), "catalogue": self.catalogue.state()})

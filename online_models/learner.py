@@ -17,9 +17,10 @@ from online_models.updates import Update, encode_update
 from stream.clock import Clock
 from stream.config import Settings
 from stream.logs import EventLog, Position
-from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES, sound_blocks
+from stream.topics import ALARMS, CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES, QUARANTINE, sound_blocks
 
 _REPLICAS_MAY_LAG = 3  # checkpoints
+_TELL_EVERY = 5_000  # ms between looks at what only people on call want to know
 _logger = logging.getLogger(__name__)
 
 
@@ -51,7 +52,7 @@ class LearnWorker:
         self._resume()
         self._journal = Journal(self._folder / "journal")
         self._journal.rotate(self.progress.epoch, self.progress.step)
-        self._saved_at = clock.now_ms()
+        self._saved_at = self._told_at = clock.now_ms()
 
     def run(self, stop: Signal) -> None:
         """start → run → drain → stop: whole steps until told to stop, then a last checkpoint."""
@@ -79,6 +80,8 @@ class LearnWorker:
         if self._clock.now_ms() - self._saved_at >= self._settings.learn.checkpoint_every * 1000:
             self.save()
         self._keeper.reap()
+        if self._clock.now_ms() - self._told_at >= _TELL_EVERY:
+            self._tell()
         return sum(len(records) for records in batches)
 
     def save(self) -> None:
@@ -93,6 +96,13 @@ class LearnWorker:
         # A replica starts from the newest sound checkpoint; updates before the third newest are nobody's any more.
         self._updates.append(self._log.end(MODEL_UPDATES, 0))
         self._log.trim(MODEL_UPDATES, 0, self._updates[0] if len(self._updates) == _REPLICAS_MAY_LAG else 0)
+
+    def _tell(self) -> None:
+        """Measure what changes slowly. Alarms and quarantine are counted where they stand, whoever put them there."""
+        self._told_at = self._clock.now_ms()
+        metrics.alarms.set(self._log.end(ALARMS, 0))
+        metrics.quarantined.set(self._log.end(QUARANTINE, 0))
+        metrics.items_shown.set(self.stack.items.shown_share())
 
     def _take(self, entry: Step, blocks: list[bytes]) -> None:
         taken = take(self._log, self.stack, self.progress, entry, blocks)

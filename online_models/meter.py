@@ -27,6 +27,7 @@ class Meter:
         metrics.items.set(len(stack.items))
         report = stack.report
         metrics.skipped.inc(report.ordered.skipped + report.picked.skipped)
+        metrics.clipped.inc(report.ordered.clipped + report.picked.clipped)
         metrics.gradient_norm.set(max(report.ordered.gradient_norm, report.picked.gradient_norm))
         if report.ordered.lists:
             self._fade("slate_auc", report.ordered.auc)

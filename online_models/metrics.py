@@ -14,5 +14,11 @@ checkpoint_pause_seconds = Gauge(
 )
 progressive = Gauge("headrace_learn_progressive", "Quality of predictions made before learning", ["measure"])
 skipped = Counter("headrace_learn_skipped_updates", "Updates left out because a loss or gradient was not finite")
+clipped = Counter("headrace_learn_clipped_updates", "Updates whose gradient was longer than allowed and was cut")
 gradient_norm = Gauge("headrace_learn_gradient_norm", "Greatest norm of a gradient in the last step, before clipping")
 items = Gauge("headrace_learn_item_rows", "Rows of the item table")
+items_shown = Gauge(
+    "headrace_learn_items_shown_ratio", "Share of the item table's rows that were shown at least once in about a day"
+)
+alarms = Gauge("headrace_alarms_records", "Alarms raised so far, as the log has them")
+quarantined = Gauge("headrace_quarantine_records", "Events put into quarantine so far, as the log has them")

@@ -8,9 +8,11 @@ answers = Counter("headrace_answers", "Questions answered")
 answer_seconds = Histogram("headrace_answer_seconds", "Time to answer one question inside the process", buckets=_FINE)
 stage_seconds = Histogram("headrace_answer_stage_seconds", "The same by stage", ["stage"], buckets=_FINE)
 fallbacks = Counter("headrace_answer_fallbacks", "Answers made without a part that was away", ["part"])
+problems = Counter("headrace_problems", "Requests refused or failed, by status", ["status"])
 shed = Counter("headrace_answers_shed", "Questions turned away with 503 because too many were waiting")
 places = Counter("headrace_places", "Places filled, by the channel that found the item", ["source"])
 places_explored = Counter("headrace_places_explored", "Places given to a fresh item by chance")
+slate_categories = Counter("headrace_slate_categories", "Different first categories, summed over slates")
 fresh_items = Gauge("headrace_fresh_items", "Items that are weighed for the places to explore")
 explore_loss = Gauge("headrace_explore_loss_clicks", "Clicks that exploring was expected to cost, per 1,000 places")
 propensity_evidence = Gauge(
@@ -23,3 +25,9 @@ model_epoch = Gauge("headrace_model_epoch", "Epoch of the model that answers")
 model_step = Gauge("headrace_model_step", "Step of the model that answers")
 lag = Gauge("headrace_lag_events", "Acknowledged events that are not yet in the answers")
 catalogue_items = Gauge("headrace_catalogue_items", "Items in the catalogue")
+
+# A series that is not there cannot be told from one that is 0.
+for _part in ("store", "record", "updates"):
+    fallbacks.labels(_part)
+for _status in ("500", "503"):
+    problems.labels(_status)

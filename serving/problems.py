@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
+from serving import metrics
 from serving.questions import Question
 from stream.catalogue import Item
 from stream.events import Event
@@ -46,6 +47,7 @@ def field_of(message: str) -> str | None:
 
 
 def answer_problem(request: Request[Any, Any, Any], problem: Problem) -> Response[dict[str, Any]]:
+    metrics.problems.labels(str(problem.status)).inc()
     body = {"type": "about:blank", "title": problem.title, "status": problem.status, "detail": problem.detail}
     return Response(
         body | {name: value for name, value in problem.more.items() if value is not None},

@@ -210,12 +210,17 @@ class Recommender:
         for source, count in Counter(sources).items():
             metrics.places.labels(source).inc(count)
         metrics.places_explored.inc(sum(explored))
+        metrics.slate_categories.inc(self._categories(ranked.rows[placed.rows]))
         answer = Answer(impression_id, self._replica.version, stale, items)
         return Slate(answer, features, ranked.fresh, chosen)
 
     def note_shown(self, slate: Slate) -> None:
         """Say that a slate was shown, and not only asked for."""
         self._exploration.spend(slate.fresh, slate.chosen)
+
+    def _categories(self, rows: np.ndarray) -> int:
+        """How many different first categories the items in rows have; having none is one."""
+        return len(set(self._replica.stack.items.catalogue["categories"][rows[rows >= 0], 0].tolist()))
 
     def _names(self, rows: np.ndarray) -> list[str]:
         return self._replica.names_of(rows)

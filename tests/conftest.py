@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 from hypothesis import settings
 
-from tests.services import Kafka, Missing, Redis, Service, running
+from tests.services import Kafka, Missing, Redis, Service, program, running
 
 doors: dict[str, str] = {}  # other ways into the services that run
 S = TypeVar("S", bound=Service)
@@ -45,6 +45,18 @@ def made(make: Callable[[], S]) -> S:
     try:
         return make()
     except Missing as error:
-        if os.environ.get("HEADRACE_REQUIRE_SERVICES"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        _go_without(error)
+
+
+def needed(name: str, package: str) -> str:
+    """A program for a test; without it the test is skipped, or fails where services are required."""
+    try:
+        return program(name, package)
+    except Missing as error:
+        _go_without(error)
+
+
+def _go_without(missing: Missing) -> NoReturn:
+    if os.environ.get("HEADRACE_REQUIRE_SERVICES"):
+        pytest.fail(str(missing))
+    pytest.skip(str(missing))

@@ -9,8 +9,8 @@ from online_models.tables import State
 from stream.compiled import kernel
 
 _SLOWEST = 0.002  # part of the way that the moments move with each call, once they are settled
-# Of `told`: sums over lists, updates skipped as not finite, the greatest gradient norm.
-LOSS, LISTS, SKIPPED, AUC, NORM = range(5)
+# Of `told`: sums over lists, updates skipped as not finite or clipped, the greatest gradient norm.
+LOSS, LISTS, SKIPPED, AUC, NORM, CLIPPED = range(6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class ListReport:
     auc: float = 0.5
     gradient_norm: float = 0.0  # greatest, before clipping
     skipped: int = 0  # updates that were not finite
+    clipped: int = 0  # updates whose gradient was longer than allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,7 @@ def _train(
                 told[NORM] = max(told[NORM], np.sqrt(square))
                 steps[0] += 1
                 shrink = np.float32(min(1.0, clip / np.sqrt(square + 1e-12)))
+                told[CLIPPED] += shrink < 1.0
                 one, two = np.float32(0.9), np.float32(0.999)
                 unbias = rate * np.sqrt(1.0 - 0.999 ** steps[0]) / (1.0 - 0.9 ** steps[0])
                 lr = np.float32(unbias)
@@ -235,7 +237,7 @@ class ListNet:
         if x.shape[0] == 0:
             return
         self._standardise(x)
-        told = np.zeros(5)
+        told = np.zeros(6)
         setting, dense, optimizer = self.settings, self._dense, self._optimizer
         _train(
             x, label, start, setting.hidden, setting.group, setting.rate, setting.clip,
@@ -243,7 +245,8 @@ class ListNet:
             dense["mean"], self._scale(), told,
         )  # fmt: skip
         if lists := int(told[LISTS]):
-            self.report = ListReport(lists, told[LOSS] / lists, told[AUC] / lists, told[NORM], int(told[SKIPPED]))
+            skipped, clipped = int(told[SKIPPED]), int(told[CLIPPED])
+            self.report = ListReport(lists, told[LOSS] / lists, told[AUC] / lists, told[NORM], skipped, clipped)
 
     def _demand(self, x: np.ndarray) -> None:
         if x.shape[1] != self.inputs:  # a kernel would read past the end

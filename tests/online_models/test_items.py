@@ -99,3 +99,12 @@ def test_a_click_does_not_send_the_catalogue_along() -> None:
 
     assert changes["counters.rows"].tolist() == [0]
     assert changes["catalogue.rows"].size == 0
+
+
+def test_the_share_shown_forgets_what_was_shown_days_ago() -> None:
+    days = 24 * 3_600_000
+    shown = told(*(one(Kind.shown, item, START, EventType.impression) for item in range(3)))
+    shown.learn(one(Kind.shown, 0, START + 3 * days, EventType.impression))
+
+    assert Items().shown_share() == 0
+    assert shown.shown_share() == pytest.approx(1 / 3)

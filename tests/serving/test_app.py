@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from online_models.control import CheckpointOrder, RollbackOrder, decode_order, encode_order
 from serving.app import create_app
@@ -27,6 +28,10 @@ def assert_problem(answer: httpx.Response, status: int) -> None:
     assert answer.headers["content-type"].startswith("application/problem+json")
     assert answer.json()["status"] == status
     assert {"type", "title", "detail"} <= answer.json().keys()
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 class TestItems:
@@ -310,6 +315,22 @@ class TestHealth:
         assert answer.headers["content-type"].count("charset") == 1
         for name in ("answers_total", "events_accepted_total", "lag_events", "model_step", "answer_seconds_bucket"):
             assert f"headrace_{name}" in answer.text
+
+    @pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/v1/recommendations?k=0", 422)])
+    def test_refusals_are_counted_by_status(self, door: Loop, path: str, status: int) -> None:
+        before = counted("headrace_problems_total", status=str(status))
+        door.http.get(path)
+
+        assert counted("headrace_problems_total", status=str(status)) == before + 1
+
+    def test_the_different_categories_of_a_slate_are_counted(self, loop: Loop) -> None:
+        loop.put("a", "b", categories=["tea", "drink"])
+        loop.put("c", categories=["cups"])
+        loop.put("d", "e")
+        before = counted("headrace_slate_categories_total")
+
+        assert len(slate(loop.ask(k=5))) == 5
+        assert counted("headrace_slate_categories_total") == before + 3
 
     def test_the_console_is_a_page(self, door: Loop) -> None:
         assert door.http.get("/").headers["content-type"].startswith("text/html")

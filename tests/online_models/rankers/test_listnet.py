@@ -43,6 +43,14 @@ def test_a_wild_feature_teaches_nothing(bad: float) -> None:
     assert np.isfinite(net.scores(x[1:3])).all()
 
 
+@pytest.mark.parametrize(("clip", "all_of_them"), [(1e-6, True), (1e6, False)])
+def test_updates_that_are_clipped_are_counted(clip: float, all_of_them: bool) -> None:
+    net = ListNet(5, ListNetSettings(group=4, clip=clip))
+    net.learn_lists(*lists_with_a_rule(40, 0))
+
+    assert net.report.clipped == (10 if all_of_them else 0)
+
+
 def test_a_list_without_a_label_teaches_nothing() -> None:
     net = ListNet(5)
     x, label, start = lists_with_a_rule(4, 0)

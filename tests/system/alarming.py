@@ -1,0 +1,137 @@
+"""What Prometheus sees in three hours when all is well, and what it sees when it is not: cases for each alert.
+
+In promtool's words, by the minute: `0+5x9` begins at 0 and grows by 5 nine times, `1x9` is 1 and nine times 1 again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+_INSTANCES = {"serve": ("a", "b"), "stream": ("s",), "learn": ("l",)}
+
+
+def _series(job: str, name: str, values: str, **labels: str) -> dict[str, str]:
+    """The series of every instance of a job."""
+    return {_name(job, instance, name, **labels): values for instance in _INSTANCES[job]}
+
+
+def _name(job: str, instance: str, name: str, **labels: str) -> str:
+    told = ", ".join(f'{label}="{value}"' for label, value in {"job": job, "instance": instance, **labels}.items())
+    return f"{name}{{{told}}}"
+
+
+def _latencies(name: str, quick: int, bounds: Sequence[str] = ("0.005", "1.0", "+Inf")) -> dict[str, str]:
+    """A histogram of 600 a minute, of which so many take less than the first bound, and all less than the second."""
+    merged: dict[str, str] = {}
+    for bound, count in zip(bounds, (quick, 600, 600), strict=True):
+        merged |= _series("serve", f"headrace_{name}_seconds_bucket", f"0+{count}x180", le=bound)
+    return merged
+
+
+WELL: Mapping[str, str] = {
+    **{_name(job, one, "up"): "1x180" for job, instances in _INSTANCES.items() for one in instances},
+    **{_name(job, one, "process_start_time_seconds"): "9x180" for job, ones in _INSTANCES.items() for one in ones},
+    **_series("serve", "headrace_answers_total", "0+600x180"),
+    **_series("serve", "headrace_append_seconds_count", "0+600x180"),
+    **_series("serve", "headrace_problems_total", "0+9x180", status="404"),
+    **_series("serve", "headrace_problems_total", "0x180", status="500"),
+    **_series("serve", "headrace_answers_shed_total", "0x180"),
+    **_series("serve", "headrace_answer_fallbacks_total", "0x180", part="store"),
+    **_series("serve", "headrace_answer_fallbacks_total", "0x180", part="updates"),
+    **_series("serve", "headrace_answer_fallbacks_total", "0+1x180", part="record"),
+    **_series("serve", "headrace_impressions_lost_total", "0x180"),
+    **_series("serve", "headrace_propensity_evidence", "-0.5x180"),
+    **_latencies("answer", 600),
+    **_latencies("append", 600),
+    **_series("serve", "headrace_lag_events", "3x180"),
+    **_series("serve", "headrace_model_step", "0+60x180"),
+    **_series("serve", "headrace_model_epoch", "1x180"),
+    **_series("stream", "headrace_stream_lag_records", "2x180", partition="0"),
+    **_series("stream", "headrace_watermark_timestamp_seconds", "-10+60x180", partition="0"),
+    **_series("stream", "headrace_events_total", "0+600x180", type="impression"),
+    **_series("stream", "headrace_events_total", "0+60x180", type="click"),
+    **_series("stream", "headrace_actions_joined_total", "0+60x180"),
+    **_series("stream", "headrace_actions_unmatched_total", "0+1x180"),
+    **_series("stream", "headrace_dead_letter_total", "0+1x180", reason="bad_ts"),
+    **_series("learn", "headrace_learn_lag_blocks", "1x180"),
+    **_series("learn", "headrace_learn_steps_total", "0+60x180"),
+    **_series("learn", "headrace_checkpoints_total", "0+1x180"),
+    **_series("learn", "headrace_checkpoints_failed_total", "0x180"),
+    **_series("learn", "headrace_learn_progressive", "0.2x180", measure="log_loss"),
+    **_series("learn", "headrace_learn_progressive", "0.75x180", measure="auc"),
+    **_series("learn", "headrace_learn_progressive", "1.05x180", measure="calibration"),
+    **_series("learn", "headrace_learn_skipped_updates_total", "0x180"),
+    **_series("learn", "headrace_learn_gradient_norm", "1.5x180"),
+    **_series("learn", "headrace_learn_items_shown_ratio", "0.4x180"),
+    **_series("learn", "headrace_alarms_records", "2x180"),
+    **_series("learn", "headrace_quarantine_records", "5x180"),
+    **_series("learn", "headrace_rollbacks_total", "0x180"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Series that differ from when all is well, and what the alert says of where."""
+
+    series: Mapping[str, str]
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+_A, _B = {"job": "serve", "instance": "a"}, {"job": "serve", "instance": "b"}
+_LEARN = {"job": "learn", "instance": "l"}
+
+
+def _one(job: str, instance: str, name: str, values: str, **labels: str) -> dict[str, str]:
+    return {_name(job, instance, name, **labels): values}
+
+
+def _measure(measure: str, values: str) -> Case:
+    series = _series("learn", "headrace_learn_progressive", values, measure=measure)
+    return Case(series, {**_LEARN, "measure": measure})
+
+
+CASES: Mapping[str, Sequence[Case]] = {
+    "ServeGone": [Case(_series("serve", "up", "1x170 0x9"))],
+    "TargetDown": [Case(_one("serve", "b", "up", "1x170 0x9"), _B)],
+    "Restarting": [Case(_one("serve", "a", "process_start_time_seconds", "9x170 20x2 30x2 40x9"), _A)],
+    "RequestsFail": [Case(_one("serve", "a", "headrace_problems_total", "0x170 0+60x9", status="500"))],
+    "AnswersShed": [Case(_one("serve", "b", "headrace_answers_shed_total", "0x170 0+5x9"))],
+    "AnswersSlow": [Case(_latencies("answer", 500))],
+    "StoreAway": [Case(_one("serve", "a", "headrace_answer_fallbacks_total", "0x170 0+5x9", part="store"))],
+    "ImpressionsLost": [Case(_one("serve", "a", "headrace_impressions_lost_total", "0x177 0+1x2"))],
+    "AppendsSlow": [Case(_latencies("append", 500))],
+    "StreamGone": [Case(_series("stream", "up", "1x170 0x9"))],
+    "EventsPileUp": [Case(_one("serve", "b", "headrace_lag_events", "3x170 20000x9"))],
+    "RecordsStale": [Case(_series("serve", "headrace_answer_fallbacks_total", "0+60x180", part="record"))],
+    "StreamBehind": [Case(_series("stream", "headrace_stream_lag_records", "2x170 60000x9", partition="0"))],
+    "LearnBehind": [Case(_series("learn", "headrace_learn_lag_blocks", "1x170 600x9"))],
+    "ReplicasDisagree": [
+        Case(_one("serve", "b", "headrace_model_step", "0+60x150 9000x29")),
+        Case(_one("serve", "b", "headrace_model_epoch", "1x170 2x9")),
+    ],
+    "UpdatesNotFollowed": [Case(_one("serve", "a", "headrace_answer_fallbacks_total", "0x170 0+5x9", part="updates"))],
+    "EventTimeOff": [
+        Case(_series("stream", "headrace_watermark_timestamp_seconds", "-10+60x150 8990x29", partition="0")),
+        Case(_series("stream", "headrace_watermark_timestamp_seconds", "120+60x180", partition="0")),
+    ],
+    "LearnGone": [Case(_series("learn", "up", "1x170 0x9"))],
+    "LearnStuck": [Case(_series("learn", "headrace_learn_steps_total", "0+60x150 9000x29"))],
+    "CheckpointsFail": [
+        Case(_series("learn", "headrace_checkpoints_failed_total", "0x177 0+1x2")),
+        Case(_series("learn", "headrace_checkpoints_total", "0+1x150 150x29")),
+    ],
+    "QualityFalls": [_measure("log_loss", "0.2x150 0.3x29"), _measure("auc", "0.75x150 0.65x29")],
+    "CalibrationOff": [_measure("calibration", "1.05x140 1.8x39"), _measure("calibration", "1.05x140 0.5x39")],
+    "UpdatesNotFinite": [Case(_series("learn", "headrace_learn_skipped_updates_total", "0x177 0+1x2"))],
+    "GradientsLong": [Case(_series("learn", "headrace_learn_gradient_norm", "1.5x155 20x24"), _LEARN)],
+    "ClickThroughFalls": [Case(_series("stream", "headrace_actions_joined_total", "0+60x120 7212+12x59"))],
+    "PropensitiesLie": [Case(_one("serve", "b", "headrace_propensity_evidence", "-0.5x170 9.5x9"))],
+    "SlatesNarrow": [Case(_series("learn", "headrace_learn_items_shown_ratio", "0.4x120 0.1x59"), _LEARN)],
+    "ActionsUnmatched": [Case(_series("stream", "headrace_actions_unmatched_total", "0+1x140 170+30x39"))],
+    "EventTypeGone": [
+        Case(_series("stream", "headrace_events_total", "0+60x100 6000x79", type="click"), {"type": "click"})
+    ],
+    "EventsRefused": [Case(_series("stream", "headrace_dead_letter_total", "0+1x160 220+60x19", reason="bad_ts"))],
+    "AlarmRaised": [Case(_series("learn", "headrace_alarms_records", "2x175 3x4"), _LEARN)],
+    "QuarantineGrows": [Case(_series("learn", "headrace_quarantine_records", "5x175 9x4"), _LEARN)],
+    "RolledBack": [Case(_series("learn", "headrace_rollbacks_total", "0x175 1x4"))],
+}
