@@ -15,8 +15,10 @@ for _library in ("OPENBLAS", "OMP", "MKL"):
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
 models = typer.Typer(no_args_is_help=True, help="Versions of what was learnt: list, show, diff, rollback, lineage.")
+quarantine = typer.Typer(no_args_is_help=True, help="Actions that were held back as poison: list, release, drop.")
 replay = typer.Typer(no_args_is_help=True, help="The same machine on a recorded log: run, evaluate.")
 app.add_typer(models, name="models")
+app.add_typer(quarantine, name="quarantine")
 app.add_typer(replay, name="replay")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file; headrace.toml here if there is one.")]
@@ -187,6 +189,34 @@ def models_rollback(
     from replay.versions import roll_back
 
     raise typer.Exit(roll_back(version, skip or [], config, json))
+
+
+@quarantine.command("list")
+def quarantine_list(config: Config = None, json: Json = False) -> None:
+    """What is held back, by which detector, and why."""
+    from replay.holding import list_held
+
+    list_held(config, json)
+
+
+@quarantine.command("release")
+def quarantine_release(
+    events: Annotated[list[str], typer.Argument(metavar="EVENT_ID…")], config: Config = None, json: Json = False
+) -> None:
+    """Let events count after all: each is learnt as if it came now."""
+    from replay.holding import release_held
+
+    raise typer.Exit(release_held(events, config, json))
+
+
+@quarantine.command("drop")
+def quarantine_drop(
+    events: Annotated[list[str], typer.Argument(metavar="EVENT_ID…")], config: Config = None, json: Json = False
+) -> None:
+    """Be done with events: they are listed no more, and never learnt from."""
+    from replay.holding import drop_held
+
+    raise typer.Exit(drop_held(events, config, json))
 
 
 @replay.command("run")

@@ -95,8 +95,8 @@ class LearnWorker:
 
     def _take(self, entry: Step, blocks: list[bytes]) -> None:
         taken = take(self._log, self.stack, self.progress, entry, blocks)
-        if taken.batch is not None:
-            self._meter.see(taken.batch, self.stack)
+        if taken.lesson is not None:
+            self._meter.see(taken.lesson.batch, self.stack)
         self._publish(taken.changes)
 
     def _publish(self, changes: checkpoints.State, base: str = "") -> None:

@@ -18,7 +18,9 @@ from stream.joiner import Joiner
 from stream.logs import EventLog, Position, Record, Records
 from stream.partition import NO_WATERMARK, Partition, parts
 from stream.profiles import person_fault, text_of
+from stream.quarantine import left_behind, quarantine
 from stream.retention import Retention
+from stream.screens import screen_of
 from stream.seen import SeenEvents
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, decode_examples, encode_examples
@@ -46,7 +48,7 @@ class StreamWorker:
         self._settings = settings
         self._retention = retention
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
-        self._users = UserTable(store, settings.stream.cached_users)
+        self._users = UserTable(store, settings.stream.cached_users, screen_of(settings.guard))
         self._source = log.source(EVENTS, "stream", revoked=self._revoked)
         self._partitions: dict[int, Partition] = {}
 
@@ -104,16 +106,17 @@ class StreamWorker:
         return blocks
 
     def _apply(self, partition: Partition, intake: Intake) -> ExampleBatch:
-        """Skip repeats, let the users see the rest, join."""
+        """Skip repeats, let the users see the rest, hold back what is poison, join."""
         fresh = partition.seen.first_seen(intake.batch.event)
         rows = np.flatnonzero(fresh)
         metrics.events_repeated.inc(len(intake.batch) - rows.size)
         kept = intake.batch if rows.size == len(intake.batch) else intake.batch.take(rows)
         events = [intake.events[row] for row in rows.tolist()]
-        for kind, count in zip(*np.unique(kept.type, return_counts=True), strict=True):
+        applied = self._users.apply(kept, [text_of(event) for event in events], [event.user_id for event in events])
+        for kind, count in zip(*np.unique(kept.type[applied.verdict == 0], return_counts=True), strict=True):
             metrics.count_events(int(kind), int(count))
-        questions = self._users.apply(kept, [text_of(event) for event in events], [event.user_id for event in events])
-        return partition.join(kept, questions)
+        quarantine(self._log, partition.number, intake, rows, applied, partition.told)
+        return partition.join(kept, applied)
 
     def _bury(self, partition: Partition, refused: Sequence[Refused]) -> None:
         """Send what could not be an event to dead-letter, but for what a crash left there already."""
@@ -176,7 +179,8 @@ class StreamWorker:
         users = int(committed.note or 0)
         seen, joiner = SeenEvents(settings.events.remember), Joiner(settings.stream.window)
         buried = self._buried_from(number, reach.next)
-        partition = Partition(number, reach.next, users, watermark, seen, joiner, buried)
+        told = left_behind(self._log, number, reach.next)
+        partition = Partition(number, reach.next, users, watermark, seen, joiner, buried, told)
         self._remember(partition, end, committed.offset)
         self._store_again(partition, committed.offset)
         self._reopen(partition, end)
@@ -191,7 +195,7 @@ class StreamWorker:
         while left > 0 and at > self._log.start(EXAMPLES, partition.number):
             at -= 1
             _, batch = decode_examples(self._log.read(EXAMPLES, partition.number, at, 1).values[0] or b"")
-            taken = ((batch.kind == Kind.shown) | (batch.kind == Kind.action)) & (batch.offset < stored)
+            taken = np.isin(batch.kind, (Kind.shown, Kind.action, Kind.held)) & (batch.offset < stored)
             known.append(batch.event[taken])
             left -= int(taken.sum())
         for events in reversed(known):
