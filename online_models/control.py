@@ -1,6 +1,11 @@
-"""What people tell the learner: records of the control topic."""
+"""What people, and the guard, tell the learner: records of the control topic."""
 
 import msgspec
+
+from stream.logs import EventLog
+from stream.topics import CONTROL
+
+_READ = 4096
 
 
 class RollbackOrder(msgspec.Struct, frozen=True, tag="rollback"):
@@ -12,13 +17,28 @@ class RollbackOrder(msgspec.Struct, frozen=True, tag="rollback"):
 
     version: str
     skip: dict[str, list[tuple[int, int]]] | None = None
+    reason: str = ""  # id of the alarm that it remedies, or what a person says
 
 
 class CheckpointOrder(msgspec.Struct, frozen=True, tag="checkpoint"):
     """Write a checkpoint now."""
 
 
-Order = RollbackOrder | CheckpointOrder
+class HoldOrder(msgspec.Struct, frozen=True, tag="hold"):
+    """Take no steps until told to resume; answers go on."""
+
+    reason: str = ""  # id of the alarm that it remedies, or what a person says
+    version: str = ""  # the version to go on from when it is over
+    first: dict[str, int] = {}  # offset of the first event that must not be learnt, by partition
+
+
+class ResumeOrder(msgspec.Struct, frozen=True, tag="resume"):
+    """Take steps again."""
+
+    reason: str = ""
+
+
+Order = RollbackOrder | CheckpointOrder | HoldOrder | ResumeOrder
 _decoder = msgspec.json.Decoder(Order)
 
 
@@ -33,3 +53,19 @@ def decode_order(value: bytes) -> Order:
     except msgspec.DecodeError as error:
         raise ValueError(f"not an order to the learner: {error}: {value[:80]!r}") from None
     return order
+
+
+def hold_at(log: EventLog, control: int) -> HoldOrder | None:
+    """The hold that is on for a learner that has read the orders before an offset; None: it takes steps."""
+    hold: HoldOrder | None = None
+    at = log.start(CONTROL, 0)
+    while at < control and len(records := log.read(CONTROL, 0, at, min(_READ, control - at))):
+        for value in (value for value in records.values if value):
+            try:
+                order = decode_order(value)
+            except ValueError:
+                continue
+            if isinstance(order, HoldOrder | ResumeOrder):
+                hold = order if isinstance(order, HoldOrder) else None
+        at = records.offsets[-1] + 1
+    return hold

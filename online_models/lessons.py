@@ -60,7 +60,7 @@ def lesson(progress: Progress, blocks: Sequence[bytes]) -> Lesson | None:
 
 
 def _wanted(progress: Progress, reach: Reach, batch: ExampleBatch) -> np.ndarray:
-    wanted = (batch.offset >= progress.offsets.get(reach.partition, 0)) & (batch.kind != Kind.held)
+    wanted: np.ndarray = (batch.offset >= progress.offsets.get(reach.partition, 0)) & (batch.kind != Kind.held)
     if skip := progress.skip.get(reach.partition):
         ranges = np.array(sorted(skip), np.int64)
         wanted &= ~(_inside(ranges, batch.offset) | _inside(ranges, batch.origin))
