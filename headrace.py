@@ -14,7 +14,9 @@ for _library in ("OPENBLAS", "OMP", "MKL"):
 # Each verb imports what it needs inside, so that --help answers at once.
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
-models = typer.Typer(no_args_is_help=True, help="Versions of what was learnt: list, show, diff, rollback, lineage.")
+models = typer.Typer(
+    no_args_is_help=True, help="Versions of what was learnt: list, show, diff, rollback, hold, resume, lineage."
+)
 quarantine = typer.Typer(no_args_is_help=True, help="Actions that were held back as poison: list, release, drop.")
 replay = typer.Typer(no_args_is_help=True, help="The same machine on a recorded log: run, evaluate.")
 app.add_typer(models, name="models")
@@ -182,13 +184,32 @@ def models_rollback(
             help="Leave out events PARTITION:FROM-TO (TO not included) and learn the rest again; may be repeated."
         ),
     ] = None,
+    ripple: Annotated[
+        bool, typer.Option(help="Leave out as well what came of the skipped events: slates of versions they taught.")
+    ] = False,
     config: Config = None,
     json: Json = False,
 ) -> None:
     """Go back to a version. Without --skip, all that was learnt since is left out."""
     from replay.versions import roll_back
 
-    raise typer.Exit(roll_back(version, skip or [], config, json))
+    raise typer.Exit(roll_back(version, skip or [], ripple, config, json))
+
+
+@models.command("hold")
+def models_hold(reason: str = "", config: Config = None) -> None:
+    """Learn nothing until told to resume; answers go on."""
+    from replay.versions import hold_learning
+
+    hold_learning(reason, config)
+
+
+@models.command("resume")
+def models_resume(config: Config = None) -> None:
+    """Learn again."""
+    from replay.versions import resume_learning
+
+    resume_learning(config)
 
 
 @quarantine.command("list")

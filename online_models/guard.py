@@ -22,6 +22,7 @@ from stream.batches import EventType
 from stream.events import Event, Limits, parse_record
 from stream.ids import key_of
 from stream.logs import EventLog
+from stream.quarantine import bar
 from stream.topics import CONTROL, EVENTS, EXAMPLES
 
 _QUIET_MS = 3_600_000  # between two alarms of one detector about the same
@@ -58,6 +59,7 @@ class Guard:
         self._raised: dict[tuple[str, str], int] = {}  # when, by detector and subject
         self._incident: Incident | None = None
         self._remedies, self._remedied_at = 0, 0
+        self._barred: dict[tuple[str, tuple[int, str]], int] = {}  # until when, by item and (partition, person)
         self._read: dict[int, int] = {}  # next offset of the examples topic, by partition
         self.open = ""  # the alarm of a poison that has been learnt and is not undone yet
 
@@ -90,6 +92,8 @@ class Guard:
         full, pumped = self._add(learnt, closed)
         findings = [self._finding(one) for one in pumped] + (self._monitors.see(full) if full else [])
         for finding in findings:
+            if finding.detector == "pumping" and self._settings.remedy:
+                self._bar(finding, int(learnt.batch.ts.max()))
             self._raise(finding, progress, full.end if full else int(learnt.batch.ts.max()))
 
     def look(self, progress: Progress) -> None:
@@ -124,10 +128,13 @@ class Guard:
         places = "-".join(f"{p}.{offset}" for p, offset in sorted(finding.first.items()))
         alarm_id = "-".join(part for part in (finding.detector, finding.subject, places) if part)
         subject = finding.detector, finding.subject
-        if alarm_id in self._known or ts - self._raised.get(subject, ts - _QUIET_MS) < _QUIET_MS:
+        quiet = _BACK_OFF_MS if finding.undo else _QUIET_MS
+        if alarm_id in self._known or ts - self._raised.get(subject, ts - quiet) < quiet:
             return
         self._raised[subject] = ts
         orders, remedy = self._remedy(finding, alarm_id, progress, ts)
+        if finding.detector == "pumping" and self._settings.remedy:
+            remedy += "; what this group does with the item is quarantined for a day"
         alarm = Alarm(alarm_id, ts, finding.depth, finding.kind, finding.detector, self._named(finding), remedy)
         self._known[alarm.id] = alarm
         raise_alarms(self._log, [alarm])
@@ -227,12 +234,27 @@ class Guard:
         """The evidence with the ids that people gave."""
         if finding.detector != "pumping":
             return finding.evidence
-        item, users = finding.subject, dict[str, None]()
-        for partition, offset in finding.events[:: max(1, len(finding.events) // 100)]:
+        item, users = self._group(finding)
+        names = list(dict.fromkeys(user for _, user in users))
+        return finding.evidence | {"item_id": item, "user_ids": names[:_NAMED]}
+
+    def _bar(self, finding: Finding, ts: int) -> None:
+        """From now on the stream worker holds back what this group does with the item."""
+        item, users = self._group(finding)
+        fresh = [user for user in users if ts >= self._barred.get((item, user), ts)]
+        for partition in sorted({partition for partition, _ in fresh}):
+            names = [user for p, user in fresh if p == partition]
+            bar(self._log, partition, names, item, ts + _DAY_MS)
+        self._barred |= {(item, user): ts + _DAY_MS for user in fresh}
+
+    def _group(self, finding: Finding) -> tuple[str, list[tuple[int, str]]]:
+        """The item as people name it, and who acted on it, with the partition of each."""
+        item, users = finding.subject, dict[tuple[int, str], None]()
+        for partition, offset in finding.events:
             for event in self._events_at(partition, offset):
                 if event.item_id and f"{key_of(event.item_id):016x}" == finding.subject:
-                    item, users[event.user_id] = event.item_id, None
-        return finding.evidence | {"item_id": item, "user_ids": list(users)[:_NAMED]}
+                    item, users[partition, event.user_id] = event.item_id, None
+        return item, list(users)
 
     def _events_at(self, partition: int, offset: int) -> list[Event]:
         records = self._log.read(EVENTS, partition, offset, 1)

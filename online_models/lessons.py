@@ -63,11 +63,11 @@ def _wanted(progress: Progress, reach: Reach, batch: ExampleBatch) -> np.ndarray
     wanted: np.ndarray = (batch.offset >= progress.offsets.get(reach.partition, 0)) & (batch.kind != Kind.held)
     if skip := progress.skip.get(reach.partition):
         ranges = np.array(sorted(skip), np.int64)
-        wanted &= ~(_inside(ranges, batch.offset) | _inside(ranges, batch.origin))
+        wanted &= ~(inside(ranges, batch.offset) | inside(ranges, batch.origin))
     return wanted
 
 
-def _inside(ranges: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+def inside(ranges: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Which offsets, (n,) bool, lie in one of the ranges, (r, 2) from and to, sorted; they may overlap."""
     last = np.searchsorted(ranges[:, 0], offsets, side="right") - 1
     reached = np.maximum.accumulate(ranges[:, 1])

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from online_models.drift import Level, Odd, PageHinkley, Rate, psi, z_for
+from online_models.meter import auc
 from online_models.watch import Bin
 from stream.batches import EventType
 
@@ -126,7 +127,8 @@ class Labels:
     def __init__(self, z: float) -> None:
         self._z = z
         self._all, self._low = Rate(WARM), Rate(WARM)
-        self._loss, self._rise = Level(WARM), PageHinkley(slack=1.5, threshold=4 * z)
+        self._loss, self._rise = Level(WARM), PageHinkley(slack=1.0, threshold=4 * z)
+        self._auc, self._fall = Level(WARM), PageHinkley(slack=0.5, threshold=3 * z)
 
     def see(self, bins: deque[Bin]) -> list[Finding]:
         now = bins[-1]
@@ -134,17 +136,26 @@ class Labels:
             return []
         whole, low = self._all.see(now.taken, now.expected), self._low.see(now.low_taken, now.low_expected)
         loss = self._loss.see(now.loss / now.places)
-        rising = loss is not None and self._rise.see(min(loss, 2 * self._z))
+        rising = loss is not None and self._rise.see(min(loss, self._z))
+        falling = self._is_falling(now)
         if whole is None or low is None:
             return []
-        found = self._flip(bins, whole, low) or self._drift(bins, whole, rising)
+        found = self._flip(bins, whole, low) or self._drift(bins, whole, rising, falling)
         if found:
             self.reset()
         return found
 
     def reset(self) -> None:
-        for part in (self._all, self._low, self._loss, self._rise):
+        for part in (self._all, self._low, self._loss, self._rise, self._auc, self._fall):
             part.reset()
+
+    def _is_falling(self, now: Bin) -> bool:
+        chance, taken = np.concatenate(now.chances), np.concatenate(now.outcomes)
+        now.chances, now.outcomes = [], []
+        if not taken.any():
+            return False
+        z = self._auc.see(auc(chance, taken))
+        return z is not None and self._fall.see(min(-z, self._z))
 
     def _flip(self, bins: deque[Bin], whole: Odd, low: Odd) -> list[Finding]:
         """More is taken, and of what nobody was expected to take, all over the catalogue: labels that mean nothing."""
@@ -156,7 +167,7 @@ class Labels:
         evidence = {"reason": reason, "top_item_share": round(top, 3), **_told(low)}
         return [Finding("learner", "poison", "label_flip", "", evidence, _first(bins), undo=True)]
 
-    def _drift(self, bins: deque[Bin], whole: Odd, rising: bool) -> list[Finding]:
+    def _drift(self, bins: deque[Bin], whole: Odd, rising: bool, falling: bool) -> list[Finding]:
         if whole.z < -self._z and whole.ratio < 0.8:
             evidence = {"reason": "people take less of what they used to", **_told(whole)}
             return [Finding("learner", "drift", "calibration", "", evidence, _first(bins))]
@@ -164,6 +175,9 @@ class Labels:
             loss = round(bins[-1].loss / bins[-1].places, 4)
             evidence = {"reason": "predictions have become worse, for many and coherently", "log_loss": loss}
             return [Finding("learner", "drift", "loss", "", evidence, _first(bins))]
+        if falling:
+            evidence = {"reason": "what people take is no longer what was expected of them"}
+            return [Finding("learner", "drift", "auc", "", evidence, _first(bins))]
         return []
 
 
@@ -177,9 +191,9 @@ class Mix:
     def see(self, bins: deque[Bin]) -> list[Finding]:
         if len(bins) < WARM:
             return []
-        before, lately = list(bins)[:-3], list(bins)[-3:]
+        before, lately = list(bins)[:-5], list(bins)[-5:]
         now = np.sum([one.buckets for one in lately], axis=0)
-        if now.sum() < 500:
+        if now.sum() < 300:
             return []
         shift = psi(np.sum([one.buckets for one in before], axis=0), now)
         z = self._usual.see(shift)

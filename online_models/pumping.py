@@ -9,6 +9,7 @@ from online_models.lessons import Lesson
 from stream.batches import EventType, Kind, flat_runs
 
 _WINDOW_MS = 3_600_000
+_AGAIN_MS = 60_000
 _ENOUGH = 50  # suspect actions on one item in a window
 _ACCOUNTS = 3
 _SHARE = 0.8  # of all that is done with the item unshown
@@ -31,6 +32,7 @@ class Suspect:
 class _Item:
     suspects: deque[Suspect]
     others: deque[int]  # times of the other actions that answer no slate
+    told: int = 0  # event time, ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Pumped:
 
 
 class Pumping:
-    """Keeps the last hour of actions that answer no slate, by item."""
+    """Keeps the last hour of actions that answer no slate, by item; an item is told once a minute while it lasts."""
 
     def __init__(self) -> None:
         self._items: dict[int, _Item] = {}
@@ -56,7 +58,7 @@ class Pumping:
         self._top = 0
 
     def see(self, lesson: Lesson, fresh: np.ndarray) -> list[Pumped]:
-        """Items found pumped with these rows; each is told once, and then counted anew."""
+        """Items found pumped with these rows."""
         batch = lesson.batch
         acted = np.flatnonzero(fresh & (batch.kind == Kind.action) & batch.organic & (batch.type != EventType.dislike))
         if acted.size == 0:
@@ -85,15 +87,15 @@ class Pumping:
 
     def _pumped(self, item: int) -> Pumped | None:
         held = self._items[item]
-        if len(held.suspects) < _ENOUGH:
+        if len(held.suspects) < _ENOUGH or self._top < held.told + _AGAIN_MS:
             return None
         self._trim(held)
         usual = self._suspect / self._total
         share = len(held.suspects) / max(1, len(held.suspects) + len(held.others))
-        pumped = Pumped(item, list(held.suspects), share, usual)
-        if len(held.suspects) < _ENOUGH or share < _SHARE or usual > _USUAL or pumped.accounts < _ACCOUNTS:
+        pumped = Pumped(item, _dense(list(held.suspects)), share, usual)
+        if len(pumped.suspects) < _ENOUGH or share < _SHARE or usual > _USUAL or pumped.accounts < _ACCOUNTS:
             return None
-        held.suspects.clear()
+        held.told = self._top
         return pumped
 
     def _trim(self, held: _Item) -> None:
@@ -101,6 +103,16 @@ class Pumping:
             held.suspects.popleft()
         while held.others and held.others[0] < self._top - _WINDOW_MS:
             held.others.popleft()
+
+
+def _dense(suspects: list[Suspect]) -> list[Suspect]:
+    """Those behind the last long pause: who came before a group began is none of it."""
+    ts = np.array([one.ts for one in suspects])
+    pauses = np.diff(ts)
+    if pauses.size == 0:
+        return suspects
+    long = np.flatnonzero(pauses > 10 * max(1_000.0, float(np.median(pauses))))
+    return suspects[int(long[-1]) + 1 :] if long.size else suspects
 
 
 def _others(lesson: Lesson, rows: np.ndarray, items: np.ndarray) -> np.ndarray:

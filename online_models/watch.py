@@ -36,6 +36,8 @@ class Bin:
     taken: float = 0.0
     low_expected: float = 0.0  # the same for the half that was predicted least
     low_taken: float = 0.0
+    chances: list[np.ndarray] = field(default_factory=list)  # as predicted, by step
+    outcomes: list[np.ndarray] = field(default_factory=list)
     low_items: Counter[int] = field(default_factory=Counter)  # what was taken there
 
     @property
@@ -110,6 +112,8 @@ def _judge(now: Bin, batch: ExampleBatch, fresh: np.ndarray, closed: Closed) -> 
     p = np.clip(p, 1e-6, 1 - 1e-6)
     low = p <= np.median(p)
     now.places += p.size
+    now.chances.append(p)
+    now.outcomes.append(y)
     now.loss += float(-np.where(y, np.log(p), np.log1p(-p)).sum())
     now.expected += float(p.sum())
     now.taken += float(y.sum())

@@ -69,7 +69,13 @@ class World:
     def act(self, user: str, item: str, kind: str = "click", **more: Any) -> Event:
         """Something that a person did, or is said to have done."""
         self.number += 1
-        made = {"event_id": f"x{self.number}", "type": kind, "ts": self.clock.now_ms(), "user_id": user, "item_id": item}
+        made = {
+            "event_id": f"x{self.number}",
+            "type": kind,
+            "ts": self.clock.now_ms(),
+            "user_id": user,
+            "item_id": item,
+        }
         return made | more
 
 
@@ -140,9 +146,9 @@ def _forget_surface(world: World, events: list[Event]) -> list[Event]:
 
 SCENARIOS = (
     Scenario("nothing", "clean", frozenset()),
-    Scenario("taste flip", "genuine", frozenset({"calibration", "loss", "items"}), happen=_flip_tastes),
-    Scenario("new catalogue", "genuine", frozenset({"items", "loss", "calibration"}), happen=_renew),
-    Scenario("viral item", "genuine", frozenset({"items", "loss"}), change=_go_viral),
+    Scenario("taste flip", "genuine", frozenset({"calibration", "loss", "items", "auc"}), happen=_flip_tastes),
+    Scenario("new catalogue", "genuine", frozenset({"items", "loss", "calibration", "auc"}), happen=_renew),
+    Scenario("viral item", "genuine", frozenset({"items", "loss", "calibration", "auc"}), change=_go_viral),
     Scenario("click flood", "poison", frozenset({"flood"}), change=_flood),
     Scenario("pumping group", "poison", frozenset({"pumping"}), change=_pump),
     Scenario("broken button", "poison", frozenset({"silence"}), change=_break_button, minutes=20),

@@ -143,7 +143,12 @@ class Simulator:
     """Shoppers who ask, click by their true chance, search by themselves, and remember what they have met."""
 
     def __init__(
-        self, shop: Shop, crowd: Crowd, clock: Clock, rng: np.random.Generator, searching: float = 0.1,
+        self,
+        shop: Shop,
+        crowd: Crowd,
+        clock: Clock,
+        rng: np.random.Generator,
+        searching: float = 0.1,
         buying: float = 0.0,
     ) -> None:
         self.shop = shop

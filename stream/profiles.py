@@ -43,6 +43,8 @@ class Profile:
     pace: np.ndarray  # (PACES,) float32, decayed counts as of paced, half-life one minute
     paced: int  # event time of the last action that was judged, ms
     alarmed: int  # event time of the last alarm about this person, ms
+    barred: int  # event time up to which actions on an item are held back, ms
+    barred_item: int  # key of that item
     slates: np.ndarray  # (i,) uint64, impressions shown, oldest first
 
     @property
@@ -67,7 +69,7 @@ class Stored(msgspec.Struct, array_like=True, gc=False):
     attributes: bytes
     shown: bytes = b""
     pace: bytes = bytes(4 * PACES)
-    judged: tuple[int, int] = (0, 0)  # paced, alarmed
+    judged: tuple[int, int, int, int] = (0, 0, 0, 0)  # paced, alarmed, barred, barred_item
     slates: bytes = b""
 
 
@@ -82,7 +84,8 @@ def encode_profile(profile: Profile) -> bytes:
     return encode_stored(
         p.name, (p.offset, p.users_offset, p.last_ts, p.session_start, p.session_depth),
         p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(), p.met.tobytes(),
-        p.text, p.attributes, p.shown.tobytes(), p.pace.tobytes(), (p.paced, p.alarmed), p.slates.tobytes(),
+        p.text, p.attributes, p.shown.tobytes(), p.pace.tobytes(),
+        (p.paced, p.alarmed, p.barred, p.barred_item), p.slates.tobytes(),
     )  # fmt: skip
 
 
@@ -116,7 +119,7 @@ def decode_profile(value: bytes) -> Profile:
 NOBODY = Profile(
     "", -1, -1, 0, 0, 0, np.zeros(9, np.int64), np.zeros(9, np.float32),
     np.zeros(0, np.uint64), np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.uint64), b"", b"",
-    np.zeros(0, np.uint64), np.zeros(PACES, np.float32), 0, 0, np.zeros(0, np.uint64),
+    np.zeros(0, np.uint64), np.zeros(PACES, np.float32), 0, 0, 0, 0, np.zeros(0, np.uint64),
 )  # fmt: skip
 
 

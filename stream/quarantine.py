@@ -1,6 +1,6 @@
 """Quarantine: actions that must not be learnt from wait here until somebody releases or drops them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -11,7 +11,7 @@ from stream.alarms import Alarm, known_alarms, raise_alarms
 from stream.intake import RELEASED, Intake
 from stream.logs import EventLog
 from stream.screens import DETECTORS, Told
-from stream.topics import EVENTS, QUARANTINE
+from stream.topics import EVENTS, QUARANTINE, USERS
 from stream.users import Applied
 
 _SLACK = 60_000  # ms by which the clocks of two writers of the log may differ
@@ -19,6 +19,7 @@ _READ = 4096
 _REASONS = {
     "flood": "one person acts on the same few items faster than anybody does",
     "speed": "one person acts faster than anybody can",
+    "pumping": "one of a group that pumps this item",
     "forged": "one person names slates that they were not shown",
 }
 
@@ -45,6 +46,16 @@ class Done(msgspec.Struct, frozen=True, tag="done", tag_field="state"):
     how: Literal["released", "dropped"]
 
 
+class Bar(msgspec.Struct, frozen=True):
+    """A record of the users topic: what this person does with an item is held back up to an event time, ms."""
+
+    item_id: str
+    until: int
+
+
+# Begins the key of such a record; no id of a person holds a control character.
+BARRED = b"\x01barred\x01"
+_bars = msgspec.json.Decoder(Bar)
 _decoder = msgspec.json.Decoder(Held | Done)
 
 
@@ -62,6 +73,22 @@ def quarantine(log: EventLog, number: int, intake: Intake, rows: np.ndarray, app
     if held:
         log.append(QUARANTINE, 0, [(None, msgspec.json.encode(one)) for one in held])
     raise_alarms(log, alarms)
+
+
+def bar(log: EventLog, partition: int, users: Iterable[str], item: str, until: int) -> None:
+    """Hold back what these people do with an item from now on."""
+    value = msgspec.json.encode(Bar(item, until))
+    log.append(USERS, partition, [(BARRED + user.encode(), value) for user in users])
+
+
+def bar_in(key: bytes | None, value: bytes | None) -> tuple[str, Bar] | None:
+    """The person and the bar in a record of the users topic, None if it is another record or no sound one."""
+    if key is None or not key.startswith(BARRED):
+        return None
+    try:
+        return key.removeprefix(BARRED).decode(), _bars.decode(value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def left_behind(log: EventLog, number: int, offset: int) -> Told:

@@ -8,8 +8,8 @@ from stream.compiled import kernel
 from stream.config import Guard
 
 # What speaks against an event; the number is what kernels carry, so it never changes.
-DETECTORS = ("", "flood", "speed", "forged")
-FLOOD, SPEED, FORGED = 1, 2, 3
+DETECTORS = ("", "flood", "speed", "forged", "pumping")
+FLOOD, SPEED, FORGED, BARRED = 1, 2, 3, 4
 MINUTE_MS = 60_000.0
 _ACTED, _REPEATED, _UNSHOWN = range(3)  # what `pace` counts, with a half-life of one minute
 _PER_RATE = 1 / np.log(2)  # a steady rate per minute, times this, is the decayed count that it leads to

@@ -23,7 +23,7 @@ from stream.profiles import (
     decode_stored,
     encode_stored,
 )
-from stream.screens import MINUTE_MS, OPEN, Screen, judge
+from stream.screens import BARRED, MINUTE_MS, OPEN, Screen, judge
 from stream.stores import UserStore
 
 _QUIET = 3_600_000  # ms of event time between two alarms about one person
@@ -48,11 +48,13 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "pace": ("float32", (PACES,)),
     "paced": ("int64", ()),
     "alarmed": ("int64", ()),
+    "barred": ("int64", ()),
+    "barred_item": ("uint64", ()),
     "slates_size": ("int32", ()),
     "slates": ("uint64", (2 * SLATES,)),
 }
 _NUMBERS = ("offset", "users_offset", "last_ts", "session_start", "session_depth")
-_JUDGED = ("paced", "alarmed")
+_JUDGED = ("paced", "alarmed", "barred", "barred_item")
 # A row of these is filled up to `size`, `met_size`, `shown_size` or `slates_size`; behind that it says nothing.
 _RUNS = ("item", "type", "ts", "met", "shown", "slates")
 _SIZES = (("size", "item"), ("met_size", "met"), ("shown_size", "shown"), ("slates_size", "slates"))
@@ -116,7 +118,8 @@ class UserTable:
             columns["offset"], columns["last_ts"], columns["session_start"], columns["session_depth"],
             columns["counts"], columns["rates"], columns["size"], columns["item"], columns["type"], columns["ts"],
             columns["met_size"], columns["met"], columns["shown_size"], columns["shown"],
-            columns["pace"], columns["paced"], columns["alarmed"], columns["slates_size"], columns["slates"],
+            columns["pace"], columns["paced"], columns["alarmed"], columns["barred"], columns["barred_item"],
+            columns["slates_size"], columns["slates"],
             batch.lists.start, batch.lists.item, batch.impression, batch.released, self._limits, verdict, alarming,
             lengths, item, kind, ts, seen, shown, session_start, session_depth, rates, applied,
         )  # fmt: skip
@@ -156,6 +159,14 @@ class UserTable:
             if value is None:
                 self._forget(row)
             self._changed[row] = True
+
+    def bar(self, keys: np.ndarray, offsets: Sequence[int], items: Sequence[int], until: Sequence[int]) -> None:
+        """Apply records of the users topic that hold back what a person does with one item, up to an event time."""
+        for row, offset, item, ts in zip(self._touch(keys).tolist(), offsets, items, until, strict=True):
+            if offset > self._columns["users_offset"][row]:
+                self._columns["users_offset"][row] = offset
+                self._columns["barred_item"][row], self._columns["barred"][row] = item, ts
+                self._changed[row] = True
 
     def flush(self) -> int:
         """Write the users that changed to the store; returns how many."""
@@ -216,7 +227,7 @@ class UserTable:
             [self._attributes[row] for row in chosen],
             _cut(columns["shown"], rows, columns["shown_size"][rows] - shown, shown),
             _cut(columns["pace"], rows, 0, np.full(rows.size, PACES)),
-            np.stack([columns[name][rows] for name in _JUDGED], axis=1).tolist(),
+            list(zip(*(columns[name][rows].tolist() for name in _JUDGED), strict=True)),
             _cut(columns["slates"], rows, columns["slates_size"][rows] - slates, slates),
             strict=True,
         )
@@ -289,7 +300,8 @@ def _apply(
     counts: np.ndarray, user_rates: np.ndarray, size: np.ndarray,
     history_item: np.ndarray, history_type: np.ndarray, history_ts: np.ndarray,
     met_size: np.ndarray, met: np.ndarray, shown_size: np.ndarray, shown: np.ndarray,
-    pace: np.ndarray, paced: np.ndarray, alarmed: np.ndarray, slates_size: np.ndarray, slates: np.ndarray,
+    pace: np.ndarray, paced: np.ndarray, alarmed: np.ndarray, barred: np.ndarray, barred_item: np.ndarray,
+    slates_size: np.ndarray, slates: np.ndarray,
     list_start: np.ndarray, list_item: np.ndarray, impression: np.ndarray, released: np.ndarray,
     limits: np.ndarray, verdict: np.ndarray, alarming: np.ndarray,
     lengths: np.ndarray, out_item: np.ndarray, out_type: np.ndarray, out_ts: np.ndarray,
@@ -329,8 +341,11 @@ def _apply(
             )
             forged = impression[i] != 0 and not _was_shown(impression[i], slates_size[row], slates[row])
             verdict[i] = judge(row, ts[i], repeats, forged, pace, paced, limits)
+            if barred_item[row] == item[i] and ts[i] < barred[row] and limits[0] < np.inf:
+                verdict[i] = BARRED
             if verdict[i] != 0:
-                alarming[i] = alarmed[row] == 0 or ts[i] - alarmed[row] > _QUIET
+                # Whoever is barred was named by an alarm already.
+                alarming[i] = verdict[i] != BARRED and (alarmed[row] == 0 or ts[i] - alarmed[row] > _QUIET)
                 if alarming[i]:
                     alarmed[row] = ts[i]
                 continue

@@ -18,7 +18,7 @@ from stream.joiner import Joiner
 from stream.logs import EventLog, Position, Record, Records
 from stream.partition import NO_WATERMARK, Partition, parts
 from stream.profiles import person_fault, text_of
-from stream.quarantine import left_behind, quarantine
+from stream.quarantine import BARRED, bar_in, left_behind, quarantine
 from stream.retention import Retention
 from stream.screens import screen_of
 from stream.seen import SeenEvents
@@ -147,11 +147,21 @@ class StreamWorker:
                 records = self._log.read(USERS, partition.number, partition.users, _READ)
                 if not len(records):
                     break
+                self._bar(records)
                 people = _people(records)
                 names = [(key or b"").decode() for key in people.keys]
                 self._users.describe(keys_of(names), names, people.offsets, people.values)
                 partition.users = records.offsets[-1] + 1
                 self._users.flush()
+
+    def _bar(self, records: Records) -> None:
+        """Apply the records by which the guard bars people from items."""
+        found = [bar_in(key, value) for key, value in zip(records.keys, records.values, strict=True)]
+        bars = [(offset, *one) for offset, one in zip(records.offsets, found, strict=True) if one]
+        if bars:
+            items = keys_of([bar.item_id for _, _, bar in bars]).tolist()
+            offsets, until = [offset for offset, _, _ in bars], [bar.until for _, _, bar in bars]
+            self._users.bar(keys_of([name for _, name, _ in bars]), offsets, items, until)
 
     def _revoked(self, partitions: frozenset[int]) -> None:
         for number in partitions:
@@ -243,6 +253,8 @@ def _people(records: Records) -> Records:
     """The records that name a person and say something about them; others are passed over loudly."""
     sound = []
     for i, (key, value) in enumerate(zip(records.keys, records.values, strict=True)):
+        if (key or b"").startswith(BARRED):
+            continue
         if fault := person_fault(key, value):
             metrics.dead_letter.labels("bad_user").inc()
             _logger.warning("users topic, %d:%d passed over: %s", records.partition, records.offsets[i], fault)

@@ -26,6 +26,7 @@ def test_what_a_user_record_says_for_the_screen(name: str) -> None:
 
     assert profile.slates.tolist() == ([key_of("r1")] if newest else [])
     assert profile.pace.tolist() == ([1, 0, 0] if newest else [0, 0, 0])
+    assert (profile.barred, profile.barred_item) == (0, 0)
     assert (profile.paced, profile.alarmed) == ((CLICKED["ts"], 0) if newest else (0, 0))
 
 

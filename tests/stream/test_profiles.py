@@ -28,7 +28,8 @@ def profiles(draw: st.DrawFn) -> Profile:
         text=draw(st.binary()), attributes=draw(st.binary()),
         shown=draw(nps.arrays(np.uint64, draw(st.integers(0, 64)))),
         pace=draw(nps.arrays(np.float32, PACES, elements={"allow_nan": False})),
-        paced=draw(NUMBERS), alarmed=draw(NUMBERS), slates=draw(nps.arrays(np.uint64, draw(st.integers(0, 16)))),
+        paced=draw(NUMBERS), alarmed=draw(NUMBERS), barred=draw(NUMBERS),
+        barred_item=draw(st.integers(0, 2**64 - 1)), slates=draw(nps.arrays(np.uint64, draw(st.integers(0, 16)))),
     )  # fmt: skip
 
 
