@@ -4,6 +4,7 @@ It changes nothing itself. Its remedies are orders in the control topic, which t
 person's, so that the journal, recovery and replay know of them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ _PATIENCE_MS = 6 * 3_600_000  # event time after which what lasts is the new usu
 _BACK_OFF_MS = 600_000  # before the next remedy; twice as long after each, until a day has been quiet
 _DAY_MS = 86_400_000
 _WARM_BLOCKS = 200  # of examples before the learner's place that are looked at when it starts
-_READ = 64
+_LOOK_BLOCKS = 64  # that are looked at in one go while learning is held
 _NAMED = 20  # accounts that an alarm names
 _ANY = Limits(max_age=0, max_skew=0, max_bytes=1 << 40)
 Ranges = dict[str, list[tuple[int, int]]]
@@ -67,12 +68,9 @@ class Guard:
         """Look at what came before, and raise nothing; take up the hold that is on."""
         past = Progress()
         for partition, end in sorted(progress.examples.items()):
-            at = max(self._log.start(EXAMPLES, partition), end - _WARM_BLOCKS)
-            while at < end and len(records := self._log.read(EXAMPLES, partition, at, min(_READ, end - at))):
-                learnt = lesson(past, [value for value in records.values if value])
-                if learnt is not None and (full := self._add(learnt, None)[0]):
+            for learnt in self._lessons(past, partition, end - _WARM_BLOCKS, end):
+                if full := self._add(learnt, None)[0]:
                     self._monitors.see(full)
-                at = records.offsets[-1] + 1
             self._read[partition] = end
         self._watch.seen |= {p: max(offset, self._watch.seen.get(p, 0)) for p, offset in progress.offsets.items()}
         if hold:
@@ -100,19 +98,31 @@ class Guard:
         """While learning is held: see what comes, and whether it is over."""
         ahead = Progress(offsets=dict(self._watch.seen))
         for partition in range(self._log.partitions(EXAMPLES)):
-            records = self._log.read(EXAMPLES, partition, self._read.get(partition, 0), _READ)
-            if not len(records):
-                continue
-            self._read[partition] = records.offsets[-1] + 1
-            come = lesson(ahead, [value for value in records.values if value])
-            if come is not None and (full := self._add(come, None)[0]) and self._incident:
-                self._check(self._incident, full, progress)
+            start = self._read.get(partition, 0)
+            end = min(self._log.end(EXAMPLES, partition), start + _LOOK_BLOCKS)
+            for come in self._lessons(ahead, partition, start, end):
+                if not (full := self._add(come, None)[0]) or not self._incident:
+                    continue
+                if any(full.first.get(int(p), 0) < first for p, first in self._incident.first.items()):
+                    self._monitors.see(full)  # from before it began: after a restart, what is usual has to be learnt
+                else:
+                    self._check(self._incident, full, progress)
+            self._read[partition] = max(start, end)
 
     def undone(self) -> None:
         """The learner has gone back."""
         if self._incident is None:
             self.open = ""
         self._monitors.forget()
+
+    def _lessons(self, at: Progress, partition: int, first: int, end: int) -> Iterator[Lesson]:
+        """Blocks [first, end) of a partition, one at a time, so that bins are no longer than they must be."""
+        first = max(first, self._log.start(EXAMPLES, partition))
+        while first < end and len(records := self._log.read(EXAMPLES, partition, first, 1)):
+            learnt = lesson(at, [value for value in records.values if value])
+            if learnt is not None:
+                yield learnt
+            first = records.offsets[-1] + 1
 
     def _add(self, learnt: Lesson, closed: Closed | None) -> tuple[Bin | None, list[Pumped]]:
         fresh = self._watch.fresh(learnt)

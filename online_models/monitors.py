@@ -55,7 +55,7 @@ class Silence:
     def is_over(self, key: Key, now: Bin) -> bool | None:
         """Whether the action is heard again; None: too little happened to say."""
         if key not in self._rates:
-            return True
+            return None
         odd = self._rates[key][0].judge(now.acted[key], _exposure(now, key))
         return None if odd is None or odd.expected < 3 else odd.ratio > 0.5
 
