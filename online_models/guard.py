@@ -188,7 +188,7 @@ class Guard:
             self._monitors.silence.reset(incident.key)
         self._incident, self.open = None, ""
         bad = {p: [(first, now.first.get(int(p), first))] for p, first in incident.first.items()}
-        skip = _together(progress.skip, {p: [one for one in ranges if one[0] < one[1]] for p, ranges in bad.items()})
+        skip = _together(progress.skip, bad)
         back: list[Order] = [RollbackOrder(incident.version, skip, incident.alarm)] if incident.version else []
         reason = "it is over" if over else "it has lasted for so long that it must be meant"
         told = Alarm(
@@ -274,7 +274,13 @@ class Guard:
 
 
 def _together(before: dict[int, list[tuple[int, int]]], added: Ranges) -> Ranges:
-    joined: dict[str, set[tuple[int, int]]] = {str(p): {(a, b) for a, b in ranges} for p, ranges in before.items()}
-    for partition, ranges in added.items():
-        joined.setdefault(partition, set()).update(ranges)
-    return {p: sorted(ranges) for p, ranges in joined.items() if ranges}
+    """All ranges of both; those that touch become one."""
+    joined: Ranges = {}
+    for partition in sorted({str(p) for p in before} | added.keys()):
+        runs = joined.setdefault(partition, [])
+        for first, next_ in sorted([*before.get(int(partition), ()), *added.get(partition, ())]):
+            if runs and first <= runs[-1][1]:
+                runs[-1] = runs[-1][0], max(runs[-1][1], next_)
+            elif first < next_:
+                runs.append((first, next_))
+    return {partition: runs for partition, runs in joined.items() if runs}
