@@ -7,11 +7,11 @@ person's, so that the journal, recovery and replay know of them.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from online_models import checkpoints
 from online_models.checkpoints import DamagedCheckpoint
-from online_models.control import HoldOrder, Order, ResumeOrder, RollbackOrder, encode_order
+from online_models.control import HoldOrder, Order, ResumeOrder, RollbackOrder, encode_order, orders_in
 from online_models.lessons import Lesson, Progress, lesson
 from online_models.monitors import Finding, Key, Monitors
 from online_models.pumping import Pumped, Pumping
@@ -19,7 +19,6 @@ from online_models.stack import Closed
 from online_models.watch import Bin, Watch
 from stream import config
 from stream.alarms import Alarm, known_alarms, raise_alarms
-from stream.batches import EventType
 from stream.events import Event, Limits, parse_record
 from stream.ids import key_of
 from stream.logs import EventLog
@@ -33,6 +32,7 @@ _DAY_MS = 86_400_000
 _WARM_BLOCKS = 200  # of examples before the learner's place that are looked at when it starts
 _LOOK_BLOCKS = 64  # that are looked at in one go while learning is held
 _NAMED = 20  # accounts that an alarm names
+_DEPTHS: dict[str, Literal["stream", "learner"]] = {"silence": "stream", "pumping": "stream", "label_flip": "learner"}
 _ANY = Limits(max_age=0, max_skew=0, max_bytes=1 << 40)
 Ranges = dict[str, list[tuple[int, int]]]
 
@@ -62,7 +62,19 @@ class Guard:
         self._remedies, self._remedied_at = 0, 0
         self._barred: dict[tuple[str, tuple[int, str]], int] = {}  # until when, by item and (partition, person)
         self._read: dict[int, int] = {}  # next offset of the examples topic, by partition
+        self._tell_untold()
         self.open = ""  # the alarm of a poison that has been learnt and is not undone yet
+
+    def _tell_untold(self) -> None:
+        """Raise the alarms of remedies that were ordered just before a process died."""
+        orders = orders_in(self._log, self._log.end(CONTROL, 0))
+        reasons = {order.reason for order in orders if isinstance(order, RollbackOrder | HoldOrder)}
+        for reason in sorted(reasons - self._known.keys()):
+            if (detector := reason.partition("-")[0]) in _DEPTHS:
+                evidence = {"reason": "what was found was lost when the process died; its remedy was not"}
+                alarm = Alarm(reason, 0, _DEPTHS[detector], "poison", detector, evidence, "carried out all the same")
+                self._known[alarm.id] = alarm
+                raise_alarms(self._log, [alarm])
 
     def warm(self, progress: Progress, hold: HoldOrder | None) -> None:
         """Look at what came before, and raise nothing; take up the hold that is on."""
@@ -78,11 +90,9 @@ class Guard:
 
     def held(self, hold: HoldOrder) -> None:
         """Learning is held; if that is for an incident that is not known here, since the process died, take it up."""
-        alarm = self._known.get(hold.reason)
-        if self._incident is None and alarm and "type" in alarm.evidence:
-            key = int(alarm.evidence["surface"], 16), int(EventType[alarm.evidence["type"]])
-            self._incident = Incident(alarm.id, hold.version, hold.first, key, alarm.ts)
-            self.open = alarm.id
+        if self._incident is None and hold.silent:
+            self._incident = Incident(hold.reason, hold.version, hold.first, hold.silent, hold.since)
+            self.open = hold.reason
 
     def see(self, learnt: Lesson, closed: Closed, progress: Progress) -> None:
         """Take note of a step that has been taken."""
@@ -147,8 +157,9 @@ class Guard:
             remedy += "; what this group does with the item is quarantined for a day"
         alarm = Alarm(alarm_id, ts, finding.depth, finding.kind, finding.detector, self._named(finding), remedy)
         self._known[alarm.id] = alarm
-        raise_alarms(self._log, [alarm])
+        # Orders first: a remedy without its alarm is told of after a restart; an alarm would not get its remedy.
         self._order(orders)
+        raise_alarms(self._log, [alarm])
 
     def _remedy(self, finding: Finding, alarm: str, progress: Progress, ts: int) -> tuple[list[Order], str]:
         """Orders, and what they come to in words."""
@@ -172,7 +183,7 @@ class Guard:
             words = f"rolled back to {version}, leaving it out"
         if finding.lasts:
             first = {str(p): offset for p, offset in finding.first.items()}
-            orders.append(HoldOrder(alarm, version or "", first))
+            orders.append(HoldOrder(alarm, version or "", first, finding.lasts, ts))
             self._incident = Incident(alarm, version or "", first, finding.lasts, ts)
             words += "; learning is held until it is over"
         return orders, words
@@ -196,8 +207,8 @@ class Guard:
             {"reason": reason, "alarm": incident.alarm, "left_out": bad}, "learning goes on, and leaves it out",
         )  # fmt: skip
         self._known[told.id] = told
-        raise_alarms(self._log, [told])
         self._order([*back, ResumeOrder(incident.alarm)])
+        raise_alarms(self._log, [told])
 
     def _order(self, orders: list[Order]) -> None:
         if orders:

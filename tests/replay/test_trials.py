@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from online_models import checkpoints, journal
+from online_models.control import RollbackOrder, encode_order
 from online_models.journal import Rollback
 from online_models.learner import LearnWorker
 from online_models.lessons import Progress, blocks_of, take
@@ -15,7 +16,7 @@ from replay.scenarios import SCENARIOS, Scenario, play
 from replay.trials import Rig, try_out
 from stream.alarms import known_alarms
 from stream.config import Guard
-from stream.topics import EVENTS, EXAMPLES
+from stream.topics import CONTROL, EVENTS, EXAMPLES
 from tests.online_models.learning import bits_of, differing
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -120,3 +121,15 @@ def test_without_remedies_there_are_alarms_alone_and_versions_made_meanwhile_are
     assert rig.learn.progress.epoch == 1
     assert marks[0] == ""
     assert marks[-1] == known_alarms(rig.log)[0].id
+
+
+def test_an_alarm_that_was_lost_when_the_process_died_behind_its_remedy_is_told_after_the_restart(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path)
+    rig.log.append(CONTROL, 0, [(None, encode_order(RollbackOrder("000001-000000001", None, "silence-x-0.7")))])
+    rig.log.append(CONTROL, 0, [(None, encode_order(RollbackOrder("000001-000000001", None, "by hand")))])
+    for _ in range(2):
+        restart(rig)
+
+    assert [alarm.id for alarm in known_alarms(rig.log)] == ["silence-x-0.7"]
