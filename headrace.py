@@ -14,9 +14,13 @@ for _library in ("OPENBLAS", "OMP", "MKL"):
 # Each verb imports what it needs inside, so that --help answers at once.
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
-models = typer.Typer(no_args_is_help=True, help="Versions of what was learnt: list, show, diff, rollback, lineage.")
+models = typer.Typer(
+    no_args_is_help=True, help="Versions of what was learnt: list, show, diff, rollback, hold, resume, lineage."
+)
+quarantine = typer.Typer(no_args_is_help=True, help="Actions that were held back as poison: list, release, drop.")
 replay = typer.Typer(no_args_is_help=True, help="The same machine on a recorded log: run, evaluate.")
 app.add_typer(models, name="models")
+app.add_typer(quarantine, name="quarantine")
 app.add_typer(replay, name="replay")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file; headrace.toml here if there is one.")]
@@ -182,13 +186,60 @@ def models_rollback(
             help="Leave out events PARTITION:FROM-TO (TO not included) and learn the rest again; may be repeated."
         ),
     ] = None,
+    ripple: Annotated[
+        bool, typer.Option(help="Leave out as well what came of the skipped events: slates of versions they taught.")
+    ] = False,
     config: Config = None,
     json: Json = False,
 ) -> None:
     """Go back to a version. Without --skip, all that was learnt since is left out."""
     from replay.versions import roll_back
 
-    raise typer.Exit(roll_back(version, skip or [], config, json))
+    raise typer.Exit(roll_back(version, skip or [], ripple, config, json))
+
+
+@models.command("hold")
+def models_hold(reason: str = "", config: Config = None) -> None:
+    """Learn nothing until told to resume; answers go on."""
+    from replay.versions import hold_learning
+
+    hold_learning(reason, config)
+
+
+@models.command("resume")
+def models_resume(config: Config = None) -> None:
+    """Learn again."""
+    from replay.versions import resume_learning
+
+    resume_learning(config)
+
+
+@quarantine.command("list")
+def quarantine_list(config: Config = None, json: Json = False) -> None:
+    """What is held back, by which detector, and why."""
+    from replay.holding import list_held
+
+    list_held(config, json)
+
+
+@quarantine.command("release")
+def quarantine_release(
+    events: Annotated[list[str], typer.Argument(metavar="EVENT_ID…")], config: Config = None, json: Json = False
+) -> None:
+    """Let events count after all: each is learnt as if it came now."""
+    from replay.holding import release_held
+
+    raise typer.Exit(release_held(events, config, json))
+
+
+@quarantine.command("drop")
+def quarantine_drop(
+    events: Annotated[list[str], typer.Argument(metavar="EVENT_ID…")], config: Config = None, json: Json = False
+) -> None:
+    """Be done with events: they are listed no more, and never learnt from."""
+    from replay.holding import drop_held
+
+    raise typer.Exit(drop_held(events, config, json))
 
 
 @replay.command("run")

@@ -29,7 +29,9 @@ ASKED = 2_000  # questions of one run
 PER_UPDATE = 20  # questions between two updates of the state: at a thousand a second, one each 20 ms
 EVENTS_PER_UPDATE = 50
 _STAGES = ("user", "rank", "explore")
-_TOPICS = ("events", "examples", "items", "users", "model-updates", "dead-letter", "control")
+_TOPICS = (
+    "events", "examples", "items", "users", "model-updates", "dead-letter", "quarantine", "control", "alarms",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

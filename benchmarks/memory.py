@@ -64,7 +64,7 @@ def of_users(records: Sequence[tuple[bytes, bytes]], name: str, folder: Path) ->
 def stored(records: Sequence[tuple[bytes, bytes]], store: UserStore) -> list[bytes]:
     """What the stream worker makes of these events in the user store."""
     log = MemoryLog(clock=ManualClock(traffic.START + 86_400_000))
-    for topic in ("events", "examples", "users", "dead-letter"):
+    for topic in ("events", "examples", "users", "dead-letter", "quarantine", "alarms"):
         log.create(topic, 1)
     log.append("events", 0, list(records))
     worker = StreamWorker(log, store, Settings(events=Events(max_age=0)))

@@ -14,7 +14,7 @@ from stream.testing import MemoryLog, MemoryStore
 from stream.worker import StreamWorker
 
 USERS = ITEMS = 100_000
-_TOPICS = ("events", "examples", "users", "dead-letter")
+_TOPICS = ("events", "examples", "users", "dead-letter", "quarantine", "alarms")
 _APPEND = 5_000  # records
 
 

@@ -36,6 +36,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     control: int = 0  # next offset of the control topic
     updates: int = 0  # offset of model-updates from which a replica goes on
     watermark: int = 0
+    alarm: str = ""  # id of the alarm that was open when it was written: no version for the guard to go back to
     config: dict[str, Any] = {}
     metrics: dict[str, float] = {}
     files: dict[str, str] = {}  # sha256 by file name
@@ -134,6 +135,7 @@ def _told(one: Listed, serving: str) -> dict[str, Any]:
         "offsets": manifest.offsets if manifest else {},
         "skip": manifest.skip if manifest else {},
         "metrics": manifest.metrics if manifest else {},
+        "alarm": manifest.alarm if manifest else "",
         "serving": one.version == serving,
         "damaged": one.fault is not None,
         "fault": one.fault,

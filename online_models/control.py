@@ -1,6 +1,14 @@
-"""What people tell the learner: records of the control topic."""
+"""What people, and the guard, tell the learner: records of the control topic."""
+
+from collections.abc import Iterator
+from contextlib import suppress
 
 import msgspec
+
+from stream.logs import EventLog
+from stream.topics import CONTROL
+
+_READ = 4096
 
 
 class RollbackOrder(msgspec.Struct, frozen=True, tag="rollback"):
@@ -12,13 +20,30 @@ class RollbackOrder(msgspec.Struct, frozen=True, tag="rollback"):
 
     version: str
     skip: dict[str, list[tuple[int, int]]] | None = None
+    reason: str = ""  # id of the alarm that it remedies, or what a person says
 
 
 class CheckpointOrder(msgspec.Struct, frozen=True, tag="checkpoint"):
     """Write a checkpoint now."""
 
 
-Order = RollbackOrder | CheckpointOrder
+class HoldOrder(msgspec.Struct, frozen=True, tag="hold"):
+    """Take no steps until told to resume; answers go on."""
+
+    reason: str = ""  # id of the alarm that it remedies, or what a person says
+    version: str = ""  # the version to go on from when it is over
+    first: dict[str, int] = {}  # offset of the first event that must not be learnt, by partition
+    silent: tuple[int, int] | None = None  # surface and type of the actions that must be heard again
+    since: int = 0  # event time, ms
+
+
+class ResumeOrder(msgspec.Struct, frozen=True, tag="resume"):
+    """Take steps again."""
+
+    reason: str = ""
+
+
+Order = RollbackOrder | CheckpointOrder | HoldOrder | ResumeOrder
 _decoder = msgspec.json.Decoder(Order)
 
 
@@ -33,3 +58,22 @@ def decode_order(value: bytes) -> Order:
     except msgspec.DecodeError as error:
         raise ValueError(f"not an order to the learner: {error}: {value[:80]!r}") from None
     return order
+
+
+def orders_in(log: EventLog, control: int) -> Iterator[Order]:
+    """The orders before an offset, but for what is none."""
+    at = log.start(CONTROL, 0)
+    while at < control and len(records := log.read(CONTROL, 0, at, min(_READ, control - at))):
+        for value in (value for value in records.values if value):
+            with suppress(ValueError):
+                yield decode_order(value)
+        at = records.offsets[-1] + 1
+
+
+def hold_at(log: EventLog, control: int) -> HoldOrder | None:
+    """The hold that is on for a learner that has read the orders before an offset; None: it takes steps."""
+    hold: HoldOrder | None = None
+    for order in orders_in(log, control):
+        if isinstance(order, HoldOrder | ResumeOrder):
+            hold = order if isinstance(order, HoldOrder) else None
+    return hold

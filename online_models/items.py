@@ -11,6 +11,8 @@ from stream.compiled import kernel
 HORIZONS = np.array([600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 60 * 86_400], np.float64)  # half-lives in seconds
 SHOWN, VIEWED, CLICKED, VALUED = range(4)
 _DAY = 3  # place of the day among the horizons
+MOST = 10  # actions of one person on one item that count within a day, so that nobody moves an item far by themselves
+_DAY_MS = 86_400_000
 NO_TIME = -(2**62)  # stands for "not known" in columns of times
 N_CATEGORIES = 4
 _COUNTED_AS = np.full(len(EventType), -1, np.int8)  # a dislike counts as no sign of interest
@@ -75,6 +77,7 @@ def _count(
     types: np.ndarray,
     values: np.ndarray,
     times: np.ndarray,
+    capped: np.ndarray,
     counted_as: np.ndarray,
     horizons: np.ndarray,
     counts: np.ndarray,
@@ -91,6 +94,8 @@ def _count(
         ever[row, types[i]] += 1
         if first[row] < -(2**61) or ts < first[row]:
             first[row] = ts
+        if capped[i]:
+            continue
         if types[i] == 8 and np.isfinite(values[i]) and abs(values[i]) < 1e6:
             rating[row, 0] += values[i]
             rating[row, 1] += 1
@@ -102,6 +107,38 @@ def _count(
         late = (stamp[row] - ts) / 1000.0
         for h in range(horizons.size):
             counts[row, kind, h] += np.float32(2.0 ** (-late / horizons[h])) if late > 0.0 else np.float32(1.0)
+
+
+@kernel
+def _capped(
+    acted: np.ndarray,
+    item: np.ndarray,
+    ts: np.ndarray,
+    start: np.ndarray,
+    history_item: np.ndarray,
+    history_type: np.ndarray,
+    history_ts: np.ndarray,
+    counted_as: np.ndarray,
+    capped: np.ndarray,
+) -> None:
+    for a in range(acted.size):
+        i, n = acted[a], 0
+        for h in range(start[i], start[i + 1]):
+            if history_item[h] == item[a] and counted_as[history_type[h]] > 0 and ts[i] - history_ts[h] < _DAY_MS:
+                n += 1
+        capped[i] = n >= MOST
+
+
+def capped_rows(batch: ExampleBatch) -> np.ndarray:
+    """Which rows, (n,) bool, are actions of a person who did enough with that item within a day already."""
+    acted, asked = np.flatnonzero(batch.kind == Kind.action), batch.questions
+    capped = np.zeros(len(batch), np.bool_)
+    item = batch.lists.item[batch.lists.start[acted]]
+    _capped(
+        acted, item, batch.ts, asked.history_start, asked.history_item, asked.history_type, asked.history_ts,
+        _COUNTED_AS, capped,
+    )  # fmt: skip
+    return capped
 
 
 class Items:
@@ -158,15 +195,19 @@ class Items:
         return Slates(lists.start, self.find(lists.item), lists.position, lists.price)
 
     def learn(self, batch: ExampleBatch) -> None:
-        """Count what was shown and what was done; `clicked` and `closed` rows say nothing new of an item."""
+        """Count what was shown and what was done; `clicked` and `closed` rows say nothing new of an item.
+
+        What one person does with one item beyond `MOST` times a day is counted in `ever` alone.
+        """
         told = (batch.kind == Kind.shown) | (batch.kind == Kind.action)
         lengths = np.diff(batch.lists.start)
         of_list = np.repeat(told, lengths)
         rows = self.find(batch.lists.item[of_list])
-        types, values, times = (np.repeat(column, lengths)[of_list] for column in (batch.type, batch.value, batch.ts))
+        columns = batch.type, batch.value, batch.ts, capped_rows(batch)
+        types, values, times, capped = (np.repeat(column, lengths)[of_list] for column in columns)
         table = self.counters
         _count(
-            rows, types, values, times, _COUNTED_AS, HORIZONS,
+            rows, types, values, times, capped, _COUNTED_AS, HORIZONS,
             table["counts"], table["stamp"], table["first"], table["last"], table["ever"], table["rating"],
         )  # fmt: skip
         table.touch(rows)
@@ -202,7 +243,8 @@ def keys_of_rows(items: Items, rows: np.ndarray) -> np.ndarray:
 
 
 def actions_of(batch: ExampleBatch, items: Items, people: People) -> tuple[Actions, np.ndarray]:
-    """The rows of a batch that show interest in one item, and their row numbers in the batch."""
-    chosen = np.flatnonzero((batch.kind == Kind.action) & (_COUNTED_AS[batch.type] >= VIEWED))
+    """The rows of a batch that show interest in one item and still count, and their row numbers in the batch."""
+    interest = (batch.kind == Kind.action) & (_COUNTED_AS[batch.type] >= VIEWED)
+    chosen = np.flatnonzero(interest & ~capped_rows(batch))
     rows = items.find(batch.lists.item[batch.lists.start[chosen]])
     return Actions(people.take(chosen), rows, batch.ts[chosen]), chosen

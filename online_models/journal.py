@@ -30,7 +30,7 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
     control: int = 0  # next offset of the control topic: how far people's orders had been read
 
 
-class Rollback(msgspec.Struct, frozen=True, tag="rollback"):
+class Rollback(msgspec.Struct, frozen=True, tag="rollback", omit_defaults=True):
     """A new epoch that goes on from an older version."""
 
     epoch: int
@@ -40,6 +40,7 @@ class Rollback(msgspec.Struct, frozen=True, tag="rollback"):
     offsets: dict[str, int]  # next offset of the events, learnt or left out by then, by partition
     skip: dict[str, list[tuple[int, int]]]  # offsets of events left out, by partition
     control: int  # next offset of the control topic
+    reason: str = ""  # id of the alarm that it remedies, or what a person says
 
 
 Entry = Step | Rollback

@@ -1,12 +1,14 @@
 """The learn process: examples in, a better model out."""
 
 import logging
+import time
 from collections import deque
 from threading import Event as Signal
 
 from online_models import checkpoints, journal, metrics
 from online_models.checkpoints import Manifest, name_of
-from online_models.control import CheckpointOrder, Order, decode_order
+from online_models.control import CheckpointOrder, HoldOrder, Order, ResumeOrder, decode_order, hold_at
+from online_models.guard import Guard
 from online_models.journal import Entry, Journal, Rollback, Step
 from online_models.keeper import Keeper
 from online_models.lessons import Progress, blocks_of, reads_of, take
@@ -45,6 +47,7 @@ class LearnWorker:
         self._parent: str | None = None
         self._base: str | None = None  # the version that this epoch goes on from
         self._meter = Meter()
+        self._guard: Guard | None = None  # looks away while the journal's steps are taken again
         self._updates: deque[int] = deque(maxlen=_REPLICAS_MAY_LAG)
         # All partitions by name: there is one learner, and it needs all of them.
         self._source = log.source(EXAMPLES, "learn", partitions=range(log.partitions(EXAMPLES)))
@@ -53,6 +56,11 @@ class LearnWorker:
         self._journal = Journal(self._folder / "journal")
         self._journal.rotate(self.progress.epoch, self.progress.step)
         self._saved_at = self._told_at = clock.now_ms()
+        self._hold = hold_at(log, self.progress.control)
+        metrics.held.set(self._hold is not None)
+        if settings.guard.enabled:
+            self._guard = Guard(log, settings.guard, self._folder)
+            self._guard.warm(self.progress, self._hold)
 
     def run(self, stop: Signal) -> None:
         """start → run → drain → stop: whole steps until told to stop, then a last checkpoint."""
@@ -69,6 +77,8 @@ class LearnWorker:
     def step(self, timeout: float) -> int:
         """Take one step; returns how many blocks of examples it consumed."""
         self._obey()
+        if self._hold:
+            return self._look_on(timeout)
         batches = self._source.next_batch(max(1, self._settings.learn.batch // 512), timeout)
         items = self._log.end(ITEMS, 0)
         if batches or items > self.progress.items:
@@ -83,6 +93,14 @@ class LearnWorker:
         if self._clock.now_ms() - self._told_at >= _TELL_EVERY:
             self._tell()
         return sum(len(records) for records in batches)
+
+    def _look_on(self, timeout: float) -> int:
+        """While learning is held: the guard sees what comes, and says when it is over."""
+        if self._guard:
+            self._guard.look(self.progress)
+        self._keeper.reap()
+        time.sleep(timeout)
+        return 0
 
     def save(self) -> None:
         """Write a checkpoint of this step beside the learning; nothing if this step has one."""
@@ -106,8 +124,10 @@ class LearnWorker:
 
     def _take(self, entry: Step, blocks: list[bytes]) -> None:
         taken = take(self._log, self.stack, self.progress, entry, blocks)
-        if taken.batch is not None:
-            self._meter.see(taken.batch, self.stack)
+        if taken.lesson is not None:
+            self._meter.see(taken.lesson.batch, self.stack)
+            if self._guard:
+                self._guard.see(taken.lesson, self.stack.closed, self.progress)
         self._publish(taken.changes)
 
     def _publish(self, changes: checkpoints.State, base: str = "") -> None:
@@ -172,25 +192,36 @@ class LearnWorker:
         records = self._log.read(CONTROL, 0, self.progress.control, 100)
         for offset, value in zip(records.offsets, records.values, strict=True):
             try:
-                goal = self._goal(decode_order(value or b""), offset + 1)
+                order = decode_order(value or b"")
+                goal = self._goal(order, offset + 1)
             except (ValueError, OSError, checkpoints.DamagedCheckpoint) as error:
                 _logger.error("order at offset %d of the control topic not carried out: %s", offset, error)
                 self.progress.control = offset + 1
                 continue
             if goal:
                 self._roll_back(*goal)
-            else:
-                self.progress.control = offset + 1
+                continue
+            self.progress.control = offset + 1
+            if isinstance(order, CheckpointOrder):
                 self.save()
                 self._keeper.wait()
+            else:
+                self._take_hold(order)
 
     def _goal(self, order: Order, control: int) -> tuple[Rollback, Manifest, checkpoints.State] | None:
-        """Where a rollback leads to, None for an order to write a checkpoint."""
-        if isinstance(order, CheckpointOrder):
+        """Where a rollback leads to, None for any other order."""
+        if isinstance(order, CheckpointOrder | HoldOrder | ResumeOrder):
             return None
         self._keeper.wait()
         manifest, state = checkpoints.load(self._folder, order.version)
         return plan_rollback(order, manifest, self.progress, control), manifest, state
+
+    def _take_hold(self, order: Order) -> None:
+        self._hold = order if isinstance(order, HoldOrder) else None
+        if self._hold and self._guard:
+            self._guard.held(self._hold)
+        metrics.held.set(self._hold is not None)
+        _logger.warning("learning is held: %s" if self._hold else "learning goes on: %s", order)
 
     def _roll_back(self, entry: Rollback, manifest: Manifest, state: checkpoints.State) -> None:
         """The journal decides: before its line the order is still to be carried out, behind it the epoch has begun."""
@@ -203,6 +234,8 @@ class LearnWorker:
         self._seek()
         _logger.warning("rolled back to %s as epoch %d", entry.version, entry.epoch)
         metrics.rollbacks.inc()
+        if self._guard:
+            self._guard.undone()
 
     def _begin_epoch(self, entry: Rollback) -> None:
         go_back(self.progress, entry)
@@ -225,6 +258,7 @@ class LearnWorker:
             control=progress.control,
             updates=self._log.end(MODEL_UPDATES, 0),
             watermark=progress.watermark,
+            alarm=self._guard.open if self._guard else "",
             config=self._settings.learn.model_dump(mode="json"),
             metrics=self._meter.values(),
         )

@@ -8,7 +8,7 @@ import numpy as np
 from online_models.catalogued import learn_items
 from online_models.journal import Read, Step
 from online_models.stack import Stack
-from stream.batches import ExampleBatch, concat
+from stream.batches import ExampleBatch, Kind, concat
 from stream.logs import EventLog, Records
 from stream.topics import EXAMPLES, Reach, decode_examples, sound_blocks
 
@@ -28,34 +28,51 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Lesson:
+    """Rows to learn, and the partition of events that each comes from."""
+
+    batch: ExampleBatch
+    partition: np.ndarray  # (n,) int64
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """What a step came to."""
 
-    batch: ExampleBatch | None  # None: there was nothing to learn
+    lesson: Lesson | None  # None: there was nothing to learn
     changes: dict[str, np.ndarray]
 
 
-def lesson(progress: Progress, blocks: Sequence[bytes]) -> ExampleBatch | None:
+def lesson(progress: Progress, blocks: Sequence[bytes]) -> Lesson | None:
     """The rows of these blocks that are still to be learnt, None if there are none; `progress` moves past them.
 
     A block that was published twice, or overlaps one that was, teaches nothing the second time.
     """
-    parts = []
+    parts, partitions = [], []
     for value in blocks:
         reach, batch = decode_examples(value)
         parts.append(batch.take(np.flatnonzero(_wanted(progress, reach, batch))))
+        partitions.append(np.full(len(parts[-1]), reach.partition, np.int64))
         progress.offsets[reach.partition] = max(progress.offsets.get(reach.partition, 0), reach.next)
         progress.watermark = max(progress.watermark, reach.watermark)
     parts = [part for part in parts if len(part)]
-    return concat(parts) if parts else None
+    return Lesson(concat(parts), np.concatenate(partitions)) if parts else None
 
 
 def _wanted(progress: Progress, reach: Reach, batch: ExampleBatch) -> np.ndarray:
-    wanted = batch.offset >= progress.offsets.get(reach.partition, 0)
-    for first, next_ in progress.skip.get(reach.partition, ()):
-        wanted &= ~((batch.offset >= first) & (batch.offset < next_))
-        wanted &= ~((batch.origin >= first) & (batch.origin < next_))
+    wanted: np.ndarray = (batch.offset >= progress.offsets.get(reach.partition, 0)) & (batch.kind != Kind.held)
+    if skip := progress.skip.get(reach.partition):
+        ranges = np.array(sorted(skip), np.int64)
+        wanted &= ~(inside(ranges, batch.offset) | inside(ranges, batch.origin))
     return wanted
+
+
+def inside(ranges: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Which offsets, (n,) bool, lie in one of the ranges, (r, 2) from and to, sorted; they may overlap."""
+    last = np.searchsorted(ranges[:, 0], offsets, side="right") - 1
+    reached = np.maximum.accumulate(ranges[:, 1])
+    inside: np.ndarray = (last >= 0) & (offsets < reached[np.maximum(last, 0)])
+    return inside
 
 
 def take(log: EventLog, stack: Stack, progress: Progress, entry: Step, blocks: Sequence[bytes]) -> Taken:
@@ -68,10 +85,10 @@ def take(log: EventLog, stack: Stack, progress: Progress, entry: Step, blocks: S
     progress.control = max(progress.control, entry.control)
     for read in entry.reads:
         progress.examples[read.partition] = read.next
-    batch = lesson(progress, blocks)
-    if batch is not None:
-        stack.learn(batch)
-    return Taken(batch, stack.changes())
+    learnt = lesson(progress, blocks)
+    if learnt is not None:
+        stack.learn(learnt.batch)
+    return Taken(learnt, stack.changes())
 
 
 def reads_of(batches: Sequence[Records]) -> list[Read]:

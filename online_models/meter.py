@@ -56,10 +56,10 @@ class Meter:
         self._values["log_loss"] = float(-np.where(y > 0, np.log(p), np.log1p(-p)).mean())
         if y.any():
             self._values["calibration"] = float(p.sum() / y.sum())
-            self._values["auc"] = _auc(p, y > 0)
+            self._values["auc"] = auc(p, y > 0)
 
 
-def _auc(score: np.ndarray, taken: np.ndarray) -> float:
+def auc(score: np.ndarray, taken: np.ndarray) -> float:
     """Chance that something taken scored above something left (Mann and Whitney 1947); equal scores count half."""
     left = np.sort(score[~taken])
     if left.size == 0:

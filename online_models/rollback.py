@@ -30,6 +30,7 @@ def plan_rollback(order: RollbackOrder, manifest: Manifest, now: Progress, contr
         offsets=offsets,
         skip=_together(manifest.skip, skip),
         control=control,
+        reason=order.reason,
     )
 
 

@@ -18,7 +18,7 @@ from stream.clock import Clock
 from stream.config import Settings
 from stream.ids import key_of
 from stream.testing import MemoryLog, MemoryStore
-from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, ITEMS, USERS, decode_examples
+from stream.topics import ALARMS, DEAD_LETTER, EVENTS, EXAMPLES, ITEMS, QUARANTINE, USERS, decode_examples
 from stream.worker import StreamWorker
 
 _ALL = 1 << 40  # more records than a read gets to see
@@ -31,7 +31,7 @@ class Pipeline:
         self._k = k
         self._candidates = settings.serve.candidates
         self._log = MemoryLog(clock=clock)
-        for topic in (EVENTS, EXAMPLES, USERS, ITEMS, DEAD_LETTER):
+        for topic in (EVENTS, EXAMPLES, USERS, ITEMS, DEAD_LETTER, QUARANTINE, ALARMS):
             self._log.create(topic, 1, compacted=topic in (USERS, ITEMS))
         self._worker = StreamWorker(self._log, MemoryStore(), settings)
         self._worker.step(timeout=0.0)  # takes up its partition

@@ -3,7 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from stream.logs import EventLog, Position, Record, Records
-from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, decode_examples, sound_blocks
+from stream.topics import (
+    ALARMS,
+    DEAD_LETTER,
+    EVENTS,
+    EXAMPLES,
+    QUARANTINE,
+    USERS,
+    Reach,
+    decode_examples,
+    sound_blocks,
+)
 
 
 class RecordedLog:
@@ -50,7 +60,7 @@ class RecordedLog:
         return 0 if topic == EXAMPLES else self._log.start(topic, partition)
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> Records:
-        if topic == DEAD_LETTER:
+        if topic in (DEAD_LETTER, QUARANTINE, ALARMS):
             return Records(partition, [], [], [], [])
         if topic == USERS:
             limit = min(limit, self._users - offset)

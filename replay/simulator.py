@@ -143,13 +143,20 @@ class Simulator:
     """Shoppers who ask, click by their true chance, search by themselves, and remember what they have met."""
 
     def __init__(
-        self, shop: Shop, crowd: Crowd, clock: Clock, rng: np.random.Generator, searching: float = 0.1
+        self,
+        shop: Shop,
+        crowd: Crowd,
+        clock: Clock,
+        rng: np.random.Generator,
+        searching: float = 0.1,
+        buying: float = 0.0,
     ) -> None:
         self.shop = shop
         self.users = tuple(f"u{i + 1}" for i in range(crowd.activity.size))
         self._clock = clock
         self._rng = rng
         self._searching = searching  # probability that an answer is followed by a search
+        self._buying = buying  # probability that what was clicked is bought
         self._place = {name: j for j, name in enumerate(shop.names)}
         self._met = np.zeros((len(self.users), len(shop.names)), np.bool_)
         self._events = 0
@@ -186,6 +193,9 @@ class Simulator:
         chance = np.where(shown >= 0, self.chance[shopper, shown], 0.0)
         clicked = shown[self._rng.random(shown.size) < chance * looks(shown.size)]
         events = [self._act(shopper, "click", j, impression) for j in clicked.tolist()]
+        if self._buying:
+            bought = clicked[self._rng.random(clicked.size) < self._buying]
+            events += [self._act(shopper, "purchase", j, impression) for j in bought.tolist()]
         if self._rng.random() < self._searching:
             events += self._search(shopper)
         return clicked.size, events

@@ -9,9 +9,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from online_models import checkpoints
+from online_models import checkpoints, journal
 from online_models.checkpoints import DamagedCheckpoint
-from online_models.control import RollbackOrder, encode_order
+from online_models.control import HoldOrder, Order, ResumeOrder, RollbackOrder, encode_order, hold_at
+from online_models.journal import Rollback
+from online_models.ripple import ripple
 from online_models.updates import decode_update
 from stream.clock import SystemClock
 from stream.config import Settings, load
@@ -25,8 +27,9 @@ def list_versions(config: Path | None, as_json: bool) -> None:
     """Print all checkpoints, oldest first."""
     settings = load(config)
     told = checkpoints.told(settings.checkpoints, serving_version(settings))
+    hold = _hold(settings)
     if as_json:
-        print(json.dumps(told))
+        print(json.dumps([one | {"held": hold is not None and one["serving"]} for one in told]))
         return
     table = Table("version", "parent", "made", "events", "", title=str(settings.checkpoints))
     for one in told:
@@ -34,10 +37,14 @@ def list_versions(config: Path | None, as_json: bool) -> None:
             datetime.fromtimestamp(one["created"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if one["created"] else ""
         )
         remark = f"[red]damaged: {one['fault']}" if one["damaged"] else "[green]serving" if one["serving"] else ""
+        remark += f" [yellow]alarm {one['alarm']}" if one["alarm"] else ""
         table.add_row(one["version"], one["parent"] or "", made, f"{sum(one['offsets'].values()):,}", remark)
     Console().print(
         table if told else "no versions yet: `headrace learn` writes one every learn.checkpoint_every seconds"
     )
+
+    if hold:
+        Console().print(f"learning is held: {hold.reason}", style="yellow")
 
 
 def show_version(version: str, config: Path | None, as_json: bool) -> int:
@@ -85,27 +92,42 @@ def show_lineage(version: str, config: Path | None, as_json: bool) -> int:
         line = checkpoints.lineage(settings.checkpoints, version)
     except (FileNotFoundError, DamagedCheckpoint) as error:
         return _fail(error)
+    began = _rollbacks(settings)
+    for one, parent in zip(line, [*line[1:], None], strict=True):
+        first = parent is None or parent["epoch"] != one["epoch"]
+        entry = began.get(one["epoch"]) if first else None
+        one["rollback"] = {"to": entry.version, "reason": entry.reason} if entry else None
     if as_json:
         print(json.dumps(line))
         return 0
-    table = Table("version", "events up to", "left out")
+    table = Table("version", "events up to", "left out", "began with")
     for one in line:
-        table.add_row(one["version"], json.dumps(one["offsets"]), json.dumps(one["skip"]) if one["skip"] else "")
+        back = one["rollback"]
+        table.add_row(
+            one["version"],
+            json.dumps(one["offsets"]),
+            json.dumps(one["skip"]) if one["skip"] else "",
+            f"rollback to {back['to']}: {back['reason']}" if back else "",
+        )
     Console().print(table)
     return 0
 
 
-def roll_back(version: str, skip: list[str], config: Path | None, as_json: bool) -> int:
+def roll_back(version: str, skip: list[str], rippling: bool, config: Path | None, as_json: bool) -> int:
     """Order the learner back to a version and wait until it has gone; nothing changes if the version is no good."""
     settings = load(config)
     try:
         ranges = _ranges(skip)
+        if rippling and not ranges:
+            raise ValueError("--ripple follows what was skipped: say --skip PARTITION:FROM-TO as well")
         checkpoints.check(settings.checkpoints, version)
     except (FileNotFoundError, DamagedCheckpoint, ValueError) as error:
         return _fail(error)
     log = open_topics(settings, SystemClock())
+    if rippling:
+        ranges = ripple(log, settings.checkpoints, ranges)
     seen = log.end(MODEL_UPDATES, 0)
-    log.append(CONTROL, 0, [(None, encode_order(RollbackOrder(version, ranges or None)))])
+    log.append(CONTROL, 0, [(None, encode_order(RollbackOrder(version, ranges or None, "by hand")))])
     epoch = _wait_for_epoch(log, version, seen)
     log.close()
     if as_json:
@@ -115,6 +137,37 @@ def roll_back(version: str, skip: list[str], config: Path | None, as_json: bool)
     else:
         Console().print(f"rolled back to {version} as epoch {epoch}")
     return 0
+
+
+def hold_learning(reason: str, config: Path | None) -> None:
+    """Order the learner to take no steps."""
+    _order(HoldOrder(reason or "by hand"), config)
+    Console().print("learning is held until `headrace models resume`")
+
+
+def resume_learning(config: Path | None) -> None:
+    """Order the learner to take steps again."""
+    _order(ResumeOrder("by hand"), config)
+    Console().print("learning goes on")
+
+
+def _order(order: Order, config: Path | None) -> None:
+    log = open_topics(load(config), SystemClock())
+    log.append(CONTROL, 0, [(None, encode_order(order))])
+    log.close()
+
+
+def _hold(settings: Settings) -> HoldOrder | None:
+    log = open_topics(settings, SystemClock())
+    hold = hold_at(log, log.end(CONTROL, 0))
+    log.close()
+    return hold
+
+
+def _rollbacks(settings: Settings) -> dict[int, Rollback]:
+    """How each epoch but the first began."""
+    entries = journal.entries(settings.checkpoints / "journal")
+    return {entry.epoch: entry for entry in entries if isinstance(entry, Rollback)}
 
 
 def serving_version(settings: Settings) -> str:

@@ -29,6 +29,7 @@ class Kind(IntEnum):
     action = 1  # a person did something with one item
     clicked = 2  # an action on an open impression: its list, with the label of that item set
     closed = 3  # an impression whose attribution window has passed: its list with the final labels
+    held = 4  # an action in quarantine: it teaches nothing, and stands here so that a repeat of it is known
 
 
 N_CONTEXT = 4  # keys of "name=value" pairs of the context that a question carries

@@ -63,6 +63,19 @@ class Learn(_Section):
     seed: int = Field(0, ge=0, description="seed of all chance in learning")
 
 
+class Guard(_Section):
+    enabled: bool = Field(True, description="hold back what must not be learnt, and raise alarms")
+    flood: float = Field(
+        200, gt=0, description="actions a minute of one person on items just acted on: more are quarantined"
+    )
+    forged: float = Field(
+        60, gt=0, description="actions a minute of one person on slates they were not shown: more are quarantined"
+    )
+    speed: float = Field(6000, gt=0, description="actions a minute of one person: more are quarantined")
+    remedy: bool = Field(True, description="hold, roll back and skip without being told; off: alarms alone")
+    false_alarms: float = Field(1.0, gt=0, le=100, description="false alarms a day that are put up with")
+
+
 class Serve(_Section):
     host: str = Field("127.0.0.1", description="address that HTTP listens on")
     port: int = Field(8000, ge=0, le=65535, description="port that HTTP listens on")
@@ -88,6 +101,7 @@ class Settings(_Section):
     events: Events = Events()
     stream: Stream = Stream()
     learn: Learn = Learn()
+    guard: Guard = Guard()
     serve: Serve = Serve()
 
     @property

@@ -16,6 +16,9 @@ from stream.logs import Records
 
 _NUMBER_OF_TYPE = {kind.name: int(kind) for kind in EventType}
 _NO_CONTEXT = [""] * N_CONTEXT
+# Begins the key of a record whose events were released from quarantine. No id holds a control character, so that no
+# producer over HTTP can write such a key, and no event_id is that of a released event.
+RELEASED = b"\x01released\x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class EventBatch(Columns):
     context: np.ndarray  # (n, N_CONTEXT) uint64
     version: np.ndarray  # (n,) uint64, 0 = none
     value: np.ndarray  # (n,) float32, NaN = none
+    released: np.ndarray  # (n,) bool, passes the screen: somebody looked at it and let it out of quarantine
     lists: Lists  # what an impression showed, or the one item of an action
     features: np.ndarray  # (rows, f) float32, as served
     served: np.ndarray  # (n,) int32, first row in `features`, -1 = none
@@ -61,6 +65,16 @@ class Intake:
     batch: EventBatch
     events: Sequence[Event]  # one per row of the batch: the texts that people will want to read
     refused: Sequence[Refused]
+    places: Sequence[tuple[int, int]]  # which record, and which place in its array, of each row
+    records: Records
+
+    def raw(self, row: int) -> bytes:
+        """The bytes of a row's event."""
+        n, index = self.places[row]
+        return parse_record(self.records.values[n], _ANY)[index][1]
+
+
+_ANY = Limits(max_age=0, max_skew=0, max_bytes=1 << 40)
 
 
 def take_in(records: Records, limits: Limits) -> Intake:
@@ -89,10 +103,12 @@ def take_in(records: Records, limits: Limits) -> Intake:
     if screened:
         kept = [i for i in range(len(events)) if i not in screened]
         events, places = [events[i] for i in kept], [places[i] for i in kept]
-    return Intake(_columns(events, [records.offsets[n] for n, _ in places]), events, refused)
+    released = [(records.keys[n] or b"").startswith(RELEASED) for n, _ in places]
+    batch = _columns(events, [records.offsets[n] for n, _ in places], released)
+    return Intake(batch, events, refused, places, records)
 
 
-def _columns(events: Sequence[Event], offsets: Sequence[int]) -> EventBatch:
+def _columns(events: Sequence[Event], offsets: Sequence[int], released: Sequence[bool]) -> EventBatch:
     kind = np.array([_NUMBER_OF_TYPE[event.type] for event in events], np.uint8)
     impressions = np.flatnonzero(kind == EventType.impression).tolist()
     lists = _lists(events, impressions)
@@ -102,7 +118,7 @@ def _columns(events: Sequence[Event], offsets: Sequence[int]) -> EventBatch:
         offset=np.array(offsets, np.int64),
         type=kind,
         ts=np.array([event.ts for event in events], np.int64),
-        event=keys_of([event.event_id for event in events]),
+        event=_event_keys(events, released),
         user=keys_of([event.user_id for event in events]),
         item=np.where(kind == EventType.impression, np.uint64(NO_KEY), lists.item[first]),
         impression=_keys_if_any([event.impression_id for event in events]),
@@ -110,6 +126,7 @@ def _columns(events: Sequence[Event], offsets: Sequence[int]) -> EventBatch:
         context=_contexts(events, impressions),
         version=_keys_if_any([event.model_version for event in events]),
         value=np.array([np.nan if event.value is None else event.value for event in events], np.float32),
+        released=np.array(released, np.bool_),
         lists=lists,
         features=features,
         served=served,
@@ -119,6 +136,14 @@ def _columns(events: Sequence[Event], offsets: Sequence[int]) -> EventBatch:
 def _keys_if_any(names: Sequence[str | None]) -> np.ndarray:
     """Keys of fields that may be missing, which they mostly are in all of a micro-batch or in none."""
     return keys_of([name or "" for name in names]) if any(names) else np.full(len(names), NO_KEY, np.uint64)
+
+
+def _event_keys(events: Sequence[Event], released: Sequence[bool]) -> np.ndarray:
+    """A released event is no repeat of itself in quarantine, but of itself released before."""
+    names = [event.event_id for event in events]
+    if any(released):
+        names = [name + RELEASED.decode() if out else name for name, out in zip(names, released, strict=True)]
+    return keys_of(names)
 
 
 def _lists(events: Sequence[Event], impressions: Sequence[int]) -> Lists:

@@ -7,6 +7,8 @@ from stream.batches import EventType
 events = Counter("headrace_events", "Events applied, by type", ["type"])
 events_repeated = Counter("headrace_events_repeated", "Events skipped because their event_id was known")
 dead_letter = Counter("headrace_dead_letter", "Events refused, by reason", ["reason"])
+quarantined = Counter("headrace_quarantined", "Events held back as poison, by detector", ["detector"])
+alarms = Counter("headrace_alarms", "Alarms raised, by depth, kind and detector", ["depth", "kind", "detector"])
 impressions_repeated = Counter("headrace_impressions_repeated", "Impressions whose impression_id was open already")
 impressions_open = Gauge("headrace_impressions_open", "Impressions whose attribution window is open", ["partition"])
 actions_joined = Counter("headrace_actions_joined", "Actions joined to the impression that earned them")

@@ -1,7 +1,7 @@
 """One partition of events: what has been seen of it, and its rows on the way to the examples topic."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -10,9 +10,10 @@ from stream.batches import EventType, ExampleBatch, Kind, Questions
 from stream.clock import Watermark
 from stream.intake import EventBatch
 from stream.joiner import Joiner
+from stream.screens import Told
 from stream.seen import SeenEvents
 from stream.stores import Mark
-from stream.users import UserTable
+from stream.users import Applied, UserTable
 
 NO_WATERMARK = -(1 << 62)
 
@@ -48,18 +49,20 @@ class Partition:
     buried: set[tuple[int, int]]  # (offset, index) of refusals that a crash left in dead-letter, but unpublished
     examples: int  # end of the examples topic, as far as this worker has seen
     stored: Stored
+    told: Told = field(default_factory=Told)  # the same as `buried`, of quarantine and alarms
 
     @property
     def reached(self) -> Stored:
         """What the store may say once the users are there."""
         return Stored(self.next, self.users, self.examples)
 
-    def join(self, batch: EventBatch, questions: Questions) -> ExampleBatch:
+    def join(self, batch: EventBatch, applied: Applied) -> ExampleBatch:
         """Examples that these events, none of them a repeat, make known."""
+        examples = with_held(examples_of(batch, applied.questions), applied.verdict)
         if len(batch) == 0:
-            return examples_of(batch, questions)
+            return examples
         watermarks = self.watermark.see_all(batch.ts).tolist()
-        joined = self.joiner.join(examples_of(batch, questions), watermarks)
+        joined = self.joiner.join(examples, watermarks)
         metrics.impressions_open.labels(self.number).set(len(self.joiner))
         metrics.watermark.labels(self.number).set(watermarks[-1] / 1000)
         return joined
@@ -91,6 +94,18 @@ def examples_of(batch: EventBatch, questions: Questions) -> ExampleBatch:
         lists=batch.lists,
         features=batch.features,
         served=batch.served,
+    )
+
+
+def with_held(batch: ExampleBatch, verdict: np.ndarray) -> ExampleBatch:
+    """What the screen holds back answers no impression and teaches nothing."""
+    if not verdict.any():
+        return batch
+    held = verdict > 0
+    return replace(
+        batch,
+        kind=np.where(held, Kind.held, batch.kind).astype(np.uint8),
+        impression=np.where(held, np.uint64(0), batch.impression),
     )
 
 

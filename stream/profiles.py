@@ -14,9 +14,11 @@ HISTORY = 100  # actions kept per person, and shown to people
 MET = 1024  # distinct items remembered as met
 SNAPSHOT = 64  # how much of the history a question carries
 SHOWN = 64  # places of slates remembered as shown, and carried by a question
+SLATES = 16  # impressions remembered as shown to a person
 SESSION_GAP = 30 * 60 * 1000  # ms without an action after which a session is over
 DAY_MS = 86_400_000.0
-_SCHEMA = 2  # 2: with what was shown
+PACES = 3  # decayed counts by which the screen judges a person: see stream.screens
+_SCHEMA = 3  # 2: with what was shown; 3: with what the screen judges by
 
 
 @dataclass(slots=True)
@@ -38,6 +40,12 @@ class Profile:
     text: bytes  # item and event ids of the history, a line each
     attributes: bytes  # JSON, empty = none
     shown: np.ndarray  # (s,) uint64, items shown, oldest first, an item as often as it was shown
+    pace: np.ndarray  # (PACES,) float32, decayed counts as of paced, half-life one minute
+    paced: int  # event time of the last action that was judged, ms
+    alarmed: int  # event time of the last alarm about this person, ms
+    barred: int  # event time up to which actions on an item are held back, ms
+    barred_item: int  # key of that item
+    slates: np.ndarray  # (i,) uint64, impressions shown, oldest first
 
     @property
     def is_empty(self) -> bool:
@@ -60,6 +68,9 @@ class Stored(msgspec.Struct, array_like=True, gc=False):
     text: bytes
     attributes: bytes
     shown: bytes = b""
+    pace: bytes = bytes(4 * PACES)
+    judged: tuple[int, int, int, int] = (0, 0, 0, 0)  # paced, alarmed, barred, barred_item
+    slates: bytes = b""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -73,7 +84,8 @@ def encode_profile(profile: Profile) -> bytes:
     return encode_stored(
         p.name, (p.offset, p.users_offset, p.last_ts, p.session_start, p.session_depth),
         p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(), p.met.tobytes(),
-        p.text, p.attributes, p.shown.tobytes(),
+        p.text, p.attributes, p.shown.tobytes(), p.pace.tobytes(),
+        (p.paced, p.alarmed, p.barred, p.barred_item), p.slates.tobytes(),
     )  # fmt: skip
 
 
@@ -100,13 +112,14 @@ def decode_profile(value: bytes) -> Profile:
         np.frombuffer(record.counts, np.int64), np.frombuffer(record.rates, np.float32),
         np.frombuffer(record.item, np.uint64), np.frombuffer(record.type, np.uint8), np.frombuffer(record.ts, np.int64),
         np.frombuffer(record.met, np.uint64), record.text, record.attributes, np.frombuffer(record.shown, np.uint64),
+        np.frombuffer(record.pace, np.float32), *record.judged, np.frombuffer(record.slates, np.uint64),
     )  # fmt: skip
 
 
 NOBODY = Profile(
     "", -1, -1, 0, 0, 0, np.zeros(9, np.int64), np.zeros(9, np.float32),
     np.zeros(0, np.uint64), np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.uint64), b"", b"",
-    np.zeros(0, np.uint64),
+    np.zeros(0, np.uint64), np.zeros(PACES, np.float32), 0, 0, 0, 0, np.zeros(0, np.uint64),
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from stream.logs import EventLog, Records
 from stream.partition import NO_WATERMARK, Partition, Stored, flush
 from stream.people import describe_people
 from stream.profiles import text_of
+from stream.quarantine import left_behind
 from stream.seen import SeenEvents
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, Reach, decode_examples, sound_blocks
@@ -57,6 +58,7 @@ class Recovery:
             buried=self._buried_from(number, next_),
             examples=end,
             stored=stored,
+            told=left_behind(self._log, number, next_),
         )
         self._look_back(partition)
         self._store_again(partition)
@@ -158,7 +160,7 @@ class Recovery:
 
 def _taken_before(batch: ExampleBatch, offset: int) -> np.ndarray:
     """Keys of the events below an offset; those whose users are not yet stored will be known when they are."""
-    taken = (batch.kind == Kind.shown) | (batch.kind == Kind.action)
+    taken = np.isin(batch.kind, (Kind.shown, Kind.action, Kind.held))
     events: np.ndarray = batch.event[taken & (batch.offset < offset)]
     return events
 

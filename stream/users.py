@@ -1,6 +1,7 @@
 """User state: what a person did, kept in columns, one row per person that this worker has lately met."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -9,9 +10,23 @@ from stream.batches import Questions, offsets_of
 from stream.compiled import kernel
 from stream.ids import KeyIndex
 from stream.intake import EventBatch
-from stream.profiles import DAY_MS, HISTORY, MET, SESSION_GAP, SHOWN, SNAPSHOT, Stored, decode_stored, encode_stored
+from stream.profiles import (
+    DAY_MS,
+    HISTORY,
+    MET,
+    PACES,
+    SESSION_GAP,
+    SHOWN,
+    SLATES,
+    SNAPSHOT,
+    Stored,
+    decode_stored,
+    encode_stored,
+)
+from stream.screens import BARRED, MINUTE_MS, OPEN, Screen, judge
 from stream.stores import Mark, UserStore
 
+_QUIET = 3_600_000  # ms of event time between two alarms about one person
 _ROOM = HISTORY + 28  # rows of history kept before the oldest are dropped, so that dropping is rare
 _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "key": ("uint64", ()),
@@ -30,10 +45,28 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "met": ("uint64", (MET,)),
     "shown_size": ("int32", ()),
     "shown": ("uint64", (2 * SHOWN,)),
+    "pace": ("float32", (PACES,)),
+    "paced": ("int64", ()),
+    "alarmed": ("int64", ()),
+    "barred": ("int64", ()),
+    "barred_item": ("uint64", ()),
+    "slates_size": ("int32", ()),
+    "slates": ("uint64", (2 * SLATES,)),
 }
 _NUMBERS = ("offset", "users_offset", "last_ts", "session_start", "session_depth")
-# A row of these is filled up to `size`, `met_size` or `shown_size`; behind that it says nothing.
-_RUNS = ("item", "type", "ts", "met", "shown")
+_JUDGED = ("paced", "alarmed", "barred", "barred_item")
+# A row of these is filled up to `size`, `met_size`, `shown_size` or `slates_size`; behind that it says nothing.
+_RUNS = ("item", "type", "ts", "met", "shown", "slates")
+_SIZES = (("size", "item"), ("met_size", "met"), ("shown_size", "shown"), ("slates_size", "slates"))
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What events came to: how each person stood just before each, and what the screen says of it."""
+
+    questions: Questions
+    verdict: np.ndarray  # (n,) uint8, place in `screens.DETECTORS`, 0 = nothing against it
+    alarming: np.ndarray  # (n,) bool, the first one against this person in a while
 
 
 class UserTable:
@@ -44,8 +77,9 @@ class UserTable:
     where one micro-batch needs it.
     """
 
-    def __init__(self, store: UserStore, rows: int) -> None:
+    def __init__(self, store: UserStore, rows: int, screen: Screen = OPEN) -> None:
         self._store = store
+        self._limits = screen.limits
         self._capacity = rows
         self._columns = _blank(rows)
         self.forget_cache()
@@ -62,10 +96,11 @@ class UserTable:
         self._used = 0
         self._changed = np.zeros(self._capacity, np.bool_)
 
-    def apply(self, batch: EventBatch, texts: Sequence[bytes], names: Sequence[str]) -> Questions:
+    def apply(self, batch: EventBatch, texts: Sequence[bytes], names: Sequence[str]) -> Applied:
         """Apply events in order and say how each person stood just before each event.
 
-        `texts` are the events as `profiles.text_of` writes them, `names` the user ids, both one per event.
+        What the screen holds back changes nothing of a person but what the screen judges by. `texts` are the events as
+        `profiles.text_of` writes them, `names` the user ids, both one per event.
         """
         rows = self._touch(batch.user)
         columns = self._columns
@@ -76,20 +111,24 @@ class UserTable:
         shown = np.empty(n * SHOWN, np.uint64)
         session_start, session_depth = np.empty(n, np.int64), np.empty(n, np.int32)
         rates = np.empty((n, 9), np.float32)
-        applied = np.zeros(n, np.bool_)
+        applied, alarming = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        verdict = np.zeros(n, np.uint8)
         used, used_shown = _apply(
             rows, batch.offset, batch.type, batch.ts, batch.item,
             columns["offset"], columns["last_ts"], columns["session_start"], columns["session_depth"],
             columns["counts"], columns["rates"], columns["size"], columns["item"], columns["type"], columns["ts"],
             columns["met_size"], columns["met"], columns["shown_size"], columns["shown"],
-            batch.lists.start, batch.lists.item,
+            columns["pace"], columns["paced"], columns["alarmed"], columns["barred"], columns["barred_item"],
+            columns["slates_size"], columns["slates"],
+            batch.lists.start, batch.lists.item, batch.impression, batch.released, self._limits, verdict, alarming,
             lengths, item, kind, ts, seen, shown, session_start, session_depth, rates, applied,
         )  # fmt: skip
         self._changed[rows[applied]] = True
         for i, row in zip(np.flatnonzero(applied).tolist(), rows[applied].tolist(), strict=True):
             self._names[row] = names[i]
-            self._texts[row] += texts[i]
-        return Questions(
+            if not verdict[i]:
+                self._texts[row] += texts[i]
+        questions = Questions(
             ts=batch.ts,
             user=batch.user,
             surface=batch.surface,
@@ -104,6 +143,7 @@ class UserTable:
             shown_start=offsets_of(seen),
             shown_item=shown[:used_shown],
         )
+        return Applied(questions, verdict, alarming)
 
     def describe(
         self, keys: np.ndarray, names: Sequence[str], offsets: Sequence[int], values: Sequence[bytes | None]
@@ -119,6 +159,14 @@ class UserTable:
             if value is None:
                 self._forget(row)
             self._changed[row] = True
+
+    def bar(self, keys: np.ndarray, offsets: Sequence[int], items: Sequence[int], until: Sequence[int]) -> None:
+        """Apply records of the users topic that hold back what a person does with one item, up to an event time."""
+        for row, offset, item, ts in zip(self._touch(keys).tolist(), offsets, items, until, strict=True):
+            if offset > self._columns["users_offset"][row]:
+                self._columns["users_offset"][row] = offset
+                self._columns["barred_item"][row], self._columns["barred"][row] = item, ts
+                self._changed[row] = True
 
     def flush(self, marks: Sequence[Mark] = ()) -> int:
         """Write the users that changed to the store, with the marks that go with them; returns how many."""
@@ -168,6 +216,7 @@ class UserTable:
         size = columns["size"][rows].astype(np.int64)
         oldest, kept = np.maximum(0, size - HISTORY), np.minimum(size, HISTORY)
         shown = np.minimum(columns["shown_size"][rows], SHOWN)
+        slates = np.minimum(columns["slates_size"][rows], SLATES)
         fields = zip(
             [self._names[row] for row in chosen],
             np.stack([columns[name][rows] for name in _NUMBERS], axis=1).tolist(),
@@ -177,6 +226,9 @@ class UserTable:
             [self._text(row) for row in chosen],
             [self._attributes[row] for row in chosen],
             _cut(columns["shown"], rows, columns["shown_size"][rows] - shown, shown),
+            _cut(columns["pace"], rows, 0, np.full(rows.size, PACES)),
+            list(zip(*(columns[name][rows].tolist() for name in _JUDGED), strict=True)),
+            _cut(columns["slates"], rows, columns["slates_size"][rows] - slates, slates),
             strict=True,
         )
         return [encode_stored(*one) for one in fields]
@@ -192,18 +244,19 @@ class UserTable:
         columns = self._columns
         for name, numbers in zip(_NUMBERS, zip(*(record.numbers for record in records), strict=True), strict=True):
             columns[name][rows] = numbers
+        for name, numbers in zip(_JUDGED, zip(*(record.judged for record in records), strict=True), strict=True):
+            columns[name][rows] = numbers
         lengths = {
             name: _paste(columns[name], rows, [getattr(record, name) for record in records])
-            for name in ("counts", "rates", *_RUNS)
+            for name in ("counts", "rates", "pace", *_RUNS)
         }
-        for size, name in (("size", "item"), ("met_size", "met"), ("shown_size", "shown")):
+        for size, name in _SIZES:
             columns[size][rows] = lengths[name]
         for row, record in zip(rows.tolist(), records, strict=True):
             self._names[row], self._texts[row], self._attributes[row] = record.name, record.text, record.attributes
 
     def _forget(self, row: int) -> None:
-        told = ("last_ts", "session_start", "session_depth", "counts", "rates", "size", "met_size", "shown_size")
-        for name in told:
+        for name in self._columns.keys() - {*_RUNS, "key", "offset", "users_offset"}:
             self._columns[name][row] = 0
         self._names[row] = ""
         self._texts[row] = self._attributes[row] = b""
@@ -247,7 +300,10 @@ def _apply(
     counts: np.ndarray, user_rates: np.ndarray, size: np.ndarray,
     history_item: np.ndarray, history_type: np.ndarray, history_ts: np.ndarray,
     met_size: np.ndarray, met: np.ndarray, shown_size: np.ndarray, shown: np.ndarray,
-    list_start: np.ndarray, list_item: np.ndarray,
+    pace: np.ndarray, paced: np.ndarray, alarmed: np.ndarray, barred: np.ndarray, barred_item: np.ndarray,
+    slates_size: np.ndarray, slates: np.ndarray,
+    list_start: np.ndarray, list_item: np.ndarray, impression: np.ndarray, released: np.ndarray,
+    limits: np.ndarray, verdict: np.ndarray, alarming: np.ndarray,
     lengths: np.ndarray, out_item: np.ndarray, out_type: np.ndarray, out_ts: np.ndarray,
     seen: np.ndarray, out_shown: np.ndarray,
     out_session: np.ndarray, out_depth: np.ndarray, out_rates: np.ndarray, applied: np.ndarray,
@@ -279,6 +335,20 @@ def _apply(
             continue
         applied[i] = True
         user_offset[row] = offset[i]
+        if kind[i] != 0 and not released[i]:
+            repeats = _repeats(
+                item[i], kind[i], ts[i], size[row], history_item[row], history_type[row], history_ts[row]
+            )
+            forged = impression[i] != 0 and not _was_shown(impression[i], slates_size[row], slates[row])
+            verdict[i] = judge(row, ts[i], repeats, forged, pace, paced, limits)
+            if barred_item[row] == item[i] and ts[i] < barred[row] and limits[0] < np.inf:
+                verdict[i] = BARRED
+            if verdict[i] != 0:
+                # Whoever is barred was named by an alarm already.
+                alarming[i] = verdict[i] != BARRED and (alarmed[row] == 0 or ts[i] - alarmed[row] > _QUIET)
+                if alarming[i]:
+                    alarmed[row] = ts[i]
+                continue
         counts[row, kind[i]] += 1
         for t in range(9):
             user_rates[row, t] *= fade
@@ -286,6 +356,7 @@ def _apply(
         last_ts[row] = max(last_ts[row], ts[i])
         if kind[i] == 0:
             _show(row, list_item[list_start[i] : list_start[i + 1]], shown_size, shown)
+            _show(row, impression[i : i + 1], slates_size, slates)
             continue
         if fresh:
             user_session[row], user_depth[row] = ts[i], 0
@@ -316,14 +387,31 @@ def _during(rows: np.ndarray, offset: np.ndarray, applied: np.ndarray, i: int) -
 
 
 @kernel
+def _repeats(
+    item: np.uint64, kind: int, ts: int, size: int, items: np.ndarray, kinds: np.ndarray, times: np.ndarray
+) -> bool:
+    """Whether the person has done the same with the same item within a minute."""
+    for h in range(size - 1, max(0, size - SNAPSHOT) - 1, -1):
+        if items[h] == item and kinds[h] == kind and abs(ts - times[h]) < MINUTE_MS:
+            return True
+    return False
+
+
+@kernel
+def _was_shown(impression: np.uint64, size: int, slates: np.ndarray) -> bool:
+    return bool((slates[:size] == impression).any())
+
+
+@kernel
 def _show(row: int, slate: np.ndarray, shown_size: np.ndarray, shown: np.ndarray) -> None:
-    """Of a slate longer than is remembered, its upper places."""
-    more = min(slate.size, SHOWN)
+    """Append to the row's run, which keeps half its room at least; of a slate longer than that, its upper places."""
+    room = shown.shape[1] // 2
+    more = min(slate.size, room)
     if shown_size[row] + more > shown.shape[1]:
-        first = shown_size[row] - SHOWN
-        for s in range(SHOWN):
+        first = shown_size[row] - room
+        for s in range(room):
             shown[row, s] = shown[row, first + s]
-        shown_size[row] = SHOWN
+        shown_size[row] = room
     for s in range(more):
         shown[row, shown_size[row] + s] = slate[s]
     shown_size[row] += more

@@ -18,8 +18,10 @@ from stream.logs import EventLog, Overtaken, Position, Records
 from stream.partition import NO_WATERMARK, Partition, flush, parts
 from stream.people import describe_people
 from stream.profiles import text_of
+from stream.quarantine import quarantine
 from stream.recovery import Recovery
 from stream.retention import Retention
+from stream.screens import screen_of
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, claims, encode_examples
 from stream.users import UserTable
@@ -59,7 +61,7 @@ class StreamWorker:
         self._settings = settings
         self._retention = retention
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
-        self._users = UserTable(store, settings.stream.cached_users)
+        self._users = UserTable(store, settings.stream.cached_users, screen_of(settings.guard))
         self._recovery = Recovery(log, store, self._users, settings)
         self._source = log.source(EVENTS, "stream", revoked=self._revoked)
         self._partitions: dict[int, Partition] = {}
@@ -140,16 +142,17 @@ class StreamWorker:
         return blocks
 
     def _apply(self, partition: Partition, intake: Intake) -> ExampleBatch:
-        """Skip repeats, let the users see the rest, join."""
+        """Skip repeats, let the users see the rest, hold back what is poison, join."""
         fresh = partition.seen.first_seen(intake.batch.event)
         rows = np.flatnonzero(fresh)
         metrics.events_repeated.inc(len(intake.batch) - rows.size)
         kept = intake.batch if rows.size == len(intake.batch) else intake.batch.take(rows)
         events = [intake.events[row] for row in rows.tolist()]
-        for kind, count in zip(*np.unique(kept.type, return_counts=True), strict=True):
+        applied = self._users.apply(kept, [text_of(event) for event in events], [event.user_id for event in events])
+        for kind, count in zip(*np.unique(kept.type[applied.verdict == 0], return_counts=True), strict=True):
             metrics.count_events(int(kind), int(count))
-        questions = self._users.apply(kept, [text_of(event) for event in events], [event.user_id for event in events])
-        return partition.join(kept, questions)
+        quarantine(self._log, partition.number, intake, rows, applied, partition.told)
+        return partition.join(kept, applied)
 
     def _bury(self, partition: Partition, refused: Sequence[Refused]) -> None:
         """Send what could not be an event to dead-letter, but for what a crash left there already."""

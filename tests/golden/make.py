@@ -43,7 +43,7 @@ def _table(store: MemoryStore) -> bytes:
     intake = take_in(Records(0, [40, 41], [b"u1"] * 2, values, [TS] * 2), Limits(0, 300))
     users = UserTable(store, 16)
     users.describe(np.array([intake.batch.user[0]]), ["u1"], [5], [b'{"age":7}'])
-    questions = users.apply(intake.batch, [text_of(one) for one in intake.events], ["u1", "u1"])
+    questions = users.apply(intake.batch, [text_of(one) for one in intake.events], ["u1", "u1"]).questions
     users.flush()
     reach = Reach(partition=0, first=40, next=42, until=42, watermark=TS - 6_790, users=6)
     return encode_examples(reach, examples_of(intake.batch, questions))
@@ -89,7 +89,7 @@ def journal() -> bytes:
 MADE: dict[str, Callable[[], bytes]] = {
     "event-1.json": event,
     "examples-2.block": examples,
-    "user-2.record": user,
+    "user-3.record": user,
     "update-1.block": update,
     "manifest-1.json": manifest,
     "journal-1.jsonl": journal,

@@ -19,6 +19,17 @@ def golden(name: str) -> bytes:
     return (FOLDER / name).read_bytes()
 
 
+@pytest.mark.parametrize("name", ["user-1.record", "user-2.record", "user-3.record"])
+def test_what_a_user_record_says_for_the_screen(name: str) -> None:
+    profile = decode_profile(golden(name))
+    newest = name == "user-3.record"
+
+    assert profile.slates.tolist() == ([key_of("r1")] if newest else [])
+    assert profile.pace.tolist() == ([1, 0, 0] if newest else [0, 0, 0])
+    assert (profile.barred, profile.barred_item) == (0, 0)
+    assert (profile.paced, profile.alarmed) == ((CLICKED["ts"], 0) if newest else (0, 0))
+
+
 @pytest.mark.parametrize("name", [name for name in MADE if name != "manifest-1.json"])
 def test_the_newest_schema_is_still_written_so(name: str) -> None:
     assert MADE[name]() == golden(name)
@@ -53,6 +64,7 @@ def test_a_user_record() -> None:
 
     assert (profile.offset, profile.users_offset) == (41, 5)
     assert profile.met.tolist() == [key_of("b")]
+    assert profile.slates.size == 0
     told = describe(profile)
 
     assert told["history"] == [{"item_id": "b", "type": "click", "ts": CLICKED["ts"], "event_id": "e2"}]

@@ -18,7 +18,17 @@ from stream.catalogue import Item
 from stream.config import Data, Events, Learn, Log, Settings, Stream
 from stream.logs import Record
 from stream.testing import Crashed, ManualClock, MemoryLog, MemoryStore
-from stream.topics import CONTROL, DEAD_LETTER, EVENTS, EXAMPLES, ITEMS, MODEL_UPDATES, USERS
+from stream.topics import (
+    ALARMS,
+    CONTROL,
+    DEAD_LETTER,
+    EVENTS,
+    EXAMPLES,
+    ITEMS,
+    MODEL_UPDATES,
+    QUARANTINE,
+    USERS,
+)
 from stream.worker import StreamWorker
 from tests.crashes import BrittleLog, Fuse
 from tests.stream.shoppers import START, Shoppers
@@ -43,7 +53,8 @@ def lessons(count: int = 400) -> dict[int, list[Record]]:
     log = MemoryLog(clock=ManualClock(NOW))
     for topic in (EVENTS, EXAMPLES, USERS):
         log.create(topic, PARTITIONS)
-    log.create(DEAD_LETTER, 1)
+    for topic in (DEAD_LETTER, QUARANTINE, ALARMS):
+        log.create(topic, 1)
     for partition, records in Shoppers(seed=3, partitions=PARTITIONS).records(count).items():
         log.append(EVENTS, partition, records)
     worker = StreamWorker(log, MemoryStore(), settings_of(Path()))
@@ -68,7 +79,7 @@ class Lab:
         self.clock = ManualClock(NOW)
         self.log = BrittleLog(fuse or Fuse(), NOW)
         self.log.create(EXAMPLES, PARTITIONS)
-        for topic in (ITEMS, MODEL_UPDATES, CONTROL):
+        for topic in (ITEMS, MODEL_UPDATES, CONTROL, ALARMS):
             self.log.create(topic, 1)
         items = [Item(f"i{n}", categories=[f"c{n % 4}"], created_ts=START, price=float(n)) for n in range(12)]
         self.log.write(ITEMS, 0, *[(item.item_id.encode(), msgspec.json.encode(item)) for item in items])

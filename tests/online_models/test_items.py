@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from online_models.items import CLICKED, HORIZONS, NO_TIME, SHOWN, VALUED, VIEWED, Items, actions_of
+from online_models.items import CLICKED, HORIZONS, MOST, NO_TIME, SHOWN, VALUED, VIEWED, Items, actions_of
 from stream.batches import EventType, ExampleBatch, Kind
 from tests.online_models.shopping import ITEMS, START, batch_of, lists, questions
 
@@ -74,6 +74,20 @@ def test_first_and_last_are_times_of_events() -> None:
 
     assert items.counters["first"][0] == START + 5
     assert items.counters["last"][0] == START + 5
+
+
+@pytest.mark.parametrize(("met", "counts"), [(MOST - 1, True), (MOST, False)])
+def test_what_one_person_does_with_one_item_counts_so_often_a_day(met: int, counts: bool) -> None:
+    day = 86_400_000
+    asked = questions(3, [[0] * met, [0] * met, [1] * met], np.array([START, START + 2 * day, START]))
+    asked = replace(asked, history_ts=np.full(asked.history_item.size, START - 1))
+    batch = batch_of([Kind.action] * 3, asked, lists([[0], [0], [0]]), np.zeros(3, np.uint64))
+    batch = replace(batch, type=np.full(3, EventType.click, np.uint8))
+    items = told(batch)
+    _, rows = actions_of(batch, items, items.people(batch.questions))
+
+    assert rows.tolist() == [0, 1, 2][not counts :]
+    assert items.counters["ever"][0, EventType.click] == 3
 
 
 def test_a_dislike_is_no_action_to_learn_interest_from() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from online_models import checkpoints, journal
-from online_models.control import CheckpointOrder, RollbackOrder, encode_order
+from online_models.control import CheckpointOrder, HoldOrder, ResumeOrder, RollbackOrder, encode_order
 from stream.logs import Record
 from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES
 from tests.crashes import Fuse
@@ -256,6 +256,23 @@ def test_a_learner_tidies_up_what_a_dead_one_was_writing(lab: Lab) -> None:
     lab.start()
 
     assert not list(lab.settings.checkpoints.glob(".*"))
+
+
+def test_a_learner_that_is_held_takes_no_steps_until_it_is_resumed_and_comes_to_the_same_bits(
+    tmp_path: Path, blocks: Blocks
+) -> None:
+    calm = Lab(tmp_path / "calm", blocks).finish()
+    lab = Lab(tmp_path / "held", blocks, {(1, 5): HoldOrder("by hand")})
+    for _ in range(3):
+        lab.finish()
+        assert lab.start().progress.step == 5
+        assert lab.start()._hold == HoldOrder("by hand")
+        lab.die()
+    lab.log.write(CONTROL, 0, (None, encode_order(ResumeOrder())))
+    lab.finish()
+
+    assert lab.start().progress.step == calm.start().progress.step
+    assert differing(lab.bits, calm.bits) == []
 
 
 def test_every_step_is_in_the_journal_once(lab: Lab) -> None:

@@ -1,13 +1,16 @@
 """Each example counts once, and what is left out stays left out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from online_models.journal import Read
 from online_models.lessons import Progress, blocks_of, lesson, reads_of
+from stream.batches import Kind
 from stream.logs import Record
 from stream.testing import MemoryLog
-from stream.topics import EXAMPLES, decode_examples
+from stream.topics import EXAMPLES, decode_examples, encode_examples
 from tests.online_models.learning import lessons
 
 
@@ -30,10 +33,11 @@ def offsets(*blocks: bytes) -> list[int]:
 
 def test_all_rows_are_learnt_in_order(blocks: list[bytes]) -> None:
     progress = Progress()
-    batch = lesson(progress, blocks)
+    learnt = lesson(progress, blocks)
 
-    assert batch is not None
-    assert batch.offset.tolist() == offsets(*blocks)
+    assert learnt is not None
+    assert learnt.partition.tolist() == [0] * len(learnt.batch)
+    assert learnt.batch.offset.tolist() == offsets(*blocks)
     assert progress.offsets == {0: decode_examples(blocks[-1])[0].next}
     assert progress.watermark == decode_examples(blocks[-1])[0].watermark
 
@@ -46,20 +50,40 @@ def test_blocks_that_come_again_teach_nothing(blocks: list[bytes]) -> None:
     rest = lesson(progress, blocks)
 
     assert rest is not None
-    assert rest.offset.tolist() == offsets(*blocks[3:])
+    assert rest.batch.offset.tolist() == offsets(*blocks[3:])
 
 
 def test_skipped_events_teach_nothing_nor_what_came_of_them(blocks: list[bytes]) -> None:
-    everything = lesson(Progress(), blocks)
-    batch = lesson(Progress(skip={0: [(10, 30)], 5: [(0, 100)]}), blocks)
-    assert batch is not None
-    assert everything is not None
+    whole = lesson(Progress(), blocks)
+    part = lesson(Progress(skip={0: [(10, 30), (12, 14)], 5: [(0, 100)]}), blocks)
+    assert part is not None
+    assert whole is not None
+    everything, batch = whole.batch, part.batch
     left_out = ((everything.offset >= 10) & (everything.offset < 30)) | (
         (everything.origin >= 10) & (everything.origin < 30)
     )
 
     assert batch.offset.tolist() == everything.offset[~left_out].tolist()
     assert (everything.origin[left_out & (everything.offset >= 30)] >= 10).any()
+
+
+def test_thousands_of_ranges_leave_out_what_lies_in_them(blocks: list[bytes]) -> None:
+    whole, part = (
+        lesson(Progress(), blocks),
+        lesson(Progress(skip={0: [(n, n + 1) for n in range(0, 9_000, 3)]}), blocks),
+    )
+    assert whole is not None
+    assert part is not None
+    kept = (whole.batch.offset % 3 != 0) & ((whole.batch.origin % 3 != 0) | (whole.batch.origin < 0))
+
+    assert part.batch.offset.tolist() == whole.batch.offset[kept].tolist()
+
+
+def test_actions_in_quarantine_teach_nothing(blocks: list[bytes]) -> None:
+    reach, batch = decode_examples(blocks[0])
+    held = replace(batch, kind=np.full(len(batch), Kind.held, np.uint8))
+
+    assert lesson(Progress(), [encode_examples(reach, held)]) is None
 
 
 def test_what_is_read_can_be_read_again(log: MemoryLog, blocks: list[bytes]) -> None:

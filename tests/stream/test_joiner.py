@@ -48,7 +48,9 @@ class Joining:
         offsets = range(self.next, self.next + n)
         batch = take_in(Records(0, offsets, [None] * n, values, [2**52] * n), Limits(0, 0)).batch
         self.next += n
-        questions = self.users.apply(batch, [text_of(event) for event in events], [event.user_id for event in events])
+        questions = self.users.apply(
+            batch, [text_of(event) for event in events], [event.user_id for event in events]
+        ).questions
         return self.joiner.join(examples_of(batch, questions), [self.watermark.see(ts) for ts in batch.ts.tolist()])
 
 

@@ -21,7 +21,7 @@ def batch_of(*sizes: int) -> ExampleBatch:
     ]
     n = len(sizes)
     batch = take_in(Records(0, range(n), [None] * n, values, [9] * n), Limits(0, 0)).batch
-    questions: Questions = UserTable(MemoryStore(), 16).apply(batch, [b""] * len(batch), ["u"] * len(batch))
+    questions: Questions = UserTable(MemoryStore(), 16).apply(batch, [b""] * len(batch), ["u"] * len(batch)).questions
     return examples_of(batch, questions)
 
 

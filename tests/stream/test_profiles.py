@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from stream.events import Event
-from stream.profiles import NOBODY, Profile, decode_profile, describe, encode_profile, person_fault, text_of
+from stream.profiles import NOBODY, PACES, Profile, decode_profile, describe, encode_profile, person_fault, text_of
 
 NUMBERS = st.integers(-(2**63), 2**63 - 1)
 
@@ -27,6 +27,9 @@ def profiles(draw: st.DrawFn) -> Profile:
         ts=draw(nps.arrays(np.int64, size)), met=draw(nps.arrays(np.uint64, met)),
         text=draw(st.binary()), attributes=draw(st.binary()),
         shown=draw(nps.arrays(np.uint64, draw(st.integers(0, 64)))),
+        pace=draw(nps.arrays(np.float32, PACES, elements={"allow_nan": False})),
+        paced=draw(NUMBERS), alarmed=draw(NUMBERS), barred=draw(NUMBERS),
+        barred_item=draw(st.integers(0, 2**64 - 1)), slates=draw(nps.arrays(np.uint64, draw(st.integers(0, 16)))),
     )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def taken(events: list[Event], offset: int = 0) -> Intake:
 
 def applied(table: UserTable, intake: Intake) -> Questions:
     texts, names = [text_of(one) for one in intake.events], [one.user_id for one in intake.events]
-    return table.apply(intake.batch, texts, names)
+    return table.apply(intake.batch, texts, names).questions
 
 
 def told(store: MemoryStore) -> dict[int, bytes]:

@@ -10,7 +10,18 @@ from stream.ids import key_of, partition_of
 from stream.logs import Record
 from stream.profiles import decode_profile
 from stream.testing import Crashed
-from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS, Reach, decode_examples, encode_examples, sound_blocks
+from stream.topics import (
+    ALARMS,
+    DEAD_LETTER,
+    EVENTS,
+    EXAMPLES,
+    QUARANTINE,
+    USERS,
+    Reach,
+    decode_examples,
+    encode_examples,
+    sound_blocks,
+)
 from stream.worker import StreamWorker
 from tests.crashes import BrittleLog, BrittleStore, Fuse
 from tests.stream.shoppers import START, Shoppers
@@ -36,7 +47,8 @@ class World:
         self.log, self.store = BrittleLog(self.fuse, START + YEAR), BrittleStore(self.fuse)
         for topic in (EVENTS, EXAMPLES, USERS):
             self.log.create(topic, settings.log.partitions)
-        self.log.create(DEAD_LETTER, 1)
+        for topic in (DEAD_LETTER, QUARANTINE, ALARMS):
+            self.log.create(topic, 1)
         self.worker: StreamWorker | None = None
         self.crashes = 0
 

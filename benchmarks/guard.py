@@ -1,0 +1,115 @@
+"""What the guard notices, how soon, and how often it is wrong: scenarios of known truth, and recorded logs.
+
+python -m benchmarks.guard                         # all scenarios, three seeds each
+python -m benchmarks.guard --clean 24              # hours of clean simulated shopping
+python -m benchmarks.guard --recorded FILE.jsonl.gz …
+"""
+
+import argparse
+import gzip
+import logging
+import tempfile
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from replay.scenarios import SCENARIOS
+from replay.trials import Rig, Trial, try_out
+from stream.alarms import known_alarms
+from stream.quarantine import held_back
+
+_AT_ONCE = 512  # events between two steps on recorded logs
+_DAY_MS = 86_400_000
+
+
+def judge_scenarios(seeds: int, names: list[str]) -> None:
+    """One line per scenario, and the confusion of kinds."""
+    print("| scenario | truth | noticed | as | detectors | minutes until then | events until then | rolled back |")
+    print("|---|---|---|---|---|---|---|---|")
+    confusion: Counter[tuple[str, str]] = Counter()
+    for scenario in SCENARIOS:
+        if names and scenario.name not in names:
+            continue
+        trials = [try_out(scenario, seed) for seed in range(1, seeds + 1)]
+        confusion.update((scenario.truth, _verdict(trial)) for trial in trials)
+        print(_line(scenario.name, scenario.truth, trials), flush=True)
+    print("\n| truth | poison | drift | nothing |\n|---|---|---|---|")
+    for truth in ("poison", "genuine", "clean"):
+        print(
+            f"| {truth} | " + " | ".join(str(confusion[truth, kind]) for kind in ("poison", "drift", "nothing")) + " |"
+        )
+
+
+def judge_clean(hours: float, seed: int) -> None:
+    """False alarms on simulated shopping in which nothing happens."""
+    trial = try_out(SCENARIOS[0], seed, calm=60 * hours, length=0)
+    found = Counter((alarm.kind, alarm.detector) for alarm in trial.alarms)
+    print(
+        f"{hours} hours of clean simulated shopping: {len(trial.alarms)} alarms {dict(found)}, {trial.quarantined} held"
+    )
+
+
+def judge_recorded(path: Path, limit: int, window: float) -> None:
+    """Alarms on a recorded log, all of which are taken for false."""
+    with tempfile.TemporaryDirectory() as folder, gzip.open(path) as file:
+        rig = Rig(Path(folder), window=window, keep=2)
+        first = last = 0
+        events, decode = 0, msgspec.json.Decoder(dict[str, object]).decode
+        while lines := list(islice(file, min(_AT_ONCE, limit - events))):
+            told = [(decode(line), line) for line in lines]
+            rig.append([(str(one["user_id"]), int(str(one["ts"])), line) for one, line in told])
+            first, last = first or int(str(told[0][0]["ts"])), int(str(told[-1][0]["ts"]))
+            events += len(lines)
+        rig.settle()
+        alarms, held = known_alarms(rig.log), held_back(rig.log)
+        rig.close()
+    days = (last - first) / _DAY_MS
+    found = Counter((alarm.kind, alarm.detector) for alarm in alarms)
+    print(f"| {path.parent.name} | {events:,} | {days:.1f} | {len(held)} | {len(alarms)} | {dict(found)} |", flush=True)
+    for alarm in alarms:
+        logging.info("%s", alarm)
+
+
+def _verdict(trial: Trial) -> str:
+    return next((kind for kind in ("poison", "drift") if kind in trial.kinds), "nothing")
+
+
+def _line(name: str, truth: str, trials: list[Trial]) -> str:
+    noticed = [trial for trial in trials if trial.delay is not None]
+    detectors = sorted(set().union(*(trial.detectors for trial in trials)))
+    minutes = f"{np.median([trial.delay for trial in noticed]):.1f}" if noticed else "–"
+    events = f"{np.median([trial.poisoned for trial in noticed]):.0f}" if noticed else "–"
+    kinds = ", ".join(f"{kind} {n}" for kind, n in Counter(map(_verdict, trials)).items())
+    back = sum(trial.rollbacks > 0 for trial in trials)
+    return (
+        f"| {name} | {truth} | {len(noticed)} of {len(trials)} | {kinds} | {', '.join(detectors)} "
+        f"| {minutes} | {events} | {back} of {len(trials)} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--clean", type=float, help="hours")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--recorded", nargs="*", type=Path)
+    parser.add_argument("--limit", type=int, default=30_000)
+    parser.add_argument("--window", type=float, default=1800.0)
+    asked = parser.parse_args()
+    logging.disable(logging.WARNING)
+    if asked.recorded:
+        print("| log | events | days | held back | alarms | which |\n|---|---|---|---|---|---|")
+        for path in asked.recorded:
+            judge_recorded(path, asked.limit, asked.window)
+    elif asked.clean:
+        judge_clean(asked.clean, asked.seed)
+    else:
+        judge_scenarios(asked.seeds, asked.only)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What the guard looks at: the rows of each step, added up in bins of event time."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from online_models.lessons import Lesson
+from online_models.stack import Closed
+from stream.batches import ExampleBatch, Kind, flat_runs
+
+BIN_MS = 60_000  # a bin is at least so long, and
+BIN_ROWS = 256  # holds at least so many rows
+BUCKETS = 32  # of items, by their key
+_LATE_MS, _LOST_MS = 60_000, 600_000
+
+
+@dataclass(slots=True)
+class Bin:
+    """A stretch of the stream."""
+
+    first: dict[int, int]  # offset of its first event, by partition
+    start: int  # event time, ms
+    end: int = 0
+    rows: int = 0
+    shown: int = 0
+    acted: Counter[tuple[int, int]] = field(default_factory=Counter)  # actions by (surface, type)
+    unplaced: int = 0  # slates shown without a surface
+    unweighed: int = 0  # slates shown without propensities
+    late: int = 0  # events more than a minute behind the latest of their partition
+    lost: int = 0  # more than ten minutes behind
+    buckets: np.ndarray = field(default_factory=lambda: np.zeros(BUCKETS))  # actions by bucket of items
+    places: int = 0  # of which the outcome is known
+    loss: float = 0.0
+    expected: float = 0.0  # actions on them, as predicted before
+    taken: float = 0.0
+    low_expected: float = 0.0  # the same for the half that was predicted least
+    low_taken: float = 0.0
+    chances: list[np.ndarray] = field(default_factory=list)  # as predicted, by step
+    outcomes: list[np.ndarray] = field(default_factory=list)
+    low_items: Counter[int] = field(default_factory=Counter)  # what was taken there
+
+    @property
+    def actions(self) -> int:
+        return self.acted.total()
+
+
+class Watch:
+    """Adds up each event once, however often it is learnt."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, int] = {}  # next offset of the events, by partition
+        self._top: dict[int, int] = {}  # latest event time, by partition
+        self._bin: Bin | None = None
+
+    def fresh(self, lesson: Lesson) -> np.ndarray:
+        """Which rows, (n,) bool, were not seen before."""
+        known = np.zeros(int(lesson.partition.max()) + 1, np.int64)
+        for partition in np.unique(lesson.partition).tolist():
+            known[partition] = self.seen.get(partition, 0)
+        fresh: np.ndarray = lesson.batch.offset >= known[lesson.partition]
+        return fresh
+
+    def see(self, lesson: Lesson, fresh: np.ndarray, closed: Closed | None) -> Bin | None:
+        """Add the fresh rows; returns the bin that is full with them. `closed`: what was predicted, if it was."""
+        if not fresh.any():
+            return None
+        batch = lesson.batch
+        events = fresh & ((batch.kind == Kind.shown) | (batch.kind == Kind.action))
+        now = self._bin = self._bin or Bin(dict(self.seen), int(batch.ts[fresh].min()))
+        self._count(now, batch, events)
+        self._time(now, lesson, events)
+        if closed is not None:
+            _judge(now, batch, fresh, closed)
+        for partition in np.unique(lesson.partition).tolist():
+            here = fresh & (lesson.partition == partition)
+            if here.any():
+                self.seen[partition] = max(self.seen.get(partition, 0), int(batch.offset[here].max()) + 1)
+        if now.end - now.start < BIN_MS or now.rows < BIN_ROWS:
+            return None
+        self._bin = None
+        return now
+
+    def _count(self, now: Bin, batch: ExampleBatch, events: np.ndarray) -> None:
+        shown, acted = events & (batch.kind == Kind.shown), np.flatnonzero(events & (batch.kind == Kind.action))
+        now.rows += int(events.sum())
+        now.shown += int(shown.sum())
+        now.unplaced += int((batch.questions.surface[shown] == 0).sum())
+        now.unweighed += int(np.isnan(batch.lists.propensity[batch.lists.start[:-1][shown]]).sum())
+        now.acted.update(zip(batch.questions.surface[acted].tolist(), batch.type[acted].tolist(), strict=True))
+        items = batch.lists.item[batch.lists.start[acted]]
+        now.buckets += np.bincount((items % np.uint64(BUCKETS)).astype(np.int64), minlength=BUCKETS)
+
+    def _time(self, now: Bin, lesson: Lesson, events: np.ndarray) -> None:
+        for partition in np.unique(lesson.partition[events]).tolist():
+            ts = lesson.batch.ts[events & (lesson.partition == partition)]
+            top = np.maximum(np.maximum.accumulate(ts), self._top.get(partition, 0))
+            now.late += int((ts < top - _LATE_MS).sum())
+            now.lost += int((ts < top - _LOST_MS).sum())
+            now.end = max(now.end, int(top[-1]))
+            self._top[partition] = int(top[-1])
+
+
+def _judge(now: Bin, batch: ExampleBatch, fresh: np.ndarray, closed: Closed) -> None:
+    """Add what was predicted of the lists that were closed, and what came of them."""
+    rows = np.flatnonzero(batch.kind == Kind.closed)
+    flat, start = flat_runs(batch.lists.start, rows)
+    kept = np.repeat(fresh[rows], np.diff(start))
+    p, y, item = closed.probability[kept].astype(float), closed.label[kept] > 0, batch.lists.item[flat][kept]
+    if p.size == 0:
+        return
+    p = np.clip(p, 1e-6, 1 - 1e-6)
+    low = p <= np.median(p)
+    now.places += p.size
+    now.chances.append(p)
+    now.outcomes.append(y)
+    now.loss += float(-np.where(y, np.log(p), np.log1p(-p)).sum())
+    now.expected += float(p.sum())
+    now.taken += float(y.sum())
+    now.low_expected += float(p[low].sum())
+    now.low_taken += float(y[low].sum())
+    now.low_items.update(item[low & y].tolist())

@@ -1,0 +1,158 @@
+"""Changes of the world and attacks on it whose time and kind are known: what the guard is judged by.
+
+Events are made in event time, out of one seed: shoppers who see random slates, click by their true chance, buy and
+search; from `START` on something happens, which is genuine or poison.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from replay.simulator import Simulator, make_crowd, make_shop
+from stream.clock import ManualClock
+
+Event = dict[str, Any]
+_NOW = 1_767_225_600_000
+_SLATE = 10
+_ITEMS, _SHOPPERS = 200, 300
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What happens, whether it is genuine, and which detectors may tell of it."""
+
+    name: str
+    truth: Literal["clean", "genuine", "poison"]
+    detectors: frozenset[str]
+    happen: "Callable[[World], None] | None" = None  # when it begins
+    change: "Callable[[World, list[Event]], list[Event]] | None" = None  # of the events of a visit, while it lasts
+    minutes: float = 1e9  # for which it lasts
+
+
+class World:
+    """The shop while a scenario goes on."""
+
+    def __init__(self, seed: int, pace: float) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.clock = ManualClock(_NOW)
+        self.shop = make_shop(_ITEMS, _NOW, self.rng)
+        self.simulator = Simulator(
+            self.shop, make_crowd(_SHOPPERS, self.rng), self.clock, self.rng, searching=0.3, buying=0.4
+        )
+        self.offered = np.arange(_ITEMS // 2)  # items that are shown: the rest is not in the shop yet
+        self.number = 0
+        self.began = 0  # ms
+        self._gap = 1 / pace
+
+    @property
+    def minutes(self) -> float:
+        """Since the scenario began."""
+        return (self.clock.now_ms() - self.began) / 60_000
+
+    def visit(self) -> list[Event]:
+        """One shopper sees a slate and acts."""
+        self.clock.advance(float(self.rng.exponential(self._gap)))
+        self.number += 1
+        shopper, name = self.simulator.next_shopper(), f"r{self.number}"
+        items = [self.shop.names[j] for j in self.rng.choice(self.offered, _SLATE, replace=False).tolist()]
+        shown = {
+            "event_id": f"s{self.number}", "type": "impression", "ts": self.clock.now_ms(), "surface": "home",
+            "user_id": self.simulator.users[shopper], "impression_id": name, "items": items,
+            "propensities": [_SLATE / self.offered.size] * _SLATE,
+        }  # fmt: skip
+        _, acts = self.simulator.react(shopper, name, items)
+        return [shown, *acts]
+
+    def act(self, user: str, item: str, kind: str = "click", **more: Any) -> Event:
+        """Something that a person did, or is said to have done."""
+        self.number += 1
+        made = {
+            "event_id": f"x{self.number}",
+            "type": kind,
+            "ts": self.clock.now_ms(),
+            "user_id": user,
+            "item_id": item,
+        }
+        return made | more
+
+
+def play(scenario: Scenario, seed: int, pace: float, calm: float, length: float) -> Iterator[tuple[bool, list[Event]]]:
+    """Visits with their events, and whether the scenario is on; `calm` and `length` in minutes, `pace` per second."""
+    world = World(seed, pace)
+    began = False
+    while world.clock.now_ms() < _NOW + (calm + length) * 60_000:
+        events = world.visit()
+        on = world.clock.now_ms() >= _NOW + calm * 60_000
+        if on and not began:
+            began, world.began = True, world.clock.now_ms()
+            if scenario.happen:
+                scenario.happen(world)
+        on = on and world.minutes < scenario.minutes
+        if on and scenario.change:
+            events = scenario.change(world, events)
+        yield on, events
+
+
+def _flip_tastes(world: World) -> None:
+    world.simulator.become(make_crowd(_SHOPPERS, world.rng))
+
+
+def _renew(world: World) -> None:
+    world.offered = np.arange(_ITEMS // 2, _ITEMS)
+
+
+def _go_viral(world: World, events: list[Event]) -> list[Event]:
+    """Every third visit is of somebody who looks for the one thing that everybody talks of."""
+    if world.rng.random() < 0.33:
+        events.append(world.act(events[0]["user_id"], "i7", "view"))
+    if world.rng.random() < 0.1:
+        events.append(world.act(f"new{world.number}", "i7", "view"))
+    return events
+
+
+def _flood(world: World, events: list[Event]) -> list[Event]:
+    return events + [world.act("flooder", "i7") for _ in range(10)]
+
+
+def _pump(world: World, events: list[Event]) -> list[Event]:
+    """Thirty accounts that do nothing else."""
+    return [*events, world.act(f"shill{world.rng.integers(30)}", "i7")]
+
+
+def _break_button(world: World, events: list[Event]) -> list[Event]:
+    return [event for event in events if event["type"] != "purchase"]
+
+
+def _flip_labels(world: World, events: list[Event], share: float) -> list[Event]:
+    """What was shown and not clicked is clicked all the same."""
+    shown = events[0]
+    clicked = {event["item_id"] for event in events[1:]}
+    flipped = [item for item in shown["items"] if item not in clicked and world.rng.random() < share]
+    return events + [world.act(shown["user_id"], item, impression_id=shown["impression_id"]) for item in flipped]
+
+
+def _skew(world: World, events: list[Event]) -> list[Event]:
+    """The clock of every fifth shopper is four minutes fast."""
+    late = int(events[0]["user_id"][1:]) % 5 == 0
+    return [event | {"ts": event["ts"] + 240_000} for event in events] if late else events
+
+
+def _forget_surface(world: World, events: list[Event]) -> list[Event]:
+    return [{name: value for name, value in event.items() if name != "surface"} for event in events]
+
+
+SCENARIOS = (
+    Scenario("nothing", "clean", frozenset()),
+    Scenario("taste flip", "genuine", frozenset({"calibration", "loss", "items", "auc"}), happen=_flip_tastes),
+    Scenario("new catalogue", "genuine", frozenset({"items", "loss", "calibration", "auc"}), happen=_renew),
+    Scenario("viral item", "genuine", frozenset({"items", "loss", "calibration", "auc"}), change=_go_viral),
+    Scenario("click flood", "poison", frozenset({"flood"}), change=_flood),
+    Scenario("pumping group", "poison", frozenset({"pumping"}), change=_pump),
+    Scenario("broken button", "poison", frozenset({"silence"}), change=_break_button, minutes=20),
+    Scenario("label flip 5 %", "poison", frozenset({"label_flip"}), change=partial(_flip_labels, share=0.05)),
+    Scenario("skewed clock", "poison", frozenset({"clock_skew"}), change=_skew),
+    Scenario("lost surface", "poison", frozenset({"missing_fields"}), change=_forget_surface),
+)

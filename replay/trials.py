@@ -1,0 +1,132 @@
+"""Scenarios played to the live stream worker and the live learner, and what the guard made of them."""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from online_models.learner import LearnWorker
+from replay.scenarios import Event, Scenario, play
+from stream.alarms import Alarm, known_alarms
+from stream.clock import ManualClock
+from stream.config import Data, Events, Guard, Learn, Settings, Stream
+from stream.testing import MemoryLog, MemoryStore
+from stream.topics import (
+    ALARMS,
+    CONTROL,
+    DEAD_LETTER,
+    EVENTS,
+    EXAMPLES,
+    ITEMS,
+    MODEL_UPDATES,
+    QUARANTINE,
+    USERS,
+)
+from stream.worker import StreamWorker
+
+_AT_ONCE = 64  # events between two steps
+
+
+@dataclass(slots=True)
+class Trial:
+    """What came of a scenario."""
+
+    alarms: list[Alarm] = field(default_factory=list)
+    rollbacks: int = 0
+    held_at_end: bool = False
+    before: int = 0  # alarms that were raised before anything happened
+    delay: float | None = None  # minutes of event time from the beginning to the first alarm
+    poisoned: int | None = None  # events of the scenario until then
+    quarantined: int = 0
+
+    @property
+    def kinds(self) -> set[str]:
+        return {alarm.kind for alarm in self.alarms[self.before :]}
+
+    @property
+    def detectors(self) -> set[str]:
+        return {alarm.detector for alarm in self.alarms[self.before :]}
+
+
+class Rig:
+    """Stream and learn in one process over a log in memory, in event time."""
+
+    def __init__(self, folder: Path, guard: Guard | None = None, window: float = 60.0, keep: int = 20) -> None:
+        self.settings = Settings(
+            data=Data(folder=folder),
+            events=Events(max_age=0),
+            stream=Stream(window=window),
+            learn=Learn(checkpoint_every=300, keep=keep),
+            guard=guard or Guard(),
+        )
+        self.clock = ManualClock(0)
+        self.log, self.store = MemoryLog(clock=self.clock), MemoryStore()
+        for topic in (EVENTS, EXAMPLES, USERS, ITEMS, MODEL_UPDATES, DEAD_LETTER, QUARANTINE, CONTROL, ALARMS):
+            self.log.create(topic, 1)
+        self.stream = StreamWorker(self.log, self.store, self.settings)
+        self.stream.step(0)
+        self.learn = LearnWorker(self.log, self.settings, self.clock)
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Events, in the order given, one record each."""
+        self.append([(event["user_id"], event["ts"], msgspec.json.encode(event)) for event in events])
+
+    def append(self, records: Iterable[tuple[str, int, bytes]]) -> None:
+        chosen = list(records)
+        latest = max(ts for _, ts, _ in chosen)
+        self.clock.advance(max(0, latest - self.clock.now_ms()) / 1000)
+        self.log.append(EVENTS, 0, [(user.encode(), value) for user, _, value in chosen])
+        self.step()
+
+    def step(self) -> None:
+        self.stream.step(0)
+        self.learn.step(0)
+
+    def settle(self) -> None:
+        """Step until nothing is left to do."""
+        idle = 0
+        while idle < 3:
+            control = self.learn.progress.control
+            idle = 0 if self.stream.step(0) + self.learn.step(0) or self.learn.progress.control != control else idle + 1
+
+    def close(self) -> None:
+        self.learn.close()
+        self.stream.close()
+
+
+def try_out(
+    scenario: Scenario, seed: int = 1, pace: float = 2.0, calm: float = 40.0, length: float = 30.0,
+    guard: Guard | None = None,
+) -> Trial:  # fmt: skip
+    """Play a scenario; event times and lengths in minutes, `pace` in visits a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        rig = Rig(Path(folder), guard)
+        trial = _played(rig, scenario, play(scenario, seed, pace, calm, length))
+        rig.settle()
+        trial.alarms = known_alarms(rig.log)
+        trial.rollbacks = rig.learn.progress.epoch - 1
+        trial.held_at_end = rig.learn._hold is not None
+        trial.quarantined = rig.log.end(QUARANTINE, 0)
+        rig.close()
+    return trial
+
+
+def _played(rig: Rig, scenario: Scenario, visits: Iterable[tuple[bool, list[Event]]]) -> Trial:
+    trial, waiting, began, sent = Trial(), list[Event](), 0, 0
+    for on, events in visits:
+        if on and not began:
+            began, trial.before = events[0]["ts"], rig.log.end(ALARMS, 0)
+        waiting += events
+        sent += len(events) if on else 0
+        if len(waiting) < _AT_ONCE:
+            continue
+        rig.send(waiting)
+        now = waiting[-1]["ts"]
+        waiting = []
+        if began and trial.delay is None and rig.log.end(ALARMS, 0) > trial.before:
+            trial.delay, trial.poisoned = (now - began) / 60_000, sent
+    if not began:
+        trial.before = rig.log.end(ALARMS, 0)
+    return trial

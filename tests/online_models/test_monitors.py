@@ -1,0 +1,124 @@
+"""Each monitor tells what it is there for by its name, its kind, and where it began; a clean stream tells nothing."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from online_models.monitors import Finding, Monitors
+from online_models.watch import BIN_MS, BUCKETS, Bin
+from stream.batches import EventType
+
+CALM, LENGTH = 60, 12
+PURCHASE, CLICK = (0, int(EventType.purchase)), (0, int(EventType.click))
+
+
+def usual(n: int, rng: np.random.Generator) -> Bin:
+    chance = rng.beta(1, 12, 1_000)
+    taken = rng.random(1_000) < chance
+    low = chance <= np.median(chance)
+    return Bin(
+        first={0: 1_000 * n}, start=n * BIN_MS, end=(n + 1) * BIN_MS, rows=300, shown=100,
+        acted=Counter({CLICK: int(rng.poisson(80)), PURCHASE: int(rng.poisson(20))}),
+        late=int(rng.poisson(1)), buckets=rng.poisson(10, BUCKETS).astype(float), places=1_000,
+        loss=float(-np.where(taken, np.log(chance), np.log1p(-chance)).sum()),
+        expected=float(chance.sum()), taken=float(taken.sum()),
+        low_expected=float(chance[low].sum()), low_taken=float(taken[low].sum()),
+        chances=[chance], outcomes=[taken], low_items=Counter(rng.integers(0, 200, int(taken[low].sum())).tolist()),
+    )  # fmt: skip
+
+
+def told(change: Callable[[Bin, np.random.Generator], None], calm: int = CALM, seed: int = 1) -> list[Finding]:
+    rng, monitors, found = np.random.default_rng(seed), Monitors(1.0), []
+    for n in range(calm + LENGTH):
+        one = usual(n, rng)
+        if n >= calm:
+            change(one, rng)
+        found += monitors.see(one)
+    return found
+
+
+def nothing(one: Bin, rng: np.random.Generator) -> None:
+    pass
+
+
+def break_button(one: Bin, rng: np.random.Generator) -> None:
+    one.acted[PURCHASE] = 0
+
+
+def close_shop(one: Bin, rng: np.random.Generator) -> None:
+    one.acted, one.shown = Counter(), 0
+
+
+def flip_labels(one: Bin, rng: np.random.Generator) -> None:
+    one.taken, one.low_taken = one.taken + 50, one.low_taken + 25
+    one.low_items.update(rng.integers(0, 200, 25).tolist())
+
+
+def go_viral(one: Bin, rng: np.random.Generator) -> None:
+    one.taken, one.low_taken = one.taken + 50, one.low_taken + 25
+    one.low_items.update({7: 25})
+
+
+def please_less(one: Bin, rng: np.random.Generator) -> None:
+    one.taken, one.low_taken = round(one.taken / 3), round(one.low_taken / 3)
+
+
+def skew(one: Bin, rng: np.random.Generator) -> None:
+    one.late = 60
+
+
+def load_in_bulk(one: Bin, rng: np.random.Generator) -> None:
+    one.late, one.lost = 290, 285
+
+
+def lose_surface(one: Bin, rng: np.random.Generator) -> None:
+    one.unplaced = one.shown
+
+
+def sell_other_items(one: Bin, rng: np.random.Generator) -> None:
+    one.buckets = np.where(np.arange(BUCKETS) < BUCKETS // 2, 0.0, 2 * one.buckets)
+
+
+@pytest.mark.parametrize(
+    ("change", "detector", "kind"),
+    [
+        (break_button, "silence", "poison"),
+        (flip_labels, "label_flip", "poison"),
+        (skew, "clock_skew", "poison"),
+        (lose_surface, "missing_fields", "poison"),
+        (please_less, "calibration", "drift"),
+        (sell_other_items, "items", "drift"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else value,
+)
+def test_what_changes_is_told_by_its_detector(
+    change: Callable[[Bin, np.random.Generator], None], detector: str, kind: str
+) -> None:
+    found = told(change)
+
+    assert (found[0].detector, found[0].kind) == (detector, kind)
+    assert {one.kind for one in found} == {kind}
+    assert abs(found[0].first[0] / 1_000 - CALM) <= 2
+
+
+@pytest.mark.parametrize("change", [nothing, close_shop, load_in_bulk, go_viral], ids=lambda change: change.__name__)
+def test_what_is_no_poison_is_not_told_as_one(change: Callable[[Bin, np.random.Generator], None]) -> None:
+    assert "poison" not in {one.kind for one in told(change)}
+
+
+@pytest.mark.parametrize("change", [break_button, flip_labels, skew, lose_surface], ids=lambda change: change.__name__)
+def test_nothing_is_told_before_enough_was_seen(change: Callable[[Bin, np.random.Generator], None]) -> None:
+    assert told(change, calm=5) == []
+
+
+def test_a_silence_is_over_when_what_was_silent_is_heard() -> None:
+    rng, monitors = np.random.default_rng(3), Monitors(1.0)
+    for n in range(CALM):
+        monitors.see(usual(n, rng))
+    silent, heard, empty = usual(CALM, rng), usual(CALM, rng), usual(CALM, rng)
+    break_button(silent, rng)
+    close_shop(empty, rng)
+
+    assert [monitors.silence.is_over(PURCHASE, one) for one in (silent, heard, empty)] == [False, True, None]
