@@ -33,7 +33,9 @@ def batch_of(n: int = 12, width: int = 2) -> ExampleBatch:
         events += [slate, Event(f"a{i}", "click", 9 + i, "u", f"i{i}")]
     values = [msgspec.json.encode(event) for event in events]
     batch = take_in(Records(0, range(len(values)), [None] * len(values), values, [9] * len(values)), Limits(0, 9)).batch
-    return examples_of(batch, UserTable(MemoryStore(), 16).apply(batch, [b""] * len(batch), ["u"] * len(batch)))
+    return examples_of(
+        batch, UserTable(MemoryStore(), 16).apply(batch, [b""] * len(batch), ["u"] * len(batch)).questions
+    )
 
 
 def row(batch: ExampleBatch, i: int) -> bytes:
