@@ -11,8 +11,8 @@ from online_models.retrievers.channels import Channel
 from online_models.stack import Stack
 from serving import metrics
 from serving.acknowledged import Acknowledged
-from serving.explore import NOTHING_FRESH, Chosen, Fresh, absent, fill, places_among
-from serving.fresh import Exploration
+from serving.explore import NOTHING_FRESH, Chosen, Fresh, absent, fill, least_shown, places_among
+from serving.fresh import Exploration, Pool
 from serving.questions import Answer, Filters, Question, Recommended
 from serving.replica import Replica
 from stream.batches import EventType, Lists, Questions
@@ -240,6 +240,22 @@ class Recommender:
 
     def _told(self, features: np.ndarray) -> dict[str, float]:
         return dict(zip(self._replica.stack.feature_names, np.round(features.astype(float), 5).tolist(), strict=True))
+
+
+def rehearse(exploration: Exploration) -> None:
+    """Compile what an answer needs on a shop made up for it, so that the first one that is asked does not wait."""
+    stack, keys = Stack(), np.arange(1, 13, dtype=np.uint64)
+    categories = np.repeat(keys[:, None], 4, axis=1)
+    stack.describe(keys, categories, np.zeros(12, np.int64), np.ones(12, np.float32))
+    asked = question_of(NOBODY, 1, 1)
+    found = stack.candidates(asked, 0, np.ones(12, np.uint8), 10)
+    ranked = best_first(stack, asked, found.row, stack.items.keys[found.row], found.channels, trust=0.5)
+    least_shown(np.zeros(12, np.int32), np.ones(12, np.uint8), 1, 1)
+    pool = Pool("", np.zeros(2, np.int32), np.zeros(2), np.zeros(2), 0.1)
+    fresh = exploration.weigh(pool, np.arange(2), stack.probability(ranked.features[:2]).astype(float), 0.1, 10)
+    chosen = fill(np.arange(len(ranked)), fresh, 10, np.random.default_rng(0))
+    absent(fresh.rows, chosen.placed.rows)
+    exploration.spend(fresh, chosen)
 
 
 def best_first(

@@ -16,7 +16,7 @@ from serving.fresh import Exploration
 from serving.inbox import Inbox
 from serving.problems import Problem
 from serving.questions import Answer, Question
-from serving.recommender import Recommender, Slate
+from serving.recommender import Recommender, Slate, rehearse
 from serving.replica import Replica
 from stream.clock import Clock
 from stream.config import Settings
@@ -63,6 +63,7 @@ class Service:
 
     def warm(self) -> None:
         """Compile what an answer needs before the first one is asked for."""
+        rehearse(Exploration(self.settings.serve))
         self.recommender.answer(Question(user_id="nobody", log=False), "warm", self.clock.now_ms())
 
     async def answer(self, question: Question) -> Answer:
