@@ -26,6 +26,7 @@ from benchmarks.runs import readable, shown
 Found = dict[str, list[float]]  # the numbers of each run, by name
 _PATIENCE = 3_600  # seconds that one module may take
 _QUICK_PATIENCE = 300
+_FIXED = ("log_and_store", "news")  # subjects that decide themselves how often they run
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,11 @@ BUDGETS = (
 )
 
 
-def run(subject: str, quick: bool) -> Found:
+def run(subject: str, quick: bool, runs: int | None = None) -> Found:
     """What a module prints as JSON; RuntimeError if it failed."""
     words = [sys.executable, "-m", f"benchmarks.{subject}", "--json", *(SUBJECTS[subject] if quick else ())]
+    if runs and subject not in _FIXED:
+        words += ["--runs", str(runs)]
     with tempfile.TemporaryFile() as told:
         patience = _QUICK_PATIENCE if quick else _PATIENCE
         done = subprocess.run(words, stdout=subprocess.PIPE, stderr=told, timeout=patience, check=False)
@@ -149,6 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(SUBJECTS), metavar="NAME", help=f"of {', '.join(SUBJECTS)}")
     parser.add_argument("--quick", action="store_true", help="small and once: shows that it works, says little")
+    parser.add_argument("--runs", type=int, metavar="N", help="runs of which the median counts, instead of each's own")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers of every run")
     parser.add_argument("--markdown", action="store_true", help="print the tables of docs/benchmarks.md instead")
     arguments = parser.parse_args()
@@ -156,7 +160,7 @@ def main() -> None:
     for subject in arguments.only or SUBJECTS:
         begin = time.monotonic()
         try:
-            found[subject] = run(subject, arguments.quick)
+            found[subject] = run(subject, arguments.quick, arguments.runs)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             failed.append(subject)
             say.print(str(error), style="red", markup=False)
