@@ -60,9 +60,9 @@ def decode_order(value: bytes) -> Order:
     return order
 
 
-def orders_in(log: EventLog, control: int) -> Iterator[Order]:
-    """The orders before an offset, but for what is none."""
-    at = log.start(CONTROL, 0)
+def orders_in(log: EventLog, control: int, since: int = 0) -> Iterator[Order]:
+    """The orders before an offset that were appended at or after a time, ms, but for what is none."""
+    at = max(log.start(CONTROL, 0), log.find_time(CONTROL, 0, since))
     while at < control and len(records := log.read(CONTROL, 0, at, min(_READ, control - at))):
         for value in (value for value in records.values if value):
             with suppress(ValueError):

@@ -51,7 +51,7 @@ class Incident:
 class Guard:
     """Sees each step once it is taken, and each block that comes while learning is held."""
 
-    def __init__(self, log: EventLog, settings: config.Guard, folder: Path) -> None:
+    def __init__(self, log: EventLog, settings: config.Guard, folder: Path, now: int) -> None:
         self._log = log
         self._settings = settings
         self._folder = folder
@@ -62,12 +62,12 @@ class Guard:
         self._remedies, self._remedied_at = 0, 0
         self._barred: dict[tuple[str, tuple[int, str]], int] = {}  # until when, by item and (partition, person)
         self._read: dict[int, int] = {}  # next offset of the examples topic, by partition
-        self._tell_untold()
+        self._tell_untold(now - _QUIET_MS)
         self.open = ""  # the alarm of a poison that has been learnt and is not undone yet
 
-    def _tell_untold(self) -> None:
+    def _tell_untold(self, since: int) -> None:
         """Raise the alarms of remedies that were ordered just before a process died."""
-        orders = orders_in(self._log, self._log.end(CONTROL, 0))
+        orders = orders_in(self._log, self._log.end(CONTROL, 0), since)
         reasons = {order.reason for order in orders if isinstance(order, RollbackOrder | HoldOrder)}
         for reason in sorted(reasons - self._known.keys()):
             if (detector := reason.partition("-")[0]) in _DEPTHS:

@@ -59,7 +59,7 @@ class LearnWorker:
         self._hold = hold_at(log, self.progress.control)
         metrics.held.set(self._hold is not None)
         if settings.guard.enabled:
-            self._guard = Guard(log, settings.guard, self._folder)
+            self._guard = Guard(log, settings.guard, self._folder, clock.now_ms())
             self._guard.warm(self.progress, self._hold)
 
     def run(self, stop: Signal) -> None:

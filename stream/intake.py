@@ -103,12 +103,14 @@ def take_in(records: Records, limits: Limits) -> Intake:
     if screened:
         kept = [i for i in range(len(events)) if i not in screened]
         events, places = [events[i] for i in kept], [places[i] for i in kept]
-    released = [(records.keys[n] or b"").startswith(RELEASED) for n, _ in places]
+    released = np.zeros(len(places), np.bool_)
+    if RELEASED in b"".join(filter(None, records.keys)):
+        released[:] = [(records.keys[n] or b"").startswith(RELEASED) for n, _ in places]
     batch = _columns(events, [records.offsets[n] for n, _ in places], released)
     return Intake(batch, events, refused, places, records)
 
 
-def _columns(events: Sequence[Event], offsets: Sequence[int], released: Sequence[bool]) -> EventBatch:
+def _columns(events: Sequence[Event], offsets: Sequence[int], released: np.ndarray) -> EventBatch:
     kind = np.array([_NUMBER_OF_TYPE[event.type] for event in events], np.uint8)
     impressions = np.flatnonzero(kind == EventType.impression).tolist()
     lists = _lists(events, impressions)
@@ -126,7 +128,7 @@ def _columns(events: Sequence[Event], offsets: Sequence[int], released: Sequence
         context=_contexts(events, impressions),
         version=_keys_if_any([event.model_version for event in events]),
         value=np.array([np.nan if event.value is None else event.value for event in events], np.float32),
-        released=np.array(released, np.bool_),
+        released=released,
         lists=lists,
         features=features,
         served=served,
@@ -138,11 +140,11 @@ def _keys_if_any(names: Sequence[str | None]) -> np.ndarray:
     return keys_of([name or "" for name in names]) if any(names) else np.full(len(names), NO_KEY, np.uint64)
 
 
-def _event_keys(events: Sequence[Event], released: Sequence[bool]) -> np.ndarray:
+def _event_keys(events: Sequence[Event], released: np.ndarray) -> np.ndarray:
     """A released event is no repeat of itself in quarantine, but of itself released before."""
     names = [event.event_id for event in events]
-    if any(released):
-        names = [name + RELEASED.decode() if out else name for name, out in zip(names, released, strict=True)]
+    for row in np.flatnonzero(released).tolist():
+        names[row] += RELEASED.decode()
     return keys_of(names)
 
 

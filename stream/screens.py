@@ -52,10 +52,11 @@ def judge(
     Who is over a limit stays there until they have calmed down: all they do counts as more of the same. Otherwise a
     flood that is held back, and so never enters the history, would look like a first click again.
     """
-    fade = np.float32(0.5 ** (max(0, ts - paced[row]) / MINUTE_MS))
-    paced[row] = max(paced[row], ts)
-    for c in range(pace.shape[1]):
-        pace[row, c] *= fade
+    if ts > paced[row]:
+        fade = np.float32(0.5 ** ((ts - paced[row]) / MINUTE_MS))
+        paced[row] = ts
+        for c in range(pace.shape[1]):
+            pace[row, c] *= fade
     pace[row, _ACTED] += np.float32(1)
     if repeats or pace[row, _REPEATED] > limits[0]:
         pace[row, _REPEATED] += np.float32(1)

@@ -336,10 +336,8 @@ def _apply(
         applied[i] = True
         user_offset[row] = offset[i]
         if kind[i] != 0 and not released[i]:
-            repeats = _repeats(
-                item[i], kind[i], ts[i], size[row], history_item[row], history_type[row], history_ts[row]
-            )
-            forged = impression[i] != 0 and not _was_shown(impression[i], slates_size[row], slates[row])
+            repeats = _repeats(row, item[i], kind[i], ts[i], size, history_item, history_type, history_ts)
+            forged = impression[i] != 0 and not _was_shown(row, impression[i], slates_size, slates)
             verdict[i] = judge(row, ts[i], repeats, forged, pace, paced, limits)
             if barred_item[row] == item[i] and ts[i] < barred[row] and limits[0] < np.inf:
                 verdict[i] = BARRED
@@ -388,18 +386,22 @@ def _during(rows: np.ndarray, offset: np.ndarray, applied: np.ndarray, i: int) -
 
 @kernel
 def _repeats(
-    item: np.uint64, kind: int, ts: int, size: int, items: np.ndarray, kinds: np.ndarray, times: np.ndarray
-) -> bool:
+    row: int, item: np.uint64, kind: int, ts: int, size: np.ndarray,
+    items: np.ndarray, kinds: np.ndarray, times: np.ndarray,
+) -> bool:  # fmt: skip
     """Whether the person has done the same with the same item within a minute."""
-    for h in range(size - 1, max(0, size - SNAPSHOT) - 1, -1):
-        if items[h] == item and kinds[h] == kind and abs(ts - times[h]) < MINUTE_MS:
+    for h in range(size[row] - 1, max(0, size[row] - SNAPSHOT) - 1, -1):
+        if items[row, h] == item and kinds[row, h] == kind and abs(ts - times[row, h]) < MINUTE_MS:
             return True
     return False
 
 
 @kernel
-def _was_shown(impression: np.uint64, size: int, slates: np.ndarray) -> bool:
-    return bool((slates[:size] == impression).any())
+def _was_shown(row: int, impression: np.uint64, size: np.ndarray, slates: np.ndarray) -> bool:
+    for s in range(size[row] - 1, -1, -1):  # noqa: SIM110
+        if slates[row, s] == impression:
+            return True
+    return False
 
 
 @kernel
