@@ -15,7 +15,7 @@ from stream.clock import Clock
 
 K = 10  # places of a slate
 PROBE = {"item_id": "probe", "title": "Is clicked to see how soon it shows; is never shown", "available": False}
-_SHOPPERS_AT_ONCE = 8
+_SHOPPERS_AT_ONCE = 4
 _EVENTS_EVERY = 0.05  # seconds for which events of one connection are gathered
 _TIMEOUT = 10.0
 _PATIENCE = 5.0  # seconds
