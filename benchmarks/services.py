@@ -19,7 +19,7 @@ from tests.services import Kafka, Redis, running
 
 USERS = ITEMS = 100_000
 BATCHED = 64  # events of one record
-_TOPICS = ("events", "examples", "users", "dead-letter", "quarantine")
+_TOPICS = ("events", "examples", "users", "dead-letter", "quarantine", "alarms")
 _APPEND = 4_096  # records
 
 

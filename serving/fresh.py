@@ -19,6 +19,7 @@ from serving.replica import Replica
 from stream.batches import EventType
 from stream.config import Serve
 
+_TELL_EVERY = 16  # slates
 _AT_ONCE = 32  # fresh items that are weighed against each other
 _RULES: dict[str, Rule] = {
     "thompson": Thompson(),
@@ -53,6 +54,7 @@ class Exploration:
         self._warm = WarmStart()
         self._ledger = Ledger(self._budget)
         self._check = PropensityCheck()
+        self._slates = 0
         self._pool = Pool("", NOTHING_FRESH.rows, NOTHING_FRESH.chances, NOTHING_FRESH.chances, 0.0)
 
     @property
@@ -90,7 +92,8 @@ class Exploration:
         """Take note of a slate that was shown."""
         places = chosen.told.shape[0]
         self._ledger.spend(places, fresh.share, fresh.loss)
-        for place in range(places):
-            self._check.see(chosen.told[place], int(chosen.arms[place]))
-        metrics.explore_loss.set(1000 * self._ledger.lost / max(1, self._ledger.places))
-        metrics.propensity_evidence.set(self._check.evidence)
+        self._check.see_all(chosen.told, chosen.arms)
+        self._slates += 1
+        if self._slates % _TELL_EVERY == 0:
+            metrics.explore_loss.set(1000 * self._ledger.lost / max(1, self._ledger.places))
+            metrics.propensity_evidence.set(self._check.evidence)

@@ -37,15 +37,15 @@ class WarmStart:
         """
         scale = max(rate, 1e-4)
         alike = np.sqrt(1 - np.clip(np.nan_to_num(similarity), 0, 1))
-        precision = np.hstack([
-            np.full((predicted.size, 1), (self.general * scale) ** -2),
-            np.where(np.isnan(predicted), 0, (self.ranker * scale) ** -2)[:, None],
-            np.where(np.isnan(similarity), 0, 1 / ((self.neighbour * scale * alike) ** 2 + spreads**2 + 1e-12)),
-        ])  # fmt: skip
-        told = np.hstack([np.full((predicted.size, 1), rate), np.nan_to_num(predicted)[:, None], means])
-        total = precision.sum(axis=1)
-        most = np.maximum(total**-0.5, self.least * scale)
-        return Prior(np.clip((precision * np.nan_to_num(told)).sum(axis=1) / total, 0, 1), most)
+        general, said = (self.general * scale) ** -2, ~np.isnan(predicted)
+        ranker = said * (self.ranker * scale) ** -2
+        total = general + ranker
+        told = general * rate + ranker * np.where(said, predicted, 0)
+        if similarity.size:
+            near = 1 / ((self.neighbour * scale * alike) ** 2 + spreads**2 + 1e-12)
+            near = np.where(np.isnan(similarity), 0, near)
+            total, told = total + near.sum(axis=1), told + (near * np.nan_to_num(means)).sum(axis=1)
+        return Prior(np.clip(told / total, 0, 1), np.maximum(total**-0.5, self.least * scale))
 
 
 def posterior(prior: Prior, clicks: np.ndarray, shown: np.ndarray) -> Judged:

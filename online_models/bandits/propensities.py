@@ -34,6 +34,15 @@ def _see(
             wealth[group, 1, j] += math.log1p(stakes[j] * ((1.0 - came) / (1.0 - p) - 1.0))
 
 
+@kernel
+def _see_all(
+    chances: np.ndarray, chosen: np.ndarray, edges: np.ndarray, stakes: np.ndarray, counts: np.ndarray,
+    wealth: np.ndarray,
+) -> None:  # fmt: skip
+    for draw in range(chosen.size):
+        _see(chances[draw], chosen[draw], edges, stakes, counts, wealth)
+
+
 class PropensityCheck:
     """Bets against the logged chances, by classes of chance, that their arms come more often, or less.
 
@@ -61,7 +70,11 @@ class PropensityCheck:
 
     def see(self, chances: np.ndarray, chosen: int) -> None:
         """One draw: the chances of all arms that were in question, (n,) float64, and which of them came."""
-        _see(chances, chosen, _EDGES, _STAKES, self._counts, self._wealth)
+        self.see_all(chances[None], np.array([chosen]))
+
+    def see_all(self, chances: np.ndarray, chosen: np.ndarray) -> None:
+        """Draws one after the other, (k, n) float64 and (k,) int64; the alarm is looked for behind the last."""
+        _see_all(chances, chosen, _EDGES, _STAKES, self._counts, self._wealth)
         self.alarm = self.alarm or self.evidence > -math.log(self.false_alarm)
 
     @property
