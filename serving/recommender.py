@@ -189,9 +189,10 @@ class Recommender:
     def _slate(self, question: Question, impression_id: str, stale: bool, ranked: Ranked, chosen: Chosen) -> Slate:
         placed = chosen.placed
         features = ranked.features[placed.rows]
-        names = (
-            [ranked.names[at] for at in placed.rows.tolist()] if ranked.names else self._names(ranked.rows[placed.rows])
-        )
+        if ranked.names:
+            names = [ranked.names[at] for at in placed.rows.tolist()]
+        else:
+            names = self._replica.names_of(ranked.rows[placed.rows])
         channels, explored = ranked.channels[placed.rows].tolist(), placed.explored.tolist()
         otherwise = "given" if question.candidates else "catalogue"
         sources = [
@@ -221,9 +222,6 @@ class Recommender:
     def _categories(self, rows: np.ndarray) -> int:
         """How many different first categories the items in rows have; having none is one."""
         return len(set(self._replica.stack.items.catalogue["categories"][rows[rows >= 0], 0].tolist()))
-
-    def _names(self, rows: np.ndarray) -> list[str]:
-        return self._replica.names_of(rows)
 
     def _explained(self, items: list[Recommended], channels: list[int], features: np.ndarray) -> list[Recommended]:
         """The same items, with who found them and what they were judged by."""
