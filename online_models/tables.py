@@ -23,7 +23,7 @@ class Column:
 @kernel
 def _mark(touched: np.ndarray, rows: np.ndarray) -> None:
     for i in range(rows.size):
-        if rows[i] >= 0:
+        if 0 <= rows[i] < touched.size:
             touched[rows[i]] = True
 
 
@@ -94,7 +94,7 @@ class Table:
         self._freed = np.union1d(self._freed, rows.astype(np.int32))
 
     def touch(self, rows: np.ndarray) -> None:
-        """Say that these rows changed; -1 is passed over."""
+        """Say that these rows changed; a row that is not there, as -1, is passed over."""
         _mark(self._touched, np.ascontiguousarray(rows).reshape(-1))
 
     def changes(self) -> State:

@@ -1,8 +1,10 @@
 """The one door to numba: sequential kernels, compiled once and kept on disk."""
 
+import contextlib
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +15,7 @@ Result = TypeVar("Result")
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("stream", "online_models", "serving", "replay")
+_KEPT = 30 * 86_400.0  # seconds
 _IMPORT = re.compile(rb"^from ([a-z_.0-9]+) import", re.MULTILINE)
 
 
@@ -33,13 +36,26 @@ def _digest_of_sources() -> str:
     return hashlib.sha256(b"".join(paths[path] for path in sorted(reached))).hexdigest()[:16]
 
 
-def _cache_folder() -> str:
+def _cache_folder() -> Path:
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     home = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "headrace"
-    return str(home / f"kernels-{_digest_of_sources()}")
+    checked = "-checked" if numba.config.BOUNDSCHECK else ""  # type: ignore[attr-defined]
+    return home / f"kernels-{_digest_of_sources()}{checked}"
 
 
-numba.config.CACHE_DIR = _cache_folder()  # type: ignore[attr-defined]
+def _prune(ours: Path) -> None:
+    """Mark our folder as used today; kernels of sources that nobody ran for a month go."""
+    ours.mkdir(parents=True, exist_ok=True)
+    os.utime(ours)
+    for folder in ours.parent.glob("kernels-*"):
+        if folder.stat().st_mtime < ours.stat().st_mtime - _KEPT:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+_ours = _cache_folder()
+with contextlib.suppress(OSError):  # a home that cannot be written: numba looks for another place
+    _prune(_ours)
+numba.config.CACHE_DIR = str(_ours)  # type: ignore[attr-defined]
 
 
 def kernel(function: Callable[..., Result]) -> Callable[..., Result]:

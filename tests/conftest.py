@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NoReturn, TypeVar
 
+import numba
 import pytest
 from hypothesis import settings
 
@@ -11,6 +12,9 @@ from tests.services import Kafka, Missing, Redis, Service, program, running
 
 doors: dict[str, str] = {}  # other ways into the services that run
 S = TypeVar("S", bound=Service)
+
+# A kernel that reaches beyond its arrays fails its test; processes that tests start run kernels as they are shipped.
+numba.config.BOUNDSCHECK = 1  # type: ignore[attr-defined]
 
 settings.register_profile("headrace", deadline=None, max_examples=50)
 settings.load_profile("headrace")

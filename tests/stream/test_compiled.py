@@ -22,6 +22,14 @@ def _add(values: np.ndarray) -> float:
     return total
 
 
+@kernel
+def _add_first(values: np.ndarray, n: int) -> float:
+    total = 0.0
+    for i in range(n):
+        total += values[i]
+    return total
+
+
 @summing_kernel
 def _add_in_lanes(values: np.ndarray) -> float:
     total = 0.0
@@ -75,3 +83,20 @@ def test_kernels_are_kept_in_the_cache_folder_of_the_person(tmp_path: Path) -> N
     root = Path(compiled.__file__).parent.parent
 
     assert cache_of(root, {"XDG_CACHE_HOME": str(tmp_path)}).parent == tmp_path / "headrace"
+
+
+def test_kernels_that_nobody_ran_for_a_month_go(tmp_path: Path) -> None:
+    root = Path(compiled.__file__).parent.parent
+    old, recent = tmp_path / "kernels-old", tmp_path / "kernels-recent"
+    old.mkdir()
+    recent.mkdir()
+    os.utime(old, (0, 0))
+
+    ours = cache_of(root, {"NUMBA_CACHE_DIR": str(tmp_path)})
+
+    assert {folder.name for folder in tmp_path.iterdir()} == {ours.name, recent.name}
+
+
+def test_a_kernel_under_test_never_writes_beyond_its_arrays() -> None:
+    with pytest.raises(IndexError):
+        _add_first(np.ones(3), 4)
