@@ -179,6 +179,17 @@ def versions_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("[0-9]*-[0-9]*") if path.is_dir()) if folder.exists() else []
 
 
+def created(folder: Path) -> dict[str, int]:
+    """When each version was made, ms; of a damaged one, when its folder was."""
+    times = {}
+    for version in versions_in(folder):
+        try:
+            times[version] = read_manifest(folder, version).created
+        except DamagedCheckpoint:
+            times[version] = int((folder / version).stat().st_mtime * 1000)
+    return times
+
+
 def listing(folder: Path) -> list[Listed]:
     """All checkpoints with what is wrong with them, oldest first."""
     listed = []

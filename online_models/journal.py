@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -111,6 +111,18 @@ def since(folder: Path, legs: list[Leg], epoch: int, step: int) -> Iterator[Entr
         for entry in _entries(folder, leg.epoch, start):
             if entry.step > start and (leg.until is None or entry.step <= leg.until):
                 yield entry
+
+
+def prune(folder: Path, oldest: str, starts: Mapping[int, int]) -> None:
+    """Remove what leads to no version that is kept, `oldest` being the first, once its examples have gone from the log.
+
+    `starts`: the first offset that the examples topic still holds, by partition.
+    """
+    for path, behind in pairwise(sorted(folder.glob("*-*.jsonl"))):
+        reads = [read for entry in _lines(path) if isinstance(entry, Step) for read in entry.reads]
+        if behind.stem > oldest or any(read.next > starts[read.partition] for read in reads):
+            return
+        path.unlink()
 
 
 def newest_epoch(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""Writes checkpoints beside the learning, and keeps the newest few."""
+"""Writes checkpoints beside the learning, and thins out the older ones."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from online_models import checkpoints, metrics
 from online_models.checkpoints import Manifest, State
+from online_models.thinning import thinned
 
 _logger = logging.getLogger(__name__)
 
@@ -47,9 +48,9 @@ class Keeper:
         os.closerange(3, 65536)
         try:
             checkpoints.save(self._folder, manifest, state)
-            for version in checkpoints.versions_in(self._folder)[: -self._keep]:
-                if version != spared:
-                    checkpoints.drop(self._folder, version)
+            versions = checkpoints.created(self._folder)
+            for version in versions.keys() - thinned(versions, self._keep) - {spared}:
+                checkpoints.drop(self._folder, version)
         except BaseException as error:
             os.write(2, f"checkpoint {manifest.version} not written: {error!r}\n".encode())
             return 1

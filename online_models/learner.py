@@ -118,6 +118,9 @@ class LearnWorker:
         # A replica starts from the newest sound checkpoint; updates before the third newest are nobody's any more.
         self._updates.append(self._log.end(MODEL_UPDATES, 0))
         self._log.trim(MODEL_UPDATES, 0, self._updates[0] if len(self._updates) == _REPLICAS_MAY_LAG else 0)
+        if oldest := checkpoints.versions_in(self._folder)[:1]:
+            starts = {partition: self._log.start(EXAMPLES, partition) for partition in self._source.snapshot()}
+            journal.prune(self._folder / "journal", oldest[0], starts)
 
     def _tell(self) -> None:
         """Measure what changes slowly. Alarms and quarantine are counted where they stand, whoever put them there."""

@@ -61,7 +61,7 @@ class Stream(_Section):
 class Learn(_Section):
     metrics_port: int = Field(9102, ge=0, le=65535, description="Prometheus port of `headrace learn`; 0: none")
     checkpoint_every: float = Field(60, gt=0, description="seconds between checkpoints")
-    keep: int = Field(20, ge=2, description="checkpoints kept")
+    keep: int = Field(20, ge=2, description="newest checkpoints kept, besides one an hour and one a day")
     batch: int = Field(2048, ge=1, le=100_000, description="examples in a step at most")
     linger: int = Field(25, ge=0, le=10_000, description="ms from one step to the next at least: it pays to wait")
     seed: int = Field(0, ge=0, description="seed of all chance in learning")

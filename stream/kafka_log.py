@@ -85,7 +85,7 @@ class KafkaLog:
         befores = {partition: self.find_time(topic, partition, ts) for partition in range(self.partitions(topic))}
         self._topics.trim(topic, befores)
 
-    def compact(self, topic: str) -> None:
+    def compact(self, topic: str, before: int) -> None:
         """Nothing but a check: the broker does it by itself."""
         if not self._topics.is_compacted(topic):
             raise ValueError(f"topic {topic!r} was not created as a compacted one")

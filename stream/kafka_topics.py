@@ -8,6 +8,7 @@ from stream.kafka_client import MOST_BYTES, Admin, AlreadyThere, At, NoGroup, To
 from stream.kafka_url import Brokers
 from stream.logs import Position, checked_name
 
+_REPLAYED_MS = 7 * 86_400_000  # for which what a key held before is kept: a replay asks for it
 _POLICY = {True: "compact", False: "delete"}  # by whether the topic is compacted
 _CHECKED = "cleanup.policy"
 
@@ -134,6 +135,7 @@ def _configs(compacted: bool, replication: int) -> dict[str, str]:
     }
     if compacted:
         configs |= {"min.cleanable.dirty.ratio": "0.3", "segment.ms": "3600000", "delete.retention.ms": "86400000"}
+        configs["min.compaction.lag.ms"] = str(_REPLAYED_MS)
     if replication >= 3:
         configs["min.insync.replicas"] = "2"
     return configs

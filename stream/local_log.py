@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stream.clock import Clock
 from stream.local_topic import LocalTopic, create_topic
-from stream.logs import Position, Record, Records, Revoked, checked_name
+from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, Revoked, checked_name
 from stream.sqlite_file import NotCreated, SqliteFile
 
 _POSITIONS_VERSION = 1
@@ -100,11 +100,11 @@ class LocalLog:
         for partition in range(found.partitions):
             found.trim(partition, found.find_time(partition, ts))
 
-    def compact(self, topic: str) -> None:
+    def compact(self, topic: str, before: int) -> None:
         found = self._topic(topic)
         if not found.compacted:
             raise ValueError(f"topic {topic!r} was not created as a compacted one")
-        found.compact(self._clock.now_ms())
+        found.compact(before, self._clock.now_ms() - TOMBSTONE_AGE_MS)
 
     def close(self) -> None:
         for source in self._sources:

@@ -18,7 +18,6 @@ _READ_BYTES = 64 << 20  # a read stops here, whatever its limit
 _OFFSET_BITS = 48  # a block's id is its partition above these bits and its first offset in them
 _OFFSETS = (1 << _OFFSET_BITS) - 1
 _HOUSEKEEPING_BLOCKS = 256  # per transaction, so that appends get their turn
-_TOMBSTONE_AGE_MS = 24 * 3600 * 1000  # how long a reader may lag and still hear that a key has gone
 
 Body = tuple[Sequence[bytes | None], Sequence[bytes | None], Sequence[int] | None]
 
@@ -112,8 +111,11 @@ class LocalTopic:
                 values = (_id(partition, 0), _id(partition, start), start, _HOUSEKEEPING_BLOCKS)
                 deleted = db.execute(f"DELETE FROM blocks WHERE id IN ({chosen})", values).rowcount
 
-    def compact(self, now_ms: int) -> None:
-        """Oldest first, and never the last block: a tombstone goes only after the values it ended."""
+    def compact(self, before: int, ended: int) -> None:
+        """Of what was appended before a time, ms, drop what was replaced; and tombstones older than `ended`.
+
+        Oldest first, and never the last block: a tombstone goes only after the values it ended.
+        """
         for partition in range(self.partitions):
             _, end = self.bounds()[partition]
             newest: dict[bytes | None, int] = {}
@@ -122,7 +124,7 @@ class LocalTopic:
                 newest.update(zip(keys, _offsets(identity, len(keys), places), strict=True))
             position = 0
             while position < end:
-                position = self._compact_some(partition, position, newest, now_ms - _TOMBSTONE_AGE_MS)
+                position = self._compact_some(partition, position, newest, before, min(before, ended))
 
     def _each_block(self, partition: int, end: int) -> Iterator[tuple[int, int, int, bytes]]:
         position = 0
@@ -131,18 +133,20 @@ class LocalTopic:
             yield from rows
             position = rows[-1][1] if rows else end
 
-    def _compact_some(self, partition: int, position: int, newest: dict[bytes | None, int], since: int) -> int:
+    def _compact_some(
+        self, partition: int, position: int, newest: dict[bytes | None, int], before: int, ended: int
+    ) -> int:
         """Rewrite some blocks from `position` on; where to go on."""
         with self._file.writing() as db:
             (end,) = db.execute("SELECT end FROM partitions WHERE partition = ?", (partition,)).fetchone()
             rows = db.execute(_SOME_BLOCKS, _some(partition, position)).fetchall()
             for identity, next_offset, time, body in rows:
-                if next_offset == end:
-                    break
+                if next_offset == end or time >= before:
+                    return int(end)
                 keys, values, places = _decode(body)
                 offsets = _offsets(identity, len(keys), places)
                 kept = [
-                    (key is None or newest.get(key, -1) <= offset) and (value is not None or time >= since)
+                    (key is None or newest.get(key, -1) <= offset) and (value is not None or time >= ended)
                     for key, value, offset in zip(keys, values, offsets, strict=True)
                 ]
                 if not any(kept):

@@ -12,6 +12,7 @@ Record = tuple[bytes | None, bytes | None]  # key, value; value None = tombstone
 Revoked = Callable[[frozenset[int]], None]
 
 _DRIVERS = {"local": "stream.local_log", "kafka": "stream.kafka_log"}
+TOMBSTONE_AGE_MS = 24 * 3600 * 1000  # how long a reader may lag and still hear that a key has gone
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")  # what Kafka allows; two names and a suffix still fit into a file name
 
 
@@ -137,8 +138,11 @@ class EventLog(Protocol):
         """Forget the records appended before `ts`, in all partitions."""
         ...
 
-    def compact(self, topic: str) -> None:
-        """Forget records of a compacted topic that a newer one of the same key replaces."""
+    def compact(self, topic: str, before: int) -> None:
+        """Forget records of a compacted topic, appended before `before`, ms, that a newer one of the same key replaces.
+
+        What is newer stays, replaced or not: a stretch of the log that is replayed asks for items as they were then.
+        """
         ...
 
     def close(self) -> None: ...

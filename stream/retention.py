@@ -26,11 +26,11 @@ class Retention:
         self.trim(now - self._keep_ms)
 
     def trim(self, ts: int) -> None:
-        """Forget what was appended before `ts`, ms, and what newer items and users replace."""
+        """Forget what was appended before `ts`, ms; of items and users only what newer ones replace."""
         for topic in (EVENTS, DEAD_LETTER, QUARANTINE, ALARMS):
             self._log.trim_older(topic, ts)
         for partition in range(self._log.partitions(EXAMPLES)):
             old = self._log.find_time(EXAMPLES, partition, ts)
             self._log.trim(EXAMPLES, partition, min(old, self._log.end(EXAMPLES, partition) - 1))
         for topic in (ITEMS, USERS):
-            self._log.compact(topic)
+            self._log.compact(topic, ts)

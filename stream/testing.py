@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stream.clock import Clock, ManualClock
-from stream.logs import Position, Record, Records, Revoked, checked_name
+from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, Revoked, checked_name
 from stream.stores import Mark, checked_keys, checked_values, overtaken
 
 __all__ = ["Crash", "Crashed", "ManualClock", "MemoryLog", "MemorySource", "MemoryStore"]
-
-_TOMBSTONE_AGE_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,19 +151,19 @@ class MemoryLog:
         for partition in range(self.partitions(topic)):
             self.trim(topic, partition, self.find_time(topic, partition, ts))
 
-    def compact(self, topic: str) -> None:
+    def compact(self, topic: str, before: int) -> None:
         found = self._topic(topic)
         if not found.compacted:
             raise ValueError(f"topic {topic!r} was not created as a compacted one")
-        since = self._clock.now_ms() - _TOMBSTONE_AGE_MS
+        ended = min(before, self._clock.now_ms() - TOMBSTONE_AGE_MS)
         with self._changed:
             for partition in found.partitions:
                 newest = {record[0]: offset for offset, _, record in partition.rows}
                 partition.rows = [
                     (offset, time, (key, value))
                     for offset, time, (key, value) in partition.rows
-                    if (key is None or newest[key] == offset)
-                    and (value is not None or time >= since or offset == partition.end - 1)
+                    if (key is None or newest[key] == offset or time >= before)
+                    and (value is not None or time >= ended or offset == partition.end - 1)
                 ]
 
     def close(self) -> None:

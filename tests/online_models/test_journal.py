@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from online_models.journal import Entry, Journal, Leg, Read, Rollback, Step, entries, newest_epoch, since, way
+from online_models.journal import Entry, Journal, Leg, Read, Rollback, Step, entries, newest_epoch, prune, since, way
 
 
 def step(epoch: int, number: int) -> Step:
@@ -100,3 +100,20 @@ def test_a_line_that_is_no_entry_is_named(tmp_path: Path) -> None:
 def test_an_empty_folder_is_the_beginning(tmp_path: Path) -> None:
     assert newest_epoch(tmp_path) == 1
     assert list(since(tmp_path, way(tmp_path, 1), 1, 0)) == []
+
+
+def test_what_leads_to_no_kept_version_goes_when_its_examples_have_gone(tmp_path: Path) -> None:
+    folder = written(tmp_path, TWICE_BACK)
+    oldest = "000001-000000004"
+    prune(folder, oldest, {0: 2})
+
+    assert list(entries(folder)) == TWICE_BACK
+
+    prune(folder, oldest, {0: 3})
+
+    assert list(entries(folder)) == TWICE_BACK[2:]
+
+    prune(folder, oldest, {0: 100})
+
+    assert list(entries(folder)) == TWICE_BACK[4:]
+    assert list(since(folder, way(folder, 2), 1, 4)) == TWICE_BACK[6:11]

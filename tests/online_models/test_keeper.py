@@ -20,13 +20,13 @@ def test_a_checkpoint_holds_the_state_of_the_moment_it_was_begun(tmp_path: Path)
     assert not state["part.array"].any()
 
 
-def test_the_newest_few_and_the_spared_one_are_kept(tmp_path: Path) -> None:
+def test_the_newest_few_the_first_of_the_hour_and_the_spared_one_are_kept(tmp_path: Path) -> None:
     keeper = Keeper(tmp_path, keep=2)
-    for step in range(1, 6):
-        keeper.save(manifest(step), {"part.array": np.zeros(1)}, spared="000001-000000002")
+    for step in range(1, 7):
+        keeper.save(manifest(step), {"part.array": np.zeros(1)}, spared="000001-000000003")
     keeper.wait()
 
-    assert versions_in(tmp_path) == [f"000001-00000000{step}" for step in (2, 4, 5)]
+    assert versions_in(tmp_path) == [f"000001-00000000{step}" for step in (1, 3, 5, 6)]
 
 
 def test_one_that_cannot_be_written_is_told_and_the_next_one_is(

@@ -236,7 +236,7 @@ def test_the_version_gone_back_to_is_kept_however_old(tmp_path: Path, blocks: Bl
     kept = checkpoints.versions_in(lab.settings.checkpoints)
 
     assert lab.start().progress.epoch == 2
-    assert kept == ["000001-000000006", "000002-000000009", "000002-000000010", "000002-000000011"]
+    assert kept == ["000001-000000001", "000001-000000006", "000002-000000009", "000002-000000010", "000002-000000011"]
 
 
 def test_a_rollback_that_was_not_yet_journaled_is_carried_out_after_a_restart(lab: Lab) -> None:

@@ -38,7 +38,7 @@ def test_a_catalogue_that_starts_late_is_the_same(log: MemoryLog) -> None:
     for n in range(50):
         log.append(ITEMS, 0, [item(f"i{n % 7}", price=n), (f"i{n % 3}".encode(), None)])
         early.poll()
-    log.compact(ITEMS)
+    log.compact(ITEMS, before=1 << 60)
     late = Catalogue(log)
     late.poll()
 
