@@ -49,6 +49,7 @@ SUBJECTS = {  # with what each is told when it is to be quick
     "services": ("--quick",),
     "answers": ("--quick",),
     "http": ("--quick",),
+    "http_sizes": ("--quick",),
     "freshness": ("--quick",),
     "checkpointing": ("--quick",),
     "memory": ("--quick",),

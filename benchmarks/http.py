@@ -19,11 +19,11 @@ ALLOWED = 25.0  # ms, its p99
 LADDER = (25, 50, 100, 150, 250, 500, 750, 1_000, 1_250, 1_500, 2_000, 2_500, 3_000)
 BODY = 100  # events of one request
 _JSON = {"content-type": "application/json"}
-_SETTINGS = {"HEADRACE_EVENTS__MAX_AGE": "0", "HEADRACE_SERVE__SEED": "1"}
+SETTINGS = {"HEADRACE_EVENTS__MAX_AGE": "0", "HEADRACE_SERVE__SEED": "1"}
 
 
 def measure(size: Size) -> Iterator[Numbers]:
-    with temporary_folder() as folder, Running(folder, **_SETTINGS) as running:
+    with temporary_folder() as folder, Running(folder, **SETTINGS) as running:
         furnish(running)
         accepted = events(running, size.of(50_000, 2_000), seed=1)
         running.settle(300)
@@ -41,15 +41,15 @@ def measure(size: Size) -> Iterator[Numbers]:
             running.settle(300)
 
 
-def furnish(running: Running) -> None:
+def furnish(running: Running, items: int = ITEMS) -> None:
     """A catalogue, for there is nothing to answer without one."""
-    for body in parts(traffic.catalogue(ITEMS), 1_000):
+    for body in parts(traffic.catalogue(items), 1_000):
         running.http.post("/v1/items", content=body, headers=_JSON).raise_for_status()
 
 
-def events(running: Running, number: int, seed: int) -> float:
+def events(running: Running, number: int, seed: int, items: int = ITEMS) -> float:
     """Events a second that are acknowledged as durable, eight requests at a time and each at once after the other."""
-    bodies = parts(traffic.organic(number, USERS, ITEMS, seed), BODY)
+    bodies = parts(traffic.organic(number, USERS, items, seed), BODY)
     requests = [posted(running.port, "/v1/events", body) for body in bodies]
     begin = time.perf_counter()
     answered = sent(running.port, requests, rate=1e6, connections=8)
