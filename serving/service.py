@@ -1,6 +1,7 @@
 """The serve process: everything that the routes share, and its life."""
 
 import asyncio
+import gc
 import logging
 import secrets
 import time
@@ -66,6 +67,7 @@ class Service:
 
     async def start(self) -> None:
         self.warm()
+        gc.freeze()  # the collector need not walk through a catalogue that stays, while somebody waits for an answer
         self._follower = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:

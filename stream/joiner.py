@@ -12,6 +12,7 @@ from stream.batches import EventType, ExampleBatch, Kind, concat
 
 POSITIVE = tuple(map(int, (EventType.view, EventType.click, EventType.like, EventType.cart, EventType.purchase)))
 _NOTHING = np.zeros(0, np.float32)
+_CLOSED_AT_ONCE = 256  # impressions, by one event
 
 
 @dataclass(slots=True)
@@ -68,12 +69,14 @@ class Joiner:
     end. One joiner per partition.
     """
 
-    def __init__(self, window: float) -> None:
+    def __init__(self, window: float, closed_at_once: int = _CLOSED_AT_ONCE) -> None:
         if window <= 0:
             raise ValueError(f"window must be a positive number of seconds, got {window}")
         self._window_ms = round(window * 1000)
+        self._closed_at_once = closed_at_once
         self._open: dict[int, _Open] = {}  # by impression key
         self._deadlines: list[tuple[int, int]] = []  # heap of (event time, impression key)
+        self._closing = 0, 0  # row of the micro-batch in hand that closes impressions, and how many it has closed
 
     def __len__(self) -> int:
         return len(self._open)
@@ -84,6 +87,7 @@ class Joiner:
         `watermarks`: after each row, ms; they never fall.
         """
         outcomes: list[_Outcome] = []
+        self._closing = 0, 0
         organic = batch.organic.copy()
         opened, acts = self._opened(batch), _acts(batch)
         shows = (batch.kind == Kind.shown).tolist()
@@ -147,12 +151,29 @@ class Joiner:
     def _close(self, watermarks: Sequence[int], first: int, end: int) -> Iterator[_Outcome]:
         """Close what rows [first, end) closed; nothing was shown or done with an impression between those two."""
         while end and self._deadlines and self._deadlines[0][0] <= watermarks[end - 1]:
-            deadline, impression = heapq.heappop(self._deadlines)
+            deadline, impression = self._deadlines[0]
             held = self._open.get(impression)
             if held is None or held.deadline != deadline:  # closed before a restart
+                heapq.heappop(self._deadlines)
                 continue
+            cause, closed = self._next_to_close(max(first, bisect_left(watermarks, deadline, 0, end)))
+            if cause >= end:
+                return
+            self._closing = cause, closed + 1
+            heapq.heappop(self._deadlines)
             del self._open[impression]
-            yield _Outcome(held, held.labels, max(first, bisect_left(watermarks, deadline, 0, end)), Kind.closed)
+            yield _Outcome(held, held.labels, cause, Kind.closed)
+
+    def _next_to_close(self, due: int) -> tuple[int, int]:
+        """The first row from `due` on that may close one more, and how many it has closed.
+
+        What one event makes known stands in one block, which must fit into a record of the log: so the first event of
+        a morning does not close all that the night left open.
+        """
+        row, closed = self._closing
+        if due > row:
+            return due, 0
+        return (row, closed) if closed < self._closed_at_once else (row + 1, 0)
 
 
 def _acts(batch: ExampleBatch) -> Iterator[_Act]:

@@ -37,8 +37,8 @@ def act(impression: str | None, ts: float, item: str, kind: str = "click", user:
 class Joining:
     """One partition's joiner with what stands before it."""
 
-    def __init__(self) -> None:
-        self.joiner, self.watermark = Joiner(WINDOW), Watermark(LATENESS)
+    def __init__(self, closed_at_once: int = 256) -> None:
+        self.joiner, self.watermark = Joiner(WINDOW, closed_at_once), Watermark(LATENESS)
         self.users = UserTable(MemoryStore(), 64)
         self.next = 0
 
@@ -159,16 +159,16 @@ def streams(draw: st.DrawFn) -> list[Event]:
     return events
 
 
-@given(streams(), st.lists(st.integers(0, 25), max_size=6))
+@given(streams(), st.lists(st.integers(0, 25), max_size=6), st.sampled_from([1, 2, 256]))
 def test_the_same_events_make_the_same_rows_wherever_micro_batches_end(
-    events: list[Event], cuts: Sequence[int]
+    events: list[Event], cuts: Sequence[int], closed_at_once: int
 ) -> None:
     if not events:
         return
     borders = sorted({0, len(events), *(cut for cut in cuts if cut < len(events))})
-    joining = Joining()
+    joining = Joining(closed_at_once)
     pieces = concat([joining.join(*events[a:b]) for a, b in pairwise(borders)])
-    whole = Joining().join(*events)
+    whole = Joining(closed_at_once).join(*events)
 
     assert told(pieces) == told(whole)
     for name in ("kind", "event", "type", "ts", "organic", "impression", "offset", "origin"):
@@ -189,6 +189,17 @@ def test_a_joiner_that_was_restored_goes_on_as_if_nothing_had_happened(events: l
 
     assert len(again.joiner) == len(calm.joiner)
     assert told(again.join(*after)) == told(calm.join(*after))
+
+
+def test_one_event_closes_a_few_and_those_behind_it_the_rest() -> None:
+    joining = Joining(closed_at_once=3)
+    night = joining.join(*(shown(f"r{n}", n / 10, "a", "b") for n in range(10)))
+    morning = joining.join(*(act(None, 1_000 + n, "c") for n in range(5)))
+    closed = morning.kind == Kind.closed
+
+    assert (night.kind == Kind.shown).all()
+    assert np.bincount(morning.offset[closed] - 10, minlength=5).tolist() == [3, 3, 3, 1, 0]
+    assert morning.impression[closed].tolist() == [key_of(f"r{n}") for n in range(10)]
 
 
 @pytest.mark.parametrize("window", [0, -1])
