@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 State = dict[str, np.ndarray]
 _SCHEMA = 1
+_HANDS = 4  # files that are written or checked at once
 _logger = logging.getLogger(__name__)
 
 
@@ -67,7 +69,7 @@ def name_of(epoch: int, step: int) -> str:
 def save(folder: Path, manifest: Manifest, state: Mapping[str, np.ndarray]) -> None:
     """Write beside, fsync, rename: a reader sees the whole checkpoint or none.
 
-    Each array is named "part.column"; every part is a file of its own.
+    Each array is named "part.column"; every part is a file of its own, hashed while others are on their way to disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{manifest.version}.{os.getpid()}"
@@ -75,17 +77,26 @@ def save(folder: Path, manifest: Manifest, state: Mapping[str, np.ndarray]) -> N
     beside.mkdir()
     parts: dict[str, State] = {}
     for name, array in state.items():
-        part, _, column = name.partition(".")
+        part, _, column = name.rpartition(".")
         parts.setdefault(part, {})[column] = np.asarray(array, order="C")
-    for part, columns in parts.items():
-        save_file(columns, beside / f"{part}.safetensors")
-    manifest.files = {f"{part}.safetensors": _digest(beside / f"{part}.safetensors") for part in sorted(parts)}
+    paths = {f"{part}.safetensors": columns for part, columns in sorted(parts.items())}
+    with ThreadPoolExecutor(_HANDS) as hands:
+        digests = hands.map(_write, (beside / name for name in paths), paths.values())
+        manifest.files = dict(zip(paths, digests, strict=True))
     (beside / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
-    for path in (*sorted(beside.iterdir()), beside):
+    for path in (beside / "manifest.json", beside):
         _sync(path)
     shutil.rmtree(folder / manifest.version, ignore_errors=True)
     os.rename(beside, folder / manifest.version)
     _sync(folder)
+
+
+def _write(path: Path, columns: State) -> str:
+    """Write a part, durably; returns its digest."""
+    save_file(columns, path)
+    digest = _digest(path)
+    _sync(path)
+    return digest
 
 
 def load(folder: Path, version: str) -> tuple[Manifest, State]:
@@ -220,13 +231,16 @@ def sweep(folder: Path) -> None:
 
 
 def _fault(path: Path, manifest: Manifest) -> str | None:
-    for name, digest in manifest.files.items():
-        try:
-            if _digest(path / name) != digest:
-                return f"{name} is not what was written (sha256 differs)"
-        except OSError as error:
-            return f"{name}: {error.strerror}"
-    return None
+    with ThreadPoolExecutor(_HANDS) as hands:
+        faults = hands.map(_fault_of, (path / name for name in manifest.files), manifest.files.values())
+        return next((fault for fault in faults if fault), None)
+
+
+def _fault_of(path: Path, digest: str) -> str | None:
+    try:
+        return None if _digest(path) == digest else f"{path.name} is not what was written (sha256 differs)"
+    except OSError as error:
+        return f"{path.name}: {error.strerror}"
 
 
 def _digest(path: Path) -> str:

@@ -100,9 +100,9 @@ def test_a_torn_last_line_of_the_journal_is_a_step_never_taken(lab: Lab, left: i
 
 
 def flip(path: Path) -> None:
-    data = bytearray((path / "items.safetensors").read_bytes())
+    data = bytearray((path / "items.counters.safetensors").read_bytes())
     data[-1] ^= 1
-    (path / "items.safetensors").write_bytes(data)
+    (path / "items.counters.safetensors").write_bytes(data)
 
 
 def truncate(path: Path) -> None:
@@ -111,7 +111,7 @@ def truncate(path: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    (path / "sessions.safetensors").unlink()
+    (path / "sessions.store.safetensors").unlink()
 
 
 def garble_manifest(path: Path) -> None:

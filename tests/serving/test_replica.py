@@ -86,7 +86,7 @@ def test_a_replica_follows_a_learner_that_dies(tmp_path: Path, blocks: Blocks) -
 
 def test_a_damaged_checkpoint_is_passed_over(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     lab.finish()
-    (lab.settings.checkpoints / "000002-000000006" / "items.safetensors").write_bytes(b"")
+    (lab.settings.checkpoints / "000002-000000006" / "items.counters.safetensors").write_bytes(b"")
 
     assert_same(caught_up(lab), lab)
     assert "000002-000000006 is damaged" in caplog.text
