@@ -102,12 +102,12 @@ class Exploration:
         Of each its entry in the lists, its item row, which `pool` has named, and the probability that the ranker
         predicts. `earned`, (n,): what a place is expected to earn that is not explored; `places`: of each slate.
         """
-        pool = self._pool
+        pool, together = self._pool, places * earned.size  # the slates share what may be lost
         at = pool.places_of(rows)
         judged = posterior(self._warm.prior_of_ranker(pool.rate, predicted), pool.clicks[at], pool.shown[at])
         spans = zip(start[:-1].tolist(), start[1:].tolist(), earned.tolist(), strict=True)
         return [
-            self._weighed(entries[a:b], Judged(judged.means[a:b], judged.spreads[a:b]), best, places)
+            self._weighed(entries[a:b], Judged(judged.means[a:b], judged.spreads[a:b]), best, together)
             for a, b, best in spans
         ]
 

@@ -5,8 +5,12 @@ from prometheus_client import Counter, Gauge, Histogram
 _FINE = (0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 answers = Counter("headrace_answers", "Questions answered")
-answer_seconds = Histogram("headrace_answer_seconds", "Time to answer one question inside the process", buckets=_FINE)
-stage_seconds = Histogram("headrace_answer_stage_seconds", "The same by stage", ["stage"], buckets=_FINE)
+answer_seconds = Histogram(
+    "headrace_answer_seconds", "From a question to its answer, inside the process", buckets=_FINE
+)
+stage_seconds = Histogram(
+    "headrace_answer_stage_seconds", "Of questions answered together, by stage", ["stage"], buckets=_FINE
+)
 fallbacks = Counter("headrace_answer_fallbacks", "Answers made without a part that was away", ["part"])
 problems = Counter("headrace_problems", "Requests refused or failed, by status", ["status"])
 shed = Counter("headrace_answers_shed", "Questions turned away with 503 because too many were waiting")

@@ -80,9 +80,15 @@ def test_questions_asked_together_are_weighed_as_if_alone() -> None:
     assert both[0].chances.tolist() == alone.chances.tolist()
     assert both[1].rows.size == 0
     assert both[2].chances.tolist() == [1.0]
-    assert (
-        both[2].share
-        == exploration.weigh(entries[4:], rows[4:], np.array([0, 1]), predicted[4:], np.array([0.5]), places=10)[
-            0
-        ].share
+
+
+def test_slates_that_are_filled_together_share_what_may_be_lost() -> None:
+    exploration = Exploration(Serve(explore_loss=1.0))
+    exploration.follow(POOL.version, POOL.rows, POOL.clicks, POOL.shown, POOL.rate)
+    n = 16
+    together = exploration.weigh(
+        np.arange(4 * n), np.tile(POOL.rows, n), np.arange(0, 4 * n + 1, 4), np.full(4 * n, 0.1), np.full(n, 0.5), 10
     )
+
+    assert sum(10 * fresh.share * fresh.loss for fresh in together) <= 10 * n / 1_000 + 1e-9
+    assert all(fresh.share > 0 for fresh in together)
