@@ -13,12 +13,12 @@ from online_models.bandits import (
     BetaSettings,
     Bounds,
     Disjoint,
-    DisjointSettings,
     EpsilonGreedy,
     Fading,
     Hybrid,
     HybridSettings,
     Judged,
+    LinearSettings,
     NormalThompson,
     Policy,
     Rewards,
@@ -35,7 +35,7 @@ Make = Callable[[Fading], Bandit]
 
 MAKE: dict[str, Make] = {
     "beta": lambda fading: Beta(BetaSettings(fading=fading)),
-    "disjoint": lambda fading: Disjoint(WIDTH, DisjointSettings(fading=fading)),
+    "disjoint": lambda fading: Disjoint(WIDTH, LinearSettings(fading=fading)),
     "hybrid": lambda fading: Hybrid(3, WIDTH - 3, HybridSettings(fading=fading)),
 }
 FADING = {"fading": Fading(half_life=2 * 86_400, patience=50), "still": Fading(half_life=0, patience=0)}
@@ -390,7 +390,7 @@ def test_the_greatest_upper_bound_has_nearly_all_of_the_chance() -> None:
         (lambda: Fading(kept=1), "kept"),
         (lambda: BetaSettings(mean=0), "mean"),
         (lambda: BetaSettings(strength=0), "strength"),
-        (lambda: DisjointSettings(ridge=0), "ridge"),
+        (lambda: LinearSettings(ridge=0), "ridge"),
         (lambda: HybridSettings(noise=float("nan")), "noise"),
         (lambda: Bounds(floor=0), "floor"),
         (lambda: Bounds(cap=0.2), "cap"),
