@@ -16,7 +16,7 @@ from online_models.bandits.linear import (
     solve_arm,
     take_context,
 )
-from online_models.bandits.packed import dot, packed_size, pairs_of
+from online_models.bandits.packed import dot, packed_size, pairs_of, quadratic, take_away, unpack
 from online_models.bandits.shared_model import add_row, look, parts_of_shared, solve_all, solve_cross, solve_shared
 from online_models.tables import State
 from stream.compiled import kernel
@@ -95,20 +95,17 @@ def _judge(
     k = contexts.shape[1] - d
     first = d + d * (d + 1) // 2
     inverse, b0, _ = parts_of_shared(k)
-    x, pairs, u, shared_pairs = np.empty(d + k), np.empty(first - d), np.empty(k), np.empty(b0 - inverse)
+    x, pairs, u, square = np.empty(d + k), np.empty(first - d), np.empty(k), np.empty((k, k))
+    unpack(shared[inverse:b0], square)
     judged = np.empty((2, arms.size))
     for i in range(arms.size):
         if take_context(contexts, i, x):
             pairs_of(x[:d], pairs)
         own = posterior[arms[i]]
-        cross = own[1 + first :].reshape(d, k)
         u[:] = x[d:]
-        for m in range(d):
-            for j in range(k):
-                u[j] -= cross[m, j] * x[m]
-        pairs_of(u, shared_pairs)
+        take_away(own[1 + first :], x[:d], u)
         judged[0, i] = own[0] + dot(own[1 : 1 + d], x[:d]) + dot(u, shared[:k])
-        variance = dot(own[1 + d : 1 + first], pairs) + dot(shared[inverse:b0], shared_pairs)
+        variance = dot(own[1 + d : 1 + first], pairs) + quadratic(square, u)
         judged[1, i] = noise * np.sqrt(max(variance, 0.0))
     return judged
 
