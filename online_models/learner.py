@@ -40,6 +40,7 @@ class LearnWorker:
     def __init__(self, log: EventLog, settings: Settings, clock: Clock) -> None:
         self._log = log
         self._settings = settings
+        self._blocks_per_step = max(1, settings.learn.batch // 512)
         self._clock = clock
         self._folder = settings.checkpoints
         self.stack = Stack(seeded(settings.learn.seed))
@@ -65,7 +66,10 @@ class LearnWorker:
     def run(self, stop: Signal) -> None:
         """start → run → drain → stop: whole steps until told to stop, then a last checkpoint."""
         while not stop.is_set():
-            self.step(timeout=0.2)
+            begun = time.monotonic()
+            if self.step(timeout=0.2) < self._blocks_per_step:
+                # What comes first after a quiet time is learnt at once, what comes thick and fast is learnt together.
+                stop.wait(max(0.0, begun + self._settings.learn.linger / 1000 - time.monotonic()))
         self.close()
 
     def close(self) -> None:
@@ -79,7 +83,7 @@ class LearnWorker:
         self._obey()
         if self._hold:
             return self._look_on(timeout)
-        batches = self._source.next_batch(max(1, self._settings.learn.batch // 512), timeout)
+        batches = self._source.next_batch(self._blocks_per_step, timeout)
         items = self._log.end(ITEMS, 0)
         if batches or items > self.progress.items:
             entry = Step(self.progress.epoch, self.progress.step + 1, reads_of(batches), items, self.progress.control)

@@ -11,11 +11,12 @@ from online_models.rankers.chances import Chances
 from online_models.rankers.listnet import ListNet, ListNetSettings, ListReport
 from online_models.remembered import Remembered
 from online_models.retrievers.again import again
+from online_models.retrievers.boards import first_eligible
 from online_models.retrievers.channels import Channel, Found, merged
 from online_models.retrievers.covisit import Covisits, CovisitSettings
 from online_models.retrievers.newest import Newest
 from online_models.retrievers.popular import Popular
-from online_models.retrievers.selection import Scratch
+from online_models.retrievers.selection import Hidden, Scratch, nothing_hidden
 from online_models.retrievers.sessions import Sessions, SessionSettings
 from online_models.retrievers.trending import Trending
 from online_models.retrievers.two_tower import TwoTower, TwoTowerSettings
@@ -73,6 +74,11 @@ class StepReport:
 
     ordered: ListReport = field(default_factory=ListReport)  # slates of which something was taken
     picked: ListReport = field(default_factory=ListReport)  # candidates of which one was taken
+
+
+def not_shown(start: np.ndarray, row: np.ndarray) -> Slates:
+    """Candidates as lists that have no places yet."""
+    return Slates(start, row, np.full(row.size, -1, np.int16), np.full(row.size, np.nan, np.float32))
 
 
 class Stack:
@@ -170,8 +176,12 @@ class Stack:
         if taken.size > most:
             kept = np.arange(most) * taken.size // most
             people, taken = people.take(kept), taken[kept]
-        found = self._find(people, self.settings.learnt_candidates, self._eligible, None, unmet=True)
-        slates = self._not_shown(found)
+        met = Hidden(people.questions.history_start, people.history)
+        k = self.settings.learnt_candidates
+        found = merged(
+            self._find(people, k, self._eligible, met, nothing_hidden(len(people.questions))), k, met, self._scratch
+        )
+        slates = not_shown(found.start, found.row)
         label = (found.row == np.repeat(taken, np.diff(found.start))).astype(np.float32)
         return self._features.of(people, slates), label, found.start
 
@@ -227,26 +237,42 @@ class Stack:
 
     # Answering
 
-    def candidates(self, questions: Questions, i: int, eligible: np.ndarray | None, k: int) -> Found:
-        """Up to k items per channel for question i; `eligible`: (≥ rows,) uint8 by item row, None = all."""
-        people = self.items.people(questions if len(questions) == 1 else questions.take(np.array([i])))
-        return self._find(people, k, self._eligible if eligible is None else eligible, self.tower, unmet=False)
+    def candidates(
+        self,
+        people: People,
+        k: int,
+        eligible: np.ndarray | None = None,
+        hidden: Hidden | None = None,
+        fresh: np.ndarray | None = None,
+    ) -> Found:
+        """Up to k items per channel for each question, and all item rows of `fresh` that may be found.
 
-    def _find(self, people: People, k: int, eligible: np.ndarray, tower: TwoTower | None, unmet: bool) -> Found:
-        """Union of the channels. Learning leaves the tower out, so that its bits do not hang on an index."""
-        ts = int(people.questions.ts.max(initial=0))
-        wide = 3 * k if unmet else k  # of what is the same for all, enough that some is unmet
-        channels = {
-            Channel.again: again(people, min(k, 16), eligible),
-            Channel.covisit: self.covisits.candidates(people, k, eligible, unmet),
-            Channel.sessions: self.sessions.candidates(people, k, eligible, unmet),
+        `eligible`: (≥ rows,) uint8 by item row, None = all. What comes for one question hangs on none of the others,
+        but that all are asked at the time of the latest.
+        """
+        eligible = self._eligible if eligible is None else eligible
+        hidden = hidden or nothing_hidden(len(people.questions))
+        channels = self._find(people, k, eligible, hidden, hidden)
+        channels[Channel.two_tower] = self.tower.candidates(people, k, eligible, hidden)
+        if fresh is not None and fresh.size:
+            # First, so that no limit cuts them off.
+            channels = {Channel.fresh: first_eligible(fresh, eligible, k)} | channels
+        return merged(channels, k, hidden, self._scratch)
+
+    def _find(
+        self, people: People, k: int, eligible: np.ndarray, hidden: Hidden, from_again: Hidden
+    ) -> dict[Channel, np.ndarray]:
+        """What each channel finds; only the tower is left out, so that what learns does not hang on its index."""
+        ts, scratch = int(people.questions.ts.max(initial=0)), self._scratch
+        wide = k + hidden.most  # of what is the same for all, enough that some is not hidden
+        return {
+            Channel.again: again(people, min(k, 16), eligible, from_again, scratch),
+            Channel.covisit: self.covisits.candidates(people, k, eligible, hidden),
+            Channel.sessions: self.sessions.candidates(people, k, eligible, hidden),
             Channel.trending: self.trending.candidates(ts, wide, eligible),
             Channel.popular: self.popular.candidates(wide, eligible),
             Channel.newest: self.newest.candidates(ts, wide, eligible),
         }
-        if tower is not None:
-            channels[Channel.two_tower] = tower.candidates(people, k, eligible)
-        return merged(channels, people, k, unmet, self._scratch)
 
     def similar(self, row: int, k: int) -> Found:
         """Up to 3 k neighbours of an item, as found for a person who has met nothing else."""
@@ -258,28 +284,36 @@ class Stack:
             history_type=np.array([EventType.click], np.uint8), history_ts=self.items.counters["stamp"][[row]],
             shown_start=np.zeros(2, np.int64), shown_item=np.zeros(0, np.uint64),
         )  # fmt: skip
-        people = self.items.people(nobody)
+        people, hidden = self.items.people(nobody), nothing_hidden(1)
         near = {
-            Channel.covisit: self.covisits.candidates(people, k, self._eligible),
-            Channel.sessions: self.sessions.candidates(people, k, self._eligible),
-            Channel.two_tower: self.tower.candidates(people, k, self._eligible),
+            Channel.covisit: self.covisits.candidates(people, k, self._eligible, hidden),
+            Channel.sessions: self.sessions.candidates(people, k, self._eligible, hidden),
+            Channel.two_tower: self.tower.candidates(people, k, self._eligible, hidden),
         }
-        return merged(near, people, k, False, self._scratch)
-
-    def _not_shown(self, found: Found) -> Slates:
-        size = found.row.size
-        return Slates(found.start, found.row, np.full(size, -1, np.int16), np.full(size, np.nan, np.float32))
-
-    def lists_of(self, found: Found) -> Lists:
-        """The candidates as lists, to ask for their features or scores."""
-        size = found.row.size
-        nan = np.full(size, np.nan, np.float32)
-        key = self.items.keys[found.row]
-        return Lists(found.start, key, np.zeros(size, np.float32), np.full(size, -1, np.int16), nan, nan)
+        return merged(near, k, hidden, self._scratch)
 
     def features(self, questions: Questions, lists: Lists) -> np.ndarray:
         """(m, len(feature_names)) float32: what `score` and `probability` see, to be logged as served."""
         return self._features.of(self.items.people(questions), self.items.slates(lists))
+
+    def features_of(self, people: People, start: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """The same of candidates, (m,) int32 item rows or -1, in lists that begin at `start`, (n + 1,) int64."""
+        return self._features.of(people, not_shown(start, row))
+
+    def judge(self, features: np.ndarray, trust: float) -> tuple[np.ndarray, np.ndarray]:
+        """Scores, (m,) float32, comparable within a list, by which to pick a slate; and log-odds of being acted on.
+
+        `trust` is the weight, 0 to 1, of what people did with what they were shown, against what they picked of
+        everything. How well items do once shown is in log-odds, calibrated among all and sharpened in a slate.
+        """
+        inside = self.orderer.inside(features)
+        odds = self.chances.log_odds(inside)
+        if trust == 0:
+            return self.score(features), odds
+        scores: np.ndarray = odds + np.float32(0.5) * self.orderer.scores_inside(inside)
+        if trust < 1:
+            scores = np.float32(trust) * scores + np.float32(1 - trust) * self.score(features)
+        return scores, odds
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """Scores, (m,) float32, comparable within a list, by which to pick a slate from all candidates."""
@@ -292,12 +326,6 @@ class Stack:
     def probability(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probability that a shown item is acted on, (m,) float32."""
         return self.chances.predict(self.orderer.inside(features))
-
-    def appeal(self, features: np.ndarray) -> np.ndarray:
-        """How well items do once they are shown, (m,) float32 log-odds: calibrated among all, sharpened in a slate."""
-        inside = self.orderer.inside(features)
-        odds: np.ndarray = self.chances.log_odds(inside) + np.float32(0.5) * self.orderer.scores_inside(inside)
-        return odds
 
     # State
 

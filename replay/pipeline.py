@@ -8,10 +8,12 @@ import numpy as np
 
 from online_models.journal import Step
 from online_models.lessons import Progress, take
+from online_models.retrievers.selection import Hidden
 from online_models.stack import Stack, seeded
 from replay.baselines import Opinion, Standing, grown
 from replay.measures import place_of
-from serving.recommender import best_first
+from serving.candidates import cut
+from serving.ranking import ranked
 from stream.batches import ExampleBatch, asked_rows, concat
 from stream.catalogue import parse_item
 from stream.clock import Clock
@@ -76,20 +78,15 @@ class Pipeline:
 
     def pick(self, batch: ExampleBatch, i: int, hidden: np.ndarray, target: int) -> Standing:
         """Rank as `serving.recommender` does when nothing is explored; what it does not find is not in the answer."""
-        stack, eligible = self.stack, self._eligible
-        i = int(asked_rows(batch)[i])
-        rows = stack.items.find(hidden)
-        rows = rows[rows >= 0]
-        before = eligible[rows]
-        eligible[rows] = 0
-        found = stack.candidates(batch.questions, i, eligible, max(self._k, self._candidates // 4))
-        eligible[rows] = before
-        kept = slice(max(self._k, self._candidates))
-        asked, candidates = batch.questions.take(np.array([i])), found.row[kept]
-        ranked = best_first(stack, asked, candidates, stack.items.keys[candidates], found.channels[kept])
-        at = np.flatnonzero(stack.items.keys[ranked.rows] == np.uint64(target))
-        place = place_of(ranked.scores, int(at[0])) if at.size else np.inf
-        return Standing(place, stack.items.keys[ranked.rows[: self._k]])
+        stack, k = self.stack, self._k
+        people = stack.items.people(batch.questions.take(asked_rows(batch)[[i]]))
+        unwanted = Hidden(np.array([0, hidden.size]), stack.items.find(hidden))
+        found = stack.candidates(people, max(k, self._candidates // 4), self._eligible, unwanted)
+        judged = ranked(stack, people, cut(found, max(k, self._candidates)), trust=0, most=k)
+        keys = stack.items.keys[judged.found.row]
+        at = np.flatnonzero(keys == np.uint64(target))
+        place = place_of(judged.scores, int(at[0])) if at.size else np.inf
+        return Standing(place, keys[judged.best_of(0)])
 
     def order(self, batch: ExampleBatch, rows: np.ndarray) -> Opinion:
         """What the ranker thinks of lists that were shown."""

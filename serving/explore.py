@@ -1,6 +1,6 @@
 """Fills a slate: the best by rank, with some places given to fresh items by chance that is known."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,14 +12,10 @@ from stream.compiled import kernel
 class Fresh:
     """Items that have not yet had their share of impressions, and how likely each is to be drawn of them."""
 
-    rows: np.ndarray  # (n,) int32, item rows
+    rows: np.ndarray  # (n,) int64, as in what is ranked
     chances: np.ndarray  # (n,) float64, sums to 1
     share: float = 0.0  # of the places, that may be drawn
     loss: float = 0.0  # clicks that each drawn place is expected to lose
-
-    def among(self, ranked: np.ndarray) -> "Fresh":
-        """The same with places in `ranked`, (m,) item rows that hold them all, instead of rows."""
-        return replace(self, rows=places_among(self.rows, ranked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +27,7 @@ class Chosen:
     arms: np.ndarray  # (k,) int64, which of those came
 
 
-def places_among(rows: np.ndarray, ranked: np.ndarray) -> np.ndarray:
-    """Where some rows stand in others that hold them all, (n,) int32."""
-    order = np.argsort(ranked, kind="stable")
-    places: np.ndarray = order[np.searchsorted(ranked[order], rows)].astype(np.int32)
-    return places
-
-
-NOTHING_FRESH = Fresh(np.zeros(0, np.int32), np.zeros(0))
+NOTHING_FRESH = Fresh(np.zeros(0, np.int64), np.zeros(0))
 
 
 @kernel
@@ -51,23 +40,6 @@ def _least_shown(shown: np.ndarray, eligible: np.ndarray, held: np.ndarray, fill
             filled[times] += 1
             if filled[0] == held.shape[1]:
                 return
-
-
-@kernel
-def _absent(rows: np.ndarray, among: np.ndarray, out: np.ndarray) -> None:
-    for i in range(rows.size):
-        out[i] = not _holds(among, among.size, rows[i])
-
-
-def absent(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Which of a few rows are not among others, (n,) bool.
-
-    >>> absent(np.array([3, 5], np.int32), np.array([5, 9], np.int32)).tolist()
-    [True, False]
-    """
-    out = np.ones(rows.size, np.bool_)
-    _absent(rows, among, out)
-    return out
 
 
 def least_shown(shown: np.ndarray, eligible: np.ndarray, budget: int, count: int) -> np.ndarray:
@@ -97,28 +69,27 @@ def fill(ranked: np.ndarray, fresh: Fresh, k: int, rng: np.random.Generator) -> 
     """
     share = fresh.share
     budget = int(np.ceil(share * k)) if share else 0
-    rows, explored = np.empty(k, np.int32), np.empty(k, np.bool_)
-    told, arms = np.zeros((k, fresh.rows.size + 1)), np.empty(k, np.int64)
-    filled = _fill(
-        ranked, fresh.rows, fresh.chances.copy(), share, budget, rng.random((k, 2)), rows, explored, told, arms
+    rows, explored, told, arms, propensities = _fill(
+        ranked, fresh.rows, fresh.chances, share, budget, rng.random((k, 2))
     )
-    propensities = np.minimum(1.0, told[np.arange(filled), arms[:filled]])
-    return Chosen(Placed(rows[:filled], propensities, explored[:filled]), told[:filled], arms[:filled])
+    return Chosen(Placed(rows, propensities, explored), told, arms)
 
 
 @kernel
 def _fill(
-    ranked: np.ndarray, fresh: np.ndarray, chances: np.ndarray, share: float, budget: int, draws: np.ndarray,
-    rows: np.ndarray, explored: np.ndarray, told: np.ndarray, arms: np.ndarray,
-) -> int:  # fmt: skip
-    """Fill the places; uses up `chances`. Two draws a place: whether by chance, and which."""
-    at, spent, rest = 0, 0, fresh.size
-    for place in range(rows.size):
+    ranked: np.ndarray, fresh: np.ndarray, given: np.ndarray, share: float, budget: int, draws: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Fill the places. Two draws a place: whether by chance, and which."""
+    k, chances = draws.shape[0], given.copy()
+    rows, explored, arms = np.empty(k, np.int64), np.empty(k, np.bool_), np.empty(k, np.int64)
+    told, propensities = np.zeros((k, fresh.size + 1)), np.empty(k)
+    at, spent, rest, filled = 0, 0, fresh.size, 0
+    for place in range(k):
         while at < ranked.size and _holds(rows, place, ranked[at]):
             at += 1
         has_best, total = at < ranked.size, chances.sum()
         if not has_best and total <= 0.0:
-            return place
+            break
         by_chance = (share if spent < budget else 0.0) if has_best else 1.0
         if total <= 0.0:
             by_chance = 0.0
@@ -135,7 +106,9 @@ def _fill(
             chances[arms[place]] = 0.0
         explored[place] = arms[place] != best or not has_best
         spent += explored[place]
-    return rows.size
+        propensities[place] = min(1.0, told[place, arms[place]])
+        filled += 1
+    return rows[:filled], explored[:filled], told[:filled], arms[:filled], propensities[:filled]
 
 
 @kernel

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.bandits.arms import Prior
+from online_models.bandits.arms import Judged, Prior
 from online_models.bandits.budgets import Budget, Ledger, expected_loss
 from online_models.bandits.cold import WarmStart, posterior
 from online_models.bandits.epsilon import EpsilonGreedy
@@ -13,6 +13,7 @@ from online_models.bandits.propensities import PropensityCheck
 from online_models.bandits.squarecb import SquareCB
 from online_models.bandits.thompson import Thompson
 from online_models.bandits.ucb import UpperBounds
+from online_models.retrievers.channels import Channel
 from serving import metrics
 from serving.explore import NOTHING_FRESH, Chosen, Fresh, least_shown
 from serving.replica import Replica
@@ -20,7 +21,8 @@ from stream.batches import EventType
 from stream.config import Serve
 
 _TELL_EVERY = 16  # slates
-_AT_ONCE = 32  # fresh items that are weighed against each other
+AT_ONCE = 32  # fresh items that are weighed against each other
+FRESH = np.uint16(1 << Channel.fresh)  # the bit of those that were found as such
 _RULES: dict[str, Rule] = {
     "thompson": Thompson(),
     "ucb": UpperBounds(),
@@ -38,6 +40,12 @@ class Pool:
     clicks: np.ndarray  # (n,) float64
     shown: np.ndarray  # (n,) float64
     rate: float  # clicks per place, of all items
+
+    def places_of(self, rows: np.ndarray) -> np.ndarray:
+        """Where rows of the pool stand in it, (m,) int64."""
+        order = np.argsort(self.rows)
+        places: np.ndarray = order[np.searchsorted(self.rows, rows, sorter=order)]
+        return places
 
 
 class Exploration:
@@ -66,27 +74,49 @@ class Exploration:
         """The fresh items of this state; asked again of the same state, they are the same."""
         if self._pool.version != replica.version:
             ever = replica.stack.items.counters["ever"][: len(replica.stack.items)]
-            rows = least_shown(ever[:, EventType.impression], replica.eligible, self._budget.impressions, _AT_ONCE)
+            rows = least_shown(ever[:, EventType.impression], replica.eligible, self._budget.impressions, AT_ONCE)
             shown = ever[rows, EventType.impression].astype(float)
             clicks = np.minimum(ever[rows, EventType.click], shown)
             rate = min(0.9, float((replica.ever[EventType.click] + 1) / (replica.ever[EventType.impression] + 20)))
             judged = posterior(Prior(np.full(rows.size, rate), np.full(rows.size, rate)), clicks, shown)
             still = self._budget.is_fresh(shown, judged, rate)
-            self._pool = Pool(replica.version, rows[still], clicks[still], shown[still], rate)
+            self.follow(replica.version, rows[still], clicks[still], shown[still], rate)
             metrics.fresh_items.set(int(still.sum()))
         return self._pool
 
-    def weigh(self, pool: Pool, chosen: np.ndarray, predicted: np.ndarray, best: float, places: int) -> Fresh:
-        """Chances of some of the pool, (n,) places in it, of which the ranker predicts so much.
+    def follow(self, version: str, rows: np.ndarray, clicks: np.ndarray, shown: np.ndarray, rate: float) -> None:
+        """Weigh these fresh items from now on."""
+        self._pool = Pool(version, rows, clicks, shown, rate)
 
-        `best`: what a place is expected to earn that is not explored.
+    def weigh(
+        self,
+        entries: np.ndarray,
+        rows: np.ndarray,
+        start: np.ndarray,
+        predicted: np.ndarray,
+        earned: np.ndarray,
+        places: int,
+    ) -> list[Fresh]:
+        """Chances of fresh items, for n questions at once: those of question i are [start[i], start[i + 1]).
+
+        Of each its entry in the lists, its item row, which `pool` has named, and the probability that the ranker
+        predicts. `earned`, (n,): what a place is expected to earn that is not explored; `places`: of each slate.
         """
-        nobody = np.zeros((chosen.size, 0))
-        prior = self._warm.prior(pool.rate, predicted, nobody, nobody, nobody)
-        judged = posterior(prior, pool.clicks[chosen], pool.shown[chosen])
+        pool = self._pool
+        at = pool.places_of(rows)
+        judged = posterior(self._warm.prior_of_ranker(pool.rate, predicted), pool.clicks[at], pool.shown[at])
+        spans = zip(start[:-1].tolist(), start[1:].tolist(), earned.tolist(), strict=True)
+        return [
+            self._weighed(entries[a:b], Judged(judged.means[a:b], judged.spreads[a:b]), best, places)
+            for a, b, best in spans
+        ]
+
+    def _weighed(self, entries: np.ndarray, judged: Judged, best: float, places: int) -> Fresh:
+        if entries.size == 0:
+            return NOTHING_FRESH
         chances = self._policy.chances(judged)
         loss = expected_loss(best, judged.means, chances)
-        return Fresh(pool.rows[chosen], chances, self._ledger.share(places, loss), loss)
+        return Fresh(entries, chances, self._ledger.share(places, loss), loss)
 
     def spend(self, fresh: Fresh, chosen: Chosen) -> None:
         """Take note of a slate that was shown."""

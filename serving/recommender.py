@@ -1,55 +1,50 @@
 """The pipeline: user state → candidates → features → ranker → exploration → slate, readable top to bottom."""
 
 import logging
-from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 import msgspec
 import numpy as np
 
-from online_models.retrievers.channels import Channel
-from online_models.stack import Stack
+from online_models.rankers.chances import chance_of
 from serving import metrics
 from serving.acknowledged import Acknowledged
-from serving.explore import NOTHING_FRESH, Chosen, Fresh, absent, fill, least_shown, places_among
-from serving.fresh import Exploration, Pool
-from serving.questions import Answer, Filters, Question, Recommended
+from serving.candidates import candidates_of, given, hidden_from
+from serving.explore import NOTHING_FRESH, Fresh, fill
+from serving.fresh import AT_ONCE, FRESH, Exploration
+from serving.questions import Question
+from serving.ranking import Ranked, ranked
 from serving.replica import Replica
-from stream.batches import EventType, Lists, Questions
+from serving.slates import Slate, slate_of, tell
+from stream.batches import EventType, Questions
 from stream.ids import key_of, keys_of
 from stream.intake import context_keys
-from stream.profiles import NOBODY, Profile, decode_profile, question_of
+from stream.profiles import NOBODY, Profile, decode_profile, questions_of
 from stream.stores import UserStore
 
 _FIRST_SHOWN = 5000.0  # places that have to be shown before what became of them is all that counts
-_FIRST_CHANNEL = {1 << channel: channel.name for channel in Channel}
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Slate:
-    """An answer on its way out, with what the impression event tells of it."""
+class Asked:
+    """A question with what is known of who asks."""
 
-    answer: Answer
-    features: np.ndarray  # (k, f) float32, as served
-    fresh: Fresh
-    chosen: Chosen
+    question: Question
+    impression_id: str
+    user: int
+    profile: Profile
+    stale: bool
+    ts: int
 
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """Candidates with their scores, best first."""
-
-    rows: np.ndarray  # (n,) int32, item rows, -1 for items never heard of
-    order: np.ndarray  # (n,) int64, place of each before ranking
-    scores: np.ndarray  # (n,) float32
-    features: np.ndarray  # (n, f) float32
-    channels: np.ndarray  # (n,) uint16, bits of the channels that found it
-    names: list[str] | None = None  # ids of given candidates; None: look them up by row
-    fresh: Fresh = NOTHING_FRESH  # which of them are fresh, by place
-
-    def __len__(self) -> int:
-        return int(self.rows.size)
+    @property
+    def kind(self) -> tuple[int, bool, bool, int]:
+        """Questions of one kind go through the pipeline together, and none changes the answer to another."""
+        question = self.question
+        return self.ts, question.candidates is None, question.explore, question.size
 
 
 class Recommender:
@@ -73,16 +68,37 @@ class Recommender:
 
     def answer(self, question: Question, impression_id: str, now: int) -> Slate:
         """The slate for a question asked at `now`, ms."""
-        user = key_of(question.user_id)
+        return self.answer_all([(question, impression_id)], now)[0]
+
+    def answer_all(self, questions: Sequence[tuple[Question, str]], now: int) -> list[Slate]:
+        """The slates for questions with their impression ids, as if each were asked alone."""
         with metrics.stage_seconds.labels("user").time():
-            profile, stale = self._read(user, now)
-        asked = question_of(profile, user, now if question.ts is None else question.ts, *_where(question))
+            asked = self._read(questions, now)
+        slates: dict[str, Slate] = {}
+        for _, group in groupby(sorted(asked, key=attrgetter("kind")), key=attrgetter("kind")):
+            together = list(group)
+            slates |= {slate.answer.impression_id: slate for slate in self._answer_alike(together)}
+        told = [slates[impression_id] for _, impression_id in questions]
+        tell(self._replica.stack, told)
+        return told
+
+    def _answer_alike(self, asked: list[Asked]) -> Iterable[Slate]:
+        """Slates for questions of one kind."""
+        names = None
         with metrics.stage_seconds.labels("rank").time():
-            given = question.candidates is not None
-            ranked = self._rank_given(question, asked) if given else self._rank(question, asked, profile)
+            if asked[0].question.candidates is None:
+                judged = self._rank(asked)
+            else:
+                judged, names = self._rank_given(asked)
         with metrics.stage_seconds.labels("explore").time():
-            chosen = fill(np.arange(len(ranked)), ranked.fresh, question.size, self._rng)
-        return self._slate(question, impression_id, stale, ranked, chosen)
+            weighed = self._weigh(asked, judged)
+            size = asked[0].question.size
+            chosen = [fill(judged.best_of(i), fresh, size, self._rng) for i, fresh in enumerate(weighed)]
+        for one, fresh, places in zip(asked, weighed, chosen, strict=True):
+            policy = self._exploration.policy
+            yield slate_of(
+                self._replica, one.question, one.impression_id, one.stale, judged, fresh, places, policy, names
+            )
 
     def similar(self, key: int, k: int) -> list[tuple[str, float]]:
         """Neighbours of an item, best first, with their scores."""
@@ -94,89 +110,63 @@ class Recommender:
         rows = found.row[(self._replica.eligible[found.row] == 1) & (found.row != row)][:k]
         return [(name, round(1 / (1 + place), 6)) for place, name in enumerate(self._replica.names_of(rows))]
 
-    def _read(self, user: int, now: int) -> tuple[Profile, bool]:
-        """What is known of the person, and whether it is stale: the store is away, or has not kept up with them."""
+    def note_shown(self, slate: Slate) -> None:
+        """Say that a slate was shown, and not only asked for."""
+        self._exploration.spend(slate.fresh, slate.chosen)
+
+    def _read(self, questions: Sequence[tuple[Question, str]], now: int) -> list[Asked]:
+        """What is known of the people, and whether it is stale: the store is away, or has not kept up with them."""
+        users = keys_of([question.user_id for question, _ in questions])
         try:
-            value = self._store.get(user)
+            known = [
+                self._known(user, value, now) for user, value in zip(users, self._store.get_many(users), strict=True)
+            ]
+        except OSError as error:
+            known = [_without(error) for _ in questions]
+        return [
+            Asked(question, impression_id, user, profile, stale, now if question.ts is None else question.ts)
+            for (question, impression_id), user, (profile, stale) in zip(questions, users.tolist(), known, strict=True)
+        ]
+
+    def _known(self, user: int, value: bytes | None, now: int) -> tuple[Profile, bool]:
+        try:
             profile = NOBODY if value is None else decode_profile(value)
-            behind = self._acknowledged.is_behind(user, profile.offset, self._replica.covered, now)
-            if behind:
-                metrics.fallbacks.labels("record").inc()
-            return profile, behind
-        except (OSError, ValueError, msgspec.DecodeError) as error:  # away, or a record that this code cannot read
-            _logger.warning("user store away, answering from context alone: %s", error)
-            metrics.fallbacks.labels("store").inc()
-            return NOBODY, True
+        except (ValueError, msgspec.DecodeError) as error:  # a record that this code cannot read
+            return _without(error)
+        behind = self._acknowledged.is_behind(int(user), profile.offset, self._replica.covered, now)
+        if behind:
+            metrics.fallbacks.labels("record").inc()
+        return profile, behind
 
-    def _rank(self, question: Question, asked: Questions, profile: Profile) -> Ranked:
+    def _rank(self, asked: Sequence[Asked]) -> Ranked:
         """Candidates of all channels that may be shown, best first."""
-        stack, eligible = self._replica.stack, self._replica.eligible
-        # Before anything is hidden: what is fresh is remembered, and must not hang on who asked first.
-        pool = self._exploration.pool(self._replica)
-        met = profile.met[:0] if question.repeats else profile.met
-        hidden = stack.items.find(np.concatenate([met, keys_of(question.exclude)]))
-        hidden = hidden[hidden >= 0]
-        before = eligible[hidden]
-        eligible[hidden] = 0
-        try:
-            per_channel = max(question.size, self._candidates // 4)
-            found = stack.candidates(asked, 0, eligible, per_channel)
-            fits = self._fits(question.filters, found.row)[: max(question.size, self._candidates)]
-            others = self._others(question, found.row[fits])
-            open_to = np.flatnonzero(eligible[pool.rows]) if question.explore else np.zeros(0, np.int64)
-        finally:
-            eligible[hidden] = before
-        open_to = open_to[self._fits(question.filters, pool.rows[open_to])]
-        fresh = pool.rows[open_to]
-        others = np.concatenate([fresh[absent(fresh, found.row[fits])], others[absent(others, fresh)]])
-        rows = np.concatenate([found.row[fits], others])
-        channels = np.concatenate([found.channels[fits], np.zeros(others.size, np.uint16)])
-        ranked = best_first(stack, asked, rows, stack.items.keys[rows], channels, self._trust())
-        if open_to.size == 0:
-            return ranked
-        at = places_among(fresh, ranked.rows)
-        best = np.arange(min(question.size, len(ranked)))
-        predicted = stack.probability(ranked.features[np.concatenate([at, best])]).astype(float)
-        earned = float(predicted[at.size :].mean())
-        weighed = self._exploration.weigh(pool, open_to, predicted[: at.size], earned, question.size)
-        return replace(ranked, fresh=weighed.among(ranked.rows))
+        replica, stack = self._replica, self._replica.stack
+        questions = [one.question for one in asked]
+        size, explores = questions[0].size, questions[0].explore
+        people = stack.items.people(_columns(asked))
+        hidden = hidden_from(stack, questions, [one.profile for one in asked])
+        fresh = self._exploration.pool(replica).rows if explores else NOTHING_FRESH.rows
+        per_channel, most = max(size, self._candidates // 4), max(size, self._candidates)
+        found = candidates_of(replica, questions, people, hidden, fresh, per_channel, most)
+        return ranked(stack, people, found, self._trust(), size + AT_ONCE)
 
-    def _others(self, question: Question, found: np.ndarray) -> np.ndarray:
-        """Where the channels found too little for a slate: whatever else may be shown, (n,) int32 item rows."""
-        if found.size >= question.size:
-            return found[:0]
-        rows = np.flatnonzero(self._replica.eligible[: len(self._replica.stack.items)]).astype(np.int32)
-        rows = rows[self._fits(question.filters, rows)]
-        others: np.ndarray = np.setdiff1d(rows, found)[: max(question.size, self._candidates)]
-        return others
-
-    def _rank_given(self, question: Question, asked: Questions) -> Ranked:
-        """Exactly the items asked for, best first, but for what the same question excludes or filters out."""
+    def _rank_given(self, asked: Sequence[Asked]) -> tuple[Ranked, list[str]]:
+        """Exactly the items asked for, best first."""
         stack = self._replica.stack
-        excluded = set(question.exclude)
-        names = [name for name in dict.fromkeys(question.candidates or ()) if name not in excluded]
-        fits = self._fits(question.filters, stack.items.find(keys_of(names)))
-        names = [names[i] for i in fits.tolist()]
-        keys = keys_of(names)
-        unfound = np.zeros(len(names), np.uint16)
-        ranked = best_first(stack, asked, stack.items.find(keys), keys, unfound, self._trust())
-        return replace(ranked, names=[names[i] for i in ranked.order.tolist()])
+        questions = [one.question for one in asked]
+        found, names = given(stack, questions)
+        people = stack.items.people(_columns(asked))
+        return ranked(stack, people, found, self._trust(), questions[0].size), names
 
-    def _fits(self, filters: Filters | None, rows: np.ndarray) -> np.ndarray:
-        """Places of the rows that pass the filters; an item never heard of passes none."""
-        if filters is None:
-            return np.arange(rows.size)
-        catalogue = self._replica.stack.items.catalogue
-        fits = rows >= 0
-        if filters.categories is not None:
-            wanted = keys_of([name for name in filters.categories if name])
-            fits &= np.isin(catalogue["categories"][rows], wanted).any(axis=1)
-        price = catalogue["price"][rows]
-        if filters.min_price is not None:
-            fits &= price >= _as_stored(filters.min_price)
-        if filters.max_price is not None:
-            fits &= price <= _as_stored(filters.max_price)
-        return np.flatnonzero(fits)
+    def _weigh(self, asked: Sequence[Asked], judged: Ranked) -> list[Fresh]:
+        """Of each question the fresh items that it may be answered with, as entries of its list."""
+        at = np.flatnonzero(judged.found.channels & FRESH)
+        if at.size == 0:
+            return [NOTHING_FRESH] * len(asked)
+        size, start = asked[0].question.size, np.searchsorted(at, judged.found.start)
+        best, chances = judged.best[:, :size], chance_of(judged.odds).astype(float)
+        earned = np.where(best >= 0, chances[best], 0).sum(axis=1) / np.maximum((best >= 0).sum(axis=1), 1)
+        return self._exploration.weigh(at, judged.found.row[at], start, chances[at], earned, size)
 
     def _trust(self) -> float:
         """The more was shown, the more it counts what became of it; all, after two places for each action ever.
@@ -186,101 +176,19 @@ class Recommender:
         shown, acted = self._replica.ever[EventType.impression], self._replica.ever[EventType.impression + 1 :].sum()
         return min(1.0, float(shown) / (_FIRST_SHOWN + 2.0 * float(acted)))
 
-    def _slate(self, question: Question, impression_id: str, stale: bool, ranked: Ranked, chosen: Chosen) -> Slate:
-        placed = chosen.placed
-        features = ranked.features[placed.rows]
-        if ranked.names:
-            names = [ranked.names[at] for at in placed.rows.tolist()]
-        else:
-            names = self._replica.names_of(ranked.rows[placed.rows])
-        channels, explored = ranked.channels[placed.rows].tolist(), placed.explored.tolist()
-        otherwise = "given" if question.candidates else "catalogue"
-        sources = [
-            self._exploration.policy if drawn else _FIRST_CHANNEL[bits & -bits] if bits else otherwise
-            for bits, drawn in zip(channels, explored, strict=True)
-        ]
-        scores, propensities = ranked.scores[placed.rows].tolist(), placed.propensities.tolist()
-        items = [
-            Recommended(name, round(score, 6), source, propensity, drawn)
-            for name, score, source, propensity, drawn in zip(
-                names, scores, sources, propensities, explored, strict=True
-            )
-        ]
-        if question.explain:
-            items = self._explained(items, channels, features)
-        for source, count in Counter(sources).items():
-            metrics.places.labels(source).inc(count)
-        metrics.places_explored.inc(sum(explored))
-        metrics.slate_categories.inc(self._categories(ranked.rows[placed.rows]))
-        answer = Answer(impression_id, self._replica.version, stale, items)
-        return Slate(answer, features, ranked.fresh, chosen)
 
-    def note_shown(self, slate: Slate) -> None:
-        """Say that a slate was shown, and not only asked for."""
-        self._exploration.spend(slate.fresh, slate.chosen)
-
-    def _categories(self, rows: np.ndarray) -> int:
-        """How many different first categories the items in rows have; having none is one."""
-        return len(set(self._replica.stack.items.catalogue["categories"][rows[rows >= 0], 0].tolist()))
-
-    def _explained(self, items: list[Recommended], channels: list[int], features: np.ndarray) -> list[Recommended]:
-        """The same items, with who found them and what they were judged by."""
-        probabilities = self._replica.stack.probability(features).tolist()
-        return [
-            msgspec.structs.replace(
-                item,
-                probability=round(probability, 6),
-                channels=[channel.name for channel in Channel if bits >> channel & 1],
-                features=self._told(row),
-            )
-            for item, bits, probability, row in zip(items, channels, probabilities, features, strict=True)
-        ]
-
-    def _told(self, features: np.ndarray) -> dict[str, float]:
-        return dict(zip(self._replica.stack.feature_names, np.round(features.astype(float), 5).tolist(), strict=True))
+def _without(error: Exception) -> tuple[Profile, bool]:
+    """Somebody of whom nothing can be read: the answer is made from the context alone."""
+    _logger.warning("user store away, answering from context alone: %s", error)
+    metrics.fallbacks.labels("store").inc()
+    return NOBODY, True
 
 
-def rehearse(exploration: Exploration) -> None:
-    """Compile what an answer needs on a shop made up for it, so that the first one that is asked does not wait."""
-    stack, keys = Stack(), np.arange(1, 13, dtype=np.uint64)
-    categories = np.repeat(keys[:, None], 4, axis=1)
-    stack.describe(keys, categories, np.zeros(12, np.int64), np.ones(12, np.float32))
-    asked = question_of(NOBODY, 1, 1)
-    found = stack.candidates(asked, 0, np.ones(12, np.uint8), 10)
-    ranked = best_first(stack, asked, found.row, stack.items.keys[found.row], found.channels, trust=0.5)
-    least_shown(np.zeros(12, np.int32), np.ones(12, np.uint8), 1, 1)
-    pool = Pool("", np.zeros(2, np.int32), np.zeros(2), np.zeros(2), 0.1)
-    fresh = exploration.weigh(pool, np.arange(2), stack.probability(ranked.features[:2]).astype(float), 0.1, 10)
-    chosen = fill(np.arange(len(ranked)), fresh, 10, np.random.default_rng(0))
-    absent(fresh.rows, chosen.placed.rows)
-    exploration.spend(fresh, chosen)
-
-
-def best_first(
-    stack: Stack, asked: Questions, rows: np.ndarray, keys: np.ndarray, channels: np.ndarray, trust: float = 0.0
-) -> Ranked:
-    """Score candidates, (n,) item rows with their keys, and sort them; equal scores keep their order.
-
-    `trust` is the weight, 0 to 1, of what people did with what they were shown, against what they picked of everything.
-    """
-    n = rows.size
-    nan = np.full(n, np.nan, np.float32)
-    lists = Lists(np.array([0, n]), keys, np.zeros(n, np.float32), np.full(n, -1, np.int16), nan, nan)
-    features = stack.features(asked, lists)
-    scores = np.zeros(n, np.float32)
-    if trust < 1:
-        scores += np.float32(1 - trust) * stack.score(features)
-    if trust:
-        scores += np.float32(trust) * stack.appeal(features)
-    order = np.argsort(-scores, kind="stable")
-    return Ranked(rows[order], order, scores[order], features[order], channels[order])
-
-
-def _where(question: Question) -> tuple[int, list[int]]:
-    """Keys of the surface and the context."""
-    return (key_of(question.surface) if question.surface else 0), context_keys(question.context)
-
-
-def _as_stored(price: float) -> np.float32:
-    """A price as the catalogue's column holds it, so that a bound lets through the item of that very price."""
-    return np.float32(max(-1e30, min(1e30, price)))
+def _columns(asked: Sequence[Asked]) -> Questions:
+    return questions_of(
+        [one.profile for one in asked],
+        [one.user for one in asked],
+        [one.ts for one in asked],
+        [key_of(one.question.surface) if one.question.surface else 0 for one in asked],
+        [context_keys(one.question.context) for one in asked],
+    )

@@ -42,6 +42,7 @@ class Replica:
         self.covered: dict[str, int] = {}  # next offset of the events that the state covers, by partition
         self.catalogue = Catalogue(log)
         self.eligible = np.zeros(1024, np.uint8)  # by item row: in the catalogue, and available
+        self._names = np.full(1024, "", object)  # id by item row
         self.ever = np.zeros(len(EventType), np.int64)  # events of all items by type
         self._sellable: set[int] = set()
         self._rows = 0
@@ -60,9 +61,9 @@ class Replica:
         return name_of(self.epoch, self.step)
 
     def names_of(self, rows: np.ndarray) -> list[str]:
-        """Ids of the items in rows."""
-        items = map(self.catalogue.get, self.stack.items.keys[rows].tolist())
-        return [item.item_id if item else "" for item in items]
+        """Ids of the items in rows; of those that are not in the catalogue an empty one."""
+        names: list[str] = self._names[rows].tolist()
+        return names
 
     def poll(self) -> int:
         """Apply what has come in of updates and items; returns how many updates there were."""
@@ -170,13 +171,20 @@ class Replica:
         known = rows >= 0
         marks = np.array([change.key in self._sellable for change in changes], np.uint8)
         self.eligible[rows[known]] = marks[known]
+        self._names[rows[known]] = self._ids([change.key for change in changes])[known]
+
+    def _ids(self, keys: Sequence[int]) -> np.ndarray:
+        """Of the items with these keys, (n,) of text."""
+        items = map(self.catalogue.get, keys)
+        return np.array([item.item_id if item else "" for item in items], object)
 
     def _mark_new_rows(self) -> None:
         keys = self.stack.items.keys
         if keys.size > self.eligible.size:
-            grown = np.zeros(2 * keys.size, np.uint8)
-            grown[: self.eligible.size] = self.eligible
-            self.eligible = grown
+            more = 2 * keys.size - self.eligible.size
+            self.eligible = np.concatenate([self.eligible, np.zeros(more, np.uint8)])
+            self._names = np.concatenate([self._names, np.full(more, "", object)])
         fresh = keys[self._rows :].tolist()
+        self._names[self._rows : keys.size] = self._ids(fresh)
         self.eligible[self._rows : keys.size] = [key in self._sellable for key in fresh]
         self._rows = keys.size

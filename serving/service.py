@@ -4,9 +4,10 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import deque
+from dataclasses import dataclass
 from itertools import count
 
-import msgspec
 import numpy as np
 
 from serving import metrics
@@ -16,21 +17,32 @@ from serving.fresh import Exploration
 from serving.inbox import Inbox
 from serving.problems import Problem
 from serving.questions import Answer, Question
-from serving.recommender import Recommender, Slate, rehearse
+from serving.recommender import Recommender
+from serving.rehearsal import rehearse
 from serving.replica import Replica
+from serving.slates import Slate, impression
 from stream.clock import Clock
 from stream.config import Settings
 from stream.events import Limits
 from stream.ids import key_of
-from stream.intake import encode_features
 from stream.logs import EventLog
 from stream.profiles import decode_profile
 from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS
 
 _POLL = (0.005, 0.02)  # seconds between looks at the log for updates: just after one, and long after the last
+_TOGETHER = 16  # questions that are answered in one go at most
 _LOOKS_PER_LAG = 100  # how often it is looked how far behind they are
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A question that was asked and not yet answered."""
+
+    question: Question
+    told: "asyncio.Future[Answer]"
+    since: float  # seconds of the performance counter
 
 
 class Service:
@@ -49,7 +61,7 @@ class Service:
         rng = np.random.default_rng(settings.serve.seed or None)
         serve = settings.serve
         self.recommender = Recommender(self.replica, store, acknowledged, serve.candidates, Exploration(serve), rng)
-        self._waiting = 0
+        self._waiting: deque[_Waiting] = deque()
         self._follower: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -68,23 +80,47 @@ class Service:
 
     async def answer(self, question: Question) -> Answer:
         """Answer, and log what was shown; 503 when more questions are waiting than can be answered in time."""
-        if self._waiting >= self.settings.serve.max_waiting:
+        if len(self._waiting) >= self.settings.serve.max_waiting:
             metrics.shed.inc()
             raise Problem(503, "Too many questions are waiting", "come again in a second", {"Retry-After": "1"})
-        self._waiting += 1
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(question, loop.create_future(), time.perf_counter())
+        if not self._waiting:
+            loop.call_soon(self._answer_waiting)
+        self._waiting.append(waiting)
+        return await waiting.told
+
+    def _answer_waiting(self) -> None:
+        """Answer those who wait together: what one costs by itself, several share."""
+        together = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
+        if self._waiting:  # others may hand in theirs first
+            asyncio.get_running_loop().call_soon(self._answer_waiting)
+        self._answer([one for one in together if not one.told.done()])
+
+    def _answer(self, together: "list[_Waiting]") -> None:
+        now = self.clock.now_ms()
         try:
-            await asyncio.sleep(0)  # lets those who came before be counted as waiting
-            started = time.perf_counter()
-            now = self.clock.now_ms()
-            slate = self.recommender.answer(question, secrets.token_hex(12), now)
-            if question.log and slate.answer.items:
-                self.appender.append_later(EVENTS, [(question.user_id, impression(question, slate, now))])
-                self.recommender.note_shown(slate)
-            metrics.answers.inc()
-            metrics.answer_seconds.observe(time.perf_counter() - started)
-            return slate.answer
-        finally:
-            self._waiting -= 1
+            slates = self.recommender.answer_all([(one.question, secrets.token_hex(12)) for one in together], now)
+        except Exception as error:
+            if len(together) > 1:  # only whose question it is shall know
+                for one in together:
+                    self._answer([one])
+            elif together:
+                together[0].told.set_exception(error)
+            return
+        self._log_shown([(one.question, slate) for one, slate in zip(together, slates, strict=True)], now)
+        for one, slate in zip(together, slates, strict=True):
+            metrics.answer_seconds.observe(time.perf_counter() - one.since)
+            one.told.set_result(slate.answer)
+        metrics.answers.inc(len(together))
+
+    def _log_shown(self, answered: list[tuple[Question, Slate]], now: int) -> None:
+        shown = [(question, slate) for question, slate in answered if question.log and slate.answer.items]
+        for _, slate in shown:
+            self.recommender.note_shown(slate)
+        if shown:
+            impressions = [(question.user_id, impression(question, slate, now)) for question, slate in shown]
+            self.appender.append_later(EVENTS, impressions)
 
     async def put_items(self, records: list[tuple[str, bytes | None]]) -> None:
         """Write items; they are in this process's catalogue when this returns."""
@@ -133,24 +169,3 @@ class Service:
                 metrics.fallbacks.labels("updates").inc()
                 await asyncio.sleep(1)
             await asyncio.sleep(pause)
-
-
-def impression(question: Question, slate: Slate, now: int) -> bytes:
-    """The event that says what was shown, why, and with which features."""
-    answer = slate.answer
-    return msgspec.json.encode(
-        {
-            "event_id": answer.impression_id,
-            "type": "impression",
-            "ts": now if question.ts is None else question.ts,
-            "user_id": question.user_id,
-            "impression_id": answer.impression_id,
-            "surface": question.surface or None,
-            "items": [item.item_id for item in answer.items],
-            "propensities": [item.propensity for item in answer.items],
-            "sources": [item.source for item in answer.items],
-            "model_version": answer.model_version,
-            "context": question.context,
-            "features": encode_features(slate.features),
-        }
-    )

@@ -50,6 +50,9 @@ class Events(_Section):
 class Stream(_Section):
     metrics_port: int = Field(9101, ge=0, le=65535, description="Prometheus port of `headrace stream`; 0: none")
     batch: int = Field(4096, ge=1, le=100_000, description="records in a micro-batch at most")
+    linger: int = Field(
+        25, ge=0, le=10_000, description="ms from one micro-batch to the next at least: it pays to wait"
+    )
     window: float = Field(1800, gt=0, description="seconds for which an impression waits for actions")
     lateness: float = Field(10, ge=0, description="seconds by which events may come out of order")
     cached_users: int = Field(16_384, ge=16, description="users kept in memory; the rest are read from the store again")
@@ -60,6 +63,7 @@ class Learn(_Section):
     checkpoint_every: float = Field(60, gt=0, description="seconds between checkpoints")
     keep: int = Field(20, ge=2, description="checkpoints kept")
     batch: int = Field(2048, ge=1, le=100_000, description="examples in a step at most")
+    linger: int = Field(25, ge=0, le=10_000, description="ms from one step to the next at least: it pays to wait")
     seed: int = Field(0, ge=0, description="seed of all chance in learning")
 
 

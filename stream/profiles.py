@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from stream.batches import N_CONTEXT, EventType, Questions
+from stream.batches import N_CONTEXT, EventType, Questions, offsets_of
 from stream.events import Event, id_fault
 
 HISTORY = 100  # actions kept per person, and shown to people
@@ -123,26 +123,36 @@ NOBODY = Profile(
 )  # fmt: skip
 
 
-def question_of(profile: Profile, user: int, ts: int, surface: int = 0, context: Sequence[int] = ()) -> Questions:
-    """One question: the person as `UserTable.apply` would say they stand at `ts`."""
-    fresh = ts - profile.last_ts > SESSION_GAP or profile.session_depth == 0
-    history = slice(max(0, profile.item.size - SNAPSHOT), None)
-    item = profile.item[history]
-    fade = np.float32(0.5 ** (max(0, ts - profile.last_ts) / DAY_MS))
+def questions_of(
+    profiles: Sequence[Profile],
+    users: Sequence[int],
+    ts: Sequence[int],
+    surfaces: Sequence[int],
+    contexts: Sequence[Sequence[int]],
+) -> Questions:
+    """The people as `UserTable.apply` would say they stand at `ts`, a question each."""
+    told = list(zip(profiles, ts, strict=True))
+    fresh = [at - p.last_ts > SESSION_GAP or p.session_depth == 0 for p, at in told]
+    fade = np.array([0.5 ** (max(0, at - p.last_ts) / DAY_MS) for p, at in told], np.float32)
+    context = np.zeros((len(profiles), N_CONTEXT), np.uint64)
+    for row, keys in zip(context, contexts, strict=True):
+        row[: len(keys)] = keys
     return Questions(
-        ts=np.array([ts], np.int64),
-        user=np.array([user], np.uint64),
-        surface=np.array([surface], np.uint64),
-        context=np.array([[*context, *[0] * (N_CONTEXT - len(context))]], np.uint64),
-        session_start=np.array([ts if fresh else profile.session_start], np.int64),
-        session_depth=np.array([0 if fresh else profile.session_depth], np.int32),
-        rates=(profile.rates * fade)[None],
-        history_start=np.array([0, item.size], np.int64),
-        history_item=item,
-        history_type=profile.type[history],
-        history_ts=profile.ts[history],
-        shown_start=np.array([0, profile.shown.size], np.int64),
-        shown_item=profile.shown,
+        ts=np.array(ts, np.int64),
+        user=np.array(users, np.uint64),
+        surface=np.array(surfaces, np.uint64),
+        context=context,
+        session_start=np.array([at if new else p.session_start for (p, at), new in zip(told, fresh, strict=True)]),
+        session_depth=np.array(
+            [0 if new else p.session_depth for p, new in zip(profiles, fresh, strict=True)], np.int32
+        ),
+        rates=np.array([p.rates for p in profiles], np.float32) * fade[:, None],
+        history_start=offsets_of(np.array([min(SNAPSHOT, p.item.size) for p in profiles])),
+        history_item=np.concatenate([p.item[-SNAPSHOT:] for p in profiles]),
+        history_type=np.concatenate([p.type[-SNAPSHOT:] for p in profiles]),
+        history_ts=np.concatenate([p.ts[-SNAPSHOT:] for p in profiles]),
+        shown_start=offsets_of(np.array([p.shown.size for p in profiles])),
+        shown_item=np.concatenate([p.shown for p in profiles]),
     )
 
 

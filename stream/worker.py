@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import time
 from collections.abc import Sequence
 from threading import Event as Signal
 
@@ -69,14 +70,18 @@ class StreamWorker:
     def run(self, stop: Signal) -> None:
         """start → run → drain → stop: whole micro-batches until told to stop."""
         while not stop.is_set():
+            begun, taken = time.monotonic(), 0
             try:
-                self.step(timeout=0.2)
+                taken = self.step(timeout=0.2)
                 if self._retention:
                     self._retention.tend()
             except (Overtaken, ConnectionError) as error:
                 _logger.warning("taking up all partitions once more: %s", error)
                 self._start_over()
                 stop.wait(_PAUSE)
+            if taken < self._settings.stream.batch:
+                # What comes first after a quiet time is taken at once, what comes thick and fast is taken together.
+                stop.wait(max(0.0, begun + self._settings.stream.linger / 1000 - time.monotonic()))
         self.close()
 
     def step(self, timeout: float) -> int:

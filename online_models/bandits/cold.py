@@ -22,6 +22,13 @@ class WarmStart:
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a positive share of a rate, got {getattr(self, name)}")
 
+    def prior_of_ranker(self, rate: float, predicted: np.ndarray) -> Prior:
+        """Priors of n arms without neighbours: the same as `prior` gives, in fewer steps."""
+        scale = max(rate, 1e-4)
+        general, ranker = (self.general * scale) ** -2, (self.ranker * scale) ** -2
+        means = np.clip((general * rate + ranker * predicted) / (general + ranker), 0, 1)
+        return Prior(means, np.full(predicted.size, max((general + ranker) ** -0.5, self.least * scale)))
+
     def prior(
         self, rate: float, predicted: np.ndarray, similarity: np.ndarray, means: np.ndarray, spreads: np.ndarray
     ) -> Prior:

@@ -38,6 +38,12 @@ def _learn(inputs: np.ndarray, label: np.ndarray, rate: np.float32, weight: np.n
             weight[j] -= rate * g / np.sqrt(square[j] + np.float32(1e-3))
 
 
+def chance_of(odds: np.ndarray) -> np.ndarray:
+    """Probabilities of log-odds."""
+    chance: np.ndarray = np.float32(1.0) / (np.float32(1.0) + np.exp(-odds))
+    return chance
+
+
 class Chances:
     """A pointwise head, because a listwise score is defined only up to a constant per list."""
 
@@ -48,8 +54,7 @@ class Chances:
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """(m,) float32 in (0, 1), for rows of `ListNet.inside`."""
-        chance: np.ndarray = np.float32(1.0) / (np.float32(1.0) + np.exp(-self.log_odds(inputs)))
-        return chance
+        return chance_of(self.log_odds(inputs))
 
     def log_odds(self, inputs: np.ndarray) -> np.ndarray:
         """The same as log-odds, (m,) float32, within ± 15."""

@@ -6,8 +6,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from online_models.items import People
-from online_models.retrievers.selection import HIDDEN, Scratch, show
+from online_models.retrievers.selection import HIDDEN, Hidden, Scratch, hide, show
 from stream.compiled import kernel
 
 
@@ -21,6 +20,7 @@ class Channel(IntEnum):
     trending = 4
     popular = 5
     newest = 6
+    fresh = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +42,23 @@ class Found:
 def _merge(
     rows: np.ndarray,
     channel: np.ndarray,
-    history_start: np.ndarray,
-    history: np.ndarray,
-    unmet: bool,
+    hidden_start: np.ndarray,
+    hidden: np.ndarray,
     most: int,
     place: np.ndarray,
     out: np.ndarray,
     bits: np.ndarray,
     start: np.ndarray,
 ) -> None:
-    """Union of each line's rows in order; with `unmet` what is in the history comes by the channel `again` only."""
+    """Union of each line's rows in order; what is hidden comes by the channel `again` only."""
     end = 0
     for i in range(rows.shape[0]):
-        met, taken, last = history[history_start[i] : history_start[i + 1]], 0, -1
+        unwanted, taken, last = hidden[hidden_start[i] : hidden_start[i + 1]], 0, -1
         for j in range(rows.shape[1]):
             if channel[j] != last:
                 last, taken = channel[j], 0
-                for h in range(met.size if unmet and last != 0 else 0):
-                    if met[h] >= 0 and place[met[h]] == -1:
-                        place[met[h]] = HIDDEN
+                if last != 0:
+                    hide(unwanted, place)
             row = rows[i, j]
             if row < 0 or place[row] == HIDDEN or taken >= most:
                 continue
@@ -71,20 +69,19 @@ def _merge(
                 bits[end] = 0
                 end += 1
             bits[place[row]] |= np.uint16(1 << channel[j])
-        show(met, place)
+        show(unwanted, place)
         for m in range(start[i], end):
             place[out[m]] = -1
         start[i + 1] = end
 
 
-def merged(channels: Mapping[Channel, np.ndarray], people: People, most: int, unmet: bool, scratch: Scratch) -> Found:
+def merged(channels: Mapping[Channel, np.ndarray], most: int, hidden: Hidden, scratch: Scratch) -> Found:
     """At most `most` candidates of each channel; its rows are (n, k), or (k,) when they are the same for all."""
-    n = people.questions.ts.size
+    n = hidden.start.size - 1
     lines = [rows if rows.ndim == 2 else rows[None].repeat(n, axis=0) for rows in channels.values()]
     channel = np.repeat([int(name) for name in channels], [line.shape[1] for line in lines])
     rows = np.ascontiguousarray(np.concatenate(lines, axis=1))
     start = np.zeros(n + 1, np.int64)
     row, bits = np.empty(rows.size, np.int32), np.empty(rows.size, np.uint16)
-    history_start = people.questions.history_start
-    _merge(rows, channel, history_start, people.history, unmet, most, scratch.place, row, bits, start)
+    _merge(rows, channel, hidden.start, hidden.row, most, scratch.place, row, bits, start)
     return Found(start, row[: start[-1]], bits[: start[-1]])

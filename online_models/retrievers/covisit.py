@@ -6,7 +6,7 @@ import numpy as np
 
 from online_models.items import NO_TIME, Actions, Items, People, Slates, keys_of_rows
 from online_models.retrievers.cells import ALL, CellTable
-from online_models.retrievers.selection import HIDDEN, Scratch, best, hide, show
+from online_models.retrievers.selection import HIDDEN, Hidden, Scratch, best, hide, show
 from online_models.tables import Column, State
 from stream.compiled import kernel
 
@@ -168,7 +168,8 @@ def _candidates(
     weight: np.ndarray,
     place: np.ndarray,
     eligible: np.ndarray,
-    unmet: bool,
+    hidden_start: np.ndarray,
+    hidden: np.ndarray,
     result: np.ndarray,
 ) -> None:
     pool = np.empty(depth * neighbour.shape[1], np.int32)
@@ -176,12 +177,12 @@ def _candidates(
     scores = np.empty(pool.size, np.float32)
     chosen = np.empty(result.shape[1], np.int64)
     for i in range(ts.size):
-        hide(history[start[i] : start[i + 1]], place, unmet)
+        hide(hidden[hidden_start[i] : hidden_start[i + 1]], place)
         found = _collect(
             start[i], start[i + 1], ts[i], history, history_own, depth, half_life_ms,
             base, total, neighbour, weight, place, True, pool, 0, sums, 0,
         )  # fmt: skip
-        show(history[start[i] : start[i + 1]], place)
+        show(hidden[hidden_start[i] : hidden_start[i + 1]], place)
         kept = 0
         for j in range(found):
             place[pool[j]] = -1
@@ -258,10 +259,10 @@ class Covisits:
             table["base"], table["total"], table["neighbour"], table["weight"], table["changed"],
         )  # fmt: skip
 
-    def candidates(self, people: People, k: int, eligible: np.ndarray, unmet: bool = False) -> np.ndarray:
-        """Item rows, (n, k) int32, best first, -1 where there are no more; `unmet` leaves the history out."""
+    def candidates(self, people: People, k: int, eligible: np.ndarray, hidden: Hidden) -> np.ndarray:
+        """Item rows, (n, k) int32, best first, -1 where there are no more."""
         result = np.empty((people.questions.ts.size, k), np.int32)
-        _candidates(*self._asked(people), self._scratch.place, eligible, unmet, result)
+        _candidates(*self._asked(people), self._scratch.place, eligible, hidden.start, hidden.row, result)
         return result
 
     def features(self, people: People, slates: Slates, out: np.ndarray, column: int) -> None:

@@ -1,5 +1,7 @@
 """The best few of many scores, and the map by which kernels know which entry an item is."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from stream.compiled import kernel
@@ -7,11 +9,28 @@ from stream.compiled import kernel
 HIDDEN = -2  # the place of an item that is not to be found
 
 
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """Items that are not to be found: those of question i are entries [start[i], start[i + 1])."""
+
+    start: np.ndarray  # (n + 1,) int64
+    row: np.ndarray  # (h,) int32, -1 = an item that the table does not know
+
+    @property
+    def most(self) -> int:
+        """Of one question."""
+        return int(np.diff(self.start).max(initial=0))
+
+
+def nothing_hidden(questions: int) -> Hidden:
+    return Hidden(np.zeros(questions + 1, np.int64), np.zeros(0, np.int32))
+
+
 @kernel
-def hide(rows: np.ndarray, place: np.ndarray, wanted: bool) -> None:
-    """Keep these items from being found, if that is wanted, until `show`."""
+def hide(rows: np.ndarray, place: np.ndarray) -> None:
+    """Keep these items from being found until `show`; those that have a place keep it."""
     for i in range(rows.size):
-        if wanted and rows[i] >= 0:
+        if rows[i] >= 0 and place[rows[i]] == -1:
             place[rows[i]] = HIDDEN
 
 

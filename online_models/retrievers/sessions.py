@@ -9,7 +9,7 @@ import numpy as np
 
 from online_models.items import Actions, Items, People, Slates
 from online_models.retrievers.cells import CellTable
-from online_models.retrievers.selection import HIDDEN, Scratch, best, hide, show
+from online_models.retrievers.selection import HIDDEN, Hidden, Scratch, best, hide, show
 from online_models.tables import Column, State, joined, part_of
 from stream.compiled import kernel
 
@@ -161,7 +161,8 @@ def _candidates(
     place: np.ndarray,
     ever: np.ndarray,
     eligible: np.ndarray,
-    unmet: bool,
+    hidden_start: np.ndarray,
+    hidden: np.ndarray,
     result: np.ndarray,
 ) -> None:
     neighbours = np.empty(depth * session.shape[1], np.int64)
@@ -171,12 +172,12 @@ def _candidates(
     scores = np.empty(pool.size, np.float32)
     chosen = np.empty(result.shape[1], np.int64)
     for i in range(start.size - 1):
-        hide(history[start[i] : start[i + 1]], place, unmet)
+        hide(hidden[hidden_start[i] : hidden_start[i + 1]], place)
         found = _collect(
             start[i], start[i + 1], session_start[i], history, history_own, history_ts, depth, elsewhere,
             length, content, used, session, seen, likeness, neighbours, place, True, pool, sums, 0,
         )  # fmt: skip
-        show(history[start[i] : start[i + 1]], place)
+        show(hidden[hidden_start[i] : hidden_start[i + 1]], place)
         kept = 0
         for j in range(found):
             place[pool[j]] = -1
@@ -255,10 +256,10 @@ class Sessions:
             store["content"], self._touched, self.table["used"], self.table["session"], self.table["changed"],
         )  # fmt: skip
 
-    def candidates(self, people: People, k: int, eligible: np.ndarray, unmet: bool = False) -> np.ndarray:
-        """Item rows, (n, k) int32, best first, -1 where there are no more; `unmet` leaves the history out."""
+    def candidates(self, people: People, k: int, eligible: np.ndarray, hidden: Hidden) -> np.ndarray:
+        """Item rows, (n, k) int32, best first, -1 where there are no more."""
         result = np.empty((people.questions.ts.size, k), np.int32)
-        _candidates(*self._asked(people), self._items.counters["ever"], eligible, unmet, result)
+        _candidates(*self._asked(people), self._items.counters["ever"], eligible, hidden.start, hidden.row, result)
         return result
 
     def features(self, people: People, slates: Slates, out: np.ndarray, column: int) -> None:

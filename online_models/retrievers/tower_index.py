@@ -6,8 +6,8 @@ It is made of the vectors and holds nothing of its own, so it is no state: a rep
 import faiss
 import numpy as np
 
-from online_models.retrievers.selection import best
-from stream.compiled import summing_kernel
+from online_models.retrievers.selection import HIDDEN, Hidden, best, hide, show
+from stream.compiled import kernel, summing_kernel
 
 _EXACT = 20_000  # trained items up to which all are scanned: about 0.1 ms
 _PROBES = 16  # inverted lists that a question reads
@@ -17,7 +17,10 @@ _GROWTH = 4  # the lists are found anew when there are so many times more items
 
 
 @summing_kernel
-def _scan(users: np.ndarray, vector: np.ndarray, rows: np.ndarray, eligible: np.ndarray, result: np.ndarray) -> None:
+def _scan(
+    users: np.ndarray, vector: np.ndarray, rows: np.ndarray, eligible: np.ndarray, hidden_start: np.ndarray,
+    hidden: np.ndarray, place: np.ndarray, result: np.ndarray,
+) -> None:  # fmt: skip
     """The best of the given rows for each person; a person of zeros gets none."""
     scores = np.empty(rows.size, np.float32)
     kept = np.empty(rows.size, np.int32)
@@ -26,17 +29,37 @@ def _scan(users: np.ndarray, vector: np.ndarray, rows: np.ndarray, eligible: np.
     for i in range(users.shape[0]):
         if not users[i].any():
             continue
+        hide(hidden[hidden_start[i] : hidden_start[i + 1]], place)
         count = 0
         for r in range(rows.size):
-            if eligible[rows[r]]:
+            if eligible[rows[r]] and place[rows[r]] != HIDDEN:
                 score = np.float32(0.0)
                 for j in range(vector.shape[1]):
                     score += users[i, j] * vector[rows[r], j]
                 scores[count] = score
                 kept[count] = rows[r]
                 count += 1
+        show(hidden[hidden_start[i] : hidden_start[i + 1]], place)
         for j in range(best(scores, count, chosen)):
             result[i, j] = kept[chosen[j]]
+
+
+@kernel
+def _keep(
+    found: np.ndarray, eligible: np.ndarray, hidden_start: np.ndarray, hidden: np.ndarray, place: np.ndarray,
+    result: np.ndarray,
+) -> None:  # fmt: skip
+    """The first of what was found for each person that may be found."""
+    result[:] = -1
+    for i in range(found.shape[0]):
+        hide(hidden[hidden_start[i] : hidden_start[i + 1]], place)
+        kept = 0
+        for j in range(found.shape[1]):
+            row = found[i, j]
+            if kept < result.shape[1] and row >= 0 and eligible[row] and place[row] != HIDDEN:
+                result[i, kept] = row
+                kept += 1
+        show(hidden[hidden_start[i] : hidden_start[i + 1]], place)
 
 
 class TowerIndex:
@@ -65,19 +88,18 @@ class TowerIndex:
             self._lists.remove_ids(faiss.IDSelectorArray(old))
             self._lists.add_with_ids(np.ascontiguousarray(vector[rows], np.float32), rows.astype(np.int64))
 
-    def search(self, users: np.ndarray, vector: np.ndarray, k: int, eligible: np.ndarray) -> np.ndarray:
-        """Item rows, (n, k) int32, best first, -1 where there are no more."""
+    def search(
+        self, users: np.ndarray, vector: np.ndarray, k: int, eligible: np.ndarray, hidden: Hidden, place: np.ndarray
+    ) -> np.ndarray:
+        """Item rows, (n, k) int32, best first, -1 where there are no more; `place` as in `Scratch`."""
         result = np.empty((users.shape[0], k), np.int32)
         if self._lists is None:
-            _scan(users, vector, self._rows, eligible, result)
+            _scan(users, vector, self._rows, eligible, hidden.start, hidden.row, place, result)
             return result
-        # Twice as many as asked for, because some may not be eligible.
+        # Twice as many as asked for, because some may not be found.
         _, found = self._lists.search(np.ascontiguousarray(users), 2 * k)
-        result[:] = -1
-        for i in np.flatnonzero(users.any(axis=1)):
-            rows = found[i][found[i] >= 0]
-            rows = rows[eligible[rows] != 0][:k]
-            result[i, : rows.size] = rows
+        found[~users.any(axis=1)] = -1
+        _keep(found, eligible, hidden.start, hidden.row, place, result)
         return result
 
     def _build(self, vector: np.ndarray) -> None:

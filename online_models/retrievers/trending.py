@@ -43,7 +43,7 @@ class Trending:
 
     def candidates(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
         """Item rows, at most k, steepest rise first."""
-        rows = first_eligible(self._board.rows, eligible, 2 * k)
+        rows = first_eligible(self._board.rows, eligible, self._board.rows.size)
         counters, fall = self._items.counters, np.empty(rows.size)
         _fall(rows, ts, counters["counts"], counters["stamp"], HORIZONS, fall)
         steepest: np.ndarray = rows[np.argsort(fall, kind="stable")[:k]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from online_models.items import VIEWED, Actions, Items, People, Slates
-from online_models.retrievers.selection import Scratch
+from online_models.retrievers.selection import Hidden, Scratch
 from online_models.retrievers.tower_index import TowerIndex
 from online_models.tables import Column, State, Table, joined, part_of
 from stream.compiled import kernel
@@ -183,7 +183,7 @@ class TwoTower:
 
     def __init__(self, items: Items, scratch: Scratch, settings: TwoTowerSettings | None = None) -> None:
         self.settings = settings or TwoTowerSettings()
-        self._items = items
+        self._items, self._scratch = items, scratch
         size = self.settings.size
         self.lends = Table({"vector": Column("float32", (size,)), "square": Column("float32")})
         self.wanted = Table({"vector": Column("float32", (size,)), "square": Column("float32")})
@@ -222,13 +222,13 @@ class TwoTower:
         _people(start, people.history, setting.depth, np.float32(setting.fade), self.lends["vector"], out)
         return out
 
-    def candidates(self, people: People, k: int, eligible: np.ndarray) -> np.ndarray:
+    def candidates(self, people: People, k: int, eligible: np.ndarray, hidden: Hidden) -> np.ndarray:
         """Item rows, (n, k) int32, best first, -1 where there are no more; of items that were ever trained."""
         vector = self.wanted["vector"]
         if self._index is None:
             self._index = TowerIndex(self.settings.size)
             self._index.update(np.flatnonzero(self.wanted["square"][: len(self.wanted)] > 0), vector)
-        return self._index.search(self.people(people), vector, k, eligible)
+        return self._index.search(self.people(people), vector, k, eligible, hidden, self._scratch.place)
 
     def _reindex(self, rows: np.ndarray) -> None:
         """The index, where there is one, follows at once: no question waits for it."""

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from online_models.items import NO_TIME
-from online_models.retrievers.channels import Channel
+from online_models.retrievers.channels import Channel, Found
+from online_models.retrievers.selection import Hidden
 from online_models.stack import Stack, StackSettings, seeded
 from online_models.tables import State
 from stream.batches import ExampleBatch, Kind, Questions
@@ -33,6 +34,10 @@ def someone(history: list[int]) -> Questions:
     return questions(1, [history], np.array([START + 10_000_000]))
 
 
+def found_by(stack: Stack, asked: Questions, k: int, eligible: np.ndarray | None = None) -> Found:
+    return stack.candidates(stack.items.people(asked), k, eligible)
+
+
 def scores_of(stack: Stack, asked: Questions, chosen: list[int]) -> tuple[bytes, bytes, bytes]:
     x = stack.features(asked, lists([chosen]))
     return stack.score(x).tobytes(), stack.order(x).tobytes(), stack.probability(x).tobytes()
@@ -54,7 +59,7 @@ def test_learning_leaves_the_batch_alone(batches: list[ExampleBatch]) -> None:
 def test_asking_leaves_the_state_alone(batches: list[ExampleBatch]) -> None:
     stack = taught(batches[:6])
     before = copied(stack.state())
-    found = stack.candidates(someone([0, 8]), 0, None, 30)
+    found = found_by(stack, someone([0, 8]), 30)
     scores_of(stack, someone([0, 8]), [1, 2, 3])
     stack.similar(int(found.row[0]), 5)
 
@@ -84,7 +89,7 @@ def test_a_replica_that_follows_the_changes_answers_with_the_same_bits(batches: 
         learner.learn(batch)
         replica.apply(learner.changes())
         asked = someone([0, 8, 16])
-        there, here = replica.candidates(asked, 0, None, 20), learner.candidates(asked, 0, None, 20)
+        there, here = found_by(replica, asked, 20), found_by(learner, asked, 20)
 
         assert np.array_equal(there.row, here.row)
         assert scores_of(replica, asked, [0, 1, 2, 40]) == scores_of(learner, asked, [0, 1, 2, 40])
@@ -100,8 +105,8 @@ def test_changes_of_a_step_are_smaller_than_the_state(batches: list[ExampleBatch
 
 def test_candidates_are_what_people_alike_took(batches: list[ExampleBatch]) -> None:
     stack = taught(batches)
-    found = stack.candidates(someone([0, 8]), 0, None, 10)
-    score = stack.score(stack.features(someone([0, 8]), stack.lists_of(found)))
+    found = found_by(stack, someone([0, 8]), 10)
+    score = stack.score(stack.features_of(stack.items.people(someone([0, 8])), found.start, found.row))
     best = stack.items.keys[found.row[np.argsort(-score)[:5]]]
 
     assert {group_of(key) for key in best} == {0}
@@ -128,14 +133,40 @@ def test_only_eligible_items_are_found(batches: list[ExampleBatch]) -> None:
     stack = taught(batches)
     eligible = np.zeros(len(stack.items), np.uint8)
     eligible[stack.items.find(ITEMS[[16, 24]])] = 1
-    found = stack.candidates(someone([0, 8]), 0, eligible, 30)
+    found = found_by(stack, someone([0, 8]), 30, eligible)
 
     assert set(found.row.tolist()) <= set(np.flatnonzero(eligible).tolist())
 
 
+def test_what_is_hidden_is_found_by_no_channel_and_by_nobody_else_is_missed(batches: list[ExampleBatch]) -> None:
+    stack = taught(batches)
+    people = stack.items.people(questions(2, [[0, 8], [0, 8]], np.full(2, START + 10_000_000)))
+    alone = found_by(stack, someone([0, 8]), 30)
+    hidden = alone.row[::2]
+    found = stack.candidates(people, 30, hidden=Hidden(np.array([0, hidden.size, hidden.size]), hidden))
+
+    assert not np.isin(found.row[: found.start[1]], hidden).any()
+    assert found.start[1] > 20
+    assert found.row[found.start[1] :].tolist() == alone.row.tolist()
+    assert found.channels[found.start[1] :].tolist() == alone.channels.tolist()
+
+
+def test_fresh_items_are_found_for_everybody_who_may_see_them(batches: list[ExampleBatch]) -> None:
+    stack = taught(batches)
+    people = stack.items.people(questions(2, [[0], [8]], np.full(2, START + 10_000_000)))
+    fresh, eligible = np.array([70, 71, 72], np.int32), np.ones(1024, np.uint8)
+    eligible[72] = 0
+    hidden = Hidden(np.array([0, 0, 1]), np.array([71], np.int32))
+    found = stack.candidates(people, 5, eligible, hidden, fresh)
+    told = (found.channels >> Channel.fresh & 1).astype(bool)
+
+    assert found.row[: found.start[1]][told[: found.start[1]]].tolist() == [70, 71]
+    assert found.row[found.start[1] :][told[found.start[1] :]].tolist() == [70]
+
+
 def test_each_candidate_names_its_channels_and_stands_once(batches: list[ExampleBatch]) -> None:
     stack = taught(batches)
-    found = stack.candidates(someone([0, 8]), 0, None, 30)
+    found = found_by(stack, someone([0, 8]), 30)
 
     assert np.unique(found.row).size == found.row.size
     assert (found.channels > 0).all()
@@ -146,7 +177,7 @@ def test_each_candidate_names_its_channels_and_stands_once(batches: list[Example
 def test_a_described_item_is_found_as_new_before_anybody_met_it() -> None:
     stack = Stack()
     rows = stack.describe(ITEMS[:2], np.zeros((2, 4), np.uint64), np.array([START, NO_TIME]), np.full(2, np.nan))
-    found = stack.candidates(someone([]), 0, None, 10)
+    found = found_by(stack, someone([]), 10)
 
     assert found.row.tolist() == [rows[0]]
     assert found.first().tolist() == [Channel.newest]
@@ -243,11 +274,11 @@ def test_unknown_items_and_people_are_scored(batches: list[ExampleBatch]) -> Non
     stranger = replace(someone([0]), history_item=np.array([5], np.uint64))
 
     assert np.isfinite(stack.score(stack.features(stranger, unknown))).all()
-    assert stack.candidates(stranger, 0, None, 5).row.size > 0
+    assert found_by(stack, stranger, 5).row.size > 0
 
 
 def test_an_empty_stack_answers_with_nothing() -> None:
-    found = Stack().candidates(someone([1]), 0, None, 5)
+    found = found_by(Stack(), someone([1]), 5)
 
     assert found.row.size == 0
 

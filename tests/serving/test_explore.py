@@ -76,9 +76,3 @@ def test_without_fresh_items_nothing_is_left_to_chance() -> None:
     assert placed.rows.tolist() == [5, 3]
     assert placed.propensities.tolist() == [1, 1]
     assert not placed.explored.any()
-
-
-def test_fresh_items_are_found_by_row_wherever_they_rank() -> None:
-    fresh = Fresh(np.array([40, 10], np.int32), np.array([0.25, 0.75]))
-
-    assert fresh.among(np.array([30, 10, 20, 40])).rows.tolist() == [3, 1]

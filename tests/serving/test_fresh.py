@@ -18,7 +18,11 @@ POOL = Pool(
 
 
 def weighed(exploration: Exploration, predicted: list[float], best: float = 0.1) -> Fresh:
-    return exploration.weigh(POOL, np.arange(4), np.array(predicted), best, places=10)
+    """What is thought of the pool's items, which stand last among twenty entries."""
+    exploration.follow(POOL.version, POOL.rows, POOL.clicks, POOL.shown, POOL.rate)
+    start, earned = np.array([0, 4]), np.array([best])
+    (fresh,) = exploration.weigh(np.arange(16, 20), POOL.rows, start, np.array(predicted), earned, places=10)
+    return fresh
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -40,7 +44,7 @@ def test_exploring_costs_no_more_clicks_than_it_may() -> None:
     exploration, rng, lost = Exploration(Serve(explore_loss=1.0)), np.random.default_rng(0), 0.0
     for _ in range(1_000):
         fresh = weighed(exploration, [0.1] * 4, best=0.5)
-        chosen = fill(np.arange(20), fresh.among(np.arange(20)), 10, rng)
+        chosen = fill(np.arange(20), fresh, 10, rng)
         exploration.spend(fresh, chosen)
         lost += 10 * fresh.share * fresh.loss
 
@@ -52,7 +56,7 @@ def test_exploring_costs_no_more_clicks_than_it_may() -> None:
 def test_propensities_are_proved_while_it_runs(policy: str) -> None:
     exploration, rng = Exploration(Serve(policy=policy, explore=0.3)), np.random.default_rng(1)
     for _ in range(2_000):
-        fresh = weighed(exploration, [0.1] * 4).among(np.arange(20))
+        fresh = weighed(exploration, [0.1] * 4)
         exploration.spend(fresh, fill(np.arange(20), fresh, 10, rng))
 
     assert not exploration.alarm
@@ -64,3 +68,21 @@ def test_propensities_are_proved_while_it_runs(policy: str) -> None:
         exploration.spend(lie, told)
 
     assert exploration.alarm
+
+
+def test_questions_asked_together_are_weighed_as_if_alone() -> None:
+    exploration = Exploration(Serve())
+    alone = weighed(exploration, [0.3, 0.1, 0.1, 0.02])
+    entries, rows = np.array([16, 17, 18, 19, 30]), np.array([10, 11, 12, 13, 12], np.int32)
+    predicted = np.array([0.3, 0.1, 0.1, 0.02, 0.1])
+    both = exploration.weigh(entries, rows, np.array([0, 4, 4, 5]), predicted, np.array([0.1, 0.1, 0.5]), places=10)
+
+    assert both[0].chances.tolist() == alone.chances.tolist()
+    assert both[1].rows.size == 0
+    assert both[2].chances.tolist() == [1.0]
+    assert (
+        both[2].share
+        == exploration.weigh(entries[4:], rows[4:], np.array([0, 1]), predicted[4:], np.array([0.5]), places=10)[
+            0
+        ].share
+    )

@@ -1,5 +1,6 @@
 """Questions over HTTP: what may be asked, and what the answers promise."""
 
+import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from serving.questions import Question
+from serving.service import Service
+from stream.ids import key_of
 from stream.testing import MemoryStore
 from stream.topics import EVENTS
 from tests.serving.loop import NOW, Loop, event, slate
@@ -315,7 +318,7 @@ def test_what_is_fresh_does_not_hang_on_who_asked_first(loop: Loop) -> None:
 class AwayStore(MemoryStore):
     """A store that cannot be reached when a question comes."""
 
-    def get(self, key: int) -> bytes | None:
+    def get_many(self, keys: np.ndarray) -> list[bytes | None]:
         raise ConnectionError("no route to the store")
 
 
@@ -363,3 +366,47 @@ def test_a_record_that_does_not_follow_the_events_makes_a_stale_answer(loop: Loo
     loop.settle()
 
     assert loop.ask("u1", log=False)["stale"] is False
+
+
+ALIKE = [
+    {},
+    {"k": 3},
+    {"exclude": ["item04"]},
+    {"repeats": True},
+    {"filters": {"categories": ["food"]}},
+    {"candidates": ["item07", "item01", "nowhere"]},
+    {"ts": NOW - DAY},
+    {"k": 12, "explain": True},
+]
+
+
+def test_questions_that_wait_together_are_answered_as_if_alone(shop: Loop) -> None:
+    recommender = shop.service.recommender
+    plain = [{"user_id": f"u{n % 3}", "explore": False} | one for n, one in enumerate(ALIKE * 3)]
+    asked = [msgspec.convert(one, Question) for one in plain]
+    alone = [recommender.answer(question, f"i{n}", NOW).answer for n, question in enumerate(asked)]
+    together = recommender.answer_all([(question, f"i{n}") for n, question in enumerate(asked)], NOW)
+
+    assert [slate.answer for slate in together] == alone
+    assert all(answer.items for answer in alone)
+
+
+def test_a_question_that_cannot_be_answered_is_nobody_elses_fault(tmp_path: Path) -> None:
+    class Hateful(MemoryStore):
+        """Breaks over one person."""
+
+        def get_many(self, keys: np.ndarray) -> list[bytes | None]:
+            if key_of("hated") in keys.tolist():
+                raise RuntimeError("no")
+            return super().get_many(keys)
+
+    async def asked(service: Service) -> list[Any]:
+        questions = [Question(user_id=name, log=False) for name in ("ann", "hated", "ben")]
+        return await asyncio.gather(*map(service.answer, questions), return_exceptions=True)
+
+    with Loop(tmp_path, store=Hateful()) as loop:
+        loop.put("a", "b")
+        ann, hated, ben = loop.http.blocking_portal.call(asked, loop.service)
+
+    assert isinstance(hated, RuntimeError)
+    assert [len(answer.items) for answer in (ann, ben)] == [2, 2]

@@ -12,7 +12,7 @@ from stream.events import Event, Limits
 from stream.ids import key_of, keys_of
 from stream.intake import Intake, take_in
 from stream.logs import Records
-from stream.profiles import HISTORY, MET, NOBODY, SESSION_GAP, SHOWN, decode_profile, describe, question_of, text_of
+from stream.profiles import HISTORY, MET, NOBODY, SESSION_GAP, SHOWN, decode_profile, describe, questions_of, text_of
 from stream.testing import MemoryStore
 from stream.users import UserTable
 
@@ -67,7 +67,7 @@ def test_a_question_says_of_a_record_what_the_table_says(acts: list[tuple[int, s
             if one.user_id in [earlier.user_id for earlier in intake.events[:i]]:
                 continue
             profile = decode_profile(known[i] or b"") if known[i] else NOBODY
-            expected = question_of(profile, key_of(one.user_id), one.ts)
+            expected = questions_of([profile], [key_of(one.user_id)], [one.ts], [0], [[]])
             asked = questions.take(np.array([i]))
             for field in fields(Questions):
                 assert np.array_equal(getattr(asked, field.name), getattr(expected, field.name)), field.name

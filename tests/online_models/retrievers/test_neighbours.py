@@ -7,7 +7,7 @@ import pytest
 
 from online_models.items import Actions, Items
 from online_models.retrievers.covisit import Covisits, CovisitSettings
-from online_models.retrievers.selection import Scratch
+from online_models.retrievers.selection import Hidden, Scratch, nothing_hidden
 from online_models.retrievers.sessions import Sessions, SessionSettings
 from tests.online_models.shopping import ITEMS, START, questions
 
@@ -70,7 +70,7 @@ def test_weights_stay_finite_over_many_half_lives() -> None:
     for step in range(200):
         covisits.learn(actions(items, [[0, 1]], [2], [START + step * DAY]))
     asked = items.people(questions(1, [[1]], np.array([START + 200 * DAY])))
-    found = covisits.candidates(asked, 3, np.ones(1024, np.uint8))
+    found = covisits.candidates(asked, 3, np.ones(1024, np.uint8), nothing_hidden(1))
 
     assert np.isfinite(covisits.table["weight"][:3]).all()
     assert found[0, 0] == 2
@@ -123,7 +123,8 @@ def test_sessions_find_what_stood_beside_the_last_item() -> None:
         for j, item in enumerate(group):
             act = actions(items, [group[:j]], [item], [START + person * DAY + j * 60_000])
             sessions.learn(act)
-    found = sessions.candidates(items.people(questions(1, [[20]], np.array([START]))), 3, np.ones(1024, np.uint8), True)
+    people = items.people(questions(1, [[20]], np.array([START])))
+    found = sessions.candidates(people, 3, np.ones(1024, np.uint8), Hidden(np.array([0, 1]), people.history))
 
     assert set(found[0].tolist()) == {21, 22, 23}
 
@@ -133,7 +134,8 @@ def test_a_session_that_was_overwritten_is_passed_over() -> None:
     sessions = Sessions(items, scratch, SessionSettings(slots=2))
     for step in range(50):
         sessions.learn(actions(items, [[]], [step], [START + step * DAY]))
-    found = sessions.candidates(items.people(questions(1, [[0, 1]], np.array([START]))), 5, np.ones(1024, np.uint8))
+    people = items.people(questions(1, [[0, 1]], np.array([START])))
+    found = sessions.candidates(people, 5, np.ones(1024, np.uint8), nothing_hidden(1))
 
     assert (found == -1).all()
     assert (scratch.place == -1).all()

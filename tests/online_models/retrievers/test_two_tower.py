@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from online_models.items import Actions, Items
-from online_models.retrievers.selection import Scratch, best
+from online_models.retrievers.selection import Hidden, Scratch, best, nothing_hidden
 from online_models.retrievers.tower_index import TowerIndex
 from online_models.retrievers.two_tower import TwoTower, TwoTowerSettings
 from tests.online_models.shopping import GROUP, ITEMS, START, questions
@@ -25,7 +25,7 @@ def trained(steps: int = 60) -> tuple[Items, TwoTower]:
 def test_people_are_led_to_items_of_their_group() -> None:
     items, tower = trained()
     people = items.people(questions(8, [[group, group + 8] for group in range(8)], np.full(8, START)))
-    found = tower.candidates(people, 10, np.ones(1024, np.uint8))
+    found = tower.candidates(people, 10, np.ones(1024, np.uint8), nothing_hidden(8))
 
     assert (GROUP[found] == np.arange(8)[:, None]).mean() > 0.9
 
@@ -40,7 +40,8 @@ def test_first_vectors_hang_on_the_key_alone() -> None:
 
 def test_what_was_never_trained_is_not_found() -> None:
     items, tower = trained(0)
-    found = tower.candidates(items.people(questions(1, [[1]], np.array([START]))), 5, np.ones(1024, np.uint8))
+    people = items.people(questions(1, [[1]], np.array([START])))
+    found = tower.candidates(people, 5, np.ones(1024, np.uint8), nothing_hidden(1))
 
     assert (found == -1).all()
 
@@ -52,15 +53,18 @@ def test_the_index_follows_new_vectors(size: int) -> None:
     index = TowerIndex(16)
     index.update(np.arange(size), vector)
     user, eligible = rng.normal(size=(1, 16)).astype(np.float32), np.ones(size, np.uint8)
+    hidden, place = Hidden(np.array([0, 1]), np.array([11], np.int32)), np.full(size, -1, np.int32)
+    vector[11] = 20 * user[0]
+    index.update(np.array([11]), vector)
     vector[7] = 10 * user[0]
     index.update(np.array([7]), vector)
 
-    assert index.search(user, vector, 5, eligible)[0, 0] == 7
+    assert index.search(user, vector, 5, eligible, hidden, place)[0, 0] == 7
 
     eligible[7] = 0
     vector[9] = -10 * user[0]
     index.update(np.array([9]), vector)
-    assert not {7, 9} & set(index.search(user, vector, 5, eligible)[0].tolist())
+    assert not {7, 9, 11} & set(index.search(user, vector, 5, eligible, hidden, place)[0].tolist())
 
 
 def test_inverted_lists_find_most_of_the_exact_answer() -> None:
@@ -70,7 +74,8 @@ def test_inverted_lists_find_most_of_the_exact_answer() -> None:
     users = (centres[:20] + 0.3 * rng.normal(size=(20, 16))).astype(np.float32)
     index = TowerIndex(16)
     index.update(np.arange(30_000), vector)
-    found = index.search(users, vector, 10, np.ones(30_000, np.uint8))
+    place = np.full(30_000, -1, np.int32)
+    found = index.search(users, vector, 10, np.ones(30_000, np.uint8), nothing_hidden(20), place)
     exact = np.argsort(-users @ vector.T, axis=1)[:, :10]
     shared = np.mean([np.isin(a, b).mean() for a, b in zip(exact, found, strict=True)])
 
