@@ -162,6 +162,11 @@ class Simulator:
         self._events = 0
         self.become(crowd)
 
+    @property
+    def met(self) -> np.ndarray:
+        """What each has clicked or looked up, (shoppers, items) bool."""
+        return self._met
+
     def become(self, crowd: Crowd) -> None:
         """From now on the shoppers are these."""
         self.activity = crowd.activity

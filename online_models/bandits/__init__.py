@@ -2,10 +2,11 @@
 
 from online_models.bandits.arms import Bandit, Judged, Prior, Rewards
 from online_models.bandits.beta import Beta, BetaSettings
-from online_models.bandits.disjoint import Disjoint, DisjointSettings
+from online_models.bandits.disjoint import Disjoint
 from online_models.bandits.epsilon import EpsilonGreedy
 from online_models.bandits.fading import Fading
 from online_models.bandits.hybrid import Hybrid, HybridSettings
+from online_models.bandits.linear import LinearSettings
 from online_models.bandits.normal_thompson import NormalThompson
 from online_models.bandits.policies import Bounds, Placed, Policy
 from online_models.bandits.squarecb import SquareCB
@@ -18,12 +19,12 @@ __all__ = [
     "BetaSettings",
     "Bounds",
     "Disjoint",
-    "DisjointSettings",
     "EpsilonGreedy",
     "Fading",
     "Hybrid",
     "HybridSettings",
     "Judged",
+    "LinearSettings",
     "NormalThompson",
     "Placed",
     "Policy",

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from online_models.bandits.arms import Judged, Prior, Rewards, are_rows, demand_rows
-from online_models.bandits.fading import LAST_TS, MOVED, NOT_BEGUN, NOT_MOVED, Fading, is_refuted, kept_until, weight_at
-from online_models.tables import Column, State, Table
+from online_models.bandits.fading import LAST_TS, MOVED, NOT_MOVED, Fading, is_refuted, kept_until, weight_at
+from online_models.bandits.fading_arms import FadingArms
+from online_models.tables import Column
 from stream.compiled import kernel
 
 _HEAVIEST = 1e6  # weight of a row
@@ -82,7 +83,7 @@ def _judge(counts: np.ndarray, used: int, arms: np.ndarray) -> np.ndarray:
     return judged
 
 
-class Beta:
+class Beta(FadingArms):
     """Beta–Bernoulli: what Thompson sampling over click rates needs. A reward between 0 and 1 counts in part.
 
     >>> bandit = Beta(BetaSettings(mean=0.5, strength=2.0))
@@ -93,11 +94,8 @@ class Beta:
     """
 
     def __init__(self, settings: BetaSettings = BetaSettings()) -> None:
+        super().__init__({"counts": Column("float64", (4,)), "watch": Column("float64", (3,))}, settings.fading)
         self.settings = settings
-        self.skipped = self.alarms = 0
-        self._rates = settings.fading.rates
-        self._stamp = np.full(1, NOT_BEGUN)  # event time, ms, that all counts stand for
-        self._arms = Table({"counts": Column("float64", (4,)), "watch": Column("float64", (3,))}, capacity=64)
 
     @property
     def width(self) -> int:
@@ -120,39 +118,17 @@ class Beta:
         means = np.clip(prior.means, 1e-4, 1 - 1e-4)
         return means, np.clip(means * (1 - means) / prior.spreads**2 - 1, 1e-2, _HEAVIEST)
 
-    def find(self, keys: np.ndarray) -> np.ndarray:
-        return self._arms.find(keys)
-
-    def retire(self, arms: np.ndarray) -> None:
-        self._arms.free(arms)
-
     def learn(self, rewards: Rewards) -> None:
         """One micro-batch, row by row; splitting it changes nothing."""
         table = self._arms
-        skipped, alarms, faded = _learn(
+        done = _learn(
             table["counts"], table["watch"], self._stamp, len(table),
             rewards.arms, rewards.reward, rewards.weight, rewards.ts, self._rates,
         )  # fmt: skip
-        table.touch(np.arange(len(table)) if faded else rewards.arms)
-        self.skipped += skipped
-        self.alarms += alarms
+        self._note(*done, rewards.arms)
 
     def judge(self, arms: np.ndarray, contexts: np.ndarray) -> Judged:
         """What is thought of n arms, the same in all contexts."""
         judged = _judge(self._arms["counts"], len(self._arms), arms)
         demand_rows(judged, arms, len(self._arms))
         return Judged(judged[0], judged[1])
-
-    def state(self) -> State:
-        return self._arms.state() | {"stamp": self._stamp}
-
-    def restore(self, state: State) -> None:
-        self._arms.restore(state)
-        self._stamp = state["stamp"].copy()
-
-    def changes(self) -> State:
-        return self._arms.changes() | {"stamp": self._stamp.copy()}
-
-    def apply(self, changes: State) -> None:
-        self._arms.apply(changes)
-        self._stamp = changes["stamp"].copy()

@@ -8,44 +8,86 @@ import numpy as np
 from online_models.bandits.arms import Judged
 from stream.compiled import kernel
 
-_CELLS = 256
+_PER_SPREAD = 256  # entries of the tables
+_LOWEST, _HIGHEST = -8.5, 6.5  # spreads, outside of which a draw is surely above an edge, or below it
+_PLACES = _LOWEST + np.arange(int((_HIGHEST - _LOWEST) * _PER_SPREAD) + 2) / _PER_SPREAD
+_BELOW = np.array([0.5 * math.erfc(-place / math.sqrt(2)) for place in _PLACES.tolist()])
+_HAZARD = np.exp(-(_PLACES**2) / 2) / math.sqrt(2 * math.pi) / _BELOW  # density at an edge of what is below it
 _FAR = 6.0  # spreads beyond which a draw is not expected
+_ROUGH = 12  # edges by which the range of the greatest draw is found
+_LEAST, _MOST = 32, 256  # cells of that range
+_SURE = 1e-7  # what may lie outside of it
+_NARROWEST = 1e-9  # spread, as a share of the means or of 1
 
 
 @kernel
-def _below(edge: float, mean: float, spread: float) -> float:
-    """Probability that a draw is below the edge."""
-    return 0.5 * math.erfc((mean - edge) / (spread * math.sqrt(2.0)))
+def _span(mean: float, spread: float, low: float, step: float, edges: int) -> tuple[int, int]:
+    """Edges from the first that an arm's draw may be below to behind the last that it may be above."""
+    first, last = (mean + _LOWEST * spread - low) / step, (mean + _HIGHEST * spread - low) / step
+    return max(0, min(edges, math.ceil(first))), max(0, min(edges, math.floor(last) + 1))
 
 
 @kernel
-def _weigh(means: np.ndarray, spreads: np.ndarray) -> np.ndarray:
-    """Probability that each arm's draw is the greatest, on a grid over where the greatest draw can be."""
-    n = means.size
+def _all_below(
+    means: np.ndarray, spreads: np.ndarray, low: float, step: float, table: np.ndarray, below: np.ndarray
+) -> None:
+    """Probability that all draws are below low, low + step, …"""
+    below[:] = 1.0
+    for i in range(means.size):
+        first, last = _span(means[i], spreads[i], low, step, below.size)
+        for edge in range(first):
+            below[edge] = 0.0
+        scale = _PER_SPREAD / spreads[i]
+        at = (low - means[i]) * scale - _LOWEST * _PER_SPREAD
+        for edge in range(first, last):
+            place = at + edge * step * scale
+            entry = int(place)
+            below[edge] *= table[entry] + (place - entry) * (table[entry + 1] - table[entry])
+
+
+@kernel
+def _range(means: np.ndarray, spreads: np.ndarray, table: np.ndarray) -> tuple[float, float]:
+    """Where the greatest draw can be."""
     low, high = -np.inf, -np.inf
-    for i in range(n):
+    for i in range(means.size):
         low, high = max(low, means[i] - _FAR * spreads[i]), max(high, means[i] + _FAR * spreads[i])
-    step = (high - low) / _CELLS
-    all_below, mass, below = np.zeros(_CELLS), np.zeros((n, _CELLS)), np.zeros((n, _CELLS))
-    for i in range(n):
-        if means[i] + _FAR * spreads[i] < low:
-            continue
-        # What is below the grid is never the greatest; what is above it belongs to the last cell.
-        before = _below(low, means[i], spreads[i])
-        for cell in range(_CELLS):
-            if low + cell * step > means[i] + _FAR * spreads[i]:
-                break  # from here on a draw is always below
-            after = _below(low + (cell + 1) * step, means[i], spreads[i]) if cell < _CELLS - 1 else 1.0
-            mass[i, cell] = after - before
-            # Half of a cell counts as below it, so that equal arms tie fairly.
-            below[i, cell] = math.log(max(0.5 * (before + after), 1e-300))
-            all_below[cell] += below[i, cell]
-            before = after
-    chances, total = np.zeros(n), 0.0
-    for i in range(n):
-        for cell in range(_CELLS):
-            if mass[i, cell] > 0.0:
-                chances[i] += mass[i, cell] * math.exp(all_below[cell] - below[i, cell])
+    low -= _FAR * (high - low) / _MOST
+    step = (high - low) / (_ROUGH - 1)
+    below = np.empty(_ROUGH)
+    _all_below(means, np.maximum(spreads, (high - low) / _MOST), low, step, table, below)
+    first, last = 0, _ROUGH - 1
+    while first + 1 < last and below[first + 1] < _SURE:
+        first += 1
+    while last - 1 > first and below[last - 1] > 1.0 - _SURE:
+        last -= 1
+    return low + first * step, low + last * step
+
+
+@kernel
+def _weigh(means: np.ndarray, spreads: np.ndarray, table: np.ndarray, hazard: np.ndarray) -> np.ndarray:
+    """Probability that each arm's draw is the greatest: ∫ hazard of the arm · probability that all are below."""
+    low, high = _range(means, spreads, table)
+    surest = np.inf
+    for i in range(means.size):
+        if means[i] + _FAR * spreads[i] > low:
+            surest = min(surest, spreads[i])
+    cells = _LEAST
+    while cells < _MOST and high - low > surest * cells:
+        cells *= 2
+    step = (high - low) / cells
+    # A sum over cells is as good as the integral as long as none is wider than a spread.
+    spreads, low = np.maximum(spreads, step), low + 0.5 * step
+    below, chances, total = np.empty(cells), np.zeros(means.size), 0.0
+    _all_below(means, spreads, low, step, table, below)
+    for i in range(means.size):
+        first, last = _span(means[i], spreads[i], low, step, cells)
+        scale = _PER_SPREAD / spreads[i]
+        at = (low - means[i]) * scale - _LOWEST * _PER_SPREAD
+        for cell in range(first, last):
+            place = at + cell * step * scale
+            entry = int(place)
+            chances[i] += below[cell] * (hazard[entry] + (place - entry) * (hazard[entry + 1] - hazard[entry]))
+        chances[i] /= spreads[i]
         total += chances[i]
     return chances / total
 
@@ -54,7 +96,8 @@ def _weigh(means: np.ndarray, spreads: np.ndarray) -> np.ndarray:
 class NormalThompson:
     """How likely each arm's draw is the greatest (Agrawal and Goyal 2013, Algorithm 1), computed instead of drawn.
 
-    So the propensity that is logged is the one that is used. `scale` widens the spreads: v of the paper.
+    So the propensity that is logged is the one that is used. `scale` widens the spreads: v of the paper. An arm that
+    is surer than 1/256 of the range in which the greatest draw can be is taken to be as unsure as that.
     """
 
     scale: float = 1.0
@@ -64,4 +107,6 @@ class NormalThompson:
             raise ValueError(f"scale must be a positive number, got {self.scale}")
 
     def weigh(self, judged: Judged) -> np.ndarray:
-        return _weigh(judged.means, np.maximum(self.scale * judged.spreads, 1e-12))
+        narrowest = _NARROWEST * max(1.0, float(np.abs(judged.means).max()))
+        spreads = np.maximum(self.scale * judged.spreads, narrowest)
+        return _weigh(judged.means, spreads, _BELOW, _HAZARD)

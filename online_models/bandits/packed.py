@@ -33,6 +33,36 @@ def dot(left: np.ndarray, right: np.ndarray) -> float:
     return total
 
 
+@summing_kernel
+def quadratic(m: np.ndarray, u: np.ndarray) -> float:
+    """uᵀMu of a whole (d, d) matrix: for small ones faster than the packed half of it."""
+    total = 0.0
+    for i in range(u.size):
+        row = 0.0
+        for j in range(u.size):
+            row += m[i, j] * u[j]
+        total += row * u[i]
+    return total
+
+
+@kernel
+def unpack(m: np.ndarray, out: np.ndarray) -> None:
+    p = 0
+    for i in range(out.shape[0]):
+        for j in range(i + 1):
+            out[i, j] = out[j, i] = m[p + j]
+        p += i + 1
+
+
+@kernel
+def take_away(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """out -= Mᵀx, where M stands in m row after row."""
+    for i in range(x.size):
+        row = m[i * out.size : (i + 1) * out.size]
+        for j in range(out.size):
+            out[j] -= row[j] * x[i]
+
+
 @kernel
 def times(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
     """out = M x."""

@@ -1,5 +1,6 @@
 """What every bandit must pass, and every policy."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,12 +14,12 @@ from online_models.bandits import (
     BetaSettings,
     Bounds,
     Disjoint,
-    DisjointSettings,
     EpsilonGreedy,
     Fading,
     Hybrid,
     HybridSettings,
     Judged,
+    LinearSettings,
     NormalThompson,
     Policy,
     Rewards,
@@ -35,7 +36,7 @@ Make = Callable[[Fading], Bandit]
 
 MAKE: dict[str, Make] = {
     "beta": lambda fading: Beta(BetaSettings(fading=fading)),
-    "disjoint": lambda fading: Disjoint(WIDTH, DisjointSettings(fading=fading)),
+    "disjoint": lambda fading: Disjoint(WIDTH, LinearSettings(fading=fading)),
     "hybrid": lambda fading: Hybrid(3, WIDTH - 3, HybridSettings(fading=fading)),
 }
 FADING = {"fading": Fading(half_life=2 * 86_400, patience=50), "still": Fading(half_life=0, patience=0)}
@@ -358,6 +359,27 @@ def test_normal_thompson_tells_how_often_a_draw_is_the_greatest(scale: float) ->
     assert Policy(NormalThompson(scale)).chances(asked) == pytest.approx(drawn, abs=0.01)
 
 
+ARMS = {
+    "alike": (np.full(60, 0.1), np.full(60, 0.05)),
+    "sure and unsure": (np.linspace(0.0, 0.3, 40), np.geomspace(1e-3, 0.5, 40)),
+    "one that is certain": (np.array([0.5, 0.4, 0.45, 0.1]), np.array([1e-12, 0.2, 0.01, 0.4])),
+    "far apart": (np.linspace(0, 1e6, 5), np.full(5, 1e-12)),
+}
+
+
+@pytest.mark.parametrize(("means", "spreads"), ARMS.values(), ids=ARMS.keys())
+def test_normal_thompson_is_the_integral_over_where_the_greatest_draw_is(
+    means: np.ndarray, spreads: np.ndarray
+) -> None:
+    around = (means[:, None] + np.maximum(spreads, 1e-9)[:, None] * np.linspace(-8, 8, 801)).ravel()
+    edges = np.union1d(around, np.linspace(around.min(), around.max(), 5_000))
+    below = 0.5 * np.vectorize(math.erfc)((means[:, None] - edges) / (np.sqrt(2) * np.maximum(spreads, 1e-9)[:, None]))
+    others = np.exp(np.log(np.maximum(below, 1e-300)).sum(axis=0) - np.log(np.maximum(below, 1e-300)))
+    told = (np.diff(below, axis=1) * (others[:, 1:] + others[:, :-1]) / 2).sum(axis=1)
+
+    assert NormalThompson().weigh(Judged(means, spreads)) == pytest.approx(told, abs=2e-4)
+
+
 def test_thompson_draws_from_the_betas_of_a_beta_bandit() -> None:
     bandit = begun(MAKE["beta"], FADING["still"])
     bandit.learn(generated(300))
@@ -390,7 +412,7 @@ def test_the_greatest_upper_bound_has_nearly_all_of_the_chance() -> None:
         (lambda: Fading(kept=1), "kept"),
         (lambda: BetaSettings(mean=0), "mean"),
         (lambda: BetaSettings(strength=0), "strength"),
-        (lambda: DisjointSettings(ridge=0), "ridge"),
+        (lambda: LinearSettings(ridge=0), "ridge"),
         (lambda: HybridSettings(noise=float("nan")), "noise"),
         (lambda: Bounds(floor=0), "floor"),
         (lambda: Bounds(cap=0.2), "cap"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from online_models.bandits import Bandit, Disjoint, DisjointSettings, Fading, Policy, Rewards, UpperBounds
+from online_models.bandits import Bandit, Disjoint, Fading, LinearSettings, Policy, Rewards, UpperBounds
 
 ARMS = 7
 BEFORE, AFTER = np.array([0, 2, 1, 0]), np.array([0, 1, 1, 1])  # the arm that is liked, by context
@@ -37,7 +37,7 @@ def test_a_change_of_taste_is_followed(seed: int) -> None:
 
 
 def test_dropping_a_refuted_past_is_what_follows_a_change() -> None:
-    still = DisjointSettings(fading=Fading(half_life=0, patience=0))
+    still = LinearSettings(fading=Fading(half_life=0, patience=0))
     stubborn, ours = (
         click_through(bandit, (0.02, 0.3), 6_000, True, 0)[6_000:].mean()
         for bandit in (Disjoint(4, still), Disjoint(4))

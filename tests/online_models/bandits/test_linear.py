@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from online_models.bandits.arms import Prior, Rewards
-from online_models.bandits.disjoint import Disjoint, DisjointSettings
+from online_models.bandits.disjoint import Disjoint
 from online_models.bandits.fading import Fading
 from online_models.bandits.hybrid import Hybrid, HybridSettings
+from online_models.bandits.linear import LinearSettings
 
 STILL = Fading(half_life=0, patience=0)
 KEYS = np.arange(1, 5, dtype=np.uint64)
@@ -58,7 +59,7 @@ def hybrid_of_the_paper(told: Rewards, context: np.ndarray, d: int) -> np.ndarra
 
 def test_disjoint_judges_as_algorithm_1_of_the_paper() -> None:
     told, x = rewards_of(3000, 6), np.linspace(-1, 1, 6)
-    bandit = Disjoint(6, DisjointSettings(ridge=1.0, noise=1.0, fading=STILL))
+    bandit = Disjoint(6, LinearSettings(ridge=1.0, noise=1.0, fading=STILL))
     arms = bandit.admit(KEYS)
     bandit.learn(told)
 
@@ -101,7 +102,7 @@ def test_hybrid_is_regression_over_all_arms_at_once_even_while_it_fades() -> Non
 
 def test_the_past_loses_half_of_its_weight_in_a_half_life() -> None:
     told, half_life = rewards_of(1000, 3), 100.0
-    bandit = Disjoint(3, DisjointSettings(noise=1.0, fading=Fading(half_life, patience=0)))
+    bandit = Disjoint(3, LinearSettings(noise=1.0, fading=Fading(half_life, patience=0)))
     arms = bandit.admit(KEYS)
     bandit.learn(told)
     stamp = int(bandit.state()["stamp"][0])
@@ -137,7 +138,7 @@ def test_an_inverse_stays_exact_after_many_updates_that_are_nearly_the_same() ->
     n = 60_000
     contexts = 1e-4 * rng.normal(0, 1, (n, 8)) + 1e2
     told = Rewards(np.zeros(n, np.int32), contexts, rng.random(n).round(), np.ones(n), np.arange(1, n + 1))
-    bandit = Disjoint(8, DisjointSettings(noise=1.0, fading=STILL))
+    bandit = Disjoint(8, LinearSettings(noise=1.0, fading=STILL))
     arms = bandit.admit(KEYS[:1])
     bandit.learn(told)
     asked = rng.normal(0, 1, (50, 8))
