@@ -21,7 +21,7 @@ Key = tuple[int, int]  # surface and type of actions
 class Finding:
     """What a detector noticed."""
 
-    depth: Literal["stream", "learner"]
+    depth: Literal["stream", "learner", "service"]
     kind: Literal["poison", "drift"]
     detector: str
     subject: str
