@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 
 from online_models import metrics
-from online_models.monitors import Finding
+from online_models.findings import Finding
 from online_models.rival import Judged
-from stream.batches import ExampleBatch, Kind, offsets_of
+from stream.batches import ExampleBatch, Kind, flat_runs
 from stream.ids import key_of
 
 _ENOUGH = 1_000  # slates before anything is judged
@@ -112,11 +112,12 @@ class ClickThrough:
 
     def _see(self, batch: ExampleBatch, fresh: np.ndarray, judged: Judged) -> list[Finding]:
         rows = np.flatnonzero(batch.kind == Kind.closed)
-        start = offsets_of(np.diff(batch.lists.start)[rows])
-        ours = fresh[rows] & np.isin(batch.version[rows], np.fromiter(self._covered, np.uint64)) & (np.diff(start) > 0)
+        flat, start = flat_runs(batch.lists.start, rows)
+        known = np.fromiter((key in self._covered for key in batch.version[rows].tolist()), np.bool_, rows.size)
+        ours = fresh[rows] & known & (np.diff(start) > 0)
         if not ours.any():
             return []
-        label = np.concatenate([batch.lists.label[batch.lists.start[row] : batch.lists.start[row + 1]] for row in rows])
+        label = batch.lists.label[flat]
         misses = np.concatenate([[0.0], np.cumsum(np.log1p(-judged.probability))])
         taken = np.concatenate([[0.0], np.cumsum(label > 0)])
         expected = -np.expm1(misses[start[1:]] - misses[start[:-1]])[ours]

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from online_models.click_through import ClickThrough
 from online_models.control import HoldOrder, Order, ResumeOrder, RollbackOrder, encode_order, orders_in
+from online_models.findings import Finding, Key
 from online_models.lessons import Lesson, Progress, lesson
-from online_models.monitors import Finding, Key, Monitors
+from online_models.monitors import Monitors
 from online_models.pumpers import Bars, finding_of, group_of
 from online_models.pumping import Pumped, Pumping
 from online_models.remedies import Remedies, together

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from online_models.monitors import Finding
+from online_models.findings import Finding
 from online_models.pumping import Pumped
 from stream.events import Event, Limits, parse_record
 from stream.ids import key_of

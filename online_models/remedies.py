@@ -6,8 +6,8 @@ from pathlib import Path
 from online_models import checkpoints, gate, marks
 from online_models.checkpoints import DamagedCheckpoint
 from online_models.control import HoldOrder, Order, RollbackOrder
+from online_models.findings import Finding
 from online_models.lessons import Progress
-from online_models.monitors import Finding
 
 _PATIENCE_MS = 6 * 3_600_000  # event time after which what cannot be undone is lived with
 _BACK_OFF_MS = 600_000  # before the next remedy; twice as long after each, until a day has been quiet

@@ -7,7 +7,7 @@ import pytest
 
 from online_models.checkpoints import name_of
 from online_models.click_through import ClickThrough, Fallen
-from online_models.monitors import Finding
+from online_models.findings import Finding
 from online_models.rival import Judged
 from stream.batches import ExampleBatch, Kind
 from stream.ids import key_of
