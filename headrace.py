@@ -198,6 +198,22 @@ def models_rollback(
     raise typer.Exit(roll_back(version, skip or [], ripple, config, json))
 
 
+@models.command("refuse")
+def models_refuse(version: str, reason: str = "by hand", config: Config = None) -> None:
+    """Keep a version from being served; a process that serves it already goes on until it is rolled back."""
+    from replay.versions import refuse_version
+
+    raise typer.Exit(refuse_version(version, reason or "by hand", config))
+
+
+@models.command("accept")
+def models_accept(version: str, config: Config = None) -> None:
+    """Let a version be served whatever the guard said of it."""
+    from replay.versions import refuse_version
+
+    raise typer.Exit(refuse_version(version, "", config))
+
+
 @models.command("hold")
 def models_hold(reason: str = "", config: Config = None) -> None:
     """Learn nothing until told to resume; answers go on."""

@@ -15,6 +15,8 @@ import msgspec
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from online_models import marks
+
 State = dict[str, np.ndarray]
 _SCHEMA = 1
 _HANDS = 4  # files that are written or checked at once
@@ -39,6 +41,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     updates: int = 0  # offset of model-updates from which a replica goes on
     watermark: int = 0
     alarm: str = ""  # id of the alarm that was open when it was written: no version for the guard to go back to
+    refused: str = ""  # why it may not be served, as far as was known when it was written
     config: dict[str, Any] = {}
     metrics: dict[str, float] = {}
     files: dict[str, str] = {}  # sha256 by file name
@@ -131,10 +134,10 @@ def check(folder: Path, version: str) -> Manifest:
 
 def told(folder: Path, serving: str) -> list[dict[str, Any]]:
     """The checkpoints for people and machines, oldest first; `serving` is the one that answers have come from."""
-    return [_told(one, serving) for one in listing(folder)]
+    return [_told(folder, one, serving) for one in listing(folder)]
 
 
-def _told(one: Listed, serving: str) -> dict[str, Any]:
+def _told(folder: Path, one: Listed, serving: str) -> dict[str, Any]:
     epoch, _, step = one.version.partition("-")
     manifest = one.manifest
     return {
@@ -147,6 +150,7 @@ def _told(one: Listed, serving: str) -> dict[str, Any]:
         "skip": manifest.skip if manifest else {},
         "metrics": manifest.metrics if manifest else {},
         "alarm": manifest.alarm if manifest else "",
+        "refused": marks.refusal(folder, one.version, manifest.refused) if manifest else "",
         "serving": one.version == serving,
         "damaged": one.fault is not None,
         "fault": one.fault,
@@ -161,7 +165,7 @@ def lineage(folder: Path, version: str) -> list[dict[str, Any]]:
     line = []
     at: str | None = version
     while at in known:
-        line.append(_told(known[at], ""))
+        line.append(_told(folder, known[at], ""))
         manifest = known[at].manifest
         at = manifest.parent if manifest else None
     return line

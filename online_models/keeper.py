@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from online_models import checkpoints, metrics
+from online_models import checkpoints, gate, metrics
 from online_models.checkpoints import Manifest, State
 from online_models.thinning import thinned
 
@@ -25,7 +25,10 @@ class Keeper:
         self._child: int | None = None
 
     def save(self, manifest: Manifest, state: State, spared: str | None = None) -> None:
-        """Begin to write; waits first for one that is still being written. The version `spared` is kept however old."""
+        """Begin to write; waits first for one that is still being written.
+
+        The version `spared` is kept however old, and so is the newest that may be served.
+        """
         self.wait()
         started = time.perf_counter()
         child = os.fork()
@@ -47,9 +50,11 @@ class Keeper:
         # Held files stay with the parent: its group lock must be free the moment it dies.
         os.closerange(3, 65536)
         try:
+            manifest.refused = manifest.refused or gate.unsound(state)
             checkpoints.save(self._folder, manifest, state)
             versions = checkpoints.created(self._folder)
-            for version in versions.keys() - thinned(versions, self._keep) - {spared}:
+            kept = thinned(versions, self._keep) | {spared, gate.newest(self._folder)}
+            for version in versions.keys() - kept:
                 checkpoints.drop(self._folder, version)
         except BaseException as error:
             os.write(2, f"checkpoint {manifest.version} not written: {error!r}\n".encode())

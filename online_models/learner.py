@@ -5,7 +5,7 @@ import time
 from collections import deque
 from threading import Event as Signal
 
-from online_models import checkpoints, journal, metrics
+from online_models import checkpoints, gate, journal, metrics
 from online_models.checkpoints import Manifest, name_of
 from online_models.control import CheckpointOrder, HoldOrder, Order, ResumeOrder, decode_order, hold_at
 from online_models.guard import Guard
@@ -63,6 +63,11 @@ class LearnWorker:
             self._guard = Guard(log, settings.guard, self._folder, clock.now_ms())
             self._guard.warm(self.progress, self._hold)
 
+    @property
+    def version(self) -> str:
+        """The name of the state as it is now."""
+        return name_of(self.progress.epoch, self.progress.step)
+
     def run(self, stop: Signal) -> None:
         """start → run → drain → stop: whole steps until told to stop, then a last checkpoint."""
         while not stop.is_set():
@@ -109,7 +114,7 @@ class LearnWorker:
     def save(self) -> None:
         """Write a checkpoint of this step beside the learning; nothing if this step has one."""
         self._saved_at = self._clock.now_ms()
-        if self.progress.step == 0 or (version := name_of(self.progress.epoch, self.progress.step)) == self._parent:
+        if self.progress.step == 0 or (version := self.version) == self._parent:
             return
         self._keeper.save(self._manifest(version), self.stack.state(), self._base)
         self._journal.rotate(self.progress.epoch, self.progress.step)
@@ -134,7 +139,7 @@ class LearnWorker:
         if taken.lesson is not None:
             self._meter.see(taken.lesson.batch, self.stack)
             if self._guard:
-                self._guard.see(taken.lesson, self.stack.closed, self.progress)
+                self._guard.see(taken.lesson, self.stack, self.version, self.progress)
         self._publish(taken.changes)
 
     def _publish(self, changes: checkpoints.State, base: str = "") -> None:
@@ -147,7 +152,9 @@ class LearnWorker:
             control=progress.control,
             offsets={str(p): offset for p, offset in progress.offsets.items()},
             changes=changes,
+            refused=self._guard.refusal if self._guard else "",
         )
+        metrics.refused.set(bool(update.refused))
         self._log.append(MODEL_UPDATES, 0, [(None, encode_update(update))])
         metrics.steps.inc()
 
@@ -167,8 +174,7 @@ class LearnWorker:
             self._redo(entry)
             redone += 1
         self._seek()
-        at = name_of(self.progress.epoch, self.progress.step)
-        _logger.info("at version %s: checkpoint %s and %d steps of the journal", at, self._parent, redone)
+        _logger.info("at version %s: checkpoint %s, %d steps of the journal", self.version, self._parent, redone)
 
     def _seek(self) -> None:
         for partition in self._source.snapshot():
@@ -220,13 +226,14 @@ class LearnWorker:
         if isinstance(order, CheckpointOrder | HoldOrder | ResumeOrder):
             return None
         self._keeper.wait()
+        gate.demand_served(self._folder, order.version)
         manifest, state = checkpoints.load(self._folder, order.version)
         return plan_rollback(order, manifest, self.progress, control), manifest, state
 
     def _take_hold(self, order: Order) -> None:
         self._hold = order if isinstance(order, HoldOrder) else None
-        if self._hold and self._guard:
-            self._guard.held(self._hold)
+        if self._guard:
+            self._guard.held(self._hold) if self._hold else self._guard.resumed()
         metrics.held.set(self._hold is not None)
         _logger.warning("learning is held: %s" if self._hold else "learning goes on: %s", order)
 
@@ -266,6 +273,7 @@ class LearnWorker:
             updates=self._log.end(MODEL_UPDATES, 0),
             watermark=progress.watermark,
             alarm=self._guard.open if self._guard else "",
+            refused=self._guard.verdict() if self._guard else "",
             config=self._settings.learn.model_dump(mode="json"),
             metrics=self._meter.values(),
         )

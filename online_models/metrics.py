@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from stream.metrics import alarms as alarms_by_kind
+
 steps = Counter("headrace_learn_steps", "Micro-batches learnt and published")
 examples = Counter("headrace_learn_examples", "Rows learnt, by kind", ["kind"])
 step_seconds = Histogram("headrace_learn_step_seconds", "Time to learn one micro-batch and publish what it changed")
@@ -23,3 +25,16 @@ items_shown = Gauge(
 )
 alarms = Gauge("headrace_alarms_records", "Alarms raised so far, as the log has them")
 quarantined = Gauge("headrace_quarantine_records", "Events put into quarantine so far, as the log has them")
+click_through = Gauge(
+    "headrace_click_through_ratio", "Slates of known versions of which something was taken", ["slates"]
+)
+click_through_evidence = Gauge(
+    "headrace_click_through_evidence", "Log of the evidence that slates of the latest versions are answered less"
+)
+refused = Gauge("headrace_learn_refused", "1 while what is learnt may not be served, 0 otherwise")
+
+# A series that is not there cannot be told from one that is 0.
+for _slates in ("before", "latest"):
+    click_through.labels(_slates)
+for _kind in ("poison", "drift"):
+    alarms_by_kind.labels("service", _kind, "click_through")

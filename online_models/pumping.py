@@ -1,7 +1,7 @@
-"""Items that are pumped: acted on by accounts that do nothing else, and that were not shown them."""
+"""Items that are pumped: acted on by accounts that do little else, and that were not shown them."""
 
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,7 +14,9 @@ _ENOUGH = 50  # suspect actions on one item in a window
 _ACCOUNTS = 3
 _SHARE = 0.8  # of all that is done with the item unshown
 _USUAL = 0.5  # share of suspect actions overall above which newcomers are what is usual here
-_OTHERS = 2  # actions on other items that make an account one that does something else
+_OTHERS = 2  # actions on other items that make an account one that does something else, unless
+_AGAIN = 5  # it has acted so often on this one, and that was
+_PART = 0.25  # of all that it did
 _FADE = 0.999  # of the overall share, per action
 
 
@@ -30,9 +32,32 @@ class Suspect:
 
 @dataclass(slots=True)
 class _Item:
-    suspects: deque[Suspect]
-    others: deque[int]  # times of the other actions that answer no slate
+    """Actions of the last hour that answer no slate, and whose they are."""
+
+    acts: deque[Suspect] = field(default_factory=deque)
+    users: Counter[int] = field(default_factory=Counter)
+    suspected: set[int] = field(default_factory=set)
+    suspects: int = 0  # actions of accounts that do little else
     told: int = 0  # event time, ms
+
+    def add(self, act: Suspect, suspect: bool) -> None:
+        self.acts.append(act)
+        self.users[act.user] += 1
+        if act.user in self.suspected:
+            self.suspects += 1
+        elif suspect:
+            self.suspected.add(act.user)
+            self.suspects += self.users[act.user]
+
+    def trim(self, since: int) -> None:
+        """Forget what was before a time, ms."""
+        while self.acts and self.acts[0].ts < since:
+            user = self.acts.popleft().user
+            self.users[user] -= 1
+            self.suspects -= user in self.suspected
+            if not self.users[user]:
+                del self.users[user]
+                self.suspected.discard(user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,45 +89,37 @@ class Pumping:
         if acted.size == 0:
             return []
         items = batch.lists.item[batch.lists.start[acted]]
-        narrow = _others(lesson, acted, items) <= _OTHERS
+        narrow = _is_narrow(lesson, acted, items)
         faded = _FADE**acted.size
         self._total = faded * self._total + acted.size
         self._suspect = faded * self._suspect + int(narrow.sum())
         columns = items, batch.ts[acted], lesson.partition[acted], batch.offset[acted], batch.questions.user[acted]
         for item, ts, partition, offset, user, suspect in zip(*(c.tolist() for c in (*columns, narrow)), strict=True):
-            held = self._items.setdefault(item, _Item(deque(), deque()))
-            if suspect:
-                held.suspects.append(Suspect(ts, partition, offset, user))
-            else:
-                held.others.append(ts)
+            self._items.setdefault(item, _Item()).add(Suspect(ts, partition, offset, user), suspect)
         self._top = max(self._top, int(batch.ts[acted].max()))
         return [pumped for item in set(items[narrow].tolist()) if (pumped := self._pumped(item))]
 
     def tidy(self) -> None:
         """Forget what is older than the window."""
         for item in list(self._items):
-            self._trim(self._items[item])
-            if not self._items[item].suspects and not self._items[item].others:
+            self._items[item].trim(self._top - _WINDOW_MS)
+            if not self._items[item].acts:
                 del self._items[item]
 
     def _pumped(self, item: int) -> Pumped | None:
         held = self._items[item]
-        if len(held.suspects) < _ENOUGH or self._top < held.told + _AGAIN_MS:
+        if self._top < held.told + _AGAIN_MS or held.suspects < _ENOUGH:
             return None
-        self._trim(held)
+        held.trim(self._top - _WINDOW_MS)
         usual = self._suspect / self._total
-        share = len(held.suspects) / max(1, len(held.suspects) + len(held.others))
-        pumped = Pumped(item, _dense(list(held.suspects)), share, usual)
-        if len(pumped.suspects) < _ENOUGH or share < _SHARE or usual > _USUAL or pumped.accounts < _ACCOUNTS:
+        share = held.suspects / max(1, len(held.acts))
+        if share < _SHARE or usual > _USUAL:
+            return None
+        pumped = Pumped(item, _dense([one for one in held.acts if one.user in held.suspected]), share, usual)
+        if len(pumped.suspects) < _ENOUGH or pumped.accounts < _ACCOUNTS:
             return None
         held.told = self._top
         return pumped
-
-    def _trim(self, held: _Item) -> None:
-        while held.suspects and held.suspects[0].ts < self._top - _WINDOW_MS:
-            held.suspects.popleft()
-        while held.others and held.others[0] < self._top - _WINDOW_MS:
-            held.others.popleft()
 
 
 def _dense(suspects: list[Suspect]) -> list[Suspect]:
@@ -115,11 +132,13 @@ def _dense(suspects: list[Suspect]) -> list[Suspect]:
     return suspects[int(long[-1]) + 1 :] if long.size else suspects
 
 
-def _others(lesson: Lesson, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """How many actions on other items each row's person had behind them, (n,) int64."""
+def _is_narrow(lesson: Lesson, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Whether each row's person had done little before but what they do now, (n,) bool."""
     asked = lesson.batch.questions
     flat, start = flat_runs(asked.history_start, rows)
     differs = asked.history_item[flat] != np.repeat(items, np.diff(start))
     total = np.concatenate([[0], np.cumsum(differs)])
-    others: np.ndarray = total[start[1:]] - total[start[:-1]]
-    return others
+    others = total[start[1:]] - total[start[:-1]]
+    again = np.diff(start) - others
+    narrow: np.ndarray = (others <= _OTHERS) | ((again >= _AGAIN) & (again >= _PART * np.diff(start)))
+    return narrow

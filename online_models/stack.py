@@ -66,6 +66,7 @@ class Closed:
 
     probability: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (m,)
     label: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (m,)
+    features: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (m, f)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class Stack:
         x, _ = self._as_shown(batch, chosen, people, slates)
         flat, _ = flat_runs(batch.lists.start, chosen)
         inside, label = self.orderer.inside(x), batch.lists.label[flat]
-        self.closed = Closed(self.chances.predict(inside), label)
+        self.closed = Closed(self.chances.predict(inside), label, x)
         self.chances.learn(inside, label)
 
     def _remember(self, batch: ExampleBatch, people: People, slates: Slates) -> None:

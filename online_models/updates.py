@@ -20,6 +20,7 @@ class Update:
     control: int  # next offset of the control topic
     offsets: dict[str, int]  # next offset of the events that the state covers, by partition
     changes: dict[str, np.ndarray]
+    refused: str = ""  # why nobody is to answer from this state
 
     @property
     def version(self) -> str:
@@ -30,11 +31,12 @@ _PLAIN = ("epoch", "step", "base", "items", "control", "offsets")
 
 
 def encode_update(update: Update) -> bytes:
-    return encode_block({name: getattr(update, name) for name in _PLAIN}, update.changes)
+    refused = {"refused": update.refused} if update.refused else {}
+    return encode_block({name: getattr(update, name) for name in _PLAIN} | refused, update.changes)
 
 
 def decode_update(value: bytes) -> Update:
     """An update; its columns are read-only views of `value`."""
     header, changes = decode_block(value)
     plain: dict[str, Any] = {name: header[name] for name in _PLAIN}
-    return Update(**plain, changes=changes)
+    return Update(**plain, changes=changes, refused=header.get("refused", ""))

@@ -4,14 +4,15 @@ Events are made in event time, out of one seed: shoppers who see random slates, 
 search; from `START` on something happens, which is genuine or poison.
 """
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
-from replay.simulator import Simulator, make_crowd, make_shop
+from replay.simulator import Crowd, Simulator, make_crowd, make_shop
 from stream.clock import ManualClock
 
 Event = dict[str, Any]
@@ -30,6 +31,7 @@ class Scenario:
     happen: "Callable[[World], None] | None" = None  # when it begins
     change: "Callable[[World, list[Event]], list[Event]] | None" = None  # of the events of a visit, while it lasts
     minutes: float = 1e9  # for which it lasts
+    remembers: bool = False  # what was sent before it began
 
 
 class World:
@@ -43,9 +45,12 @@ class World:
             self.shop, make_crowd(_SHOPPERS, self.rng), self.clock, self.rng, searching=0.3, buying=0.4
         )
         self.offered = np.arange(_ITEMS // 2)  # items that are shown: the rest is not in the shop yet
+        self.season: Season | None = None
+        self.genuine: list[Event] = []
+        self.past: list[Event] = []  # what was sent before the scenario began
         self.number = 0
         self.began = 0  # ms
-        self._gap = 1 / pace
+        self.gap = 1 / pace  # seconds between visits, on average
 
     @property
     def minutes(self) -> float:
@@ -54,7 +59,7 @@ class World:
 
     def visit(self) -> list[Event]:
         """One shopper sees a slate and acts."""
-        self.clock.advance(float(self.rng.exponential(self._gap)))
+        self.clock.advance(float(self.rng.exponential(self.gap)))
         self.number += 1
         shopper, name = self.simulator.next_shopper(), f"r{self.number}"
         items = [self.shop.names[j] for j in self.rng.choice(self.offered, _SLATE, replace=False).tolist()]
@@ -79,12 +84,32 @@ class World:
         return made | more
 
 
+@dataclass(slots=True)
+class Season:
+    """Two crowds between which the shop goes to and fro."""
+
+    summer: Crowd
+    winter: Crowd
+    gap: float  # seconds between visits when most come
+    minute: int = -1
+
+    def crowd(self, away: float) -> Crowd:
+        """Summer at 0, half winter at 1."""
+        taste = (1 - 0.5 * away) * self.summer.taste + 0.5 * away * self.winter.taste
+        return replace(self.summer, taste=taste)
+
+
 def play(scenario: Scenario, seed: int, pace: float, calm: float, length: float) -> Iterator[tuple[bool, list[Event]]]:
     """Visits with their events, and whether the scenario is on; `calm` and `length` in minutes, `pace` per second."""
-    world = World(seed, pace)
+    return happen(World(seed, pace), scenario, calm, length)
+
+
+def happen(world: World, scenario: Scenario, calm: float, length: float) -> Iterator[tuple[bool, list[Event]]]:
+    """The same in a world of one's own, whose `genuine` is what there would be of this visit without the scenario."""
     began = False
     while world.clock.now_ms() < _NOW + (calm + length) * 60_000:
         events = world.visit()
+        world.genuine = list(events)
         on = world.clock.now_ms() >= _NOW + calm * 60_000
         if on and not began:
             began, world.began = True, world.clock.now_ms()
@@ -93,6 +118,8 @@ def play(scenario: Scenario, seed: int, pace: float, calm: float, length: float)
         on = on and world.minutes < scenario.minutes
         if on and scenario.change:
             events = scenario.change(world, events)
+        if not began and scenario.remembers:
+            world.past += events
         yield on, events
 
 
@@ -102,6 +129,30 @@ def _flip_tastes(world: World) -> None:
 
 def _renew(world: World) -> None:
     world.offered = np.arange(_ITEMS // 2, _ITEMS)
+
+
+def _turn_with_the_season(world: World, events: list[Event]) -> list[Event]:
+    """Tastes, and how many come, go to and fro within 24 minutes: days, played sixty times as fast."""
+    if world.season is None:
+        world.season = Season(world.simulator.crowd, make_crowd(_SHOPPERS, world.rng), world.gap)
+    minute = int(world.minutes)
+    if minute != world.season.minute:
+        away = 0.5 - 0.5 * math.cos(2 * math.pi * minute / 24)
+        world.simulator.become(world.season.crowd(away))
+        world.gap, world.season.minute = world.season.gap / (1 - 0.5 * away), minute
+    return events
+
+
+def _show_the_worst(world: World) -> None:
+    """What a version that has lost its way would show: the fifth that is liked least."""
+    liked = world.simulator.activity @ world.simulator.chance[:, world.offered]
+    world.offered = world.offered[np.argsort(liked)[: world.offered.size // 5]]
+
+
+def _replay(world: World, events: list[Event]) -> list[Event]:
+    """Somebody's reader has lost its place, and sends what it has sent before."""
+    sent, world.past = world.past[: len(events)], world.past[len(events) :]
+    return events + sent
 
 
 def _go_viral(world: World, events: list[Event]) -> list[Event]:
@@ -120,6 +171,14 @@ def _flood(world: World, events: list[Event]) -> list[Event]:
 def _pump(world: World, events: list[Event]) -> list[Event]:
     """Thirty accounts that do nothing else."""
     return [*events, world.act(f"shill{world.rng.integers(30)}", "i7")]
+
+
+def _shill(world: World, events: list[Event]) -> list[Event]:
+    """Thirty accounts that act on other things as well, so as to look like anybody."""
+    name = f"shill{world.rng.integers(30)}"
+    other = world.shop.names[int(world.rng.choice(world.offered))]
+    camouflage = [world.act(name, other)] if world.rng.random() < 0.75 else []
+    return [*events, world.act(name, "i7"), *camouflage]
 
 
 def _break_button(world: World, events: list[Event]) -> list[Event]:
@@ -147,12 +206,19 @@ def _forget_surface(world: World, events: list[Event]) -> list[Event]:
 SCENARIOS = (
     Scenario("nothing", "clean", frozenset()),
     Scenario("taste flip", "genuine", frozenset({"calibration", "loss", "items", "auc"}), happen=_flip_tastes),
+    Scenario(
+        "seasonal cycle", "genuine", frozenset({"calibration", "loss", "items", "auc"}), change=_turn_with_the_season
+    ),
     Scenario("new catalogue", "genuine", frozenset({"items", "loss", "calibration", "auc"}), happen=_renew),
     Scenario("viral item", "genuine", frozenset({"items", "loss", "calibration", "auc"}), change=_go_viral),
     Scenario("click flood", "poison", frozenset({"flood"}), change=_flood),
     Scenario("pumping group", "poison", frozenset({"pumping"}), change=_pump),
+    Scenario("shilling group", "poison", frozenset({"pumping"}), change=_shill),
     Scenario("broken button", "poison", frozenset({"silence"}), change=_break_button, minutes=20),
     Scenario("label flip 5 %", "poison", frozenset({"label_flip"}), change=partial(_flip_labels, share=0.05)),
-    Scenario("skewed clock", "poison", frozenset({"clock_skew"}), change=_skew),
+    # A clock that is ahead closes slates before they are answered.
+    Scenario("skewed clock", "poison", frozenset({"clock_skew", "click_through", "calibration"}), change=_skew),
+    Scenario("replayed offsets", "poison", frozenset({"repeats"}), change=_replay, remembers=True),
+    Scenario("worse version", "poison", frozenset({"click_through"}), happen=_show_the_worst),
     Scenario("lost surface", "poison", frozenset({"missing_fields"}), change=_forget_surface),
 )

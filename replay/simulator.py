@@ -169,6 +169,7 @@ class Simulator:
 
     def become(self, crowd: Crowd) -> None:
         """From now on the shoppers are these."""
+        self.crowd = crowd
         self.activity = crowd.activity
         self.chance = crowd.chances(self.shop)  # (shoppers, items) float64: that who looks at an item clicks it
         self._by_popularity = np.argsort(-(crowd.activity @ self.chance), kind="stable")

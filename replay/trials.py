@@ -70,7 +70,11 @@ class Rig:
         self.learn = LearnWorker(self.log, self.settings, self.clock)
 
     def send(self, events: Sequence[Event]) -> None:
-        """Events, in the order given, one record each."""
+        """Events, in the order given, one record each; what is shown was made by the version that there is now."""
+        version = self.learn.version
+        for event in events:
+            if event["type"] == "impression":
+                event["model_version"] = version
         self.append([(event["user_id"], event["ts"], msgspec.json.encode(event)) for event in events])
 
     def append(self, records: Iterable[tuple[str, int, bytes]]) -> None:
@@ -98,12 +102,12 @@ class Rig:
 
 def try_out(
     scenario: Scenario, seed: int = 1, pace: float = 2.0, calm: float = 40.0, length: float = 30.0,
-    guard: Guard | None = None,
+    guard: Guard | None = None, linger: float = 1e9,
 ) -> Trial:  # fmt: skip
-    """Play a scenario; event times and lengths in minutes, `pace` in visits a second."""
+    """Play a scenario, until so long after the first alarm; times in minutes, `pace` in visits a second."""
     with tempfile.TemporaryDirectory() as folder:
         rig = Rig(Path(folder), guard)
-        trial = _played(rig, scenario, play(scenario, seed, pace, calm, length))
+        trial = _played(rig, play(scenario, seed, pace, calm, length), linger)
         rig.settle()
         trial.alarms = known_alarms(rig.log)
         trial.rollbacks = rig.learn.progress.epoch - 1
@@ -113,7 +117,7 @@ def try_out(
     return trial
 
 
-def _played(rig: Rig, scenario: Scenario, visits: Iterable[tuple[bool, list[Event]]]) -> Trial:
+def _played(rig: Rig, visits: Iterable[tuple[bool, list[Event]]], linger: float) -> Trial:
     trial, waiting, began, sent = Trial(), list[Event](), 0, 0
     for on, events in visits:
         if on and not began:
@@ -123,10 +127,12 @@ def _played(rig: Rig, scenario: Scenario, visits: Iterable[tuple[bool, list[Even
         if len(waiting) < _AT_ONCE:
             continue
         rig.send(waiting)
-        now = waiting[-1]["ts"]
+        now = max(event["ts"] for event in waiting)
         waiting = []
         if began and trial.delay is None and rig.log.end(ALARMS, 0) > trial.before:
             trial.delay, trial.poisoned = (now - began) / 60_000, sent
+        if trial.delay is not None and now > began + (trial.delay + linger) * 60_000:
+            break
     if not began:
         trial.before = rig.log.end(ALARMS, 0)
     return trial

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from online_models import checkpoints, journal
+from online_models import checkpoints, gate, journal, marks
 from online_models.checkpoints import DamagedCheckpoint
 from online_models.control import HoldOrder, Order, ResumeOrder, RollbackOrder, encode_order, hold_at
 from online_models.journal import Rollback
@@ -37,6 +37,7 @@ def list_versions(config: Path | None, as_json: bool) -> None:
             datetime.fromtimestamp(one["created"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if one["created"] else ""
         )
         remark = f"[red]damaged: {one['fault']}" if one["damaged"] else "[green]serving" if one["serving"] else ""
+        remark += f" [red]refused: {one['refused']}" if one["refused"] else ""
         remark += f" [yellow]alarm {one['alarm']}" if one["alarm"] else ""
         table.add_row(one["version"], one["parent"] or "", made, f"{sum(one['offsets'].values()):,}", remark)
     Console().print(
@@ -121,6 +122,7 @@ def roll_back(version: str, skip: list[str], rippling: bool, config: Path | None
         if rippling and not ranges:
             raise ValueError("--ripple follows what was skipped: say --skip PARTITION:FROM-TO as well")
         checkpoints.check(settings.checkpoints, version)
+        gate.demand_served(settings.checkpoints, version)
     except (FileNotFoundError, DamagedCheckpoint, ValueError) as error:
         return _fail(error)
     log = open_topics(settings, SystemClock())
@@ -151,6 +153,18 @@ def resume_learning(config: Path | None) -> None:
     Console().print("learning goes on")
 
 
+def refuse_version(version: str, reason: str, config: Path | None) -> int:
+    """Keep a version from being served from now on; with no reason given, let it be served whatever was said."""
+    folder = load(config).checkpoints
+    try:
+        checkpoints.check(folder, version)
+    except (FileNotFoundError, DamagedCheckpoint) as error:
+        return _fail(error)
+    marks.mark(folder, version, reason)
+    Console().print(f"version {version} is refused: {reason}" if reason else f"version {version} may be served")
+    return 0
+
+
 def _order(order: Order, config: Path | None) -> None:
     log = open_topics(load(config), SystemClock())
     log.append(CONTROL, 0, [(None, encode_order(order))])
@@ -172,7 +186,9 @@ def _rollbacks(settings: Settings) -> dict[int, Rollback]:
 
 def serving_version(settings: Settings) -> str:
     """The checkpoint that answers come from: the newest sound one, or the one that a rollback after it went back to."""
-    sound = [one.version for one in checkpoints.listing(settings.checkpoints) if one.fault is None]
+    wrong = gate.refused(settings.checkpoints)
+    listed = [one for one in checkpoints.listing(settings.checkpoints) if one.version not in wrong]
+    sound = [one.version for one in listed if one.fault is None]
     newest = sound[-1] if sound else ""
     rolled = [path.read_text().split("\n")[0] for path in sorted((settings.checkpoints / "journal").glob("*.jsonl"))]
     for line in reversed(rolled):

@@ -16,7 +16,7 @@ from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from swagger_ui_bundle import swagger_ui_path
 
-from online_models import checkpoints
+from online_models import checkpoints, gate
 from online_models.control import RollbackOrder, encode_order
 from serving.bodies import elements, fault_of, is_list
 from serving.console import PAGE
@@ -275,8 +275,11 @@ async def rollback(state: State, request: Request[Any, Any, Any]) -> dict[str, A
     _check_skip(service, order)
     try:
         checkpoints.check(service.settings.checkpoints, order.version)
+        gate.demand_served(service.settings.checkpoints, order.version)
     except checkpoints.DamagedCheckpoint as error:
         raise Problem(409, "Damaged version", str(error), field="version") from None
+    except gate.Refused as error:
+        raise Problem(409, "Refused version", str(error), field="version") from None
     await service.appender.append(CONTROL, [("", encode_order(order))])
     return {"version": order.version, "epoch": service.replica.epoch + 1}
 
@@ -317,9 +320,10 @@ async def healthz() -> dict[str, str]:
 
 @get("/readyz", tags=["health"])
 async def readyz(state: State) -> dict[str, Any]:
-    """Ready once the replica is loaded and an answer has been tried."""
-    service = service_of(state)
-    return {"status": "ready", "model_version": service.replica.version, "items": len(service.replica.catalogue)}
+    """Ready once the replica is loaded and an answer has been tried; `refused`: why no newer version answers."""
+    replica = service_of(state).replica
+    told = {"status": "ready", "model_version": replica.version, "items": len(replica.catalogue)}
+    return told | ({"refused": replica.refused} if replica.refused else {})
 
 
 @get("/metrics", tags=["health"])

@@ -27,6 +27,7 @@ impressions_lost = Counter("headrace_impressions_lost", "Impressions that could 
 append_seconds = Histogram("headrace_append_seconds", "Time to make accepted events durable", buckets=_FINE)
 model_epoch = Gauge("headrace_model_epoch", "Epoch of the model that answers")
 model_step = Gauge("headrace_model_step", "Step of the model that answers")
+model_refused = Gauge("headrace_model_refused", "1 while a newer state is there that may not answer, 0 otherwise")
 lag = Gauge("headrace_lag_events", "Acknowledged events that are not yet in the answers")
 catalogue_items = Gauge("headrace_catalogue_items", "Items in the catalogue")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models import checkpoints
+from online_models import checkpoints, gate
 from online_models.checkpoints import name_of
 from online_models.stack import Stack, seeded
 from online_models.updates import Update, decode_update
@@ -47,12 +47,18 @@ class Replica:
         self._sellable: set[int] = set()
         self._rows = 0
         self._tried: list[str] = []  # how a gap between updates was to be closed
+        self.refused = ""  # why a state that is newer than this one does not answer
+        self._looked_at: list[str] = []  # newer versions, and which of them may be served
+        self._servable: list[str] = []
+        self._bar = "", ""  # the version of this epoch from which on none may be served, and why
         self._next = log.start(MODEL_UPDATES, 0)
-        loaded = checkpoints.load_latest(settings.checkpoints)
+        loaded = gate.load_newest(settings.checkpoints)
+        self._mark_bar()
         if loaded:
             self._become(*loaded)
             # A power cut may have taken the last updates, which the learner then publishes once more.
             self._next = max(self._next, min(loaded[0].updates, log.end(MODEL_UPDATES, 0)))
+        self.refused = _told(*self._bar)
         self.poll()
 
     @property
@@ -91,6 +97,7 @@ class Replica:
             self._mark_new_rows()
             metrics.model_step.set(self.step)
             metrics.model_epoch.set(self.epoch)
+        metrics.model_refused.set(bool(self.refused))
         return len(records)
 
     def counts(self, key: int) -> dict[str, int]:
@@ -108,11 +115,48 @@ class Replica:
             if update.epoch > self.epoch:
                 self._go_back(update)
             return
+        if reason := self._refusal(update):
+            self._refuse(update, reason)
+            return
         if (update.epoch, update.step) > self._expected:
             self._leap(update)
         if (update.epoch, update.step) == self._expected:
             self._take(update)
             self.epoch, self.step, self.covered = update.epoch, update.step, update.offsets
+            self.refused = ""
+
+    def _refusal(self, update: Update) -> str:
+        """Why the state that an update leads to may not answer, "" if it may."""
+        if update.epoch != max(1, self.epoch) or (update.epoch, update.step) < self._expected:
+            return ""
+        version, reason = self._bar
+        return update.refused or (_told(version, reason) if version and update.version >= version else "")
+
+    def _refuse(self, update: Update, reason: str) -> None:
+        """Stay with this state until the learner goes back, or a newer version may be served."""
+        if reason != self.refused:
+            _logger.warning("answers stay with %s and do not follow to %s: %s", self.version, update.version, reason)
+        self.refused = reason
+        if newer := self._newer(update.epoch):
+            self._tried = [self.version, *newer[-1:]]
+            self._leap_to(newer)
+
+    def _newer(self, epoch: int) -> list[str]:
+        """Versions of an epoch that are newer than this state and may be served, oldest first."""
+        folder = self._settings.checkpoints
+        newer = [one for one in checkpoints.versions_in(folder) if one > self.version]
+        newer = [version for version in newer if int(version.partition("-")[0]) == epoch]
+        if newer and newer != self._looked_at:
+            self._looked_at = newer
+            wrong = gate.refused(folder)
+            self._servable = [version for version in newer if version not in wrong]
+        return self._servable if newer else []
+
+    def _mark_bar(self) -> None:
+        """Remember the oldest refused version that the updates would lead to."""
+        epoch, wrong = f"{max(1, self.epoch):06d}-", gate.refused(self._settings.checkpoints)
+        ahead = ((one, why) for one, why in wrong.items() if one.startswith(epoch) and one > self.version)
+        self._bar = next(ahead, ("", ""))
 
     def _take(self, update: Update) -> None:
         """Apply the changes, and keep `ever` the sum over all items."""
@@ -128,13 +172,15 @@ class Replica:
 
     def _leap(self, update: Update) -> None:
         """Updates are missing. A newer checkpoint leads over the gap; or they come again, for a power cut took them."""
-        newer = [one for one in checkpoints.versions_in(self._settings.checkpoints) if one > self.version]
-        newer = [version for version in newer if int(version.partition("-")[0]) == update.epoch]
+        newer = self._newer(update.epoch)
         tried = [self.version, *newer[-1:]]
         if tried == self._tried:
             return
         self._tried = tried
         _logger.error("between %s and %s updates are missing", self.version, update.version)
+        self._leap_to(newer)
+
+    def _leap_to(self, newer: list[str]) -> None:
         loaded = checkpoints.load_latest(self._settings.checkpoints, reversed(newer))
         if loaded:
             self._become(*loaded)
@@ -150,6 +196,7 @@ class Replica:
         self._become(*loaded)
         self.epoch = update.epoch
         self.covered = update.offsets
+        self._mark_bar()
         _logger.warning("answers go on from %s as epoch %d", update.base, update.epoch)
 
     def _become(self, manifest: checkpoints.Manifest, state: checkpoints.State) -> None:
@@ -159,6 +206,8 @@ class Replica:
         self.epoch, self.step = manifest.epoch, manifest.step
         self.base = manifest.version
         self.covered = dict(manifest.offsets)
+        self.refused = ""
+        self._mark_bar()
         self._rows = 0
         self.eligible[:] = 0
         self._mark_new_rows()
@@ -188,3 +237,7 @@ class Replica:
         self._names[self._rows : keys.size] = self._ids(fresh)
         self.eligible[self._rows : keys.size] = [key in self._sellable for key in fresh]
         self._rows = keys.size
+
+
+def _told(version: str, reason: str) -> str:
+    return f"{version} is refused: {reason}" if version else ""

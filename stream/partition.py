@@ -10,6 +10,7 @@ from stream.batches import EventType, ExampleBatch, Kind, Questions
 from stream.clock import Watermark
 from stream.intake import EventBatch
 from stream.joiner import Joiner
+from stream.repeats import Repeats
 from stream.screens import Told
 from stream.seen import SeenEvents
 from stream.stores import Mark
@@ -50,6 +51,7 @@ class Partition:
     examples: int  # end of the examples topic, as far as this worker has seen
     stored: Stored
     told: Told = field(default_factory=Told)  # the same as `buried`, of quarantine and alarms
+    repeats: Repeats = field(default_factory=Repeats)
 
     @property
     def reached(self) -> Stored:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from stream import metrics
+from stream.alarms import Alarm, raise_alarms
 from stream.batches import ExampleBatch
 from stream.clock import Watermark
 from stream.config import Settings
@@ -151,6 +152,8 @@ class StreamWorker:
         fresh = partition.seen.first_seen(intake.batch.event)
         rows = np.flatnonzero(fresh)
         metrics.events_repeated.inc(len(intake.batch) - rows.size)
+        if self._settings.guard.enabled and (share := partition.repeats.see(intake.batch.ts, fresh)):
+            raise_alarms(self._log, [_replayed(partition, share)])
         kept = intake.batch if rows.size == len(intake.batch) else intake.batch.take(rows)
         events = [intake.events[row] for row in rows.tolist()]
         applied = self._users.apply(kept, [text_of(event) for event in events], [event.user_id for event in events])
@@ -189,6 +192,16 @@ class StreamWorker:
             self._source.seek(number, partition.next)
             self._source.commit({number: Position(partition.next)})
         return fresh
+
+
+def _replayed(partition: Partition, share: float) -> Alarm:
+    evidence = {
+        "reason": "many events from long ago are sent once more: somebody replays a log, or lost their place in it",
+        "partition": partition.number,
+        "share": round(share, 3),
+    }
+    name, remedy = f"repeats-{partition.number}-{partition.next}", "none is needed: each event counts once"
+    return Alarm(name, partition.repeats.latest, "stream", "poison", "repeats", evidence, remedy)
 
 
 def dead_letter(refused: Refused, partition: int | None) -> bytes:

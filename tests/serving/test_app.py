@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
+from online_models import marks
 from online_models.control import CheckpointOrder, RollbackOrder, decode_order, encode_order
 from serving.app import create_app
 from stream.testing import MemoryStore
@@ -268,6 +269,24 @@ class TestAdmin:
         listed = loop.http.get("/v1/models", headers=ADMIN).json()
         assert [(one["version"], one["damaged"]) for one in listed] == [(version, True)]
         assert loop.http.get(f"/v1/lineage/{version}", headers=ADMIN).status_code == 200
+
+    def test_a_refused_version_is_409_and_not_served_and_health_and_metrics_say_so(self, loop: Loop) -> None:
+        good, bad = checkpoint(loop, "u1"), checkpoint(loop, "u2")
+        marks.mark(loop.settings.checkpoints, bad, "taught by a flood")
+        loop.restart_serve()
+
+        listed = loop.http.get("/v1/models", headers=ADMIN).json()
+        assert [(one["refused"], one["serving"]) for one in listed] == [("", True), ("taught by a flood", False)]
+        ready = loop.http.get("/readyz").json()
+        assert (ready["model_version"], ready["refused"]) == (good, f"{bad} is refused: taught by a flood")
+        assert "headrace_model_refused 1.0" in loop.http.get("/metrics").text
+        assert loop.ask(log=False)["model_version"] == good
+        assert_problem(roll_back(loop, version=bad), 409)
+
+        marks.mark(loop.settings.checkpoints, bad, "")
+        loop.restart_serve()
+        assert loop.http.get("/readyz").json()["model_version"] == bad
+        assert "headrace_model_refused 0.0" in loop.http.get("/metrics").text
 
     def test_an_order_that_cannot_be_carried_out_is_refused(self, loop: Loop) -> None:
         version = checkpoint(loop, "u1")

@@ -2,16 +2,21 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
+from online_models import checkpoints, marks
 from online_models.control import CheckpointOrder, RollbackOrder
 from online_models.stack import Stack
+from online_models.updates import decode_update, encode_update
 from serving.replica import Replica
 from stream.logs import Record
-from stream.topics import EVENTS, MODEL_UPDATES
+from stream.testing import MemoryLog
+from stream.topics import EVENTS, ITEMS, MODEL_UPDATES
 from tests.crashes import Fuse
 from tests.online_models.learning import Bits, Lab, bits_of, differing, lessons
 
@@ -167,3 +172,68 @@ def test_only_items_of_the_catalogue_that_are_available_may_be_shown(lab: Lab) -
     names = set(replica.names_of(np.flatnonzero(replica.eligible[: len(replica.stack.items)])))
 
     assert names == {f"i{n}" for n in range(12) if n not in (1, 2)}
+
+
+def refused_at(lab: Lab, version: str, reason: str = "taught by a flood") -> None:
+    lab.start()._keeper.wait()
+    marks.mark(lab.settings.checkpoints, version, reason)
+
+
+def test_a_replica_starts_below_a_refused_version_and_goes_no_further(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    while lab.start().progress.step < 7:
+        lab.step()
+    refused_at(lab, "000001-000000005")
+    replica = caught_up(lab)
+
+    assert replica.version == "000001-000000004"
+    assert replica.base == "000001-000000002"
+    assert replica.refused == "000001-000000005 is refused: taught by a flood"
+    assert REGISTRY.get_sample_value("headrace_model_refused") == 1
+    assert "answers stay with 000001-000000004 and do not follow to 000001-000000005" in caplog.text
+
+    lab.finish()
+    while replica.poll():
+        pass
+
+    # The learner went back to a version that passes: that is followed.
+    assert (replica.epoch, replica.refused, REGISTRY.get_sample_value("headrace_model_refused")) == (2, "", 0)
+    assert_same(replica, lab)
+
+
+def test_a_replica_does_not_follow_refused_updates_and_leaps_over_them_to_a_version_that_passes(
+    tmp_path: Path, blocks: Blocks, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab = Lab(tmp_path, {0: blocks[0][:9]}, {(1, 2): CheckpointOrder(), (1, 7): CheckpointOrder()})
+    passed = MemoryLog({ITEMS: [], MODEL_UPDATES: [], EVENTS: []})
+    replica, versions = Replica(passed, lab.settings), []
+    while lab.step():
+        lab.start()._keeper.wait()
+        at = passed.end(MODEL_UPDATES, 0)
+        for value in lab.log.read(MODEL_UPDATES, 0, at, 10).values:
+            update = decode_update(value or b"")
+            refused = "alarm x is open" if 4 <= update.step <= 5 else ""
+            passed.append(MODEL_UPDATES, 0, [(None, encode_update(replace(update, refused=refused)))])
+        while replica.poll():
+            pass
+        versions.append((replica.version, replica.refused))
+
+    assert versions[2:5] == [("000001-000000003", why) for why in ("", "alarm x is open", "alarm x is open")]
+    assert replica.base == "000001-000000007"
+    assert (replica.step, replica.refused) == (lab.start().progress.step, "")
+    assert differing(served(replica.stack), served(lab.start().stack)) == []
+    assert "do not follow to 000001-000000004: alarm x is open" in caplog.text
+
+
+def test_nothing_is_loaded_while_all_is_refused_and_what_is_accepted_is(lab: Lab) -> None:
+    lab.finish()
+    for version in checkpoints.versions_in(lab.settings.checkpoints):
+        refused_at(lab, version)
+    lab.log.trim(MODEL_UPDATES, 0, lab.log.end(MODEL_UPDATES, 0))
+
+    assert caught_up(lab).epoch == 0
+
+    refused_at(lab, "000001-000000005", "")
+
+    assert caught_up(lab).base == "000001-000000005"

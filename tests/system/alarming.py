@@ -6,6 +6,7 @@ In promtool's words, by the minute: `0+5x9` begins at 0 and grows by 5 nine time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+_WORSE = {"depth": "service", "kind": "poison", "detector": "click_through"}
 _INSTANCES = {"serve": ("a", "b"), "stream": ("s",), "learn": ("l",)}
 
 
@@ -65,6 +66,9 @@ WELL: Mapping[str, str] = {
     **_series("learn", "headrace_alarms_records", "2x180"),
     **_series("learn", "headrace_quarantine_records", "5x180"),
     **_series("learn", "headrace_rollbacks_total", "0x180"),
+    **_series("learn", "headrace_learn_refused", "0x180"),
+    **_series("learn", "headrace_alarms_total", "0x180", **_WORSE),
+    **_series("serve", "headrace_model_refused", "0x180"),
 }
 
 
@@ -133,5 +137,10 @@ CASES: Mapping[str, Sequence[Case]] = {
     "EventsRefused": [Case(_series("stream", "headrace_dead_letter_total", "0+1x160 220+60x19", reason="bad_ts"))],
     "AlarmRaised": [Case(_series("learn", "headrace_alarms_records", "2x175 3x4"), _LEARN)],
     "QuarantineGrows": [Case(_series("learn", "headrace_quarantine_records", "5x175 9x4"), _LEARN)],
+    "ModelRefused": [
+        Case(_one("serve", "b", "headrace_model_refused", "0x150 1x29")),
+        Case(_one("learn", "l", "headrace_learn_refused", "0x150 1x29")),
+    ],
+    "VersionWorse": [Case(_series("learn", "headrace_alarms_total", "0x175 1x4", **_WORSE))],
     "RolledBack": [Case(_series("learn", "headrace_rollbacks_total", "0x175 1x4"))],
 }

@@ -1,0 +1,35 @@
+"""What a detector noticed, with the reason why it is poison or drift."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from online_models.drift import Odd
+from online_models.watch import Bin
+
+WARM = 20  # bins before anything is judged
+Key = tuple[int, int]  # surface and type of actions
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a detector noticed."""
+
+    depth: Literal["stream", "learner", "service"]
+    kind: Literal["poison", "drift"]
+    detector: str
+    subject: str
+    evidence: dict[str, Any]
+    first: dict[int, int] = field(default_factory=dict)  # offset of the first event concerned, by partition
+    events: tuple[tuple[int, int], ...] = ()  # (partition, offset) of each event, if it is some among others
+    undo: bool = False  # what was learnt of it is to be undone
+    lasts: Key | None = None  # until this is heard again, nothing is to be learnt
+
+
+def first_of(bins: Sequence[Bin], back: int = 3) -> dict[int, int]:
+    """The first offsets of the last few bins, by partition."""
+    return list(bins)[-back:][0].first
+
+
+def told(odd: Odd) -> dict[str, float]:
+    return {"z": round(odd.z, 1), "counted": round(odd.counted, 1), "expected": round(odd.expected, 1)}

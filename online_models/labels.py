@@ -1,0 +1,89 @@
+"""What is taken beside what was predicted: labels that mean nothing, and tastes that change."""
+
+from collections import deque
+
+import numpy as np
+
+from online_models.drift import Level, Odd, PageHinkley, Rate
+from online_models.findings import WARM, Finding, first_of, told
+from online_models.meter import auc
+from online_models.watch import Bin
+
+_PATIENCE_MS = 6 * 3_600_000  # event time after which a flip is the new usual
+_APART_MS = 3_600_000  # between two flips that are not of one piece
+
+
+class Labels:
+    """Compares outcomes with predictions, of all places and of the half that was predicted least, and the loss."""
+
+    def __init__(self, z: float) -> None:
+        self._z = z
+        self._all, self._low = Rate(WARM), Rate(WARM)
+        self._flipped = 0, -_APART_MS  # event time of the first flip in a row and of the last, ms
+        self._loss, self._rise = Level(WARM), PageHinkley(slack=1.0, threshold=4 * z)
+        self._auc, self._fall = Level(WARM), PageHinkley(slack=0.5, threshold=3 * z)
+
+    def see(self, bins: deque[Bin]) -> list[Finding]:
+        now = bins[-1]
+        if now.places < 50:
+            return []
+        whole, low = self._all.see(now.taken, now.expected), self._low.see(now.low_taken, now.low_expected)
+        loss = self._loss.see(now.loss / now.places)
+        rising = loss is not None and self._rise.see(min(loss, self._z))
+        falling = self._is_falling(now)
+        if whole is None or low is None:
+            return []
+        if found := self._flip(bins, whole, low):
+            self._keep_usual(now)
+            return found
+        # A flip that is not sure yet, or not over yet, worsens the loss as well, and is no drift.
+        doubtful = (low.z > self._z / 2 and low.ratio > 1.2) or now.start < self._flipped[1] + _APART_MS
+        found = [] if doubtful else self._drift(bins, whole, rising, falling)
+        if found:
+            self.reset()
+        return found
+
+    def _keep_usual(self, now: Bin) -> None:
+        """What came before a flip stays the usual, so that a flip that goes on is found again; but not for ever."""
+        if now.end > self._flipped[1] + _APART_MS:
+            self._flipped = now.start, now.end
+        self._flipped = self._flipped[0], now.end
+        if now.end > self._flipped[0] + _PATIENCE_MS:
+            self.reset()
+        for rate in (self._all, self._low):
+            rate.forget()
+
+    def reset(self) -> None:
+        for part in (self._all, self._low, self._loss, self._rise, self._auc, self._fall):
+            part.reset()
+
+    def _is_falling(self, now: Bin) -> bool:
+        chance, taken = np.concatenate(now.chances), np.concatenate(now.outcomes)
+        now.chances, now.outcomes = [], []
+        if not taken.any():
+            return False
+        z = self._auc.see(auc(chance, taken))
+        return z is not None and self._fall.see(min(-z, self._z))
+
+    def _flip(self, bins: deque[Bin], whole: Odd, low: Odd) -> list[Finding]:
+        """More is taken, and of what nobody was expected to take, all over the catalogue: labels that mean nothing."""
+        items = sum((one.low_items for one in list(bins)[-3:]), start=type(bins[-1].low_items)())
+        top = max(items.values(), default=0) / max(1, items.total())
+        if not (low.z > self._z and low.ratio > 1.5 and low.counted >= 30 and whole.z > self._z / 2 and top < 0.2):
+            return []
+        reason = "what was least expected is taken, all over the catalogue, while the rest is taken as before"
+        evidence = {"reason": reason, "top_item_share": round(top, 3), **told(low)}
+        return [Finding("learner", "poison", "label_flip", "", evidence, first_of(bins, 5), undo=True)]
+
+    def _drift(self, bins: deque[Bin], whole: Odd, rising: bool, falling: bool) -> list[Finding]:
+        if whole.z < -self._z and whole.ratio < 0.8:
+            evidence = {"reason": "people take less of what they used to", **told(whole)}
+            return [Finding("learner", "drift", "calibration", "", evidence, first_of(bins))]
+        if rising:
+            loss = round(bins[-1].loss / bins[-1].places, 4)
+            evidence = {"reason": "predictions have become worse, for many and coherently", "log_loss": loss}
+            return [Finding("learner", "drift", "loss", "", evidence, first_of(bins))]
+        if falling:
+            evidence = {"reason": "what people take is no longer what was expected of them"}
+            return [Finding("learner", "drift", "auc", "", evidence, first_of(bins))]
+        return []

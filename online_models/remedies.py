@@ -1,0 +1,141 @@
+"""What is done about poison: which version to go back to, what to leave out, and not again too soon."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from online_models import checkpoints, gate, marks
+from online_models.checkpoints import DamagedCheckpoint
+from online_models.control import HoldOrder, Order, RollbackOrder
+from online_models.findings import Finding
+from online_models.lessons import Progress
+
+_PATIENCE_MS = 6 * 3_600_000  # event time after which what cannot be undone is lived with
+_BACK_OFF_MS = 600_000  # before the next remedy; twice as long after each, until a day has been quiet
+_DAY_MS = 86_400_000
+Ranges = dict[str, list[tuple[int, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """Orders, and what they come to in words."""
+
+    words: str
+    orders: tuple[Order, ...] = ()
+    hold: HoldOrder | None = None  # among the orders
+
+
+class Remedies:
+    """Decides; the guard gives the orders, and the learner carries them out."""
+
+    def __init__(self, folder: Path, allowed: bool) -> None:
+        self._folder = folder
+        self._allowed = allowed
+        self._count, self._last = 0, 0  # in a row, and event time of the last
+        self._due: dict[tuple[str, str], tuple[Finding, str]] = {}  # what is still to be undone, and its alarm
+        self._opened = 0  # event time, ms
+        self.open = ""  # the alarm of a poison that has been learnt and is not undone yet
+
+    @property
+    def refusal(self) -> str:
+        """Why the state as it is now may not be served, "" if it may."""
+        return f"alarm {self.open} is open" if self.open and self._allowed else ""
+
+    def of(self, finding: Finding, alarm: str, seen: dict[int, int], progress: Progress, ts: int) -> Remedy:
+        """What to do about a finding; `seen`: next offset of the events, by partition."""
+        if finding.kind == "drift":
+            return Remedy("followed: nothing is undone")
+        if not finding.undo:
+            return Remedy("none but this alarm")
+        self.open, self._opened = alarm, ts
+        if not self._allowed:
+            return Remedy("none: guard.remedy is off")
+        if ts < self._ready:
+            self._due[finding.detector, finding.subject] = finding, alarm
+            return Remedy("later: too soon after the last remedy; nothing of it is served until then")
+        return self._undo([finding], alarm, seen, progress, ts)
+
+    def due(self, seen: dict[int, int], progress: Progress, ts: int) -> tuple[str, Remedy] | None:
+        """What was put off and can be done by now, with its alarm."""
+        if self.open and not self._due and ts >= self._opened + _PATIENCE_MS:
+            self.open = ""
+        if not self._due or ts < self._ready:
+            return None
+        waiting = list(self._due.values())
+        return waiting[-1][1], self._undo([finding for finding, _ in waiting], waiting[-1][1], seen, progress, ts)
+
+    def over(self) -> None:
+        """Nothing is left of it, or a person says so."""
+        self.open = next((alarm for _, alarm in self._due.values()), "")
+
+    def refuse(self, first: dict[int, int], alarm: str) -> None:
+        """Mark the versions that were taught anything at or after some offsets."""
+        for version in checkpoints.versions_in(self._folder) if self._allowed else ():
+            if not self._is_before(version, first):
+                marks.mark(self._folder, version, f"taught by what alarm {alarm} is about")
+
+    @property
+    def _ready(self) -> int:
+        return self._last + _BACK_OFF_MS * 2 ** (self._count - 1) if self._last else 0
+
+    def _undo(self, findings: list[Finding], alarm: str, seen: dict[int, int], progress: Progress, ts: int) -> Remedy:
+        self._due.clear()
+        self._count = self._count + 1 if ts < self._last + _DAY_MS else 1
+        self._last = ts
+        first: dict[int, int] = {}
+        skip = together(progress.skip, {})
+        for finding in findings:
+            first |= {p: min(offset, first.get(p, offset)) for p, offset in finding.first.items()}
+            skip = together({int(p): ranges for p, ranges in skip.items()}, _ranges(finding, seen))
+        self.refuse(first, alarm)
+        version = self._sound(first)
+        orders: list[Order] = [RollbackOrder(version, skip, alarm)] if version else []
+        undone = f"rolled back to {version}, leaving it out"
+        words = undone if version else "nothing is undone: no sound version from before it is kept"
+        lasting = next((finding for finding in findings if finding.lasts), None)
+        if lasting is None:
+            return Remedy(words, tuple(orders))
+        began = {str(p): offset for p, offset in lasting.first.items()}
+        hold = HoldOrder(alarm, version or "", began, lasting.lasts, ts)
+        return Remedy(f"{words}; learning is held until it is over", (*orders, hold), hold)
+
+    def _sound(self, first: dict[int, int]) -> str | None:
+        """The newest sound version that was taught nothing at or after some offsets, nor written during an alarm."""
+        for version in reversed(checkpoints.versions_in(self._folder)):
+            if not self._is_before(version, first):
+                continue
+            try:
+                manifest = checkpoints.check(self._folder, version)
+                if not manifest.alarm and not gate.refusal(self._folder, version):
+                    return version
+            except (OSError, DamagedCheckpoint):
+                continue
+        return None
+
+    def _is_before(self, version: str, first: dict[int, int]) -> bool:
+        try:
+            offsets = checkpoints.read_manifest(self._folder, version).offsets
+        except (OSError, DamagedCheckpoint):
+            return False
+        return all(offsets.get(str(p), 0) <= offset for p, offset in first.items())
+
+
+def _ranges(finding: Finding, seen: dict[int, int]) -> Ranges:
+    if not finding.events:
+        return {str(p): [(first, seen[p])] for p, first in finding.first.items() if first < seen.get(p, 0)}
+    ranges: Ranges = {}
+    for partition, offset in sorted(set(finding.events)):
+        ranges.setdefault(str(partition), []).append((offset, offset + 1))
+    return ranges
+
+
+def together(before: dict[int, list[tuple[int, int]]], added: Ranges) -> Ranges:
+    """All ranges of both; those that touch become one."""
+    joined: Ranges = {}
+    for partition in sorted({str(p) for p in before} | added.keys()):
+        runs = joined.setdefault(partition, [])
+        for first, next_ in sorted([*before.get(int(partition), ()), *added.get(partition, ())]):
+            if runs and first <= runs[-1][1]:
+                runs[-1] = runs[-1][0], max(runs[-1][1], next_)
+            elif first < next_:
+                runs.append((first, next_))
+    return {partition: runs for partition, runs in joined.items() if runs}
