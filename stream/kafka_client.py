@@ -13,7 +13,7 @@ from kafka.admin import ConfigResource
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from stream.kafka_url import Brokers
-from stream.logs import Overtaken
+from stream.logs import Fenced, Overtaken
 
 _T = TypeVar("_T")
 # What the other modules of this driver use; the library is entered here only.
@@ -34,7 +34,6 @@ _LOST = (
     errors.CommitFailedError,
     errors.IllegalGenerationError,
     errors.UnknownMemberIdError,
-    errors.FencedInstanceIdError,
     errors.RebalanceInProgressError,
 )
 _REFUSED = (
@@ -116,6 +115,8 @@ def explained(brokers: Brokers) -> Iterator[None]:
     """Turn what the client says into an error that names the cluster and how to mend it."""
     try:
         yield
+    except errors.FencedInstanceIdError as error:
+        raise Fenced(errno.ESTALE, _said(error), str(brokers)) from error
     except _LOST as error:
         raise Overtaken(errno.ESTALE, f"partitions have gone to another reader of the group ({error})") from error
     except _REFUSED as error:

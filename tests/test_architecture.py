@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LINE = ("stream", "online_models", "serving", "replay", "headrace")
 DOORS = {
+    "confluent_kafka": {"stream/kafka_fast.py"},
     "faiss": {"online_models/retrievers/tower_index.py"},
     "granian": {"serving/server.py"},
     "httpx": {"replay/demo.py", "replay/demo_traffic.py"},
