@@ -49,7 +49,7 @@ class Events(_Section):
 
 class Stream(_Section):
     metrics_port: int = Field(9101, ge=0, le=65535, description="Prometheus port of `headrace stream`; 0: none")
-    batch: int = Field(4096, ge=1, le=100_000, description="records in a micro-batch at most")
+    batch: int = Field(8192, ge=1, le=100_000, description="records in a micro-batch at most")
     window: float = Field(1800, gt=0, description="seconds for which an impression waits for actions")
     lateness: float = Field(10, ge=0, description="seconds by which events may come out of order")
     cached_users: int = Field(16_384, ge=16, description="users kept in memory; the rest are read from the store again")

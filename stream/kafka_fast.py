@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from stream.kafka_client import BATCH_BYTES, MOST_BYTES, insist
+from stream.kafka_client import AHEAD_BYTES, BATCH_BYTES, FETCH_BYTES, MOST_BYTES, insist
 from stream.kafka_url import Brokers
 from stream.logs import Fenced, Overtaken, Position, Record, Records
 
@@ -128,8 +128,8 @@ class FastMember:
                 "check.crcs": True,
                 "fetch.max.bytes": MOST_BYTES,
                 "message.max.bytes": MOST_BYTES,
-                "max.partition.fetch.bytes": 1 << 20,
-                "queued.max.messages.kbytes": 16 << 10,
+                "max.partition.fetch.bytes": FETCH_BYTES,
+                "queued.max.messages.kbytes": AHEAD_BYTES >> 10,
                 "fetch.queue.backoff.ms": 5,  # by default nothing comes for a second after the queue was full
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": round(brokers.session * 1000),
