@@ -7,7 +7,7 @@ COPY stream stream
 COPY online_models online_models
 COPY serving serving
 COPY replay replay
-RUN /headrace/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt .
+RUN /headrace/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[fast-kafka]'
 
 FROM python:3.11-slim
 # A user of our own, and the two folders it may write to.

@@ -3,6 +3,7 @@
 Uses what `make services` left running, else starts a broker and a Redis of its own.
 """
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from uuid import uuid4
 from benchmarks import traffic
 from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
 from stream.config import Events, Settings
+from stream.kafka_url import CLIENTS
 from stream.logs import EventLog, Record, open_log
 from stream.stores import UserStore, open_store
 from stream.worker import StreamWorker
@@ -25,16 +27,18 @@ _APPEND = 4_096  # records
 
 def measure(size: Size) -> Iterator[Numbers]:
     single = traffic.organic(size.of(200_000, 10_000), USERS, ITEMS)
-    batched = arrays(single)
+    loads = {1: single, BATCHED: arrays(single)}  # by events of one record
+    gc.freeze()  # the events that producers have are none of the worker's
     with services() as (kafka, redis):
         through(kafka, redis, single[:5_000])  # compiles
         for _ in range(size.runs):
-            yield {
-                **clients(kafka, "one event a record", single, len(single)),
-                **clients(kafka, f"{BATCHED} events a record", batched, len(single)),
-                **worked(kafka, redis, "one event a record", single, len(single)),
-                **worked(kafka, redis, f"{BATCHED} events a record", batched, len(single)),
-            }
+            numbers: Numbers = {}
+            for client in CLIENTS:
+                url = f"{kafka}?client={client}"
+                for load, records in loads.items():
+                    numbers |= clients(url, f"{client}, {load} a record", records, len(single))
+                    numbers |= worked(url, redis, f"{client} and Redis, {load} a record", records, len(single))
+            yield numbers
 
 
 @contextmanager
@@ -83,9 +87,9 @@ def clients(url: str, name: str, records: Sequence[Record], events: int) -> Numb
     log.close()
     return {
         f"kafka: produced, {name}, events/s": events / produced,
-        f"kafka: CPU to produce, {name}, µs a record": 1e6 * produced_cpu / len(records),
+        f"kafka: produced, {name}, CPU µs a record": 1e6 * produced_cpu / len(records),
         f"kafka: consumed, {name}, events/s": events / consumed,
-        f"kafka: CPU to consume, {name}, µs a record": 1e6 * consumed_cpu / len(records),
+        f"kafka: consumed, {name}, CPU µs a record": 1e6 * consumed_cpu / len(records),
     }
 
 
@@ -97,8 +101,8 @@ def appended(log: EventLog, records: Sequence[Record]) -> None:
 def worked(kafka: str, redis: str, name: str, records: Sequence[Record], events: int) -> Numbers:
     wall, cpu = through(kafka, redis, records)
     return {
-        f"stream: through Kafka and Redis, {name}, events/s of CPU": events / cpu,
-        f"stream: through Kafka and Redis, {name}, events/s": events / wall,
+        f"stream: {name}, events/s of CPU": events / cpu,
+        f"stream: {name}, events/s": events / wall,
     }
 
 

@@ -49,7 +49,7 @@ class Events(_Section):
 
 class Stream(_Section):
     metrics_port: int = Field(9101, ge=0, le=65535, description="Prometheus port of `headrace stream`; 0: none")
-    batch: int = Field(4096, ge=1, le=100_000, description="records in a micro-batch at most")
+    batch: int = Field(8192, ge=1, le=100_000, description="records in a micro-batch at most")
     linger: int = Field(
         25, ge=0, le=10_000, description="ms from one micro-batch to the next at least: it pays to wait"
     )

@@ -4,7 +4,8 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import repeat
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -79,8 +80,40 @@ _ANY = Limits(max_age=0, max_skew=0, max_bytes=1 << 40)
 
 def take_in(records: Records, limits: Limits) -> Intake:
     """Decode and screen. Age is judged by the time a record was appended, so that a replay judges alike."""
+    events, places, refused = _decoded_as_one(records, limits) or _decoded_each(records, limits)
+    screened = screen(events, [records.times[n] for n, _ in places], limits)
+    for i, refusal in screened.items():
+        n, index = places[i]
+        _, raw = parse_record(records.values[n], limits)[index]
+        refused.append(Refused(records.offsets[n], index, refusal, raw))
+    if screened:
+        kept = [i for i in range(len(events)) if i not in screened]
+        events, places = [events[i] for i in kept], [places[i] for i in kept]
+    released = np.zeros(len(places), np.bool_)
+    if RELEASED in b"".join(filter(None, records.keys)):
+        released[:] = [(records.keys[n] or b"").startswith(RELEASED) for n, _ in places]
+    batch = _columns(events, [records.offsets[n] for n, _ in places], released)
+    return Intake(batch, events, refused, places, records)
+
+
+_Decoded = tuple[list[Event], list[tuple[int, int]], list[Refused]]  # the second: see `Intake.places`
+
+
+def _decoded_as_one(records: Records, limits: Limits) -> _Decoded | None:
+    """What nearly all micro-batches are, one event to each record; None for any other."""
+    values = cast(Sequence[bytes], records.values)
+    if None in values or max(map(len, values), default=0) > limits.max_bytes:
+        return None
+    try:
+        return list(map(decode_event, values)), list(zip(range(len(values)), repeat(0))), []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _decoded_each(records: Records, limits: Limits) -> _Decoded:
+    """Record by record: an event, an array of them, or what could not be one."""
     events: list[Event] = []
-    places: list[tuple[int, int]] = []  # (which record, place in its array) of each event
+    places: list[tuple[int, int]] = []
     refused: list[Refused] = []
     for n, value in enumerate(records.values):
         try:
@@ -95,19 +128,7 @@ def take_in(records: Records, limits: Limits) -> Intake:
                     places.append((n, index))
                 else:
                     refused.append(Refused(records.offsets[n], index, parsed, raw))
-    screened = screen(events, [records.times[n] for n, _ in places], limits)
-    for i, refusal in screened.items():
-        n, index = places[i]
-        _, raw = parse_record(records.values[n], limits)[index]
-        refused.append(Refused(records.offsets[n], index, refusal, raw))
-    if screened:
-        kept = [i for i in range(len(events)) if i not in screened]
-        events, places = [events[i] for i in kept], [places[i] for i in kept]
-    released = np.zeros(len(places), np.bool_)
-    if RELEASED in b"".join(filter(None, records.keys)):
-        released[:] = [(records.keys[n] or b"").startswith(RELEASED) for n, _ in places]
-    batch = _columns(events, [records.offsets[n] for n, _ in places], released)
-    return Intake(batch, events, refused, places, records)
+    return events, places, refused
 
 
 def _columns(events: Sequence[Event], offsets: Sequence[int], released: np.ndarray) -> EventBatch:

@@ -12,8 +12,10 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetad
 from kafka.admin import ConfigResource
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
+from stream.kafka_joining import join_to_the_end
+from stream.kafka_unpacking import unpack_fast
 from stream.kafka_url import Brokers
-from stream.logs import Overtaken
+from stream.logs import Fenced, Overtaken
 
 _T = TypeVar("_T")
 # What the other modules of this driver use; the library is entered here only.
@@ -28,13 +30,14 @@ NoGroup = errors.GroupIdNotFoundError
 
 MOST_BYTES = 32 << 20  # of one record
 BATCH_BYTES = 8 << 20  # of the records of a partition that are sent, and taken, as one
+FETCH_BYTES = 4 << 20  # of a partition that are asked for at once: more than a micro-batch of single events
+AHEAD_BYTES = 16 << 20  # of all partitions that are fetched ahead
 _QUIET = {"metrics_enabled": False, "allow_auto_create_topics": False}
 _BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between tries
 _LOST = (
     errors.CommitFailedError,
     errors.IllegalGenerationError,
     errors.UnknownMemberIdError,
-    errors.FencedInstanceIdError,
     errors.RebalanceInProgressError,
 )
 _REFUSED = (
@@ -65,7 +68,7 @@ def producer(brokers: Brokers) -> Producer:
 
 def reader(brokers: Brokers) -> Consumer:
     """Reads what is asked for and answers at once: a broker serves a connection's requests one after the other."""
-    return KafkaConsumer(
+    client = KafkaConsumer(
         **_common(brokers),
         **_QUIET,
         group_id=None,
@@ -74,6 +77,7 @@ def reader(brokers: Brokers) -> Consumer:
         fetch_max_wait_ms=0,
         max_partition_fetch_bytes=1 << 20,
     )
+    return unpack_fast(client)
 
 
 def member(brokers: Brokers, group: str | None, instance: str | None) -> Consumer:
@@ -81,20 +85,21 @@ def member(brokers: Brokers, group: str | None, instance: str | None) -> Consume
 
     What is fetched ahead stays below `fetch_max_bytes`: nothing more is asked for a partition while records of it wait.
     """
-    return KafkaConsumer(
+    client = KafkaConsumer(
         **_common(brokers),
         **_QUIET,
         group_id=group,
         group_instance_id=instance,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        fetch_max_bytes=16 << 20,
-        max_partition_fetch_bytes=1 << 20,
+        fetch_max_bytes=AHEAD_BYTES,
+        max_partition_fetch_bytes=FETCH_BYTES,
         partition_assignment_strategy=[CooperativeStickyAssignor],
         session_timeout_ms=round(brokers.session * 1000),
         heartbeat_interval_ms=round(brokers.session * 250),
         max_poll_interval_ms=300_000,
     )
+    return join_to_the_end(unpack_fast(client))
 
 
 def admin(brokers: Brokers) -> Admin:
@@ -116,6 +121,8 @@ def explained(brokers: Brokers) -> Iterator[None]:
     """Turn what the client says into an error that names the cluster and how to mend it."""
     try:
         yield
+    except errors.FencedInstanceIdError as error:
+        raise Fenced(errno.ESTALE, _said(error), str(brokers)) from error
     except _LOST as error:
         raise Overtaken(errno.ESTALE, f"partitions have gone to another reader of the group ({error})") from error
     except _REFUSED as error:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stream.kafka_client import At, Consumer, insist, reader
+from stream.kafka_unpacking import Row
 from stream.kafka_url import Brokers
 from stream.logs import Records
 
@@ -91,6 +92,9 @@ class KafkaReader:
 
 def records_of(partition: int, found: Sequence[Any]) -> Records:
     """What the client gives, as columns."""
+    if found and type(found[0]) is Row:
+        offsets, keys, values, times = zip(*found, strict=True)
+        return Records(partition, offsets, keys, values, times)
     return Records(
         partition,
         [one.offset for one in found],

@@ -1,15 +1,16 @@
 """Reads a topic of Kafka on and on: alone, or as a member of a group that shares out its partitions."""
 
+import errno
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from stream.kafka_client import At, CommittedAt, Consumer, explained, insist, member
-from stream.kafka_reader import KafkaReader, records_of
+from stream.kafka_clients import Member, client_of
+from stream.kafka_reader import KafkaReader
 from stream.kafka_topics import KafkaTopics
 from stream.kafka_url import Brokers
-from stream.logs import Position, Records, Revoked
+from stream.logs import Fenced, Position, Records, Revoked
 
 _JOINING = 15.0  # seconds that a new member waits for its first partitions
 _EMPTY = 1.0  # the same in a group that has settled: with more members than partitions, nothing is a proper share
@@ -27,7 +28,7 @@ class Place:
 class KafkaSource:
     """See `Source`. Partitions are shared out cooperatively: those that stay are read on while others move.
 
-    The consumer's own thread keeps the membership alive; what it says of partitions is acted upon in `next_batch`
+    The client keeps the membership alive by itself; what the group says of partitions is acted upon in `next_batch`
     alone. So between two calls a commit is for partitions held, or it is refused with `Overtaken`.
     """
 
@@ -41,17 +42,19 @@ class KafkaSource:
         self._revoked = revoked
         self._name = topics.name(place.topic)
         self._next: dict[int, int] = {}
+        self._fenced: Fenced | None = None
         self.closed = False
-        self._client = insist(brokers, self._open)
+        self._member = self._open()
         try:
             self._start()
         except BaseException:
             self.close()
             raise
 
-    def _open(self) -> Consumer:
+    def _open(self) -> Member:
         group = None if self._place.group is None else self._topics.group(self._place.topic, self._place.group)
-        return member(self._brokers, group, self._brokers.member or None if self._is_shared else None)
+        instance = self._brokers.member or None if self._is_shared else None
+        return client_of(self._brokers).open_member(self._brokers, self._name, group, instance)
 
     @property
     def _is_shared(self) -> bool:
@@ -62,14 +65,14 @@ class KafkaSource:
         if not self._is_shared:
             held = self._place.partitions
             held = range(self._topics.partitions(self._place.topic)) if held is None else held
-            self._client.assign([At(self._name, partition) for partition in held])
+            self._member.take(held)
             self._gain(frozenset(held))
             return
-        self._client.subscribe([self._name])
+        self._member.join()
         deadline = settled = time.monotonic() + _JOINING
         while not self._next and time.monotonic() < min(deadline, settled + _EMPTY):
             self._poll(1, 0.05)
-            if self._client.group_metadata().state != "<stable>":
+            if not self._member.is_settled():
                 settled = time.monotonic()
 
     def next_batch(self, limit: int, timeout: float) -> list[Records]:
@@ -82,19 +85,23 @@ class KafkaSource:
                 return batch
 
     def _poll(self, limit: int, timeout: float) -> list[Records]:
-        with explained(self._brokers):
-            found: Mapping[Any, list[Any]] = self._client.poll(round(timeout * 1000), max_records=limit)
+        with self._named():
+            found = self._member.poll(limit, timeout)
         fresh = self._follow() if self._is_shared else frozenset()
-        batch = [records_of(at.partition, some) for at, some in found.items() if at.partition in self._next]
         # A partition that has just come is read from its committed position, wherever the client began.
-        batch = [records for records in batch if len(records) and records.partition not in fresh]
+        batch = [records for records in found if records.partition in self._next and records.partition not in fresh]
+        # One that went and came back within a poll begins anywhere, too.
+        strayed = {records.partition for records in batch if records.offsets[0] < self._next[records.partition]}
+        for partition in strayed:
+            self._member.seek(partition, self._next[partition])
+        batch = [records for records in batch if records.partition not in strayed]
         for records in batch:
             self._next[records.partition] = records.offsets[-1] + 1
         return batch
 
     def _follow(self) -> frozenset[int]:
         """Take note of the partitions that went and came; the latter."""
-        held = frozenset(at.partition for at in self._client.assignment())
+        held = self._member.held()
         lost, fresh = frozenset(self._next) - held, held - frozenset(self._next)
         if lost and self._revoked:
             self._revoked(lost)
@@ -118,7 +125,7 @@ class KafkaSource:
                     f"(kafka-consumer-groups.sh --reset-offsets --to-earliest)"
                 )
             self._next[partition] = at
-            self._client.seek(At(self._name, partition), at)
+            self._member.seek(partition, at)
 
     def snapshot(self) -> dict[int, int]:
         return dict(self._next)
@@ -127,19 +134,34 @@ class KafkaSource:
         if offset < 0:
             raise ValueError(f"offset must be at least 0, got {offset}")
         self._next[self._held(partition)] = offset
-        at = At(self._name, partition)
-        if at in self._client.assignment():  # else it went a moment ago, as the next batch will tell
-            self._client.seek(at, offset)
+        if partition in self._member.held():  # else it went a moment ago, as the next batch will tell
+            self._member.seek(partition, offset)
 
     def commit(self, positions: Mapping[int, Position]) -> None:
         if self._place.group is None:
             raise ValueError("a source without a group has nothing to commit to: open it with a group")
-        wanted = {
-            At(self._name, self._held(partition)): CommittedAt(at.offset, at.note, -1)
-            for partition, at in positions.items()
-        }
-        if wanted:
-            insist(self._brokers, lambda: self._client.commit(wanted, timeout_ms=5_000))
+        for partition in positions:
+            self._held(partition)
+        if positions:
+            with self._named():
+                self._member.commit(positions)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Tell who goes by this one's name, as far as what the group has committed says so; from then on, at once."""
+        if self._fenced:
+            raise self._fenced
+        try:
+            yield
+        except Fenced as error:
+            notes = {at.note for at in self._topics.committed(self._place.topic, str(self._place.group)).values()}
+            told = (
+                f"another process goes by member={self._brokers.member} in group {self._place.group!r}; last to commit "
+                f"there: ({', '.join(sorted(notes - {''})) or 'nobody'}). Stop it, or give this one another member= in "
+                f"its HEADRACE_LOG__URL"
+            )
+            self._fenced = Fenced(errno.ESTALE, told, str(self._brokers))
+            raise self._fenced from error
 
     def committed(self) -> dict[int, Position]:
         if self._place.group is None:
@@ -150,7 +172,7 @@ class KafkaSource:
     def close(self) -> None:
         if not self.closed:
             self.closed = True
-            self._client.close(timeout_ms=5_000)
+            self._member.close()
 
     def _held(self, partition: int) -> int:
         if partition not in self._next:

@@ -105,7 +105,7 @@ class KafkaTopics:
                 return {}
             raise
         return {
-            at.partition: Position(found.offset, found.metadata or "")
+            at.partition: Position(found.offset, (found.metadata or "").rstrip("\0"))  # some clients add one
             for at, found in told[name].items()
             if at.topic == self.name(topic) and found.offset >= 0
         }

@@ -16,7 +16,8 @@ _SECURITY = {
     "ssl_keyfile": "ssl_keyfile",
     "ssl_password": "ssl_password",
 }
-_OWN = ("replication", "member", "session", "patience")
+_OWN = ("client", "replication", "member", "session", "patience")
+CLIENTS = ("kafka-python", "confluent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Brokers:
 
     servers: tuple[str, ...]
     security: Mapping[str, str] = field(default_factory=dict)
+    client: str = CLIENTS[0]  # moves the records
     replication: int = -1  # of topics that are made; -1: what the broker has as default
     member: str = ""  # name of this process in its groups, kept over a restart; empty: a new one each time
     session: float = 10.0  # seconds without a sign of life after which a member's partitions go to others
@@ -51,9 +53,13 @@ def parse_url(url: str) -> Brokers:
             raise ValueError(f"a broker in the log url must be host:port, as in kafka://host:9092, got {server!r}")
     asked = dict(parse_qsl(query, keep_blank_values=True))
     _check_names(asked)
+    client = asked.get("client", CLIENTS[0])
+    if client not in CLIENTS:
+        raise ValueError(f"client in the log url must be {' or '.join(CLIENTS)}, got {client!r}")
     return Brokers(
         servers,
         {_SECURITY[name]: value for name, value in asked.items() if name in _SECURITY},
+        client=client,
         replication=int(_number(asked, "replication", -1)),
         member=asked.get("member", ""),
         session=_number(asked, "session", 10.0),

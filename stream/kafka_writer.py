@@ -3,9 +3,9 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any
 
-from stream.kafka_client import BATCH_BYTES, Producer, explained, insist, producer
+from stream.kafka_client import BATCH_BYTES
+from stream.kafka_clients import Sender, client_of
 from stream.kafka_url import Brokers
 from stream.logs import Record
 
@@ -22,48 +22,32 @@ class KafkaWriter:
 
     def __init__(self, brokers: Brokers) -> None:
         self._brokers = brokers
+        self._client = client_of(brokers)
         self._lock = threading.Lock()
-        self._producer: Producer | None = None
+        self._sender: Sender | None = None
 
     def append(self, topic: str, batches: Mapping[int, Sequence[Record]]) -> dict[int, int]:
         """First offsets by partition, of the partitions that get records."""
         firsts: dict[int, int] = {}
         with self._lock:
-            if self._producer is None:
-                self._producer = insist(self._brokers, lambda: producer(self._brokers))
+            if self._sender is None:
+                self._sender = self._client.open_sender(self._brokers)
             try:
-                with explained(self._brokers):
-                    for flush in zip_longest(*(_cut(partition, records) for partition, records in batches.items())):
-                        for partition, first in self._send(self._producer, topic, [one for one in flush if one]):
-                            firsts.setdefault(partition, first)
+                for flush in zip_longest(*(_cut(partition, records) for partition, records in batches.items())):
+                    for partition, first in self._sender.send(topic, [one for one in flush if one]):
+                        firsts.setdefault(partition, first)
             except BaseException:
                 # What waits in the producer must not go out behind what it failed to send.
-                self._producer.close(timeout=0, null_logger=True)
-                self._producer = None
+                self._sender.drop()
+                self._sender = None
                 raise
         return firsts
 
-    def _send(
-        self, client: Producer, topic: str, batches: Sequence[tuple[int, Sequence[Record]]]
-    ) -> list[tuple[int, int]]:
-        sent = [
-            (partition, [client.send(topic, value, key, partition=partition) for key, value in records])
-            for partition, records in batches
-        ]
-        client.flush(self._brokers.patience + 20)
-        return [(partition, _first(told)) for partition, told in sent]
-
     def close(self) -> None:
         with self._lock:
-            if self._producer is not None:
-                self._producer.close(timeout=5, null_logger=True)
-            self._producer = None
-
-
-def _first(told: Sequence[Any]) -> int:
-    """The offset of the first of the records sent, all of which have arrived."""
-    offsets = [one.get(0).offset for one in told]
-    return int(offsets[0])
+            if self._sender is not None:
+                self._sender.close()
+            self._sender = None
 
 
 def _cut(partition: int, records: Sequence[Record]) -> Iterator[tuple[int, Sequence[Record]]]:

@@ -37,9 +37,17 @@ class Position:
     offset: int
     note: str = ""
 
+    def __post_init__(self) -> None:
+        if "\0" in self.note:  # where clients of Kafka end a text
+            raise ValueError(f"a note must be text without NUL, got {self.note!r}")
+
 
 class Overtaken(OSError):
     """Others have taken over what this process held: what it was about to write or commit must come from them."""
+
+
+class Fenced(OSError):
+    """Another process goes by this one's name in the group: to go on would be to take it away again, and so on."""
 
 
 class Source(Protocol):
@@ -64,7 +72,8 @@ class Source(Protocol):
     def commit(self, positions: Mapping[int, Position]) -> None:
         """Make positions durable, all or none.
 
-        ValueError for a source without a group; `Overtaken` if others hold these partitions by now.
+        ValueError for a source without a group; `Overtaken` if others hold these partitions by now, `Fenced` if it
+        is one that goes by the same name.
         """
         ...
 

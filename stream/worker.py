@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import os
+import socket
 import time
 from collections.abc import Sequence
 from threading import Event as Signal
@@ -53,6 +55,7 @@ class StreamWorker:
     - The mark moves only from where its writer left it. So users are stored by one of them, as a whole; to the other
       the store says that it was overtaken. Both would have written the same, as the blocks before it are the same.
     - A late commit is refused by the broker, and would do no harm, since a recovery goes by the mark.
+    - One whose name in the group another process has taken (`Fenced`) ends, or both would take it back for ever.
 
     The same mark tells that a store has lost what was acknowledged, as a Redis started again without its file: then
     the users are made once more out of the log, as far back as it is kept.
@@ -67,6 +70,7 @@ class StreamWorker:
         self._recovery = Recovery(log, store, self._users, settings)
         self._source = log.source(EVENTS, "stream", revoked=self._revoked)
         self._partitions: dict[int, Partition] = {}
+        self._name = f"{socket.gethostname()}:{os.getpid()}"  # beside what it commits: who has the partition
 
     def run(self, stop: Signal) -> None:
         """start → run → drain → stop: whole micro-batches until told to stop."""
@@ -110,7 +114,7 @@ class StreamWorker:
         taken = [self._partitions[number] for number in published]
         self._publish({number: blocks for number, blocks in published.items() if blocks})
         metrics.users_flushed.inc(flush(self._users, [(partition, partition.reached) for partition in taken]))
-        self._source.commit({partition.number: Position(partition.next) for partition in taken})
+        self._source.commit({partition.number: Position(partition.next, self._name) for partition in taken})
         ends = self._log.ends(EVENTS)
         for partition in taken:
             metrics.lag.labels(partition.number).set(ends[partition.number] - partition.next)
@@ -190,7 +194,7 @@ class StreamWorker:
             self._users.forget_cache()
             partition = self._partitions[number] = self._recovery.take_up(number)
             self._source.seek(number, partition.next)
-            self._source.commit({number: Position(partition.next)})
+            self._source.commit({number: Position(partition.next, self._name)})
         return fresh
 
 

@@ -9,10 +9,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LINE = ("stream", "online_models", "serving", "replay", "headrace")
 DOORS = {
+    "confluent_kafka": {"stream/kafka_fast.py"},
     "faiss": {"online_models/retrievers/tower_index.py"},
     "granian": {"serving/server.py"},
     "httpx": {"replay/demo.py", "replay/demo_traffic.py"},
-    "kafka": {"stream/kafka_client.py"},
+    "kafka": {"stream/kafka_client.py", "stream/kafka_joining.py", "stream/kafka_unpacking.py"},
     "litestar": {"serving/app.py", "serving/problems.py"},
     "numba": {"stream/compiled.py"},
     "pydantic": {"stream/config.py"},

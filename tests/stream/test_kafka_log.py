@@ -10,11 +10,17 @@ from uuid import uuid4
 
 import pytest
 
+from stream.clock import SystemClock
+from stream.config import Settings
 from stream.kafka_client import admin
-from stream.kafka_url import parse_url
-from stream.logs import EventLog, Overtaken, Position, Source, open_log
+from stream.kafka_url import CLIENTS, parse_url
+from stream.logs import EventLog, Fenced, Position, Source, open_log
+from stream.testing import MemoryStore
+from stream.worker import StreamWorker
 from tests.conftest import doors
 from tests.services import PASSWORD, USER, free_ports
+
+TOPICS = ("events", "examples", "users", "dead-letter", "quarantine", "alarms")
 
 
 @pytest.fixture
@@ -22,9 +28,20 @@ def prefix() -> str:
     return f"{uuid4()}."
 
 
+@pytest.fixture(params=CLIENTS)
+def client(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-def log(kafka_url: str, prefix: str) -> Iterator[EventLog]:
-    opened = open_log(f"{kafka_url}?session=6", prefix)
+def url(kafka_url: str, client: str) -> str:
+    return f"{kafka_url}?session=6&client={client}"
+
+
+@pytest.fixture
+def log(url: str, prefix: str) -> Iterator[EventLog]:
+    opened = open_log(url, prefix)
     yield opened
     opened.close()
 
@@ -41,7 +58,10 @@ def turns(sources: list[Source], holds: object, patience: float = 30.0) -> None:
 # Groups
 
 
-def test_a_second_member_gets_a_share_and_gives_it_back(log: EventLog, kafka_url: str, prefix: str) -> None:
+@pytest.mark.parametrize("other", ["the same client", "the other client"])
+def test_a_second_member_gets_a_share_and_gives_it_back(
+    log: EventLog, url: str, client: str, other: str, prefix: str
+) -> None:
     log.create("events", 4)
     log.append_many("events", {partition: [(b"k", b"v")] * 3 for partition in range(4)})
     lost: list[frozenset[int]] = []
@@ -49,16 +69,16 @@ def test_a_second_member_gets_a_share_and_gives_it_back(log: EventLog, kafka_url
     assert sorted(first.snapshot()) == [0, 1, 2, 3]
     first.next_batch(100, timeout=5.0)
     first.commit({partition: Position(2, "half") for partition in range(4)})
-    other = open_log(f"{kafka_url}?session=6", prefix)
+    others = open_log(url if other == "the same client" else url.replace(client, the_other(client)), prefix)
     second: list[Source] = []
-    joining = threading.Thread(target=lambda: second.append(other.source("events", "g")))
+    joining = threading.Thread(target=lambda: second.append(others.source("events", "g")))
     joining.start()
     while joining.is_alive():
         first.next_batch(100, timeout=0.1)
     turns([first, *second], lambda: len(first.snapshot()) == len(second[0].snapshot()) == 2)
     shared = second[0].snapshot()
     handed = second[0].committed()
-    other.close()
+    others.close()
     turns([first], lambda: len(first.snapshot()) == 4)
 
     assert frozenset().union(*lost) == shared.keys()
@@ -66,17 +86,55 @@ def test_a_second_member_gets_a_share_and_gives_it_back(log: EventLog, kafka_url
     assert all(first.snapshot()[partition] in (2, 3) for partition in shared)
 
 
-def test_a_member_that_was_replaced_cannot_commit(kafka_url: str, prefix: str) -> None:
-    logs = [open_log(f"{kafka_url}?session=6&member=worker-1", prefix) for _ in range(2)]
+def the_other(client: str) -> str:
+    (name,) = set(CLIENTS) - {client}
+    return name
+
+
+def test_a_member_whose_name_was_taken_ends_and_says_who_has_it(url: str, prefix: str) -> None:
+    logs = [open_log(f"{url}&member=worker-1", prefix) for _ in range(2)]
     logs[0].create("events", 1)
     logs[0].append("events", 0, [(b"k", b"v")])
     late = logs[0].source("events", "g")
+    late.commit({0: Position(0, "machine-a:17")})
     newer = logs[1].source("events", "g")
+    newer.commit({0: Position(1, "machine-b:4")})
 
     assert newer.snapshot() == {0: 0}
-    with pytest.raises(Overtaken, match="gone to another reader"):
-        late.commit({0: Position(1)})
+    for _ in range(2):  # and again: it never takes the name back
+        with pytest.raises(Fenced, match=r"member=worker-1.*\(machine-b:4\).*another member= in its HEADRACE_LOG__URL"):
+            late.commit({0: Position(1)})
+    with pytest.raises(Fenced, match="machine-b:4"):
+        turns([late], lambda: False)
     newer.commit({0: Position(1)})
+    for log in logs:
+        log.close()
+
+
+def test_a_worker_whose_name_was_taken_ends_instead_of_trying_again(url: str, prefix: str) -> None:
+    logs = [open_log(f"{url}&member=worker-1", prefix) for _ in range(2)]
+    for topic in TOPICS:
+        logs[0].create(topic, 1, compacted=topic == "users")
+    store, stop = MemoryStore(), threading.Event()
+    late = StreamWorker(logs[0], store, Settings())
+    late.step(timeout=0)
+    newer = StreamWorker(logs[1], store, Settings())
+    newer.step(timeout=0)
+    event = b'{"event_id":"e","type":"click","ts":%d,"user_id":"u","item_id":"a"}' % SystemClock().now_ms()
+    logs[1].append("events", 0, [(b"u", event)])
+
+    with pytest.raises(Fenced, match="another process goes by member=worker-1"):
+        late.run(threading.Event())
+    working = threading.Thread(target=newer.run, args=(stop,))
+    working.start()
+    deadline = time.monotonic() + 20
+    while logs[1].committed("events", "stream")[0].offset < 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    stop.set()
+    working.join()
+
+    assert logs[1].committed("events", "stream")[0].offset == 1
+    assert store.count() == 1
     for log in logs:
         log.close()
 
@@ -106,12 +164,12 @@ def test_a_position_that_retention_has_deleted_goes_on_at_the_start(log: EventLo
 # Topics
 
 
-def test_topics_are_made_for_events_and_for_tables(log: EventLog, kafka_url: str, prefix: str) -> None:
+def test_topics_are_made_for_events_and_for_tables(log: EventLog, url: str, prefix: str) -> None:
     from kafka.admin import ConfigResource
 
     log.create("events", 2)
     log.create("items", 1, compacted=True)
-    client = admin(parse_url(kafka_url))
+    client = admin(parse_url(url))
     asked = [ConfigResource("topic", prefix + topic) for topic in ("events", "items")]
     told = client.describe_configs(asked, config_filter="all")["topic"]
     client.close()
@@ -155,11 +213,22 @@ def test_a_record_needs_a_key_or_a_value(log: EventLog) -> None:
         ("kafka://a:1,b:x", "must be host:port.*'b:x'"),
         ("kafka://a:1?sasl_user=x", "unknown setting 'sasl_user'; the nearest valid name is 'sasl_username'"),
         ("kafka://a:1?session=never", "session in the log url must be a number"),
+        ("kafka://a:1?client=rdkafka", "client in the log url must be kafka-python or confluent, got 'rdkafka'"),
     ],
 )
 def test_a_url_that_is_not_understood_says_why(url: str, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         open_log(url)
+
+
+def test_a_client_that_is_not_installed_is_named_with_its_mend() -> None:
+    script = (
+        "import sys\nsys.modules['confluent_kafka'] = None\nfrom stream.logs import open_log\n"
+        "open_log('kafka://a:1?client=confluent')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+    assert "needs the package confluent_kafka: pip install 'headrace[fast-kafka]'" in done.stderr
 
 
 def test_no_secret_is_in_what_is_told() -> None:
@@ -182,17 +251,18 @@ def knock(url: str, prefix: str) -> str:
     return done.stdout.strip() or done.stderr.strip().split("\n")[-1]
 
 
-def test_a_broker_that_is_away_is_named_with_its_mend(prefix: str) -> None:
+def test_a_broker_that_is_away_is_named_with_its_mend(prefix: str, client: str) -> None:
     (port,) = free_ports(1)
-    told = knock(f"kafka://127.0.0.1:{port}?patience=1", prefix)
+    told = knock(f"kafka://127.0.0.1:{port}?patience=1&client={client}", prefix)
 
     assert re.match(rf"ConnectionError: .*HEADRACE_LOG__URL.*kafka://127\.0\.0\.1:{port}'$", told), told
 
 
 @pytest.mark.parametrize(("password", "answer"), [(PASSWORD, "0"), ("wrong", "PermissionError: .*correct security_")])
-def test_credentials_are_passed_on(kafka_url: str, prefix: str, password: str, answer: str) -> None:
+def test_credentials_are_passed_on(kafka_url: str, prefix: str, client: str, password: str, answer: str) -> None:
     assert kafka_url
-    told = knock(f"{doors['asking_url']}&sasl_username={USER}&sasl_password={password}&patience=3", prefix)
+    way_in = f"&sasl_username={USER}&sasl_password={password}&patience=3&client={client}"
+    told = knock(f"{doors['asking_url']}{way_in}", prefix)
 
     assert re.match(answer, told), told
     assert password not in told

@@ -43,20 +43,48 @@ SERVICES = read_compose()["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
-@pytest.mark.slow
-def test_the_reference_loader_takes_it(tmp_path: Path) -> None:
+def reference_loader() -> Path | None:
+    """Compose's own reader of the file, installed by Go the first time; None on a machine without Go."""
     folder = Path.home() / ".cache" / "headrace" / f"compose-go-{LOADER_VERSION}"
+    go = shutil.which("go")
     if not (folder / "cmd").exists():
-        go = shutil.which("go")
         if go is None:
-            pytest.skip("Go is not installed, and the reference loader is written in it")
+            return None
         subprocess.run(
             [go, "install", f"{LOADER}@{LOADER_VERSION}"], env={**os.environ, "GOBIN": str(folder)}, check=True
         )
-    loaded = subprocess.run([folder / "cmd", ROOT / "compose.yaml"], capture_output=True, text=True, check=False)
+    return folder / "cmd"
+
+
+def against_the_schema(file: Path) -> subprocess.CompletedProcess[str]:
+    """The published schema of the Compose Specification, as the package check-jsonschema carries it."""
+    words = ["-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)]
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_reference_loader_takes_it_or_else_the_published_schema() -> None:
+    loader = reference_loader()
+    if loader is None:
+        checked = against_the_schema(ROOT / "compose.yaml")
+
+        assert checked.returncode == 0, checked.stdout
+        return
+    loaded = subprocess.run([loader, ROOT / "compose.yaml"], capture_output=True, text=True, check=False)
 
     assert loaded.returncode == 0, loaded.stderr
     assert yaml.safe_load(loaded.stdout)["services"].keys() == SERVICES.keys()
+
+
+@pytest.mark.parametrize(("words", "instead"), [("healthcheck:", "helthcheck:"), ("service_healthy", "service_well")])
+def test_the_published_schema_knows_a_fault(tmp_path: Path, words: str, instead: str) -> None:
+    text = (ROOT / "compose.yaml").read_text()
+    assert words in text
+    (tmp_path / "compose.yaml").write_text(text.replace(words, instead))
+    checked = against_the_schema(tmp_path / "compose.yaml")
+
+    assert checked.returncode == 1
+    assert instead.strip(":") in checked.stdout
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -1,0 +1,50 @@
+"""Lets a consumer of kafka-python finish joining its group however short its polls are.
+
+A poll that ends while the group is joined leaves the join under way for the next one to take up. kafka-python 3.0.12
+then asks whether it has to join, is told no, as the broker has answered meanwhile, and never takes up what was
+answered: the member holds nothing, sends no sign of life, and waits for ever. It happens about once in twenty joins
+on a busy machine. Java's client asks whether a join is needed or under way (`rejoinNeededOrPending`); so does this.
+"""
+
+from typing import Any
+
+from kafka.coordinator.consumer import ConsumerCoordinator
+
+_UNDER_WAY = "_join_task"
+
+
+def join_to_the_end(consumer: Any) -> Any:
+    """Have a consumer take up every join that it began; returns it."""
+    coordinator = getattr(consumer, "_coordinator", None)
+    if type(coordinator) is ConsumerCoordinator and hasattr(coordinator, _UNDER_WAY):
+        coordinator.__class__ = _Coordinator
+    return consumer
+
+
+class _Unheard:
+    """A join whose answer nobody has taken yet: were it done, the library would begin another one in its place."""
+
+    is_done = False
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def __await__(self) -> Any:
+        return self._task.__await__()
+
+
+class _Coordinator(ConsumerCoordinator):  # type: ignore[misc]  # the library has no types
+    def need_rejoin(self) -> bool:
+        return self._join_task is not None or super().need_rejoin()
+
+    @property
+    def _join_task(self) -> _Unheard | None:
+        task: _Unheard | None = self.__dict__.get(_UNDER_WAY)
+        return task
+
+    @_join_task.setter
+    def _join_task(self, task: Any) -> None:
+        self.__dict__[_UNDER_WAY] = None if task is None else _Unheard(task)
