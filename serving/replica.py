@@ -58,7 +58,7 @@ class Replica:
             self._become(*loaded)
             # A power cut may have taken the last updates, which the learner then publishes once more.
             self._next = max(self._next, min(loaded[0].updates, log.end(MODEL_UPDATES, 0)))
-        self.refused = _told(*self._bar)
+        self._note(_told(*self._bar))
         self.poll()
 
     @property
@@ -97,7 +97,6 @@ class Replica:
             self._mark_new_rows()
             metrics.model_step.set(self.step)
             metrics.model_epoch.set(self.epoch)
-        metrics.model_refused.set(bool(self.refused))
         return len(records)
 
     def counts(self, key: int) -> dict[str, int]:
@@ -123,7 +122,13 @@ class Replica:
         if (update.epoch, update.step) == self._expected:
             self._take(update)
             self.epoch, self.step, self.covered = update.epoch, update.step, update.offsets
-            self.refused = ""
+            if self.refused:
+                self._note("")
+
+    def _note(self, refused: str) -> None:
+        """Remember which newer state may not answer, "" if none is there, and tell it."""
+        self.refused = refused
+        metrics.model_refused.set(bool(refused))
 
     def _refusal(self, update: Update) -> str:
         """Why the state that an update leads to may not answer, "" if it may."""
@@ -136,7 +141,7 @@ class Replica:
         """Stay with this state until the learner goes back, or a newer version may be served."""
         if reason != self.refused:
             _logger.warning("answers stay with %s and do not follow to %s: %s", self.version, update.version, reason)
-        self.refused = reason
+        self._note(reason)
         if newer := self._newer(update.epoch):
             self._tried = [self.version, *newer[-1:]]
             self._leap_to(newer)
@@ -206,7 +211,7 @@ class Replica:
         self.epoch, self.step = manifest.epoch, manifest.step
         self.base = manifest.version
         self.covered = dict(manifest.offsets)
-        self.refused = ""
+        self._note("")
         self._mark_bar()
         self._rows = 0
         self.eligible[:] = 0
