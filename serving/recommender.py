@@ -26,6 +26,7 @@ from stream.profiles import NOBODY, Profile, decode_profile, questions_of
 from stream.stores import UserStore
 
 _FIRST_SHOWN = 5000.0  # places that have to be shown before what became of them is all that counts
+_READING, _RANKING, _EXPLORING = map(metrics.stage_seconds.labels, ("user", "rank", "explore"))
 _logger = logging.getLogger(__name__)
 
 
@@ -72,7 +73,7 @@ class Recommender:
 
     def answer_all(self, questions: Sequence[tuple[Question, str]], now: int) -> list[Slate]:
         """The slates for questions with their impression ids, as if each were asked alone."""
-        with metrics.stage_seconds.labels("user").time():
+        with _READING.time():
             asked = self._read(questions, now)
         slates: dict[str, Slate] = {}
         for _, group in groupby(sorted(asked, key=attrgetter("kind")), key=attrgetter("kind")):
@@ -85,12 +86,12 @@ class Recommender:
     def _answer_alike(self, asked: list[Asked]) -> Iterable[Slate]:
         """Slates for questions of one kind."""
         names = None
-        with metrics.stage_seconds.labels("rank").time():
+        with _RANKING.time():
             if asked[0].question.candidates is None:
                 judged = self._rank(asked)
             else:
                 judged, names = self._rank_given(asked)
-        with metrics.stage_seconds.labels("explore").time():
+        with _EXPLORING.time():
             weighed = self._weigh(asked, judged)
             size = asked[0].question.size
             chosen = [fill(judged.best_of(i), fresh, size, self._rng) for i, fresh in enumerate(weighed)]
