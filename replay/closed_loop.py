@@ -13,9 +13,9 @@ from replay.trials import Rig
 from serving.acknowledged import Acknowledged
 from serving.fresh import Exploration
 from serving.questions import Question
-from serving.recommender import Recommender, Slate
+from serving.recommender import Recommender
 from serving.replica import Replica
-from serving.service import impression
+from serving.slates import Slate, impression
 from stream.config import Guard, Serve
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, ITEMS, MODEL_UPDATES
 
