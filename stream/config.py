@@ -19,7 +19,7 @@ class SettingsError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Data(_Section):
@@ -90,7 +90,9 @@ class Serve(_Section):
         0.1, ge=0, le=1, description="share of a slate's places that are given by chance; to fresh items 0.5 at most"
     )
     explore_over: Literal["fresh", "slate"] = Field(
-        "fresh", description="what those places may go to: fresh (items), or slate (any of the best candidates)"
+        "fresh",
+        validate_default=True,
+        description="what those places may go to: fresh (items), or slate (any of the best candidates)",
     )
     explore_loss: float = Field(5.0, gt=0, description="clicks that exploring may be expected to lose per 1,000 places")
     fresh_impressions: int = Field(100, ge=1, description="places shown after which an item is fresh no more")
