@@ -1,4 +1,4 @@
-"""Which items are fresh, what is thought of them, and what it may cost to find out more."""
+"""Which items are explored, what is thought of them, and what it may cost to find out more."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from online_models.bandits.arms import Judged, Prior
 from online_models.bandits.budgets import Budget, Ledger, expected_loss
-from online_models.bandits.cold import WarmStart, posterior
+from online_models.bandits.cold import WarmStart, narrowed, posterior
 from online_models.bandits.epsilon import EpsilonGreedy
 from online_models.bandits.policies import Policy, Rule
 from online_models.bandits.propensities import PropensityCheck
@@ -52,12 +52,14 @@ class Exploration:
     """Weighs fresh items for each question, and keeps the account of what exploring costs.
 
     What nobody was shown yet is thought of as the ranker predicts it for this very person, as far as that can be
-    trusted; every place shown then counts for more than the prediction.
+    trusted; every place shown then counts for more than the prediction. By setting, all that may stand on the slate is
+    weighed so, and not the fresh items alone.
     """
 
     def __init__(self, settings: Serve) -> None:
         self._budget = Budget(settings.fresh_impressions, settings.explore, settings.explore_loss)
         self.policy = settings.policy
+        self.over_slate = settings.explore_over == "slate"
         self._policy = Policy(_RULES[settings.policy])
         self._warm = WarmStart()
         self._ledger = Ledger(self._budget)
@@ -102,9 +104,37 @@ class Exploration:
         Of each its entry in the lists, its item row, which `pool` has named, and the probability that the ranker
         predicts. `earned`, (n,): what a place is expected to earn that is not explored; `places`: of each slate.
         """
-        pool, together = self._pool, places * earned.size  # the slates share what may be lost
+        return self._weigh(entries, self._judge_fresh(rows, predicted), start, earned, places)
+
+    def weigh_slate(
+        self,
+        entries: np.ndarray,
+        rows: np.ndarray,
+        start: np.ndarray,
+        predicted: np.ndarray,
+        shown: np.ndarray,
+        earned: np.ndarray,
+        places: int,
+    ) -> list[Fresh]:
+        """The same for any candidates; `shown`: places that each was shown in.
+
+        What is fresh is judged by what became of it, all else by the ranker's word for this person.
+        """
+        prior = self._warm.prior_of_ranker(self._pool.rate, predicted)
+        judged = narrowed(predicted, prior.spreads, shown)
+        fresh = np.isin(rows, self._pool.rows)
+        judged.means[fresh], judged.spreads[fresh] = self._judge_fresh(rows[fresh], predicted[fresh])
+        return self._weigh(entries, judged, start, earned, places)
+
+    def _judge_fresh(self, rows: np.ndarray, predicted: np.ndarray) -> Judged:
+        pool = self._pool
         at = pool.places_of(rows)
-        judged = posterior(self._warm.prior_of_ranker(pool.rate, predicted), pool.clicks[at], pool.shown[at])
+        return posterior(self._warm.prior_of_ranker(pool.rate, predicted), pool.clicks[at], pool.shown[at])
+
+    def _weigh(
+        self, entries: np.ndarray, judged: Judged, start: np.ndarray, earned: np.ndarray, places: int
+    ) -> list[Fresh]:
+        together = places * earned.size  # the slates share what may be lost
         spans = zip(start[:-1].tolist(), start[1:].tolist(), earned.tolist(), strict=True)
         return [
             self._weighed(entries[a:b], Judged(judged.means[a:b], judged.spreads[a:b]), best, together)

@@ -26,6 +26,12 @@ class Ranked:
         entries: np.ndarray = self.best[i, : min(self.best.shape[1], self.found.start[i + 1] - self.found.start[i])]
         return entries
 
+    def explored_over(self, bit: np.uint16, most: int) -> np.ndarray:
+        """The entries of a channel and the best `most` of each list, (a,) int64, ascending."""
+        entries = np.flatnonzero(self.found.channels & bit)
+        best = self.best[:, :most]
+        return np.union1d(entries, best[best >= 0]) if most else entries
+
 
 @kernel
 def _best(start: np.ndarray, scores: np.ndarray, out: np.ndarray) -> None:

@@ -160,14 +160,18 @@ class Recommender:
         return ranked(stack, people, found, self._trust(), questions[0].size), names
 
     def _weigh(self, asked: Sequence[Asked], judged: Ranked) -> list[Fresh]:
-        """Of each question the fresh items that it may be answered with, as entries of its list."""
-        at = np.flatnonzero(judged.found.channels & FRESH)
+        """Of each question the items that may be drawn, as entries of its list."""
+        size, over_slate = asked[0].question.size, self._exploration.over_slate and _may_draw(asked[0].question)
+        at = judged.explored_over(FRESH, size + AT_ONCE if over_slate else 0)
         if at.size == 0:
             return [NOTHING_FRESH] * len(asked)
-        size, start = asked[0].question.size, np.searchsorted(at, judged.found.start)
+        rows, start = judged.found.row[at], np.searchsorted(at, judged.found.start)
         best, chances = judged.best[:, :size], chance_of(judged.odds).astype(float)
         earned = np.where(best >= 0, chances[best], 0).sum(axis=1) / np.maximum((best >= 0).sum(axis=1), 1)
-        return self._exploration.weigh(at, judged.found.row[at], start, chances[at], earned, size)
+        if not over_slate:
+            return self._exploration.weigh(at, rows, start, chances[at], earned, size)
+        shown = self._replica.stack.items.counters["ever"][rows, EventType.impression].astype(float)
+        return self._exploration.weigh_slate(at, rows, start, chances[at], shown, earned, size)
 
     def _trust(self) -> float:
         """The more was shown, the more it counts what became of it; all, after two places for each action ever.
@@ -176,6 +180,11 @@ class Recommender:
         """
         shown, acted = self._replica.ever[EventType.impression], self._replica.ever[EventType.impression + 1 :].sum()
         return min(1.0, float(shown) / (_FIRST_SHOWN + 2.0 * float(acted)))
+
+
+def _may_draw(question: Question) -> bool:
+    """Whether places may be given by chance: lists that were handed in are ranked and nothing else."""
+    return question.explore and question.candidates is None
 
 
 def _without(error: Exception) -> tuple[Profile, bool]:

@@ -2,12 +2,13 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 PREFIX = "HEADRACE_"
 _NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_REQUIRE_SERVICES"}
@@ -85,15 +86,29 @@ class Serve(_Section):
     port: int = Field(8000, ge=0, le=65535, description="port that HTTP listens on")
     processes: int = Field(1, ge=1, le=64, description="`headrace serve` processes that share the port under `up`")
     admin_key: str = Field("", description="key of the admin routes; empty: they refuse everyone")
-    explore: float = Field(0.1, ge=0, le=0.5, description="share of a slate's places that are given to fresh items")
+    explore: float = Field(
+        0.1, ge=0, le=1, description="share of a slate's places that are given by chance; to fresh items 0.5 at most"
+    )
+    explore_over: Literal["fresh", "slate"] = Field(
+        "fresh",
+        validate_default=True,
+        description="what those places may go to: fresh (items), or slate (any of the best candidates)",
+    )
     explore_loss: float = Field(5.0, gt=0, description="clicks that exploring may be expected to lose per 1,000 places")
     fresh_impressions: int = Field(100, ge=1, description="places shown after which an item is fresh no more")
     policy: Literal["thompson", "ucb", "squarecb", "epsilon"] = Field(
-        "thompson", description="how fresh items are weighed: thompson, ucb, squarecb or epsilon"
+        "thompson", description="how what is explored is weighed: thompson, ucb, squarecb or epsilon"
     )
     candidates: int = Field(500, ge=10, le=10_000, description="candidates ranked for one answer at most")
     max_waiting: int = Field(512, ge=1, description="answers under way at most; more are told to come again")
     seed: int = Field(0, ge=0, description="seed of exploration")
+
+    @field_validator("explore_over")
+    @classmethod
+    def _leaves_room(cls, over: str, told: ValidationInfo) -> str:
+        if over == "fresh" and told.data.get("explore", 0) > 0.5:
+            raise ValueError("with serve.explore above 0.5 it must be slate")
+        return over
 
 
 class Settings(_Section):
@@ -141,7 +156,11 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     except ValidationError as error:
         fault = error.errors()[0]
         name = ".".join(str(part) for part in fault["loc"])
-        raise SettingsError(f"setting {name} is {fault['input']!r}: {fault['msg'].lower()}") from None
+        told = f"setting {name} is {fault['input']!r}: {fault['msg'].lower()}"
+        if fault["type"] == "literal_error":
+            valid = re.findall("'([^']*)'", fault["ctx"]["expected"])
+            told += f"; the nearest is {difflib.get_close_matches(str(fault['input']), valid, 1, 0)[0]!r}"
+        raise SettingsError(told) from None
 
 
 def _known() -> dict[str, str]:

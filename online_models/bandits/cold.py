@@ -67,3 +67,16 @@ def posterior(prior: Prior, clicks: np.ndarray, shown: np.ndarray) -> Judged:
     hits, total = mean * strength + clicks, strength + shown
     means = hits / total
     return Judged(means, np.sqrt(means * (1 - means) / (total + 1)))
+
+
+def narrowed(predicted: np.ndarray, spreads: np.ndarray, shown: np.ndarray) -> Judged:
+    """What is thought of n arms that the ranker knows: its word for this person, surer with every place shown.
+
+    >>> judged = narrowed(np.array([0.1, 0.1]), np.array([0.1, 0.1]), np.array([0.0, 900.0]))
+    >>> judged.means.tolist(), judged.spreads.round(3).tolist()
+    ([0.1, 0.1], [0.1, 0.01])
+    """
+    means = np.clip(predicted, 1e-4, 1 - 1e-4)
+    variance = means * (1 - means)
+    places = np.maximum(variance / np.maximum(spreads, 1e-6) ** 2, 1.0)
+    return Judged(means, np.sqrt(variance / (places + shown)))

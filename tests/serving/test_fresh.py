@@ -1,5 +1,8 @@
 """What is explored, at what price, and that the propensities are true."""
 
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -92,3 +95,86 @@ def test_slates_that_are_filled_together_share_what_may_be_lost() -> None:
 
     assert sum(10 * fresh.share * fresh.loss for fresh in together) <= 10 * n / 1_000 + 1e-9
     assert all(fresh.share > 0 for fresh in together)
+
+
+# Over the whole slate
+
+
+def weighed_slate(exploration: Exploration, predicted: list[float], shown: list[float]) -> Fresh:
+    """What is thought of six candidates, of which the last four are the pool's."""
+    exploration.follow(POOL.version, POOL.rows, POOL.clicks, POOL.shown, POOL.rate)
+    rows = np.concatenate([np.array([1, 2], np.int32), POOL.rows])
+    start, earned = np.array([0, rows.size]), np.array([0.1])
+    (fresh,) = exploration.weigh_slate(
+        np.arange(rows.size), rows, start, np.array(predicted), np.array(shown), earned, places=10
+    )
+    return fresh
+
+
+def over_slate(policy: str, **more: float) -> Exploration:
+    return Exploration(Serve.model_validate({"policy": policy, "explore_over": "slate"} | more))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_over_the_slate_the_likelier_item_is_the_likelier_draw(policy: str) -> None:
+    fresh = weighed_slate(over_slate(policy), [0.4, 0.05, 0.1, 0.1, 0.1, 0.1], [1e4, 1e4, 0, 60, 30, 0])
+
+    assert fresh.chances.sum() == pytest.approx(1)
+    assert (fresh.chances > 0).all()
+    assert fresh.chances.argmax() == 0
+    assert fresh.chances[1] <= fresh.chances[2:].max()
+
+
+def test_what_was_shown_seldom_is_drawn_more_often_than_its_mean_deserves() -> None:
+    predicted = [0.1, 0.09, 0.0, 0.0, 0.0, 0.0]
+    seldom = weighed_slate(over_slate("thompson"), predicted, [1e5, 1.0, 0, 60, 30, 0]).chances
+    often = weighed_slate(over_slate("thompson"), predicted, [1e5, 1e5, 0, 60, 30, 0]).chances
+
+    assert seldom[1] > 10 * often[1]
+
+
+def test_fresh_items_are_judged_alike_whatever_else_may_be_drawn() -> None:
+    exploration = over_slate("thompson")
+    alone = weighed(exploration, [0.1] * 4).chances
+    together = weighed_slate(exploration, [1e-4, 1e-4, 0.1, 0.1, 0.1, 0.1], [1e9, 1e9, 0, 60, 30, 0]).chances
+
+    assert together[2:] == pytest.approx(alone, rel=0.01)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_over_the_slate_propensities_are_proved_while_it_runs(policy: str) -> None:
+    exploration, rng = over_slate(policy, explore=1.0, explore_loss=1000.0), np.random.default_rng(1)
+    for _ in range(2_000):
+        fresh = weighed_slate(exploration, [0.12, 0.08, 0.1, 0.1, 0.1, 0.1], [500, 200, 0, 60, 30, 0])
+        exploration.spend(fresh, fill(np.arange(6), fresh, 4, rng))
+
+    assert not exploration.alarm
+
+
+def limit(freedom: int) -> float:
+    """What a chi-square of that many degrees of freedom exceeds once in a million times (Wilson and Hilferty 1931)."""
+    return freedom * (1 - 2 / (9 * freedom) + 4.753 * math.sqrt(2 / (9 * freedom))) ** 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_in_a_million_draws_slates_come_as_often_as_their_propensities_say(share: float) -> None:
+    exploration, rng, draws = (
+        over_slate("thompson", explore=share, explore_loss=1000.0),
+        np.random.default_rng(3),
+        10**6,
+    )
+    fresh = weighed_slate(exploration, [0.12, 0.08, 0.1, 0.1, 0.1, 0.1], [500, 200, 0, 60, 30, 0])
+    came: Counter[tuple[int, int]] = Counter()
+    told: dict[tuple[int, int], float] = {}
+    for _ in range(draws):
+        placed = fill(np.arange(6), fresh, 2, rng).placed
+        slate = (int(placed.rows[0]), int(placed.rows[1]))
+        came[slate] += 1
+        told.setdefault(slate, float(placed.propensities[0] * placed.propensities[1]))
+    often = [slate for slate in told if told[slate] * draws >= 10]
+    square = sum((came[slate] - told[slate] * draws) ** 2 / (told[slate] * draws) for slate in often)
+
+    assert fresh.share == share
+    assert len(often) >= 10
+    assert square < limit(len(often) - 1)

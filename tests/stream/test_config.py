@@ -68,6 +68,13 @@ def test_an_unknown_variable_is_told_the_nearest(variable: str, nearest: str) ->
         ("HEADRACE_STREAM__WINDOW", "inf", "setting stream.window is 'inf': .*finite"),
         ("HEADRACE_STREAM__LATENESS", "nan", "setting stream.lateness is 'nan'"),
         ("HEADRACE_LEARN__KEEP", "1", "setting learn.keep is '1'"),
+        ("HEADRACE_SERVE__POLICY", "tompson", "setting serve.policy is 'tompson': .*; the nearest is 'thompson'"),
+        (
+            "HEADRACE_SERVE__EXPLORE_OVER",
+            "slates",
+            "setting serve.explore_over is 'slates': .*; the nearest is 'slate'",
+        ),
+        ("HEADRACE_SERVE__EXPLORE", "0.7", "with serve.explore above 0.5 it must be slate"),
     ],
 )
 def test_a_bad_value_names_the_setting(variable: str, value: str, told: str) -> None:

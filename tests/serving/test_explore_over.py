@@ -1,0 +1,62 @@
+"""Exploring over the whole slate, through HTTP: any candidate may be drawn, and its probability is told and logged."""
+
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from stream.topics import EVENTS
+from tests.serving.loop import Loop, event, slate
+
+ITEMS = tuple("abcdefgh")
+ASKED = 400
+
+
+def begun(folder: Path, **serve: object) -> Loop:
+    return Loop(folder, **({"explore": 1.0, "explore_over": "slate", "explore_loss": 1000.0} | serve))
+
+
+def teach(loop: Loop) -> None:
+    """Items that all have had their share of impressions, so that none is fresh."""
+    loop.put(*ITEMS, created_ts=1)
+    for number in range(3):
+        answer = loop.ask(f"u{number}", k=len(ITEMS))
+        loop.send(event(user_id=f"u{number}", item_id=slate(answer)[0], impression_id=answer["impression_id"]))
+    loop.settle()
+
+
+@pytest.mark.parametrize("policy", ["thompson", "ucb", "squarecb", "epsilon"])
+def test_items_come_to_the_first_place_as_often_as_is_told(tmp_path: Path, policy: str) -> None:
+    came: Counter[str] = Counter()
+    told: dict[str, float] = {}
+    with begun(tmp_path, fresh_impressions=1, policy=policy) as loop:
+        teach(loop)
+        for _ in range(ASKED):
+            first = loop.ask("someone", k=3, log=False)["items"][0]
+            came[first["item_id"]] += 1
+            told[first["item_id"]] = first["propensity"]
+
+    assert len(came) > 1
+    for item, chance in told.items():
+        assert abs(came[item] / ASKED - chance) < 4.5 * (chance * (1 - chance) / ASKED) ** 0.5 + 1e-9
+
+
+def test_what_is_logged_is_what_was_told_and_no_alarm_is_raised(tmp_path: Path) -> None:
+    with begun(tmp_path) as loop:
+        teach(loop)
+        answer = loop.ask("someone", k=5)
+        logged = msgspec.json.decode(loop.values(EVENTS)[-1])
+
+    assert logged["propensities"] == [item["propensity"] for item in answer["items"]]
+    assert any(item["propensity"] < 1 for item in answer["items"])
+    assert {item["source"] for item in answer["items"] if item.get("explored")} <= {"thompson"}
+
+
+def test_nothing_is_drawn_where_that_was_not_asked_for(tmp_path: Path) -> None:
+    with begun(tmp_path) as loop:
+        teach(loop)
+        plain = loop.ask("someone", k=5, explore=False)
+        given = loop.ask("someone", candidates=list(ITEMS))
+
+    assert {item["propensity"] for item in plain["items"] + given["items"]} == {1.0}
