@@ -37,7 +37,8 @@ class Labels:
             self._keep_usual(now)
             return found
         # A flip that is not sure yet, or not over yet, worsens the loss as well, and is no drift.
-        doubtful = (low.z > self._z / 2 and low.ratio > 1.2) or now.start < self._flipped[1] + _APART_MS
+        more = [odd for odd in (whole, low) if odd.z > self._z / 2 and odd.ratio > 1.2]
+        doubtful = bool(more) or now.start < self._flipped[1] + _APART_MS
         found = [] if doubtful else self._drift(bins, whole, rising, falling)
         if found:
             self.reset()

@@ -21,7 +21,7 @@ from tests.online_models.learning import bits_of, differing
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 UNDONE = ("pumping group", "shilling group", "broken button", "label flip 5 %", "worse version")
-CALM = 34.0  # minutes
+CALM = 40.0  # minutes
 
 
 @pytest.mark.slow

@@ -1,0 +1,97 @@
+"""What is left of poison once it is undone: the model beside one that never saw it, and one that nobody guarded."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from online_models.stack import Stack
+from replay.scenarios import Event, Scenario, World, happen
+from replay.trials import Rig
+from serving.recommender import best_first
+from stream.batches import Questions
+from stream.config import Guard
+from stream.ids import key_of, keys_of
+from stream.profiles import NOBODY, Profile, decode_profile, question_of
+
+_AT_ONCE = 64  # events between two steps
+_K = 10
+_TRUST = 0.5  # of what people did with what they were shown, in ranking
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """Recall@10 of what each shopper truly likes best, of all that is offered."""
+
+    clean: float  # of a learner whose log has no poison
+    guarded: float  # poison, noticed and undone
+    unguarded: float  # poison, and alarms alone
+    rollbacks: int
+
+    @property
+    def lost(self) -> float:
+        """Part of the clean recall that poison cost although it was undone."""
+        return 1 - self.guarded / self.clean
+
+
+def undo(scenario: Scenario, seed: int = 1, calm: float = 34.0, length: float = 20.0, pace: float = 2.0) -> Undone:
+    """Play a scenario once, and teach its events to three learners; times in minutes, `pace` in visits a second."""
+    world, genuine, poisoned = World(seed, pace), list[Event](), list[Event]()
+    for _, events in happen(world, scenario, calm, length):
+        genuine += world.genuine
+        poisoned += events
+    with tempfile.TemporaryDirectory() as folder:
+        clean = _taught(Path(folder) / "clean", genuine, Guard())
+        people = people_of(clean, world)
+        recall = [recall_of(clean.learn.stack, world, people)]
+        rollbacks = 0
+        for name, guard in (("guarded", Guard()), ("unguarded", Guard(remedy=False))):
+            rig = _taught(Path(folder) / name, poisoned, guard)
+            recall.append(recall_of(rig.learn.stack, world, people))
+            rollbacks += rig.learn.progress.epoch - 1
+            rig.close()
+        clean.close()
+    return Undone(recall[0], recall[1], recall[2], rollbacks)
+
+
+def recall_of(stack: Stack, world: World, people: Sequence[Profile], since: int = 0) -> float:
+    """Of the ten items that each shopper truly likes best among those on offer, the share in the ten ranked first.
+
+    Of their histories counts what is of `since`, ms, or later.
+    """
+    ts, found = world.clock.now_ms(), 0
+    keys = keys_of([world.shop.names[j] for j in world.offered.tolist()])
+    rows, nowhere = stack.items.find(keys), np.zeros(keys.size, np.uint16)
+    for shopper, profile in enumerate(people):
+        asked = _lately(question_of(profile, key_of(world.simulator.users[shopper]), ts), since)
+        ranked = best_first(stack, asked, rows, keys, nowhere, _TRUST).order[:_K]
+        liked = np.argsort(-world.simulator.chance[shopper, world.offered])[:_K]
+        found += np.isin(ranked, liked).sum()
+    return float(found / (_K * len(people)))
+
+
+def _taught(folder: Path, events: Sequence[Event], guard: Guard) -> Rig:
+    rig = Rig(folder, guard)
+    for first in range(0, len(events), _AT_ONCE):
+        rig.send(events[first : first + _AT_ONCE])
+    rig.settle()
+    return rig
+
+
+def people_of(rig: Rig, world: World) -> list[Profile]:
+    """What is known of each shopper."""
+    values = [rig.store.get(key_of(user)) for user in world.simulator.users]
+    return [NOBODY if value is None else decode_profile(value) for value in values]
+
+
+def _lately(asked: Questions, since: int) -> Questions:
+    kept = asked.history_ts >= since
+    return replace(
+        asked,
+        history_start=np.array([0, kept.sum()]),
+        history_item=asked.history_item[kept],
+        history_type=asked.history_type[kept],
+        history_ts=asked.history_ts[kept],
+    )
