@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from online_models.retrievers.channels import Found
 from online_models.stack import Stack
 from replay.scenarios import Event, Scenario, World, happen
 from replay.trials import Rig
-from serving.recommender import best_first
+from serving.ranking import ranked
 from stream.batches import Questions
 from stream.config import Guard
 from stream.ids import key_of, keys_of
-from stream.profiles import NOBODY, Profile, decode_profile, question_of
+from stream.profiles import NOBODY, Profile, decode_profile, questions_of
 
 _AT_ONCE = 64  # events between two steps
 _K = 10
@@ -63,12 +64,12 @@ def recall_of(stack: Stack, world: World, people: Sequence[Profile], since: int 
     """
     ts, found = world.clock.now_ms(), 0
     keys = keys_of([world.shop.names[j] for j in world.offered.tolist()])
-    rows, nowhere = stack.items.find(keys), np.zeros(keys.size, np.uint16)
+    offered = Found(np.array([0, keys.size]), stack.items.find(keys), np.zeros(keys.size, np.uint16))
     for shopper, profile in enumerate(people):
-        asked = _lately(question_of(profile, key_of(world.simulator.users[shopper]), ts), since)
-        ranked = best_first(stack, asked, rows, keys, nowhere, _TRUST).order[:_K]
+        asked = _lately(questions_of([profile], [key_of(world.simulator.users[shopper])], [ts], [0], [[]]), since)
+        best = ranked(stack, stack.items.people(asked), offered, _TRUST, _K).best_of(0)
         liked = np.argsort(-world.simulator.chance[shopper, world.offered])[:_K]
-        found += np.isin(ranked, liked).sum()
+        found += np.isin(best, liked).sum()
     return float(found / (_K * len(people)))
 
 
