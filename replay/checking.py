@@ -85,9 +85,11 @@ def _log(settings: Settings) -> Finding:
 
 def _store(settings: Settings) -> Finding:
     store = open_store(settings.store_url, settings.store.prefix)
-    users = store.count()
+    users, trouble = store.count(), store.trouble()
     store.close()
-    return Finding("user store", True, f"{_without_secrets(settings.store_url)}: {users:,} users")
+    found = f"{_without_secrets(settings.store_url)}: {users:,} users"
+    what, _, mend = trouble.partition(": ")
+    return Finding("user store", not trouble, f"{found}; {what}" if trouble else found, mend)
 
 
 def _without_secrets(url: str) -> str:

@@ -169,12 +169,6 @@ class FastMember:
             self._client.incremental_unassign(self._at([partition]))
             self._client.incremental_assign([TopicPartition(self._topic, partition, offset)])
 
-    def pause(self, partitions: Sequence[int]) -> None:
-        self._client.pause(self._at(partitions))
-
-    def resume(self, partitions: Sequence[int]) -> None:
-        self._client.resume(self._at(partitions))
-
     def commit(self, positions: Mapping[int, Position]) -> None:
         wanted = [TopicPartition(self._topic, partition, at.offset, at.note) for partition, at in positions.items()]
         insist(self._brokers, lambda: self._commit(wanted))

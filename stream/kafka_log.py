@@ -80,10 +80,12 @@ class KafkaLog:
 
     def trim(self, topic: str, partition: int, before: int) -> None:
         self._topics.trim(topic, {partition: min(before, self.end(topic, partition))})
+        self._reader.forget(self._topics.name(topic))
 
     def trim_older(self, topic: str, ts: int) -> None:
         befores = {partition: self.find_time(topic, partition, ts) for partition in range(self.partitions(topic))}
         self._topics.trim(topic, befores)
+        self._reader.forget(self._topics.name(topic))
 
     def compact(self, topic: str, before: int) -> None:
         """Nothing but a check: the broker does it by itself."""

@@ -75,12 +75,6 @@ class PlainMember:
     def seek(self, partition: int, offset: int) -> None:
         self._client.seek(At(self._topic, partition), offset)
 
-    def pause(self, partitions: Sequence[int]) -> None:
-        self._client.pause(*self._at(partitions))
-
-    def resume(self, partitions: Sequence[int]) -> None:
-        self._client.resume(*self._at(partitions))
-
     def commit(self, positions: Mapping[int, Position]) -> None:
         wanted = {
             At(self._topic, partition): CommittedAt(at.offset, at.note, -1) for partition, at in positions.items()

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from stream.kafka_url import Brokers
 from stream.logs import Records
 
 _MOST_BYTES = 64 << 20  # of one read
+_AT_ONCE = 512  # records that are taken at least
+_KEPT, _KEPT_BYTES = 24, 2 << 20  # reads whose records are kept, each up to so many bytes
 
 
 class KafkaReader:
@@ -21,6 +24,9 @@ class KafkaReader:
         self._lock = threading.RLock()
         self._client: Consumer | None = None
         self._ends: dict[At, int] = {}  # as last heard: they only grow
+        self._ahead: dict[
+            At, tuple[int, list[Any]]
+        ] = {}  # by partition: all records from an offset on, oldest read first
         self._reached: tuple[At, int] | None = None  # where the last read ended
 
     def starts(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
@@ -51,12 +57,35 @@ class KafkaReader:
                 end = self._ends[At(topic, partition)] = self.ends(topic, [partition])[partition]
             if offset >= end:
                 return records_of(partition, [])
-            return records_of(
-                partition, insist(self._brokers, lambda: self._read(topic, partition, offset, end, limit))
-            )
+            found = self._kept(At(topic, partition), offset, end, limit)
+            if found is None:
+                found = insist(self._brokers, lambda: self._read(topic, partition, offset, end, limit))
+                self._keep(At(topic, partition), offset, found)
+            return records_of(partition, found[:limit])
+
+    def forget(self, topic: str) -> None:
+        """Read what there is, not what there was, after some of it was deleted."""
+        with self._lock:
+            self._ahead = {at: kept for at, kept in self._ahead.items() if at.topic != topic}
+
+    def _kept(self, at: At, offset: int, end: int, limit: int) -> list[Any] | None:
+        """What came along with an earlier read, if it is all that is asked for."""
+        first, rows = self._ahead.get(at, (0, []))
+        if not rows or not first <= offset <= rows[-1].offset:
+            return None
+        begin = bisect_left(rows, offset, key=lambda row: int(row.offset))
+        found = rows[begin : begin + limit]
+        return found if len(found) == limit or rows[-1].offset + 1 >= end else None
+
+    def _keep(self, at: At, offset: int, found: list[Any]) -> None:
+        self._ahead.pop(at, None)
+        if sum(len(one.value or b"") for one in found) <= _KEPT_BYTES:
+            self._ahead[at] = (offset, found)
+        while len(self._ahead) > _KEPT:
+            del self._ahead[next(iter(self._ahead))]
 
     def _read(self, topic: str, partition: int, offset: int, end: int, limit: int) -> list[Any]:
-        """What the client gives for an offset up to the end as it was asked for; [] if retention took it all."""
+        """What the client gives for an offset up to the end as it was asked for, or more; [] if retention took all."""
         at, client = At(topic, partition), self._consumer()
         if self._reached != (at, offset):  # else what was fetched ahead is what is asked for
             client.assign([at])
@@ -65,7 +94,8 @@ class KafkaReader:
         found: list[Any] = []
         size, deadline = 0, time.monotonic() + self._brokers.patience
         while len(found) < limit and size < _MOST_BYTES:
-            got = client.poll(timeout_ms=1_000, max_records=limit - len(found)).get(at, [])
+            # What was fetched is here already, and the next read mostly goes on where this one ends.
+            got = client.poll(timeout_ms=1_000, max_records=max(limit - len(found), _AT_ONCE)).get(at, [])
             found += got
             size += sum(len(one.value or b"") + len(one.key or b"") for one in got)
             if (client.position(at, timeout_ms=1_000) or 0) >= end:

@@ -79,6 +79,12 @@ class LocalStore:
         found = self._file.reader.rows("SELECT mark FROM marks WHERE partition = ?", (partition,))
         return str(found[0][0]) if found else ""
 
+    def claim(self, partition: int) -> str:
+        return self.mark(partition)
+
+    def trouble(self) -> str:
+        return ""
+
     def delete_many(self, keys: np.ndarray) -> None:
         known = keys[checked_keys(keys) != NO_KEY]
         self._write(known, np.full(known.size, DELETED, np.int32), b"")

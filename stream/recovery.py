@@ -45,7 +45,7 @@ class Recovery:
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
 
     def take_up(self, number: int) -> Partition:
-        stored = Stored.parse(self._store.mark(number))
+        stored = Stored.parse(self._store.claim(number))
         end = self._log.end(EXAMPLES, number)
         next_ = self._taken(number, stored, end)
         partition = Partition(

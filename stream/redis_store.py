@@ -2,12 +2,13 @@
 
 import errno
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
-from redis import Redis, exceptions
+from redis import Redis, RedisCluster, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -19,7 +20,7 @@ _TRIES = 5  # of a write whose answer was lost
 
 
 def open_url(url: str, prefix: str) -> "RedisStore":
-    """`redis://user:password@host:port/db`, `rediss://` with TLS; in its query `ttl` and what redis-py takes there."""
+    """`redis://user:password@host:port/db`, `rediss://` with TLS; in its query `ttl`, `cluster`, redis-py's own."""
     parts = urlsplit(url)
     if not parts.hostname:
         raise ValueError(f"store url must be redis://host:port/db, got {url!r}")
@@ -27,18 +28,36 @@ def open_url(url: str, prefix: str) -> "RedisStore":
     ttl = asked.pop("ttl", "0")
     if not ttl.isdecimal():
         raise ValueError(f"ttl in the store url must be a whole number of seconds, got {ttl!r}")
+    cluster = asked.pop("cluster", "false")
+    if cluster not in ("true", "false"):
+        raise ValueError(f"cluster in the store url must be true or false, got {cluster!r}")
+    plain = parts._replace(query=urlencode(asked)).geturl()
     try:
+        where = f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
+        if cluster == "true":
+            driver: type[RedisStore] = import_module("stream.redis_cluster").RedisClusterStore
+            return driver(_cluster(plain, where), where, prefix, int(ttl))
         # One try more, on a new connection: those in the pool have died if Redis was started again.
         client = Redis.from_url(
-            parts._replace(query=urlencode(asked)).geturl(),
-            **{"retry": Retry(NoBackoff(), 1), "socket_connect_timeout": 1.0, "socket_timeout": 10.0},
+            plain, **{"retry": Retry(NoBackoff(), 1), "socket_connect_timeout": 1.0, "socket_timeout": 10.0}
         )
         client.connection_pool.make_connection()  # it does not connect yet, but knows its settings
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"store url is not understood ({error}): redis://user:password@host:port/db?name=value"
         ) from None
-    return RedisStore(client, f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}", prefix, int(ttl))
+    return RedisStore(client, where, prefix, int(ttl))
+
+
+def _cluster(url: str, where: str) -> Any:
+    """A client that has asked the cluster who has what."""
+    with explained(where):
+        try:
+            return RedisCluster.from_url(url, **{"socket_connect_timeout": 1.0, "socket_timeout": 10.0})
+        except exceptions.RedisClusterException as error:
+            if "cluster mode" in str(error).lower() or "cluster support disabled" in str(error).lower():
+                raise ValueError(f"{where} is no cluster: leave out cluster=true in HEADRACE_STORE__URL") from error
+            raise exceptions.ConnectionError(str(error)) from error
 
 
 class RedisStore:
@@ -48,6 +67,8 @@ class RedisStore:
     with `ttl` a user who was not written for so many seconds is forgotten, which a rebuild from the log would not do.
     `scan` and `count` walk all of Redis' keys: for `headrace check` and for replays, not for each request.
     """
+
+    _every = "?" * 16  # what follows in the name of a user
 
     def __init__(self, client: Any, url: str, prefix: str, ttl: int) -> None:
         self._client = client  # redis-py's types allow for text; here all is bytes
@@ -81,7 +102,7 @@ class RedisStore:
                         return
                     self._write(pipe, new)
                     if marks:
-                        pipe.mset({self._mark + str(mark.partition): mark.after for mark in marks})
+                        pipe.mset({self._mark_of(mark.partition): mark.after for mark in marks})
                     pipe.execute()
                     return
             except (exceptions.WatchError, ConnectionError):
@@ -91,7 +112,7 @@ class RedisStore:
 
     def _is_written(self, pipe: Any, marks: Sequence[Mark]) -> bool:
         """Whether an earlier try went through; Overtaken if somebody else has written, or Redis has forgotten."""
-        names = [self._mark + str(mark.partition) for mark in marks]
+        names = [self._mark_of(mark.partition) for mark in marks]
         pipe.watch(*names)
         found = [(value or b"").decode() for value in pipe.mget(names)]
         pipe.multi()
@@ -113,8 +134,26 @@ class RedisStore:
 
     def mark(self, partition: int) -> str:
         with self._explained():
-            value: bytes | None = self._client.get(self._mark + str(partition))
+            value: bytes | None = self._client.get(self._mark_of(partition))
             return (value or b"").decode()
+
+    def claim(self, partition: int) -> str:
+        return self.mark(partition)
+
+    def _mark_of(self, partition: int) -> str:
+        return f"{self._mark}{partition}"
+
+    def trouble(self) -> str:
+        with self._explained():
+            told: Any = self._client.info("memory")
+        nodes = [told] if "maxmemory" in told else list(told.values())
+        for node in nodes:
+            if int(node.get("maxmemory", 0)) and node.get("maxmemory_policy") != "noeviction":
+                return (
+                    f"it forgets people when it is full (maxmemory-policy {node['maxmemory_policy']}, maxmemory "
+                    f"{node['maxmemory']}): redis-cli CONFIG SET maxmemory-policy noeviction, in redis.conf as well"
+                )
+        return ""
 
     def delete_many(self, keys: np.ndarray) -> None:
         names = self._names(checked_keys(keys))
@@ -138,8 +177,8 @@ class RedisStore:
     def _keys(self) -> Iterator[int]:
         """Every key once; Redis may name one twice while its table grows."""
         with self._explained():
-            names = set(self._client.scan_iter(f"{self._user}????????????????", count=5_000))
-        return (int(name[len(self._user) :], 16) for name in names)
+            names = set(self._client.scan_iter(self._user + self._every, count=5_000))
+        return (int(name[-16:], 16) for name in names)
 
     def close(self) -> None:
         self._client.close()
@@ -150,22 +189,27 @@ class RedisStore:
     def _names(self, keys: np.ndarray) -> list[str]:
         return [f"{self._user}{key:016x}" for key in keys.tolist()]
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn what Redis says into an error that names it and how to mend it."""
-        try:
-            yield
-        except exceptions.WatchError:
-            raise
-        except exceptions.RedisError as error:
-            for kind, words, made, number, mend in _MENDS:
-                if isinstance(error, kind) and words in str(error):
-                    raise made(number, f"{error}: {mend}", self._url) from error
-            raise OSError(errno.EIO, str(error), self._url) from error
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(self._url)
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turn what Redis says into an error that names it and how to mend it."""
+    try:
+        yield
+    except exceptions.WatchError:
+        raise
+    except exceptions.RedisError as error:
+        for kind, words, made, number, mend in _MENDS:
+            if isinstance(error, kind) and words in str(error):
+                raise made(number, f"{error}: {mend}", url) from error
+        raise OSError(errno.EIO, str(error), url) from error
 
 
 _URL = "HEADRACE_STORE__URL"
 _MEMORY = "raise its maxmemory, and keep maxmemory-policy noeviction: no user may go unseen"
+_FLAG = f"it is a cluster; add ?cluster=true to {_URL}"
 _RIGHTS = f"correct user and password in {_URL} (redis://user:password@host:port/db), or the rights of that user"
 _MENDS: tuple[tuple[type[Exception], str, type[OSError], int, str], ...] = (
     (exceptions.AuthenticationError, "", PermissionError, errno.EACCES, _RIGHTS),
@@ -177,6 +221,10 @@ _MENDS: tuple[tuple[type[Exception], str, type[OSError], int, str], ...] = (
     (exceptions.ReadOnlyError, "", OSError, errno.EROFS, f"it is a replica; {_URL} must name the primary"),
     (exceptions.ResponseError, "MISCONF", OSError, errno.ENOSPC, "it cannot save to its disk; free space there"),
     (exceptions.ResponseError, "NOREPLICAS", ConnectionError, errno.EAGAIN, "its replicas are away; start them"),
+    (exceptions.ClusterDownError, "", ConnectionError, errno.EAGAIN, "a part of the cluster is away; start its nodes"),
+    (exceptions.MovedError, "", OSError, errno.EREMCHG, _FLAG),
+    (exceptions.ClusterCrossSlotError, "", OSError, errno.EREMCHG, _FLAG),
+    (exceptions.RedisClusterException, "", ConnectionError, errno.EAGAIN, "a part of the cluster is away; start it"),
     (exceptions.ConnectionError, "", ConnectionError, errno.ECONNREFUSED, f"start it, or correct {_URL}"),
     (exceptions.TimeoutError, "", ConnectionError, errno.ETIMEDOUT, f"it is overloaded or away; see {_URL}"),
 )  # fmt: skip

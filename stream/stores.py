@@ -44,6 +44,17 @@ class UserStore(Protocol):
         """The newest mark of a partition; empty in a store that is new, or has lost what it had."""
         ...
 
+    def claim(self, partition: int) -> str:
+        """Its mark, for whoever takes up the partition: what others had under way for it is not written any more.
+
+        Where marks move together with values, they see to that by themselves.
+        """
+        ...
+
+    def trouble(self) -> str:
+        """What is wrong with how the store is set up, and how to mend it; empty if nothing is."""
+        ...
+
     def delete_many(self, keys: np.ndarray) -> None:
         """Forget keys, (n,) uint64; an unknown one is no error."""
         ...

@@ -343,6 +343,12 @@ class MemoryStore:
     def mark(self, partition: int) -> str:
         return self._marks.get(partition, "")
 
+    def claim(self, partition: int) -> str:
+        return self.mark(partition)
+
+    def trouble(self) -> str:
+        return ""
+
     def delete_many(self, keys: np.ndarray) -> None:
         with self._lock:
             for key in checked_keys(keys).tolist():

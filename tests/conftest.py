@@ -8,7 +8,7 @@ import numba
 import pytest
 from hypothesis import settings
 
-from tests.services import Kafka, Missing, Redis, Service, program, running
+from tests.services import Kafka, Missing, Redis, RedisCluster, Service, program, running
 
 doors: dict[str, str] = {}  # other ways into the services that run
 S = TypeVar("S", bound=Service)
@@ -30,6 +30,12 @@ def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Redis for tests: each keeps to a prefix of its own."""
     yield from _served("redis", lambda: Redis(tmp_path_factory.mktemp("redis")))
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis Cluster for tests: each keeps to a prefix of its own."""
+    yield from _served("redis cluster", lambda: RedisCluster(tmp_path_factory.mktemp("cluster")))
 
 
 def _served(name: str, make: Callable[[], Service]) -> Iterator[str]:

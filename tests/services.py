@@ -137,13 +137,16 @@ class Kafka:
 class Redis:
     """A Redis that keeps what it has (`appendonly`), or forgets it all when it ends."""
 
-    def __init__(self, folder: Path, keeps: bool = False) -> None:
+    def __init__(self, folder: Path, keeps: bool = False, cluster: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (port,) = free_ports(1)
         self.port = port
         self.url = f"redis://127.0.0.1:{port}/0"
         command = [program("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
         command += ["--dir", str(folder), "--save", "", "--appendonly", "yes" if keeps else "no"]
+        if cluster:
+            (bus,) = free_ports(1)
+            command += ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "2000"]
         self._process = Process("redis", command, folder, lambda: _pongs(port))
         self.start = self._process.start
         self.stop = self._process.stop
@@ -152,6 +155,32 @@ class Redis:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+
+class RedisCluster:
+    """Three primaries of one cluster, which forget it all when they end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.nodes = [Redis(folder / str(n), cluster=True) for n in range(3)]
+        self.url = f"{self.nodes[0].url}?cluster=true"
+        self._client = program("redis-cli", "redis-tools")
+
+    def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+        hosts = [f"127.0.0.1:{node.port}" for node in self.nodes]
+        command = [self._client, "--cluster", "create", *hosts, "--cluster-replicas", "0", "--cluster-yes"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if said.returncode:
+            raise RuntimeError(f"the cluster could not be made:\n{said.stdout}{said.stderr}")
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.stop()
+
+    def kill(self) -> None:
+        for node in self.nodes:
+            node.kill()
 
 
 def program(name: str, package: str) -> str:

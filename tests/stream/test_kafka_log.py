@@ -161,6 +161,27 @@ def test_a_position_that_retention_has_deleted_goes_on_at_the_start(log: EventLo
     assert list(records.values) == [b"7", b"8", b"9"]
 
 
+def test_what_waits_in_memory_has_a_limit(log: EventLog, url: str, prefix: str) -> None:
+    log.create("events", 4)
+    for _ in range(5):
+        log.append_many("events", {partition: [(b"k", bytes(500_000))] * 16 for partition in range(4)})
+    script = (
+        "import resource, sys, time\nfrom stream.logs import open_log\n"
+        "def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10\n"
+        "log = open_log(sys.argv[1], sys.argv[2])\nsource = log.source('events', 'g')\nbefore, seen = most(), 0\n"
+        "for _ in range(12):\n"
+        "    seen += sum(map(len, source.next_batch(1, 5.0)))\n    time.sleep(0.2)\n"
+        "print(seen, most() - before)\nlog.close()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, url, prefix], capture_output=True, text=True, timeout=90, check=True
+    )
+    seen, grown = map(int, done.stdout.split())
+
+    assert seen == 12
+    assert grown < 110, "MiB, of 153 in the topic"
+
+
 # Topics
 
 

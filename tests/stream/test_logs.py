@@ -197,6 +197,20 @@ def test_read_starts_anywhere(log: EventLog) -> None:
     assert len(log.read("events", 0, 3000, 10)) == len(log.read("events", 0, 2**60, 10)) == 0
 
 
+def test_small_reads_see_what_large_ones_do_as_the_topic_grows_and_shrinks(log: EventLog) -> None:
+    log.create("events", 2)
+    for first in (0, 40):
+        log.append_many("events", {partition: numbered(40, first) for partition in range(2)})
+        for offset in range(first, first + 40, 3):
+            for partition in range(2):
+                found = log.read("events", partition, offset, 3)
+
+                assert rows([found]) == rows([log.read("events", partition, offset, 10**6)])[:3]
+    log.trim("events", 0, 50)
+    assert list(log.read("events", 0, 48, 2).offsets) == [50, 51]
+    assert list(log.read("events", 1, 48, 2).offsets) == [48, 49]
+
+
 def test_times_are_those_of_the_append_and_never_fall(log: EventLog, clock: ManualClock) -> None:
     log.create("events", 1)
     spans = []

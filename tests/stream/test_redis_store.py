@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from replay.checking import _store
+from stream.config import Log, Settings, Store
 from stream.logs import Overtaken
 from stream.stores import Mark, UserStore, open_store
 from tests.conftest import made
-from tests.services import Redis, free_ports
+from tests.services import Redis, RedisCluster, free_ports
 
 
 @pytest.fixture
@@ -119,7 +121,95 @@ def test_a_time_to_live_forgets_those_who_stay_away(redis: Redis) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("url", ["redis:", "redis://h:1/0?ttl=soon", "redis://h:x/0", "redis://h:1/0?nonsense=1"])
+@pytest.mark.parametrize(
+    "url", ["redis:", "redis://h:1/0?ttl=soon", "redis://h:x/0", "redis://h:1/0?nonsense=1", "redis://h:1?cluster=1"]
+)
 def test_a_url_that_is_not_understood_says_what_was_expected(url: str) -> None:
     with pytest.raises(ValueError, match="store url"):
         open_store(url).get(1)
+
+
+# A cluster
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[RedisCluster]:
+    service = made(lambda: RedisCluster(tmp_path / "cluster"))
+    service.start()
+    yield service
+    service.stop()
+
+
+def test_users_lie_all_over_a_cluster(cluster: RedisCluster) -> None:
+    store = open_store(cluster.url)
+    many = np.random.default_rng(0).integers(1, 2**63, 3_000, dtype=np.uint64) * np.uint64(2)
+    store.put_many(many, [b"x"] * many.size, [Mark(0, "", "1")])
+    held = [int(order(node, "DBSIZE").strip(":\r\n")) for node in cluster.nodes]
+    store.close()
+
+    assert min(held) > 300
+
+
+def test_who_comes_late_to_a_cluster_writes_nothing(cluster: RedisCluster) -> None:
+    late, newer = open_store(cluster.url), open_store(cluster.url)
+    late.claim(0)
+    late.put_many(keys(1, 2**63), [b"a", b"a"], [Mark(0, "", "1")])
+    assert newer.claim(0) == "1"
+
+    for mark in (Mark(0, "1", "2"), Mark(0, "1", "1")):
+        with pytest.raises(Overtaken, match="another worker has written"):
+            late.put_many(keys(1, 2**63), [b"late", b"late"], [mark])
+    newer.put_many(keys(2**63), [b"b"], [Mark(0, "1", "2")])
+    assert newer.get_many(keys(1, 2**63)) == [b"a", b"b"]
+    assert newer.mark(0) == "2"
+    for store in (late, newer):
+        store.close()
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["while the worker runs", "while it is away"])
+def test_a_node_of_a_cluster_that_lost_its_users_shows(cluster: RedisCluster, restarted: bool) -> None:
+    store = open_store(cluster.url)
+    store.claim(3)
+    many = np.arange(1, 65, dtype=np.uint64) << np.uint64(57)
+    store.put_many(many, [b"x"] * many.size, [Mark(3, "", "1")])
+    for node in cluster.nodes:
+        if order(node, "EXISTS", "mark:{3}").startswith("-MOVED"):  # it has only users
+            order(node, "FLUSHALL")
+            break
+
+    if restarted:
+        store.close()
+        store = open_store(cluster.url)
+    else:
+        with pytest.raises(Overtaken, match="has lost what was written"):
+            store.put_many(many, [b"y"] * many.size, [Mark(3, "1", "2")])
+    assert store.claim(3) == ""
+    store.close()
+
+
+def test_a_cluster_and_no_cluster_are_told_apart(cluster: RedisCluster, redis: Redis) -> None:
+    with pytest.raises(ValueError, match="is no cluster: leave out cluster=true"):
+        open_store(f"{redis.url}?cluster=true")
+    store = open_store(cluster.nodes[0].url)
+    with pytest.raises(OSError, match="cluster=true"):
+        store.get_many(np.arange(1, 50, dtype=np.uint64))
+    store.close()
+
+
+# What an operator is told
+
+
+@pytest.mark.parametrize(("policy", "fine"), [("allkeys-lru", False), ("volatile-ttl", False), ("noeviction", True)])
+def test_a_redis_that_may_forget_people_is_told_with_its_mend(
+    redis: Redis, store: UserStore, policy: str, fine: bool
+) -> None:
+    order(redis, "CONFIG", "SET", "maxmemory-policy", policy)
+    unlimited = store.trouble()
+    order(redis, "CONFIG", "SET", "maxmemory", "100000000")
+    told = store.trouble()
+    settings = Settings(log=Log(url="local:unused"), store=Store(url=redis.url))
+    finding = _store(settings)
+
+    assert unlimited == ""
+    assert (told == "") is finding.fine is fine
+    assert fine or (policy in finding.found and "CONFIG SET maxmemory-policy noeviction" in finding.mend)

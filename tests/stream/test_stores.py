@@ -22,12 +22,13 @@ ROOT = Path(__file__).resolve().parents[2]
 TOP = 2**64 - 1
 
 
-@pytest.fixture(params=["local", "memory", "redis"])
+@pytest.fixture(params=["local", "memory", "redis", "redis cluster"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[UserStore]:
     if request.param == "memory":
         opened: UserStore = MemoryStore()
-    elif request.param == "redis":
-        opened = open_store(request.getfixturevalue("redis_url"), f"{uuid4()}.")
+    elif request.param.startswith("redis"):
+        url = request.getfixturevalue(f"{request.param.replace(' ', '_')}_url")
+        opened = open_store(url, f"{uuid4()}.")
     else:
         opened = open_store(f"local:{tmp_path / 'store'}")
     yield opened

@@ -59,22 +59,26 @@ def under_load(running: Running) -> Iterator[Producer]:
 
 
 @contextmanager
-def another_stream(running: Running, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One more worker of the same group, with partitions of its own."""
+def more_streams(running: Running, *names: str) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Workers of the same group that come together, each with partitions of its own before the block begins."""
     environ = {**running.environ, "HEADRACE_STREAM__METRICS_PORT": "0"}
-    told = running.folder / f"{name}.log"
-    with told.open("wb") as output:
-        worker = subprocess.Popen([*HEADRACE, "stream"], env=environ, stdout=output, stderr=output)
-    deadline = time.monotonic() + 60
-    while "events from" not in told.read_text():
-        assert time.monotonic() < deadline, told.read_text()
-        time.sleep(0.1)
+    told = [running.folder / f"{name}.log" for name in names]
+    workers = []
+    for path in told:
+        with path.open("wb") as output:
+            workers.append(subprocess.Popen([*HEADRACE, "stream"], env=environ, stdout=output, stderr=output))
     try:
-        yield worker
+        deadline = time.monotonic() + 60
+        while not all("events from" in path.read_text() for path in told):
+            assert time.monotonic() < deadline, [path.read_text() for path in told]
+            time.sleep(0.1)
+        yield workers
     finally:
-        if worker.poll() is None:
-            worker.send_signal(signal.SIGTERM)
-        worker.wait(20)
+        for worker in workers:
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGTERM)
+        for worker in workers:
+            worker.wait(20)
 
 
 @pytest.mark.slow
@@ -88,7 +92,7 @@ def test_processes_brokers_and_workers_come_and_go(tmp_path: Path, kafka: Kafka)
                 for verb in ("stream", "learn", "stream"):
                     running.kill(verb)
                     running.wait_for_progress()
-                with another_stream(running, "second") as second, another_stream(running, "third") as third:
+                with more_streams(running, "second", "third") as (second, third):
                     running.wait_for_progress()
                     os.kill(third.pid, signal.SIGKILL)  # its partitions wait for the end of its session
                     time.sleep(2)
