@@ -27,7 +27,7 @@ lint: install
 	$(VENV)/bin/mypy
 
 test: lint
-	$(VENV)/bin/pytest $(ARGS)
+	$(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
 
 services: install
 	$(VENV)/bin/python -m tests.services $(ARGS)
