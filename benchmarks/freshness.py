@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
-from benchmarks import traffic
 from benchmarks.http import events, furnish
 from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
 from tests.system.running import Running
@@ -40,9 +39,11 @@ def probed(http: httpx.Client, name: str) -> tuple[float, float]:
         counts: dict[str, int] = http.get(f"/v1/items/{item}").json()["counts"]
         return counts["click"]
 
-    item = best()[0]
+    shown = http.post("/v1/recommendations", json=question | {"log": True}).json()
+    item = shown["items"][0]["item_id"]
     before = clicks()
-    event = {"event_id": name, "type": "click", "ts": traffic.START + 10**7, "user_id": name, "item_id": item}
+    event = {"event_id": name, "type": "click", "ts": time.time_ns() // 10**6, "user_id": name, "item_id": item}
+    event["impression_id"] = shown["impression_id"]  # many who act, unshown, on one item are taken for a pumping group
     http.post("/v1/events", json=event).raise_for_status()
     acknowledged = time.perf_counter()
     counted = gone = 0.0

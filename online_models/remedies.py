@@ -86,12 +86,14 @@ class Remedies:
         for finding in findings:
             first |= {p: min(offset, first.get(p, offset)) for p, offset in finding.first.items()}
             skip = together({int(p): ranges for p, ranges in skip.items()}, _ranges(finding, seen))
-        self.refuse(first, alarm)
-        version = self._sound(first)
+        version, lasting = self._sound(first), next((finding for finding in findings if finding.lasts), None)
+        if version:
+            self.refuse(first, alarm)
+        elif lasting is None:
+            self.open = ""  # what cannot be undone is lived with: answers must not stand still for it
         orders: list[Order] = [RollbackOrder(version, skip, alarm)] if version else []
         undone = f"rolled back to {version}, leaving it out"
         words = undone if version else "nothing is undone: no sound version from before it is kept"
-        lasting = next((finding for finding in findings if finding.lasts), None)
         if lasting is None:
             return Remedy(words, tuple(orders))
         began = {str(p): offset for p, offset in lasting.first.items()}

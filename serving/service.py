@@ -31,7 +31,7 @@ from stream.profiles import decode_profile
 from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS
 
-_POLL = (0.005, 0.02)  # seconds between looks at the log for updates: just after one, and long after the last
+_POLL = 0.02  # seconds between looks at the log for updates
 _TOGETHER = 16  # questions that are answered in one go at most
 _LOOKS_PER_LAG = 100  # how often it is looked how far behind they are
 _logger = logging.getLogger(__name__)
@@ -155,12 +155,9 @@ class Service:
 
     async def _follow(self) -> None:
         """Bring the replica up to date between answers."""
-        pause = _POLL[0]
         for look in count():
             try:
-                pause = min(2 * pause, _POLL[1])
                 while await self._take_news():
-                    pause = _POLL[0]
                     await asyncio.sleep(0)
                 if look % _LOOKS_PER_LAG == 0:
                     metrics.catalogue_items.set(len(self.replica.catalogue))
@@ -170,4 +167,4 @@ class Service:
                 _logger.exception("cannot follow the log")
                 metrics.fallbacks.labels("updates").inc()
                 await asyncio.sleep(1)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(_POLL)

@@ -60,7 +60,7 @@ numba.config.CACHE_DIR = str(_ours)  # type: ignore[attr-defined]
 
 def kernel(function: Callable[..., Result]) -> Callable[..., Result]:
     """Compile `function` for one core: no Python objects inside, the same bits for the same input."""
-    compiled: Callable[..., Result] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    compiled: Callable[..., Result] = numba.njit(cache=True, error_model="numpy")(function)
     return compiled
 
 
@@ -70,5 +70,5 @@ def summing_kernel(function: Callable[..., Result]) -> Callable[..., Result]:
     Dot products run twice as fast; the same input gives the same bits on the same kind of processor only.
     """
     lanes = {"reassoc", "nsz"}
-    compiled: Callable[..., Result] = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=lanes)(function)
+    compiled: Callable[..., Result] = numba.njit(cache=True, error_model="numpy", fastmath=lanes)(function)
     return compiled

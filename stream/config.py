@@ -52,7 +52,7 @@ class Stream(_Section):
     metrics_port: int = Field(9101, ge=0, le=65535, description="Prometheus port of `headrace stream`; 0: none")
     batch: int = Field(8192, ge=1, le=100_000, description="records in a micro-batch at most")
     linger: int = Field(
-        25, ge=0, le=10_000, description="ms from one micro-batch to the next at least: it pays to wait"
+        50, ge=0, le=10_000, description="ms from one micro-batch to the next at least: it pays to wait"
     )
     window: float = Field(1800, gt=0, description="seconds for which an impression waits for actions")
     lateness: float = Field(10, ge=0, description="seconds by which events may come out of order")
@@ -64,7 +64,7 @@ class Learn(_Section):
     checkpoint_every: float = Field(60, gt=0, description="seconds between checkpoints")
     keep: int = Field(20, ge=2, description="newest checkpoints kept, besides one an hour and one a day")
     batch: int = Field(2048, ge=1, le=100_000, description="examples in a step at most")
-    linger: int = Field(25, ge=0, le=10_000, description="ms from one step to the next at least: it pays to wait")
+    linger: int = Field(50, ge=0, le=10_000, description="ms from one step to the next at least: it pays to wait")
     seed: int = Field(0, ge=0, description="seed of all chance in learning")
 
 
