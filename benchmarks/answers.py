@@ -17,7 +17,7 @@ from serving.questions import Question
 from serving.recommender import Recommender
 from serving.replica import Replica
 from stream.clock import ManualClock
-from stream.config import Data, Settings
+from stream.config import Data, Guard, Settings
 from stream.stores import UserStore
 from stream.testing import MemoryLog, MemoryStore
 from stream.worker import StreamWorker
@@ -67,7 +67,7 @@ def measure(size: Size) -> Iterator[Numbers]:
 def learnt(items: int, events: int, folder: Path) -> Loop:
     """A catalogue, people with a past, and what there is to learn from it."""
     clock = ManualClock(traffic.START + 86_400_000)
-    settings = Settings(data=Data(folder=folder))
+    settings = Settings(data=Data(folder=folder), guard=Guard(remedy=False))  # made-up traffic is no shop's
     log, store = MemoryLog(clock=clock), MemoryStore()
     for topic in _TOPICS:
         log.create(topic, 1)

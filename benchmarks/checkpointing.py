@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import traffic
-from benchmarks.http import events, furnish
+from benchmarks.http import SETTINGS, events, furnish
 from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
 from online_models import checkpoints
 from online_models.checkpoints import Manifest
@@ -106,7 +106,7 @@ def manifest(step: int) -> Manifest:
 def restarted(folder: Path, size: Size) -> Numbers:
     """kill -9 of each process: seconds until answers come again, and until they hold what has happened since."""
     found: Numbers = {}
-    with Running(folder, HEADRACE_EVENTS__MAX_AGE="0") as running:
+    with Running(folder, **SETTINGS) as running:
         furnish(running)
         events(running, size.of(50_000, 1_000), seed=1)
         running.settle(300)

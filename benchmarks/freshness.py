@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
-from benchmarks.http import events, furnish
+from benchmarks.http import SETTINGS, events, furnish
 from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
 from tests.system.running import Running
 
@@ -15,8 +15,7 @@ _PATIENCE = 10.0
 
 
 def measure(size: Size) -> Iterator[Numbers]:
-    settings = {"HEADRACE_EVENTS__MAX_AGE": "0"}
-    with temporary_folder() as folder, Running(folder, **settings) as running:
+    with temporary_folder() as folder, Running(folder, **SETTINGS) as running:
         furnish(running)
         events(running, size.of(20_000, 1_000), seed=1)
         running.settle(300)
