@@ -189,7 +189,7 @@ def _may_draw(question: Question) -> bool:
 
 def _without(error: Exception) -> tuple[Profile, bool]:
     """Somebody of whom nothing can be read: the answer is made from the context alone."""
-    _logger.warning("user store away, answering from context alone: %s", error)
+    _logger.warning("somebody cannot be read from the user store, answering from context alone: %s", error)
     metrics.fallbacks.labels("store").inc()
     return NOBODY, True
 

@@ -59,7 +59,10 @@ numba.config.CACHE_DIR = str(_ours)  # type: ignore[attr-defined]
 
 
 def kernel(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Compile `function` for one core: no Python objects inside, the same bits for the same input."""
+    """Compile `function` for one core: no Python objects inside, the same bits for the same input.
+
+    It keeps the interpreter's lock: most run for microseconds, and whoever lets the lock go waits long to have it back.
+    """
     compiled: Callable[..., Result] = numba.njit(cache=True, error_model="numpy")(function)
     return compiled
 

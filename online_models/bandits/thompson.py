@@ -14,19 +14,6 @@ _NOTHING = 1e-18  # chance of being below that counts as none, but can be multip
 _LEAST, _MOST = 1e-4, 1e7  # bounds of what a Beta's parameters may be
 
 
-def chances(clicks: np.ndarray, shown: np.ndarray, base_rate: float, strength: float = 4.0) -> np.ndarray:
-    """Probability that each arm has the greatest click rate, (n,) float64, sums to 1: what a Thompson draw would pick.
-
-    Computed on a grid instead of drawn, so that the propensity which is logged is the one that is used. The prior is
-    Beta(strength · base_rate, strength · (1 - base_rate)).
-
-    >>> chances(np.array([5.0, 5.0]), np.array([10.0, 10.0]), 0.5).tolist()
-    [0.5, 0.5]
-    """
-    base = min(max(base_rate, 1e-3), 0.999)
-    return _greatest(clicks + strength * base, np.maximum(shown - clicks, 0.0) + strength * (1 - base))
-
-
 @kernel
 def _grid(alpha: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cells where the Betas have their mass: the log of each one's rate, of what is left of 1, and its width."""
@@ -99,9 +86,13 @@ def _of_judged(means: np.ndarray, spreads: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Thompson:
-    """The same for what any bandit thinks of rates: the Betas that have these means and spreads.
+    """Of the Betas that have the means and spreads, how likely each is to be the greatest: what a draw would pick.
 
-    For a `Beta` bandit they are its posteriors; for others, draws that stay between 0 and 1.
+    Computed instead of drawn, so that the propensity which is logged is the one that is used. For a `Beta` bandit they
+    are its posteriors; for others, draws that stay between 0 and 1.
+
+    >>> Thompson().weigh(Judged(np.array([0.1, 0.1]), np.array([0.05, 0.05]))).tolist()
+    [0.5, 0.5]
     """
 
     def weigh(self, judged: Judged) -> np.ndarray:

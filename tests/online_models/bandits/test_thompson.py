@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models.bandits.thompson import chances
+from online_models.bandits.arms import Judged
+from online_models.bandits.thompson import Thompson
 
 ARMS = {
     "never shown": ([0, 0, 0], [0, 0, 0]),
@@ -14,6 +15,14 @@ ARMS = {
     "rare clicks": ([0, 1, 3, 2], [90, 90, 90, 90]),
     "many arms": (list(range(20)), [60] * 20),
 }
+
+
+def chances(clicks: np.ndarray, shown: np.ndarray, base: float, strength: float = 4.0) -> np.ndarray:
+    """Of arms that were clicked and shown so often, upon a prior of that mean."""
+    base = min(max(base, 1e-3), 0.999)
+    alpha, beta = clicks + strength * base, np.maximum(shown - clicks, 0.0) + strength * (1 - base)
+    total = alpha + beta
+    return Thompson().weigh(Judged(alpha / total, np.sqrt(alpha * beta / (total + 1)) / total))
 
 
 @pytest.mark.parametrize(("clicks", "shown"), ARMS.values(), ids=ARMS.keys())
