@@ -78,8 +78,11 @@ class LocalTopic:
         if limit < 1:
             raise ValueError(f"limit must be at least 1, got {limit}")
         with (reader or self._file.reader).reading() as cursor:
-            (start,) = cursor.execute("SELECT start FROM partitions WHERE partition = ?", (partition,)).fetchone()
-            offset = min(max(offset, start), _OFFSETS)
+            query = "SELECT start, end FROM partitions WHERE partition = ?"
+            start, end = cursor.execute(query, (partition,)).fetchone()
+            offset = max(offset, start)
+            if offset >= end:  # the last block, however large, need not be read to see that there is no other
+                return Records(partition, [], [], [], [])
             rows = cursor.execute(
                 "SELECT id, next, time, body FROM blocks WHERE id <= :last AND id >="
                 " (SELECT coalesce(max(id), :at) FROM blocks WHERE id BETWEEN :first AND :at) ORDER BY id",
