@@ -16,6 +16,7 @@ VERBS = ("stream", "learn", "serve")
 _PATIENCE = 8.0  # seconds that a process has to stop by itself
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a restart, by how often it died in a row
 _STEADY = 5.0  # seconds after which a process is taken to have run well
+_BEHIND = 10  # niceness of what may wait a moment, so that answers do not wait for it where cores are few
 _logger = logging.getLogger(__name__)
 
 
@@ -90,12 +91,15 @@ class Household:
     def _start(self, name: str) -> None:
         self._again_at[name] = 0.0
         self._born[name] = time.monotonic()
-        # A session of its own: Ctrl-C reaches this process alone, which then stops them in order.
-        self._children[name] = subprocess.Popen(
+        # A group of its own: Ctrl-C reaches this process alone, which then stops them in order.
+        child = subprocess.Popen(
             [sys.executable, "-m", "headrace", self._verbs[name], *self._options],
             env=self._environ,
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
-            start_new_session=True,
+            process_group=0,
         )
+        self._children[name] = child
+        if self._verbs[name] != "serve":
+            os.setpriority(os.PRIO_PROCESS, child.pid, _BEHIND)

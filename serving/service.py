@@ -33,6 +33,7 @@ from stream.topics import EVENTS, ITEMS, USERS
 
 _POLL = 0.02  # seconds between looks at the log for updates
 _TOGETHER = 16  # questions that are answered in one go at most
+_PAUSE = 0.006  # seconds at most that the next go waits for more questions
 _LOOKS_PER_LAG = 100  # how often it is looked how far behind they are
 _logger = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class Service:
         serve = settings.serve
         self.recommender = Recommender(self.replica, store, acknowledged, serve.candidates, Exploration(serve), rng)
         self._waiting: deque[_Waiting] = deque()
+        self._called: asyncio.Handle | None = None  # to answer them
+        self._again = 0.0  # the loop's time before which no small go begins
         self._follower: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -87,17 +90,31 @@ class Service:
             raise Problem(503, "Too many questions are waiting", "come again in a second", {"Retry-After": "1"})
         loop = asyncio.get_running_loop()
         waiting = _Waiting(question, loop.create_future(), time.perf_counter())
-        if not self._waiting:
-            loop.call_soon(self._answer_waiting)
         self._waiting.append(waiting)
+        self._call(loop)
         return await waiting.told
 
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have those who wait answered: at once if they are many, else when the last go has been made up for."""
+        if len(self._waiting) >= _TOGETHER and self._called:
+            self._called.cancel()
+            self._called = None
+        if self._waiting and not self._called:
+            self._called = loop.call_at(self._again if len(self._waiting) < _TOGETHER else 0.0, self._answer_waiting)
+
     def _answer_waiting(self) -> None:
-        """Answer those who wait together: what one costs by itself, several share."""
+        """Answer those who wait together: what one costs by itself, several share.
+
+        Half of the time is left to others, unless there is enough to do for a full go: so under load fewer and larger
+        ones are made, while a question that comes alone is answered at once.
+        """
+        loop = asyncio.get_running_loop()
         together = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
-        if self._waiting:  # others may hand in theirs first
-            asyncio.get_running_loop().call_soon(self._answer_waiting)
+        begun = loop.time()
         self._answer([one for one in together if not one.told.done()])
+        ended = loop.time()
+        self._again, self._called = ended + min(_PAUSE, ended - begun), None
+        self._call(loop)
 
     def _answer(self, together: "list[_Waiting]") -> None:
         now = self.clock.now_ms()
