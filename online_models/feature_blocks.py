@@ -18,6 +18,7 @@ ITEM = (
     "rating",
     "rated",
 )
+LOGGED = 28  # of these, from the first on, are logarithms
 OWN = (
     "own_touches",  # times met, log(1 + n) like the next counts
     "own_recency",
@@ -30,6 +31,7 @@ OWN = (
 )
 LIST = ("position_known", "position_first", "position_inverse", "position_log", "price", "price_rank", "price_own")
 CONTEXT = ("history_length", "session_depth", "list_length", "session_age", "hour_sin", "hour_cos")
+_LONG_AGO = np.float32(np.exp(8.0))  # hours since the last action on an item that saw none
 COMPARED = (  # of which a list's items are also told how far they lie behind its best
     "acts_1h",
     "acts_6h",
@@ -42,12 +44,6 @@ COMPARED = (  # of which a list's items are also told how far they lie behind it
     "since_act",
     "own_recency",
 )
-
-
-@kernel
-def _click_rate(clicks: np.float32, shown: np.float32) -> np.float32:
-    """Log of the rate, smoothed towards 0.06 by eight impressions, 0 where nothing is known."""
-    return np.float32(np.log((clicks + np.float32(0.5)) / (shown + np.float32(8.0))) + np.float32(2.7725887))
 
 
 @kernel
@@ -65,43 +61,43 @@ def item_block(
     out: np.ndarray,
     column: int,
 ) -> None:
-    """What is known of each item, whoever asks."""
+    """What is known of each item, whoever asks; of the first LOGGED columns that of which the log is to be taken.
+
+    A click rate is smoothed towards 0.06 by eight impressions, and its log is 0 where nothing is known.
+    """
     now = np.empty((4, horizons.size), np.float32)
-    acts = np.empty(horizons.size, np.float32)
+    one, hour = np.float32(1.0), np.float32(3.6e6)
     for i in range(ts.size):
         for m in range(start[i], start[i + 1]):
             r = row[m]
             if r < 0:
+                out[m, column : column + LOGGED] = one
                 continue
             age = np.float32(max(0, ts[i] - stamp[r]) / 1000.0)
             for h in range(horizons.size):
                 kept = np.float32(2.0) ** (-age / np.float32(horizons[h]))
                 for kind in range(4):
                     now[kind, h] = counts[r, kind, h] * kept
-                acts[h] = now[1, h] + now[2, h] + now[3, h]
-            c = column
-            for h in range(6):
-                out[m, c + h] = np.log(np.float32(1.0) + acts[h])
-            c += 6
+                out[m, column + h] = one + (now[1, h] + now[2, h] + now[3, h])
+            c = column + 6
             for h in range(1, 5):
-                out[m, c + h - 1] = np.log(np.float32(1.0) + now[2, h])
-                out[m, c + h + 3] = np.log(np.float32(1.0) + now[1, h])
-                out[m, c + h + 10] = np.log(np.float32(1.0) + now[0, h])
-                out[m, c + h + 14] = _click_rate(now[2, h], now[0, h])
+                out[m, c + h - 1] = one + now[2, h]
+                out[m, c + h + 3] = one + now[1, h]
+                out[m, c + h + 10] = one + now[0, h]
+                out[m, c + h + 14] = np.float32(16.0) * (now[2, h] + np.float32(0.5)) / (now[0, h] + np.float32(8.0))
             for h in range(3, 6):
-                out[m, c + 8 + h - 3] = np.log(np.float32(1.0) + now[3, h])
+                out[m, c + 8 + h - 3] = one + now[3, h]
             c += 19
-            hour = np.float32(3.6e6)
+            out[m, c] = out[m, c + 1] = one
             if first[r] > -(2**61):
-                out[m, c] = np.log(np.float32(0.1) + np.float32(max(0, ts[i] - first[r])) / hour)
+                out[m, c] = np.float32(0.1) + np.float32(max(0, ts[i] - first[r])) / hour
             if created[r] > -(2**61):
-                days = np.float32(max(0, ts[i] - created[r])) / (hour * np.float32(24.0))
-                out[m, c + 1] = np.log(np.float32(1.0) + days)
-            out[m, c + 2] = np.float32(8.0)
+                out[m, c + 1] = one + np.float32(max(0, ts[i] - created[r])) / (hour * np.float32(24.0))
+            out[m, c + 2] = _LONG_AGO
             if last[r] > -(2**61):
-                out[m, c + 2] = np.log(np.float32(0.1) + np.float32(max(0, ts[i] - last[r])) / hour)
+                out[m, c + 2] = np.float32(0.1) + np.float32(max(0, ts[i] - last[r])) / hour
             out[m, c + 3] = rating[r, 0] / (rating[r, 1] + np.float32(5.0))
-            out[m, c + 4] = np.log(np.float32(1.0) + rating[r, 1])
+            out[m, c + 4] = np.log(one + rating[r, 1])
 
 
 @kernel
@@ -233,10 +229,12 @@ def log_columns(out: np.ndarray, column: int, scales: np.ndarray) -> None:
 @kernel
 def against_best(start: np.ndarray, out: np.ndarray, columns: np.ndarray, column: int) -> None:
     """How far each item of a list lies behind the list's best in the chosen columns."""
+    top = np.empty(columns.size, np.float32)
     for i in range(start.size - 1):
-        for c in range(columns.size):
-            top = np.float32(-1e30)
-            for m in range(start[i], start[i + 1]):
-                top = max(top, out[m, columns[c]])
-            for m in range(start[i], start[i + 1]):
-                out[m, column + c] = out[m, columns[c]] - top
+        top[:] = np.float32(-1e30)
+        for m in range(start[i], start[i + 1]):
+            for c in range(columns.size):
+                top[c] = max(top[c], out[m, columns[c]])
+        for m in range(start[i], start[i + 1]):
+            for c in range(columns.size):
+                out[m, column + c] = out[m, columns[c]] - top[c]

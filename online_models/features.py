@@ -10,6 +10,7 @@ from online_models.feature_blocks import (
     CONTEXT,
     ITEM,
     LIST,
+    LOGGED,
     OWN,
     against_best,
     item_block,
@@ -58,6 +59,7 @@ class Features:
             questions.ts, slates.start, slates.row, HORIZONS, counters["counts"], counters["stamp"], counters["first"],
             counters["last"], counters["rating"], catalogue["created"], out, 0,
         )  # fmt: skip
+        np.log(out[:, :LOGGED], out=out[:, :LOGGED])  # many at once
         column = len(ITEM)
         own_block(
             questions.ts, questions.session_start, questions.history_start, people.history, questions.history_type,

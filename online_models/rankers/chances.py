@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from online_models.rankers.layer import add_weighed
 from online_models.tables import State
 from stream.compiled import kernel
 
 _RATE = 0.02  # of Adagrad
 _PRIOR = -3.0  # log odds before anything is known
+_FARTHEST = np.float32(15.0)  # from 0, of log odds
 
 
 @kernel
@@ -14,13 +16,7 @@ def _log_odds(inputs: np.ndarray, weight: np.ndarray) -> np.float32:
     odds = weight[inputs.size]
     for j in range(inputs.size):
         odds += inputs[j] * weight[j]
-    return min(np.float32(15.0), max(np.float32(-15.0), odds))
-
-
-@kernel
-def _predict(inputs: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
-    for m in range(inputs.shape[0]):
-        out[m] = _log_odds(inputs[m], weight)
+    return min(_FARTHEST, max(-_FARTHEST, odds))
 
 
 @kernel
@@ -58,9 +54,9 @@ class Chances:
 
     def log_odds(self, inputs: np.ndarray) -> np.ndarray:
         """The same as log-odds, (m,) float32, within ± 15."""
-        out = np.empty(inputs.shape[0], np.float32)
-        _predict(inputs, self._weight, out)
-        return out
+        odds = np.full(inputs.shape[0], self._weight[-1])
+        add_weighed(inputs, self._weight[:-1], odds)
+        return odds.clip(-_FARTHEST, _FARTHEST)
 
     def learn(self, inputs: np.ndarray, label: np.ndarray) -> None:
         """Shown items with what became of them, 0 or 1."""

@@ -30,23 +30,56 @@ def forward(z: np.ndarray, w: np.ndarray, bias: np.ndarray, hidden: np.ndarray) 
 def forward_rows(
     x: np.ndarray, mean: np.ndarray, scale: np.ndarray, w: np.ndarray, bias: np.ndarray, out: np.ndarray
 ) -> None:
-    """(m, inputs + hidden): each row standardised, and behind it its hidden layer, to the bit as `forward` makes it."""
+    """(m, inputs + hidden): each row standardised, and behind it its hidden layer, to the bit as `forward` makes it.
+
+    Two inputs at a time, so that what is summed up is fetched and put back once for both.
+    """
     rows, size, width = x.shape[0], x.shape[1], bias.size
-    hidden = np.empty((_TILE, width), np.float32)
+    z, hidden = np.empty((_TILE, size), np.float32), np.empty((_TILE, width), np.float32)
+    even = size // 2 * 2
     for first in range(0, rows, _TILE):
         for r in range(_TILE):
-            m = min(first + r, rows - 1)  # the last tile works on its last row again
-            standard(x[m], mean, scale, out[m, :size])
+            standard(x[min(first + r, rows - 1)], mean, scale, z[r])  # the last tile works on its last row again
             hidden[r] = bias
-        a, b = out[first], out[min(first + 1, rows - 1)]
-        c, d = out[min(first + 2, rows - 1)], out[min(first + 3, rows - 1)]
-        for f in range(size):
+        for f in range(0, even, 2):
+            a, b, c, d = z[0, f], z[1, f], z[2, f], z[3, f]
+            e, g, h, i = z[0, f + 1], z[1, f + 1], z[2, f + 1], z[3, f + 1]
             for j in range(width):
-                weight = w[f, j]
-                hidden[0, j] += a[f] * weight
-                hidden[1, j] += b[f] * weight
-                hidden[2, j] += c[f] * weight
-                hidden[3, j] += d[f] * weight
+                one, two = w[f, j], w[f + 1, j]
+                hidden[0, j] = hidden[0, j] + a * one + e * two
+                hidden[1, j] = hidden[1, j] + b * one + g * two
+                hidden[2, j] = hidden[2, j] + c * one + h * two
+                hidden[3, j] = hidden[3, j] + d * one + i * two
+        for f in range(even, size):
+            for r in range(_TILE):
+                for j in range(width):
+                    hidden[r, j] += z[r, f] * w[f, j]
         for r in range(min(_TILE, rows - first)):
+            for f in range(size):
+                out[first + r, f] = z[r, f]
             for j in range(width):
                 out[first + r, size + j] = max(hidden[r, j], np.float32(0.01) * hidden[r, j])
+
+
+@kernel
+def add_weighed(rows: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> None:
+    """Add to each row's sum its columns by their weights, one after the other.
+
+    Four rows side by side: each addition has to wait for the one before it in its own row only.
+    """
+    last = rows.shape[0] - 1
+    for first in range(0, rows.shape[0], 4):
+        second, third, fourth = min(first + 1, last), min(first + 2, last), min(first + 3, last)
+        a, b, c, d = sums[first], sums[second], sums[third], sums[fourth]
+        for j in range(weight.size):
+            a += rows[first, j] * weight[j]
+            b += rows[second, j] * weight[j]
+            c += rows[third, j] * weight[j]
+            d += rows[fourth, j] * weight[j]
+        sums[first] = a
+        if second > first:
+            sums[second] = b
+        if third > second:
+            sums[third] = c
+        if fourth > third:
+            sums[fourth] = d

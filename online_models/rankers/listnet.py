@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.rankers.layer import forward, forward_rows, standard
+from online_models.rankers.layer import add_weighed, forward, forward_rows, standard
 from online_models.tables import State
 from stream.compiled import kernel
 
@@ -55,19 +55,6 @@ def _move(x: np.ndarray, part: float, first: bool, mean: np.ndarray, variance: n
         mean[f] += part * off
         kept = 0.0 if first else (1.0 - part) * variance[f]
         variance[f] = kept + part * (square[f] / x.shape[0] + (1.0 - part) * off * off)
-
-
-@kernel
-def _weighed(inside: np.ndarray, inputs: int, top: np.ndarray, out: np.ndarray) -> None:
-    """The score of each row: its hidden layer by the head, and its features by the linear path."""
-    width = inside.shape[1] - inputs
-    for m in range(inside.shape[0]):
-        s = np.float32(0.0)
-        for j in range(width):
-            s += inside[m, inputs + j] * top[j]
-        for f in range(inputs):
-            s += inside[m, f] * top[width + f]
-        out[m] = s
 
 
 @kernel
@@ -226,8 +213,11 @@ class ListNet:
 
     def scores_inside(self, inside: np.ndarray) -> np.ndarray:
         """The scores of rows of `inside`."""
-        out = np.empty(inside.shape[0], np.float32)
-        _weighed(inside, self.inputs, self._dense["theta"][(self.inputs + 1) * self.settings.hidden :], out)
+        width = self.settings.hidden
+        top = self._dense["theta"][(self.inputs + 1) * width :]
+        out = np.zeros(inside.shape[0], np.float32)
+        add_weighed(inside[:, self.inputs :], top[:width], out)
+        add_weighed(inside[:, : self.inputs], top[width:], out)
         return out
 
     def learn_lists(self, x: np.ndarray, label: np.ndarray, start: np.ndarray) -> None:

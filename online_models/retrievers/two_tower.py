@@ -166,13 +166,25 @@ def _people(
 def _features(
     users: np.ndarray, vector: np.ndarray, start: np.ndarray, row: np.ndarray, out: np.ndarray, column: int
 ) -> None:
+    """Inner products, four at a time: each addition has to wait for the one before it in its own sum only."""
+    none = np.zeros(users.shape[1], np.float32)
     for i in range(start.size - 1):
-        for m in range(start[i], start[i + 1]):
-            if row[m] >= 0:
-                s = np.float32(0.0)
-                for j in range(users.shape[1]):
-                    s += users[i, j] * vector[row[m], j]
-                out[m, column] = s
+        user, end = users[i], start[i + 1]
+        for m in range(start[i], end, 4):
+            four = min(m + 4, end) - m
+            a = vector[row[m]] if row[m] >= 0 else none
+            b = vector[row[m + 1]] if four > 1 and row[m + 1] >= 0 else none
+            c = vector[row[m + 2]] if four > 2 and row[m + 2] >= 0 else none
+            d = vector[row[m + 3]] if four > 3 and row[m + 3] >= 0 else none
+            p, q, r, s = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+            for j in range(user.size):
+                p += user[j] * a[j]
+                q += user[j] * b[j]
+                r += user[j] * c[j]
+                s += user[j] * d[j]
+            for n, value in enumerate((p, q, r, s)):
+                if n < four:
+                    out[m + n, column] = value
 
 
 class TwoTower:
