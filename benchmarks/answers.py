@@ -17,7 +17,7 @@ from serving.questions import Question
 from serving.recommender import Recommender
 from serving.replica import Replica
 from stream.clock import ManualClock
-from stream.config import Data, Guard, Settings
+from stream.config import Data, Guard, Serve, Settings
 from stream.stores import UserStore
 from stream.testing import MemoryLog, MemoryStore
 from stream.worker import StreamWorker
@@ -26,6 +26,7 @@ CATALOGUES = (10_000, 100_000, 1_000_000)
 USERS = 20_000
 SHOWN = 20
 ASKED = 2_000  # questions of one run
+CANDIDATES = 750  # asked for: channels find some items together, so that about 500 are ranked
 PER_UPDATE = 20  # questions between two updates of the state: at a thousand a second, one each 20 ms
 EVENTS_PER_UPDATE = 50
 _STAGES = ("user", "rank", "explore")
@@ -67,7 +68,8 @@ def measure(size: Size) -> Iterator[Numbers]:
 def learnt(items: int, events: int, folder: Path) -> Loop:
     """A catalogue, people with a past, and what there is to learn from it."""
     clock = ManualClock(traffic.START + 86_400_000)
-    settings = Settings(data=Data(folder=folder), guard=Guard(remedy=False))  # made-up traffic is no shop's
+    # Made-up traffic is no shop's: the guard looks on.
+    settings = Settings(data=Data(folder=folder), guard=Guard(remedy=False), serve=Serve(candidates=CANDIDATES))
     log, store = MemoryLog(clock=clock), MemoryStore()
     for topic in _TOPICS:
         log.create(topic, 1)
@@ -92,7 +94,7 @@ def asked(name: str, loop: Loop, items: int, questions: int, seed: int) -> Numbe
     """Questions of people who have a past, while updates keep coming in between."""
     rng = np.random.default_rng(seed)
     fresh = traffic.organic(questions // PER_UPDATE * EVENTS_PER_UPDATE, USERS, items, seed=100 + seed)
-    before = _seconds()
+    before, ranked = _seconds(), metrics.candidates._value.get()
     answering, working, polling = [], [], []
     for i, user in enumerate(rng.integers(0, USERS, questions).tolist()):
         if i % PER_UPDATE == 0:
@@ -111,7 +113,8 @@ def asked(name: str, loop: Loop, items: int, questions: int, seed: int) -> Numbe
         assert len(slate.answer.items) == SHOWN
     after = _seconds()
     took = {stage: 1e3 * (after[stage] - before[stage]) / questions for stage in _STAGES}
-    numbers = quantiles(name, answering) | quantiles(f"{name}: CPU", working)
+    numbers = {f"{name}: candidates ranked, mean": (metrics.candidates._value.get() - ranked) / questions}
+    numbers |= quantiles(name, answering) | quantiles(f"{name}: CPU", working)
     numbers |= {f"{name}, of which {stage}, mean ms": mean for stage, mean in took.items()}
     return numbers | quantiles(f"{name}: update applied", polling)
 

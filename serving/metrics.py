@@ -14,6 +14,7 @@ stage_seconds = Histogram(
 fallbacks = Counter("headrace_answer_fallbacks", "Answers made without a part that was away", ["part"])
 problems = Counter("headrace_problems", "Requests refused or failed, by status", ["status"])
 shed = Counter("headrace_answers_shed", "Questions turned away with 503 because too many were waiting")
+candidates = Counter("headrace_candidates", "Candidates ranked, of all channels together")
 places = Counter("headrace_places", "Places filled, by the channel that found the item", ["source"])
 places_explored = Counter("headrace_places_explored", "Places given to a fresh item by chance")
 slate_categories = Counter("headrace_slate_categories", "Different first categories, summed over slates")

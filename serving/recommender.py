@@ -91,6 +91,7 @@ class Recommender:
                 judged = self._rank(asked)
             else:
                 judged, names = self._rank_given(asked)
+            metrics.candidates.inc(judged.found.row.size)
         with _EXPLORING.time():
             weighed = self._weigh(asked, judged)
             size = asked[0].question.size

@@ -99,7 +99,7 @@ class Serve(_Section):
     policy: Literal["thompson", "ucb", "squarecb", "epsilon"] = Field(
         "thompson", description="how what is explored is weighed: thompson, ucb, squarecb or epsilon"
     )
-    candidates: int = Field(500, ge=10, le=10_000, description="candidates ranked for one answer at most")
+    candidates: int = Field(200, ge=10, le=10_000, description="candidates ranked for one answer at most")
     max_waiting: int = Field(512, ge=1, description="answers under way at most; more are told to come again")
     seed: int = Field(0, ge=0, description="seed of exploration")
 
