@@ -18,7 +18,7 @@ SLATES = 16  # impressions remembered as shown to a person
 SESSION_GAP = 30 * 60 * 1000  # ms without an action after which a session is over
 DAY_MS = 86_400_000.0
 PACES = 3  # decayed counts by which the screen judges a person: see stream.screens
-_SCHEMA = 3  # 2: with what was shown; 3: with what the screen judges by
+_SCHEMA = 4  # 2: with what was shown; 3: with what the screen judges by; 4: counts are 32 bits wide
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Profile:
     last_ts: int
     session_start: int
     session_depth: int
-    counts: np.ndarray  # (9,) int64, events ever, by type
+    counts: np.ndarray  # (9,) uint32, events ever, by type
     rates: np.ndarray  # (9,) float32, decayed counts as of last_ts, half-life one day
     item: np.ndarray  # (h,) uint64
     type: np.ndarray  # (h,) uint8
@@ -95,12 +95,14 @@ def encode_stored(*fields: Any) -> bytes:
 
 
 def decode_stored(value: bytes) -> Stored:
-    """The fields of a record; one of a newer schema is refused, since writing it back would lose fields."""
+    """The fields of a record as this schema has them; a newer one is refused, or writing it back would lose fields."""
     stored = _decoder.decode(value)
     if stored.schema > _SCHEMA:
         raise ValueError(
             f"user record has schema {stored.schema}; this code reads up to {_SCHEMA}: upgrade this process"
         )
+    if stored.schema < 4:
+        stored.counts = np.frombuffer(stored.counts, np.int64).astype(np.uint32).tobytes()
     return stored
 
 
@@ -109,7 +111,7 @@ def decode_profile(value: bytes) -> Profile:
     record = decode_stored(value)
     return Profile(
         record.name, *record.numbers,
-        np.frombuffer(record.counts, np.int64), np.frombuffer(record.rates, np.float32),
+        np.frombuffer(record.counts, np.uint32), np.frombuffer(record.rates, np.float32),
         np.frombuffer(record.item, np.uint64), np.frombuffer(record.type, np.uint8), np.frombuffer(record.ts, np.int64),
         np.frombuffer(record.met, np.uint64), record.text, record.attributes, np.frombuffer(record.shown, np.uint64),
         np.frombuffer(record.pace, np.float32), *record.judged, np.frombuffer(record.slates, np.uint64),
@@ -117,7 +119,7 @@ def decode_profile(value: bytes) -> Profile:
 
 
 NOBODY = Profile(
-    "", -1, -1, 0, 0, 0, np.zeros(9, np.int64), np.zeros(9, np.float32),
+    "", -1, -1, 0, 0, 0, np.zeros(9, np.uint32), np.zeros(9, np.float32),
     np.zeros(0, np.uint64), np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.uint64), b"", b"",
     np.zeros(0, np.uint64), np.zeros(PACES, np.float32), 0, 0, 0, 0, np.zeros(0, np.uint64),
 )  # fmt: skip

@@ -35,7 +35,7 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "last_ts": ("int64", ()),
     "session_start": ("int64", ()),
     "session_depth": ("int32", ()),
-    "counts": ("int64", (9,)),
+    "counts": ("uint32", (9,)),
     "rates": ("float32", (9,)),
     "size": ("int32", ()),
     "item": ("uint64", (_ROOM,)),

@@ -89,7 +89,7 @@ def journal() -> bytes:
 MADE: dict[str, Callable[[], bytes]] = {
     "event-1.json": event,
     "examples-2.block": examples,
-    "user-3.record": user,
+    "user-4.record": user,
     "update-1.block": update,
     "manifest-1.json": manifest,
     "journal-1.jsonl": journal,

@@ -22,7 +22,7 @@ def profiles(draw: st.DrawFn) -> Profile:
         name=draw(st.text(st.characters(exclude_categories=["Cs"]))),
         offset=draw(NUMBERS), users_offset=draw(NUMBERS), last_ts=draw(NUMBERS),
         session_start=draw(NUMBERS), session_depth=draw(st.integers(0, 2**31 - 1)),
-        counts=draw(nps.arrays(np.int64, 9)), rates=draw(nps.arrays(np.float32, 9, elements={"allow_nan": False})),
+        counts=draw(nps.arrays(np.uint32, 9)), rates=draw(nps.arrays(np.float32, 9, elements={"allow_nan": False})),
         item=draw(nps.arrays(np.uint64, size)), type=draw(nps.arrays(np.uint8, size)),
         ts=draw(nps.arrays(np.int64, size)), met=draw(nps.arrays(np.uint64, met)),
         text=draw(st.binary()), attributes=draw(st.binary()),
