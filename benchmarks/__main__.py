@@ -47,6 +47,7 @@ SUBJECTS = {  # with what each is told when it is to be quick
     "stream": ("--quick",),
     "log_and_store": ("--quick",),
     "services": ("--quick",),
+    "scale_out": ("--quick",),
     "answers": ("--quick",),
     "http": ("--quick",),
     "http_sizes": ("--quick",),

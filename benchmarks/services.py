@@ -6,18 +6,16 @@ Uses what `make services` left running, else starts a broker and a Redis of its 
 import gc
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from uuid import uuid4
+from dataclasses import replace
 
 from benchmarks import traffic
-from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
+from benchmarks.brokers import Services, room, services
+from benchmarks.runs import Numbers, Size, run_alone
 from stream.config import Events, Settings
 from stream.kafka_url import CLIENTS
 from stream.logs import EventLog, Record, open_log
 from stream.stores import UserStore, open_store
 from stream.worker import StreamWorker
-from tests.services import Kafka, Redis, running
 
 USERS = ITEMS = 100_000
 BATCHED = 64  # events of one record
@@ -29,33 +27,16 @@ def measure(size: Size) -> Iterator[Numbers]:
     single = traffic.organic(size.of(200_000, 10_000), USERS, ITEMS)
     loads = {1: single, BATCHED: arrays(single)}  # by events of one record
     gc.freeze()  # the events that producers have are none of the worker's
-    with services() as (kafka, redis):
-        through(kafka, redis, single[:5_000])  # compiles
+    with services() as found:
+        through(found, single[:5_000])  # compiles
         for _ in range(size.runs):
             numbers: Numbers = {}
             for client in CLIENTS:
-                url = f"{kafka}?client={client}"
+                asked = replace(found, kafka=f"{found.kafka}?client={client}")
                 for load, records in loads.items():
-                    numbers |= clients(url, f"{client}, {load} a record", records, len(single))
-                    numbers |= worked(url, redis, f"{client} and Redis, {load} a record", records, len(single))
+                    numbers |= clients(asked, f"{client}, {load} a record", records, len(single))
+                    numbers |= worked(asked, f"{client} and Redis, {load} a record", records, len(single))
             yield numbers
-
-
-@contextmanager
-def services() -> Iterator[tuple[str, str]]:
-    """Urls of a Kafka and a Redis."""
-    if found := running():
-        yield str(found["kafka"]["url"]), str(found["redis"]["url"])
-        return
-    with temporary_folder() as folder:
-        kafka, redis = Kafka(Path(folder) / "kafka"), Redis(Path(folder) / "redis")
-        redis.start()
-        kafka.start()
-        try:
-            yield kafka.url, redis.url
-        finally:
-            kafka.stop()
-            redis.stop()
 
 
 def arrays(records: Sequence[Record]) -> list[Record]:
@@ -71,9 +52,17 @@ def arrays(records: Sequence[Record]) -> list[Record]:
     return made
 
 
-def clients(url: str, name: str, records: Sequence[Record], events: int) -> Numbers:
+def clients(found: Services, name: str, records: Sequence[Record], events: int) -> Numbers:
     """The driver alone: appended, then read by one member of a group."""
-    log = open_log(url, prefix=f"bench-{uuid4().hex}.")
+    with room(found) as prefix:
+        log = open_log(found.kafka, prefix)
+        try:
+            return _clients(log, name, records, events)
+        finally:
+            log.close()
+
+
+def _clients(log: EventLog, name: str, records: Sequence[Record], events: int) -> Numbers:
     log.create("events", 1)
     begin, cpu = time.perf_counter(), time.process_time()
     appended(log, records)
@@ -84,7 +73,6 @@ def clients(url: str, name: str, records: Sequence[Record], events: int) -> Numb
         seen += sum(map(len, source.next_batch(_APPEND, timeout=10.0)))
     consumed, consumed_cpu = time.perf_counter() - begin, time.process_time() - cpu
     source.close()
-    log.close()
     return {
         f"kafka: produced, {name}, events/s": events / produced,
         f"kafka: produced, {name}, CPU µs a record": 1e6 * produced_cpu / len(records),
@@ -98,26 +86,26 @@ def appended(log: EventLog, records: Sequence[Record]) -> None:
         log.append("events", 0, records[first : first + _APPEND])
 
 
-def worked(kafka: str, redis: str, name: str, records: Sequence[Record], events: int) -> Numbers:
-    wall, cpu = through(kafka, redis, records)
+def worked(found: Services, name: str, records: Sequence[Record], events: int) -> Numbers:
+    wall, cpu = through(found, records)
     return {
         f"stream: {name}, events/s of CPU": events / cpu,
         f"stream: {name}, events/s": events / wall,
     }
 
 
-def through(kafka: str, redis: str, records: Sequence[Record]) -> tuple[float, float]:
+def through(found: Services, records: Sequence[Record]) -> tuple[float, float]:
     """Seconds on the wall and of CPU that one stream worker takes for all records."""
-    prefix = f"bench-{uuid4().hex}."
-    log, store = open_log(kafka, prefix=prefix), open_store(redis, prefix=prefix)
-    try:
-        for topic in _TOPICS:
-            log.create(topic, 1, compacted=topic == "users")
-        appended(log, records)
-        return _through(log, store, len(records))
-    finally:
-        log.close()
-        store.close()
+    with room(found) as prefix:
+        log, store = open_log(found.kafka, prefix), open_store(found.redis, prefix)
+        try:
+            for topic in _TOPICS:
+                log.create(topic, 1, compacted=topic == "users")
+            appended(log, records)
+            return _through(log, store, len(records))
+        finally:
+            log.close()
+            store.close()
 
 
 def _through(log: EventLog, store: UserStore, records: int) -> tuple[float, float]:

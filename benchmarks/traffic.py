@@ -1,5 +1,6 @@
 """Events made up for measuring: JSON as a producer would send it, the same for the same seed."""
 
+import base64
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -32,22 +33,33 @@ def organic(events: int, users: int, items: int, seed: int = 0) -> list[tuple[by
     return records
 
 
-def slates(events: int, users: int, items: int, seed: int = 0) -> list[tuple[bytes, bytes]]:
-    """(user id, event): impressions of ten items, and a click on each second of them."""
+def slates(
+    events: int, users: int, items: int, seed: int = 0, places: int = SLATE, every: int = 2, features: int = 0
+) -> list[tuple[bytes, bytes]]:
+    """(user id, event): impressions of so many items, and a click on `every` so many-th of them.
+
+    With `features` of each item as they were served, an impression is as large as this code's own.
+    """
     rng = np.random.default_rng(seed)
-    shown = events * 2 // 3
+    shown = events * every // (every + 1)
     people = _people(shown, users, rng).tolist()
-    chosen = popular(rng, items, shown * SLATE).reshape(shown, SLATE).tolist()
-    taken = rng.integers(0, SLATE, shown).tolist()
+    chosen = popular(rng, items, shown * places).reshape(shown, places).tolist()
+    taken = rng.integers(0, places, shown).tolist()
+    blocks = [_features(rng, places, features) for _ in range(64)] if features else []
     records = []
     for i, (user, rows) in enumerate(zip(people, chosen, strict=True)):
-        records.append(_impression(f"{seed}-{i}", user, rows, START + 5 * i))
-        if i % 2:
+        records.append(_impression(f"{seed}-{i}", user, rows, START + 5 * i, blocks[i % 64] if blocks else None))
+        if i and i % every == every - 1:
             records.append(_click(f"{seed}-{i - 1}", people[i - 1], chosen[i - 1][taken[i - 1]], START + 5 * i + 1))
     return records
 
 
-def _impression(name: str, user: int, rows: Sequence[int], ts: int) -> tuple[bytes, bytes]:
+def _features(rng: np.random.Generator, places: int, features: int) -> str:
+    values = rng.standard_normal((places, features)).astype("<f4")
+    return f"{features}:{base64.b64encode(values.tobytes()).decode()}"
+
+
+def _impression(name: str, user: int, rows: Sequence[int], ts: int, features: str | None) -> tuple[bytes, bytes]:
     event = {
         "event_id": f"i{name}",
         "type": "impression",
@@ -60,7 +72,7 @@ def _impression(name: str, user: int, rows: Sequence[int], ts: int) -> tuple[byt
         "model_version": "000001-000000042",
         "context": {"device": "mobile"},
     }
-    return f"user-{user}".encode(), _encode(event)
+    return f"user-{user}".encode(), _encode(event | ({"features": features} if features else {}))
 
 
 def _click(name: str, user: int, item: int, ts: int) -> tuple[bytes, bytes]:

@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetad
 from kafka.admin import ConfigResource
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
+from stream.kafka_door import why_refused
 from stream.kafka_joining import join_to_the_end
 from stream.kafka_unpacking import unpack_fast
 from stream.kafka_url import Brokers
@@ -132,25 +132,13 @@ def explained(brokers: Brokers) -> Iterator[None]:
         mend = f"records are at most {MOST_BYTES >> 20} MiB; raise max.message.bytes of the topic if it is lower"
         raise OSError(errno.EMSGSIZE, f"too large ({_said(error)}): {mend}", str(brokers)) from error
     except errors.KafkaError as error:
-        if "bootstrap" in str(error) and _listens(brokers):
-            mend = "correct security_protocol, sasl_mechanism, sasl_username and sasl_password in HEADRACE_LOG__URL"
-            told = f"a broker listens there but lets nobody in ({_said(error)}): {mend}"
-            raise PermissionError(errno.EACCES, told, str(brokers)) from error
+        if "bootstrap" in str(error) and (reason := why_refused(brokers)):
+            raise PermissionError(errno.EACCES, reason, str(brokers)) from error
         if not getattr(error, "retriable", False):
             raise OSError(errno.EIO, _said(error), str(brokers)) from error
         mend = "start it, or correct HEADRACE_LOG__URL"
         told = f"no broker answered for {brokers.patience:.0f} s ({_said(error)}): {mend}"
         raise ConnectionError(errno.ECONNREFUSED, told, str(brokers)) from error
-
-
-def _listens(brokers: Brokers) -> bool:
-    """Whether anybody is there: the client does not tell a closed door from no door."""
-    host, _, port = brokers.servers[0].rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=1):
-            return True
-    except OSError:
-        return False
 
 
 def _said(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Records by confluent-kafka, the optional client, and its errors as an operator wants them: the one door to it."""
 
 import errno
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import uuid4
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from stream.kafka_client import AHEAD_BYTES, BATCH_BYTES, FETCH_BYTES, MOST_BYTES, insist
+from stream.kafka_door import no_tls
 from stream.kafka_url import Brokers
 from stream.logs import Fenced, Overtaken, Position, Record, Records
 
@@ -37,6 +39,7 @@ _REFUSED = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 }
+_VERIFIED = "verif"  # in what is said of a broker whose certificate is not that of the authority named
 _TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
 # What a consumer hears between records and gets over by itself.
 _PASSING = {
@@ -64,9 +67,11 @@ class FastSender:
 
     def __init__(self, brokers: Brokers) -> None:
         self._brokers = brokers
+        self._refused: KafkaError | None = None
         self._client = Producer(
             {
                 **_common(brokers),
+                "error_cb": self._hear,
                 "acks": "all",
                 "enable.idempotence": True,
                 "max.in.flight.requests.per.connection": 1,
@@ -95,10 +100,26 @@ class FastSender:
             for partition, records in batches:
                 for key, value in records:
                     produce(topic, value, key, partition, told)
-            left = self._client.flush(self._brokers.patience + 20)
+            left = self._flush(self._brokers.patience + 20)
             if faults or left:
-                raise KafkaException(faults[0] if faults else KafkaError(KafkaError._TIMED_OUT))
+                raise KafkaException(self._refused or (faults[0] if faults else KafkaError(KafkaError._TIMED_OUT)))
         return list(firsts.items())
+
+    def _flush(self, patience: float) -> int:
+        """Wait until all has arrived, or the broker refuses us; returns how many records still wait.
+
+        The library would go on knocking, and say in the end no more than that time is over.
+        """
+        self._refused = None
+        deadline = time.monotonic() + patience
+        while left := self._client.flush(0.5):
+            if self._refused or time.monotonic() > deadline:
+                break
+        return int(left)
+
+    def _hear(self, fault: KafkaError) -> None:
+        if fault.code() in _REFUSED or (fault.code() == KafkaError._SSL and _VERIFIED in fault.str()):
+            self._refused = fault
 
     def drop(self) -> None:
         self._client.purge()
@@ -250,6 +271,8 @@ def _error_of(fault: Any, brokers: Brokers, fatal: type[OSError]) -> OSError:
     if fault.code() in _REFUSED:
         mend = "correct sasl_username and sasl_password in HEADRACE_LOG__URL, or the rights of that user"
         return PermissionError(errno.EACCES, f"refused ({told}): {mend}", str(brokers))
+    if fault.code() == KafkaError._SSL:
+        return PermissionError(errno.EACCES, no_tls(told), str(brokers))
     if fault.code() in _TOO_LARGE:
         mend = f"records are at most {MOST_BYTES >> 20} MiB; raise max.message.bytes of the topic if it is lower"
         return OSError(errno.EMSGSIZE, f"too large ({told}): {mend}", str(brokers))

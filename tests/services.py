@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -33,8 +34,8 @@ _BROKER = """process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=OPEN://127.0.0.1:{port},ASKING://127.0.0.1:{asking},CONTROLLER://127.0.0.1:{controller}
-listener.security.protocol.map=OPEN:PLAINTEXT,ASKING:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=OPEN://127.0.0.1:{port},ASKING://127.0.0.1:{asking},CONTROLLER://127.0.0.1:{controller}{listeners}
+listener.security.protocol.map=OPEN:PLAINTEXT,ASKING:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 inter.broker.listener.name=OPEN
 sasl.enabled.mechanisms=PLAIN
 listener.name.asking.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
@@ -47,7 +48,7 @@ transaction.state.log.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
-"""
+{settings}"""
 
 
 class Missing(Exception):
@@ -103,25 +104,49 @@ class Process:
             self._process.wait()
 
 
-class Kafka:
-    """One broker that is its own controller. `url` is the open door, `asking_url` the one that wants a password."""
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One more way into a broker."""
 
-    def __init__(self, folder: Path) -> None:
+    name: str
+    protocol: str  # SSL, SASL_SSL, …
+    settings: Mapping[str, str]  # of this way in alone, so without `listener.name.…`
+
+
+class Kafka:
+    """One broker that is its own controller. `url` is the open door, `asking_url` the one that wants a password.
+
+    Other doors are at `addresses`, by name; those that ask for it know the same user by SCRAM-SHA-256.
+    """
+
+    def __init__(self, folder: Path, doors: Sequence[Door] = ()) -> None:
         java, jars = program("java", "default-jre-headless"), _jars()
         folder.mkdir(parents=True, exist_ok=True)
-        port, asking, controller = free_ports(3)
+        port, asking, controller, *ports = free_ports(3 + len(doors))
         self.url = f"kafka://127.0.0.1:{port}"
         self.asking_url = f"kafka://127.0.0.1:{asking}?security_protocol=SASL_PLAINTEXT&sasl_mechanism=PLAIN"
+        self.addresses = {door.name: f"127.0.0.1:{at}" for door, at in zip(doors, ports, strict=True)}
         settings = folder / "server.properties"
+        places = {"port": port, "asking": asking, "controller": controller, "folder": folder}
         settings.write_text(
-            _BROKER.format(port=port, asking=asking, controller=controller, folder=folder, user=USER, password=PASSWORD)
+            _BROKER.format(
+                **places,
+                user=USER,
+                password=PASSWORD,
+                listeners="".join(f",{name}://{at}" for name, at in self.addresses.items()),
+                protocols="".join(f",{door.name}:{door.protocol}" for door in doors),
+                settings="".join(
+                    f"listener.name.{door.name.lower()}.{name}={value}\n"
+                    for door in doors
+                    for name, value in door.settings.items()
+                ),
+            )
         )
         # Compiled once and no further: on a small machine the second compiler takes the time that the tests need.
         run = [java, "-Xmx640m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
         format_ = [*run, "kafka.tools.StorageTool", "format", "--standalone", "-c", str(settings)]
-        said = subprocess.run(
-            [*format_, "-t", "5L6g3nShT-eMCtK--X86sw"], capture_output=True, text=True, timeout=60, check=False
-        )
+        format_ += ["-t", "5L6g3nShT-eMCtK--X86sw", "-S", f"SCRAM-SHA-256=[name={USER},password={PASSWORD}]"]
+        said = subprocess.run(format_, capture_output=True, text=True, timeout=60, check=False)
         if said.returncode:
             raise RuntimeError(f"Kafka's storage could not be made:\n{said.stdout}{said.stderr}")
         self._process = Process("kafka", [*run, "kafka.Kafka", str(settings)], folder, lambda: _listens(port))
