@@ -33,6 +33,15 @@ def dot(left: np.ndarray, right: np.ndarray) -> float:
     return total
 
 
+@kernel
+def inner(left: np.ndarray, right: np.ndarray) -> float:
+    """The same as `dot` in the order written: what is learnt does not hang on the kind of processor."""
+    total = 0.0
+    for i in range(left.size):
+        total += left[i] * right[i]
+    return total
+
+
 @summing_kernel
 def quadratic(m: np.ndarray, u: np.ndarray) -> float:
     """uᵀMu of a whole (d, d) matrix: for small ones faster than the packed half of it."""
@@ -64,9 +73,9 @@ def take_away(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
 
 
 @kernel
-def times(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
-    """out = M x."""
-    p = 0
+def times(m: np.ndarray, first: int, x: np.ndarray, out: np.ndarray) -> None:
+    """out = M x, where M stands in m from `first` on: a slice for it would cost more than the product."""
+    p = first
     for i in range(x.size):
         total = m[p + i] * x[i]
         for j in range(i):
@@ -77,9 +86,9 @@ def times(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
 
 
 @kernel
-def add_outer(m: np.ndarray, factor: float, v: np.ndarray) -> None:
+def add_outer(m: np.ndarray, first: int, factor: float, v: np.ndarray) -> None:
     """M += factor · v vᵀ: with v = M x and factor -w / (1 + w xᵀv) it is the formula of Sherman and Morrison."""
-    p = 0
+    p = first
     for i in range(v.size):
         scaled = factor * v[i]
         for j in range(i + 1):
