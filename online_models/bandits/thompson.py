@@ -7,7 +7,7 @@ import numpy as np
 from online_models.bandits.arms import Judged
 from stream.compiled import kernel
 
-_GRID = 128  # cells; click rates are small, so they are dense near 0: squares of even steps
+_GRID = 64  # cells; click rates are small, so they are dense near 0: squares of even steps
 _BELOW, _ABOVE = 10.0, 16.0  # standard deviations that the grid reaches beyond the lowest and the highest mean
 _NEGLIGIBLE = 20.0  # log of how much less likely a rate may be than the likeliest
 _NOTHING = 1e-18  # chance of being below that counts as none, but can be multiplied
