@@ -119,13 +119,14 @@ def _learn(
             square += x[j] * x[j]
         error = probability(_logit(hashed, dense, slots, numbers[i])) - label[i]
         gradient = np.float32(clipped(error * importance[i], square, clip))
+        for j in range(slots.size):  # apart from the weights: what a mark may overwrite would be fetched again
+            touched[slots[j] >> _BLOCK] = True
         # Gather, step, scatter: one loop over scattered memory cannot run in vector lanes.
         for j in range(n_dense):
             z[j], root[j], weight[j] = dense[j, _Z], dense[j, _ROOT], dense[j, _WEIGHT]
         for j in range(slots.size):
             k, slot = n_dense + j, slots[j]
             z[k], root[k], weight[k] = hashed[slot, _Z], hashed[slot, _ROOT], hashed[slot, _WEIGHT]
-            touched[slot >> _BLOCK] = True
         _step(z, root, weight, gradient, x, rates)
         for j in range(n_dense):
             dense[j, _Z], dense[j, _ROOT], dense[j, _WEIGHT] = z[j], root[j], weight[j]
