@@ -26,6 +26,7 @@ from stream.profiles import NOBODY, Profile, decode_profile, questions_of
 from stream.stores import UserStore
 
 _FIRST_SHOWN = 5000.0  # places that have to be shown before what became of them is all that counts
+_QUIET = 5_000  # ms between warnings of one kind
 _READING, _RANKING, _EXPLORING = map(metrics.stage_seconds.labels, ("user", "rank", "explore"))
 _logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Recommender:
         self._candidates = candidates
         self._exploration = exploration
         self._rng = rng
+        self._quiet_until = 0  # ms
 
     def answer(self, question: Question, impression_id: str, now: int) -> Slate:
         """The slate for a question asked at `now`, ms."""
@@ -124,7 +126,7 @@ class Recommender:
                 self._known(user, value, now) for user, value in zip(users, self._store.get_many(users), strict=True)
             ]
         except OSError as error:
-            known = [_without(error) for _ in questions]
+            known = [self._without(error, now) for _ in questions]
         return [
             Asked(question, impression_id, user, profile, stale, now if question.ts is None else question.ts)
             for (question, impression_id), user, (profile, stale) in zip(questions, users.tolist(), known, strict=True)
@@ -134,11 +136,19 @@ class Recommender:
         try:
             profile = NOBODY if value is None else decode_profile(value)
         except (ValueError, msgspec.DecodeError) as error:  # a record that this code cannot read
-            return _without(error)
+            return self._without(error, now)
         behind = self._acknowledged.is_behind(int(user), profile.offset, self._replica.covered, now)
         if behind:
             metrics.fallbacks.labels("record").inc()
         return profile, behind
+
+    def _without(self, error: Exception, now: int) -> tuple[Profile, bool]:
+        """Somebody of whom nothing can be read: the answer is made from the context alone."""
+        if now >= self._quiet_until:  # while the store is away everybody is such a one
+            self._quiet_until = now + _QUIET
+            _logger.warning("the user store cannot be read, answering from context alone: %s", error)
+        metrics.fallbacks.labels("store").inc()
+        return NOBODY, True
 
     def _rank(self, asked: Sequence[Asked]) -> Ranked:
         """Candidates of all channels that may be shown, best first."""
@@ -188,13 +198,6 @@ class Recommender:
 def _may_draw(question: Question) -> bool:
     """Whether places may be given by chance: lists that were handed in are ranked and nothing else."""
     return question.explore and question.candidates is None
-
-
-def _without(error: Exception) -> tuple[Profile, bool]:
-    """Somebody of whom nothing can be read: the answer is made from the context alone."""
-    _logger.warning("somebody cannot be read from the user store, answering from context alone: %s", error)
-    metrics.fallbacks.labels("store").inc()
-    return NOBODY, True
 
 
 def _columns(asked: Sequence[Asked]) -> Questions:
