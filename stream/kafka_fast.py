@@ -4,16 +4,18 @@ import errno
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from stream.kafka_client import AHEAD_BYTES, BATCH_BYTES, FETCH_BYTES, MOST_BYTES, insist
 from stream.kafka_door import no_tls
 from stream.kafka_url import Brokers
 from stream.logs import Fenced, Overtaken, Position, Record, Records
 
+_message: Any = Message  # its types allow for a record without an offset
 # What the url says of security, by the name that kafka-python has for it, and what this client calls it.
 _SECURITY = {
     "security_protocol": "security.protocol",
@@ -175,7 +177,7 @@ class FastMember:
                 return []
             # What is there by now: with a time to wait it would wait for all that it may take.
             found = [first, *self._client.consume(limit - 1, 0)] if limit > 1 else [first]
-            return _columns([one for one in found if not _is_passing(one.error())])
+            return _columns([one for one in found if one.error() is None or not _is_passing(one.error())])
 
     def held(self) -> frozenset[int]:
         with _explained(self._brokers, Fenced):
@@ -210,15 +212,15 @@ class FastMember:
 def _columns(found: Sequence[Any]) -> list[Records]:
     """What the client gives, as columns of one partition each."""
     parted: dict[int, list[Any]] = {}
-    for one in found:
-        parted.setdefault(one.partition(), []).append(one)
+    for partition, some in groupby(found, _message.partition):
+        parted.setdefault(partition, []).extend(some)
     return [
         Records(
             partition,
-            [one.offset() for one in some],
-            [one.key() for one in some],
-            [one.value() for one in some],
-            [one.timestamp()[1] for one in some],
+            list(map(_message.offset, some)),
+            list(map(_message.key, some)),
+            list(map(_message.value, some)),
+            [ts for _, ts in map(_message.timestamp, some)],
         )
         for partition, some in parted.items()
     ]

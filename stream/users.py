@@ -1,5 +1,6 @@
 """User state: what a person did, kept in columns, one row per person that this worker has lately met."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -124,10 +125,7 @@ class UserTable:
             lengths, item, kind, ts, seen, shown, session_start, session_depth, rates, applied,
         )  # fmt: skip
         self._changed[rows[applied]] = True
-        for i, row in zip(np.flatnonzero(applied).tolist(), rows[applied].tolist(), strict=True):
-            self._names[row] = names[i]
-            if not verdict[i]:
-                self._texts[row] += texts[i]
+        self._write_down(rows, np.flatnonzero(applied), verdict, texts, names)
         questions = Questions(
             ts=batch.ts,
             user=batch.user,
@@ -144,6 +142,18 @@ class UserTable:
             shown_item=shown[:used_shown],
         )
         return Applied(questions, verdict, alarming)
+
+    def _write_down(
+        self, rows: np.ndarray, chosen: np.ndarray, verdict: np.ndarray, texts: Sequence[bytes], names: Sequence[str]
+    ) -> None:
+        """What people read, of the events chosen. Added once for each person: a text is copied whenever it grows."""
+        lines: defaultdict[int, list[bytes]] = defaultdict(list)
+        for i, row, held in zip(chosen.tolist(), rows[chosen].tolist(), verdict[chosen].tolist(), strict=True):
+            self._names[row] = names[i]
+            if not held:
+                lines[row].append(texts[i])
+        for row, more in lines.items():
+            self._texts[row] = b"".join((self._texts[row], *more))
 
     def describe(
         self, keys: np.ndarray, names: Sequence[str], offsets: Sequence[int], values: Sequence[bytes | None]
