@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from online_models.bandits.by_category import ByCategory
 from online_models.features import Features
 from online_models.items import NO_TIME, Items, People, Slates, actions_of
 from online_models.learners import Stateful
@@ -101,6 +102,7 @@ class Stack:
         self.picker = ListNet(len(self._features), setting.ranker)  # of all candidates, which one will be taken
         self.orderer = ListNet(len(self._features), setting.ranker)  # of what is shown, which one will be taken
         self.chances = Chances(len(self._features) + setting.ranker.hidden)
+        self.bandit = ByCategory(self.items, self._features.names)
         self.closed = Closed()
         self._remembered = Remembered(len(self._features))
 
@@ -193,6 +195,8 @@ class Stack:
         inside, label = self.orderer.inside(x), batch.lists.label[flat]
         self.closed = Closed(self.chances.predict(inside), label, x)
         self.chances.learn(inside, label)
+        ts = np.repeat(batch.ts[chosen], np.diff(batch.lists.start)[chosen])
+        self.bandit.learn(slates.row[flat], x, self.closed.probability, label, ts)
 
     def _remember(self, batch: ExampleBatch, people: People, slates: Slates) -> None:
         """Keep the features of what is shown and was not logged with its features."""
@@ -342,6 +346,7 @@ class Stack:
             "picker": self.picker,
             "orderer": self.orderer,
             "chances": self.chances,
+            "bandit": self.bandit,
         }
 
     def state(self) -> State:

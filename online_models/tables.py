@@ -104,7 +104,7 @@ class Table:
         return {"rows": rows} | {name: array[rows] for name, array in self._arrays.items()}
 
     def apply(self, changes: State) -> None:
-        """Write another table's changes here; both then hold the same bits."""
+        """Write another table's changes here; both then hold the same bits. A column that they lack stays as it is."""
         rows = changes["rows"]
         if rows.size == 0:
             return
@@ -115,8 +115,8 @@ class Table:
         # All out before any in: a key may have lost one row and earned another since the last changes.
         self._index.remove(self._arrays["keys"][rows[moved]])
         self._index.insert(changes["keys"][taken], rows[taken])
-        for name, array in self._arrays.items():
-            array[rows] = changes[name]
+        for name in self._arrays.keys() & changes.keys():
+            self._arrays[name][rows] = changes[name]
         if self._freed.size or not changes["keys"].all():
             self._freed = np.flatnonzero(self.keys == 0).astype(np.int32)
 

@@ -17,6 +17,10 @@ class FadingArms:
         self._stamp = np.full(1, NOT_BEGUN)  # event time, ms, that all sums stand for
         self._arms = Table(columns, capacity=64)
 
+    def __len__(self) -> int:
+        """Rows in use."""
+        return len(self._arms)
+
     def find(self, keys: np.ndarray) -> np.ndarray:
         return self._arms.find(keys)
 

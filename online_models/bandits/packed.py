@@ -33,6 +33,15 @@ def dot(left: np.ndarray, right: np.ndarray) -> float:
     return total
 
 
+@kernel
+def inner(left: np.ndarray, right: np.ndarray) -> float:
+    """The same as `dot`, summed as written: for what is learnt and has to be the same bits on every processor."""
+    total = 0.0
+    for i in range(left.size):
+        total += left[i] * right[i]
+    return total
+
+
 @summing_kernel
 def quadratic(m: np.ndarray, u: np.ndarray) -> float:
     """uᵀMu of a whole (d, d) matrix: for small ones faster than the packed half of it."""

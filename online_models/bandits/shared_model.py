@@ -3,7 +3,7 @@
 import numpy as np
 
 from online_models.bandits.linear import RIDGE, solve_arm
-from online_models.bandits.packed import add_outer, dot, invert, times
+from online_models.bandits.packed import add_outer, inner, invert, times
 from stream.compiled import kernel
 
 
@@ -86,10 +86,10 @@ def add_row(
     inverse, b0, a0 = parts_of_shared(k)
     first = d + d * (d + 1) // 2
     own, z = x[:d], x[d:]
-    gain = w / (1.0 + w * dot(v, own))
-    wrong = reward - dot(posterior[1 : 1 + d], own)
-    shared_gain = gain / (1.0 + gain * dot(u, u0))
-    shared_wrong = wrong - dot(u, shared[:k])
+    gain = w / (1.0 + w * inner(v, own))
+    wrong = reward - inner(posterior[1 : 1 + d], own)
+    shared_gain = gain / (1.0 + gain * inner(u, u0))
+    shared_wrong = wrong - inner(u, shared[:k])
     cross, b = posterior[1 + first :].reshape(d, k), sums[first : first + d * k].reshape(d, k)
     for i in range(d):
         sums[i] += w * own[i] * reward
@@ -126,5 +126,5 @@ def look(
         for j in range(k):
             u[j] -= cross[i, j] * x[i]
     times(shared[inverse:b0], u, u0)
-    mean = dot(posterior[1 : 1 + d], x[:d]) + dot(u, shared[:k])
-    return mean, max(dot(v, x[:d]) + dot(u, u0), 0.0)
+    mean = inner(posterior[1 : 1 + d], x[:d]) + inner(u, shared[:k])
+    return mean, max(inner(v, x[:d]) + inner(u, u0), 0.0)

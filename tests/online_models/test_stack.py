@@ -9,7 +9,7 @@ from online_models.items import NO_TIME
 from online_models.retrievers.channels import Channel, Found
 from online_models.retrievers.selection import Hidden
 from online_models.stack import Stack, StackSettings, seeded
-from online_models.tables import State
+from online_models.tables import State, part_of
 from stream.batches import ExampleBatch, Kind, Questions
 from tests.online_models.shopping import ITEMS, START, batch_of, group_of, lists, questions, shopping
 
@@ -79,6 +79,31 @@ def test_a_restored_stack_goes_on_with_the_same_bits(batches: list[ExampleBatch]
         restored.learn(batch)
 
     assert same_bits(stack.state(), restored.state())
+
+
+def test_a_state_from_before_a_part_was_added_is_taken_up_without_it(batches: list[ExampleBatch]) -> None:
+    stack, restored = taught(batches[:8]), Stack()
+    old = {name: array for name, array in copied(stack.state()).items() if not name.startswith("bandit.")}
+    restored.restore(old)
+    stack.learn(batches[8])
+    changes = stack.changes()
+    restored.apply({name: array for name, array in changes.items() if not name.startswith("bandit.")})
+
+    assert same_bits(part_of(restored.state(), "bandit"), part_of(Stack().state(), "bandit"))
+    assert scores_of(restored, someone([0, 8]), [0, 1]) == scores_of(stack, someone([0, 8]), [0, 1])
+
+
+def test_what_became_of_slates_is_learnt_by_the_bandit(batches: list[ExampleBatch]) -> None:
+    stack, half = Stack(), ITEMS.size // 2
+    categories = np.zeros((ITEMS.size, 4), np.uint64)
+    categories[:, 0] = np.where(np.arange(ITEMS.size) < half, 7, 9)
+    stack.describe(ITEMS, categories, np.full(ITEMS.size, NO_TIME), np.full(ITEMS.size, np.nan, np.float32))
+    for batch in batches[:4]:
+        stack.learn(batch)
+    learnt = part_of(stack.state(), "bandit")
+
+    assert set(learnt["keys"].tolist()) == {1, 2, 7, 9}
+    assert (learnt["posterior"][2:, 1] != 0).all()
 
 
 def test_a_replica_that_follows_the_changes_answers_with_the_same_bits(batches: list[ExampleBatch]) -> None:

@@ -88,6 +88,17 @@ def test_a_column_that_a_state_lacks_starts_from_its_fill() -> None:
     assert new.find(keys(5)).tolist() == [0]
 
 
+def test_a_column_that_changes_lack_stays_as_it_is() -> None:
+    table, follower = Table(COLUMNS), Table(COLUMNS)
+    for each in (table, follower):
+        each.admit(keys(5))
+    table["clicks"][0], table["vector"][0] = 3, 7
+    follower.apply({name: array for name, array in table.changes().items() if name != "vector"})
+
+    assert follower["clicks"][0] == 3
+    assert follower["vector"][0].tolist() == [0.5, 0.5, 0.5]
+
+
 def test_a_key_that_moved_to_another_row_is_followed() -> None:
     table, follower = Table(COLUMNS), Table(COLUMNS)
     table.admit(keys(1, 2))

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from online_models.checkpoints import load_latest
 from online_models.learner import LearnWorker
 from replay.run import run_again
 from stream.clock import ManualClock
@@ -31,6 +32,10 @@ lateness = 4
 """
 
 
+def _item(n: int) -> bytes:
+    return msgspec.json.encode({"item_id": f"i{n}", "price": n, "categories": [f"c{n % 3}"]})
+
+
 class Live:
     """A run on the embedded drivers that has ended."""
 
@@ -48,7 +53,7 @@ class Live:
         """Both processes start, take what there is, and stop."""
         log, store = self.open()
         for n in range(9):
-            log.append(ITEMS, 0, [(f"i{n}".encode(), msgspec.json.encode({"item_id": f"i{n}", "price": n}))])
+            log.append(ITEMS, 0, [(f"i{n}".encode(), _item(n))])
         for partition, records in self.shoppers.records(events).items():
             log.append(EVENTS, partition, records)
         stream, learn = StreamWorker(log, store, self.settings), LearnWorker(log, self.settings, self.clock)
@@ -84,6 +89,15 @@ def test_a_run_with_a_restart_is_equal_bit_for_bit(live: Live, capsys: pytest.Ca
     assert told["users"] == 24
     assert told["steps"] >= 4
     assert told["arrays"] > 10
+
+
+def test_what_became_of_the_categories_is_among_the_bits(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded = load_latest(live.settings.checkpoints)
+
+    assert loaded is not None
+    assert loaded[1]["bandit.keys"].size == 2 + 3
+    assert loaded[1]["bandit.posterior"][2:, 1].all()
+    assert live.replay(capsys)[1]["equal"]
 
 
 def test_a_record_that_was_tampered_with_is_named(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
