@@ -8,12 +8,14 @@ from online_models.bandits.arms import Judged, Prior
 from online_models.bandits.budgets import Budget, Ledger, expected_loss
 from online_models.bandits.cold import WarmStart, narrowed, posterior
 from online_models.bandits.epsilon import EpsilonGreedy
+from online_models.bandits.normal_thompson import NormalThompson
 from online_models.bandits.policies import Policy, Rule
 from online_models.bandits.propensities import PropensityCheck
 from online_models.bandits.squarecb import SquareCB
 from online_models.bandits.thompson import Thompson
 from online_models.bandits.ucb import UpperBounds
 from online_models.retrievers.channels import Channel
+from online_models.stack import Stack
 from serving import metrics
 from serving.explore import NOTHING_FRESH, Chosen, Fresh, least_shown
 from serving.replica import Replica
@@ -28,7 +30,10 @@ _RULES: dict[str, Rule] = {
     "ucb": UpperBounds(),
     "squarecb": SquareCB(),
     "epsilon": EpsilonGreedy(),
+    "linucb": UpperBounds(),
+    "linear-thompson": NormalThompson(),
 }
+_LINEAR = ("linucb", "linear-thompson")  # they ask the learner's linear model what the ranker gets wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +57,16 @@ class Exploration:
     """Weighs fresh items for each question, and keeps the account of what exploring costs.
 
     What nobody was shown yet is thought of as the ranker predicts it for this very person, as far as that can be
-    trusted; every place shown then counts for more than the prediction. By setting, all that may stand on the slate is
-    weighed so, and not the fresh items alone.
+    trusted; every place shown then counts for more than the prediction. The linear policies put the prediction right
+    by what became of the category in such contexts, and know how little they know of it. By setting, all that may
+    stand on the slate is weighed so, and not the fresh items alone.
     """
 
     def __init__(self, settings: Serve) -> None:
         self._budget = Budget(settings.fresh_impressions, settings.explore, settings.explore_loss)
         self.policy = settings.policy
         self.over_slate = settings.explore_over == "slate"
+        self._is_linear = settings.policy in _LINEAR
         self._policy = Policy(_RULES[settings.policy])
         self._warm = WarmStart()
         self._ledger = Ledger(self._budget)
@@ -90,46 +97,59 @@ class Exploration:
         """Weigh these fresh items from now on."""
         self._pool = Pool(version, rows, clicks, shown, rate)
 
+    def told(
+        self, stack: Stack, rows: np.ndarray, features: np.ndarray, entries: np.ndarray, predicted: np.ndarray
+    ) -> Judged:
+        """What is told of items, by their features at `entries`, before their own counts speak.
+
+        That is the probability which the ranker predicts, of which nobody says how unsure it is, (n,) float64; the
+        linear policies have it put right by what is known of the category in this context.
+        """
+        if self._is_linear:
+            return stack.bandit.judge(rows, features[entries], predicted, self._pool.rate)
+        return Judged(predicted, np.zeros(predicted.size))
+
     def weigh(
         self,
         entries: np.ndarray,
         rows: np.ndarray,
         start: np.ndarray,
-        predicted: np.ndarray,
+        told: Judged,
         earned: np.ndarray,
         places: int,
     ) -> list[Fresh]:
         """Chances of fresh items, for n questions at once: those of question i are [start[i], start[i + 1]).
 
-        Of each its entry in the lists, its item row, which `pool` has named, and the probability that the ranker
-        predicts. `earned`, (n,): what a place is expected to earn that is not explored; `places`: of each slate.
+        Of each its entry in the lists, its item row, which `pool` has named, and what is `told` of it. `earned`, (n,):
+        what a place is expected to earn that is not explored; `places`: of each slate.
         """
-        return self._weigh(entries, self._judge_fresh(rows, predicted), start, earned, places)
+        return self._weigh(entries, self._judge_fresh(rows, told), start, earned, places)
 
     def weigh_slate(
         self,
         entries: np.ndarray,
         rows: np.ndarray,
         start: np.ndarray,
-        predicted: np.ndarray,
+        told: Judged,
         shown: np.ndarray,
         earned: np.ndarray,
         places: int,
     ) -> list[Fresh]:
         """The same for any candidates; `shown`: places that each was shown in.
 
-        What is fresh is judged by what became of it, all else by the ranker's word for this person.
+        What is fresh is judged by what became of it, all else by what is told of it for this person.
         """
-        prior = self._warm.prior_of_ranker(self._pool.rate, predicted)
-        judged = narrowed(predicted, prior.spreads, shown)
+        prior = self._warm.prior_of_ranker(self._pool.rate, told)
+        judged = narrowed(told.means, prior.spreads, shown)
         fresh = np.isin(rows, self._pool.rows)
-        judged.means[fresh], judged.spreads[fresh] = self._judge_fresh(rows[fresh], predicted[fresh])
+        of_fresh = Judged(told.means[fresh], told.spreads[fresh])
+        judged.means[fresh], judged.spreads[fresh] = self._judge_fresh(rows[fresh], of_fresh)
         return self._weigh(entries, judged, start, earned, places)
 
-    def _judge_fresh(self, rows: np.ndarray, predicted: np.ndarray) -> Judged:
+    def _judge_fresh(self, rows: np.ndarray, told: Judged) -> Judged:
         pool = self._pool
         at = pool.places_of(rows)
-        return posterior(self._warm.prior_of_ranker(pool.rate, predicted), pool.clicks[at], pool.shown[at])
+        return posterior(self._warm.prior_of_ranker(pool.rate, told), pool.clicks[at], pool.shown[at])
 
     def _weigh(
         self, entries: np.ndarray, judged: Judged, start: np.ndarray, earned: np.ndarray, places: int

@@ -168,10 +168,12 @@ class Recommender:
         rows, start = judged.found.row[at], np.searchsorted(at, judged.found.start)
         best, chances = judged.best[:, :size], chance_of(judged.odds).astype(float)
         earned = np.where(best >= 0, chances[best], 0).sum(axis=1) / np.maximum((best >= 0).sum(axis=1), 1)
+        stack = self._replica.stack
+        told = self._exploration.told(stack, rows, judged.features, at, chances[at])
         if not over_slate:
-            return self._exploration.weigh(at, rows, start, chances[at], earned, size)
-        shown = self._replica.stack.items.counters["ever"][rows, EventType.impression].astype(float)
-        return self._exploration.weigh_slate(at, rows, start, chances[at], shown, earned, size)
+            return self._exploration.weigh(at, rows, start, told, earned, size)
+        shown = stack.items.counters["ever"][rows, EventType.impression].astype(float)
+        return self._exploration.weigh_slate(at, rows, start, told, shown, earned, size)
 
     def _trust(self) -> float:
         """The more was shown, the more it counts what became of it; all, after two places for each action ever.

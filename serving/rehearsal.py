@@ -25,5 +25,6 @@ def rehearse(exploration: Exploration) -> None:
     at = np.flatnonzero(found.channels & FRESH)
     exploration.follow("", fresh, np.zeros(2), np.zeros(2), 0.1)
     chances, best = chance_of(judged.odds[at]).astype(float), np.array([0.1])
-    (weighed,) = exploration.weigh(at, found.row[at], np.array([0, at.size]), chances, best, 10)
+    told = exploration.told(stack, found.row[at], judged.features, at, chances)
+    (weighed,) = exploration.weigh(at, found.row[at], np.array([0, at.size]), told, best, 10)
     exploration.spend(weighed, fill(judged.best_of(0), weighed, 10, np.random.default_rng(0)))

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 PREFIX = "HEADRACE_"
+PolicyName = Literal["thompson", "ucb", "squarecb", "epsilon", "linucb", "linear-thompson"]
 _NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_REQUIRE_SERVICES"}
 
 
@@ -96,8 +97,9 @@ class Serve(_Section):
     )
     explore_loss: float = Field(5.0, gt=0, description="clicks that exploring may be expected to lose per 1,000 places")
     fresh_impressions: int = Field(100, ge=1, description="places shown after which an item is fresh no more")
-    policy: Literal["thompson", "ucb", "squarecb", "epsilon"] = Field(
-        "thompson", description="how what is explored is weighed: thompson, ucb, squarecb or epsilon"
+    policy: PolicyName = Field(
+        "thompson",
+        description="how what is explored is weighed: thompson, ucb, squarecb, epsilon, linucb or linear-thompson",
     )
     candidates: int = Field(500, ge=10, le=10_000, description="candidates ranked for one answer at most")
     max_waiting: int = Field(512, ge=1, description="answers under way at most; more are told to come again")

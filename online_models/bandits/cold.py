@@ -22,12 +22,19 @@ class WarmStart:
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a positive share of a rate, got {getattr(self, name)}")
 
-    def prior_of_ranker(self, rate: float, predicted: np.ndarray) -> Prior:
-        """Priors of n arms without neighbours: the same as `prior` gives, in fewer steps."""
+    def prior_of_ranker(self, rate: float, told: Judged) -> Prior:
+        """Priors of n arms without neighbours: what is told of each by the ranker, or on top of it by another model.
+
+        How unsure who tells is of it comes on top of how far an item may be from what is told.
+
+        >>> told = Judged(np.array([0.15, 0.15]), np.array([0.0, 1.0]))
+        >>> WarmStart().prior_of_ranker(0.05, told).means.round(3).tolist()
+        [0.13, 0.05]
+        """
         scale = max(rate, 1e-4)
-        general, ranker = (self.general * scale) ** -2, (self.ranker * scale) ** -2
-        means = np.clip((general * rate + ranker * predicted) / (general + ranker), 0, 1)
-        return Prior(means, np.full(predicted.size, max((general + ranker) ** -0.5, self.least * scale)))
+        general, ranker = (self.general * scale) ** -2, 1 / ((self.ranker * scale) ** 2 + told.spreads**2)
+        means = np.clip((general * rate + ranker * told.means) / (general + ranker), 0, 1)
+        return Prior(means, np.maximum((general + ranker) ** -0.5, self.least * scale))
 
     def prior(
         self, rate: float, predicted: np.ndarray, similarity: np.ndarray, means: np.ndarray, spreads: np.ndarray

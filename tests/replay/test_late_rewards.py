@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from online_models.bandits.arms import Judged
 from replay.scenarios import SCENARIOS, Event, play
 from replay.trials import Rig
 from serving.fresh import Exploration
@@ -71,9 +72,8 @@ class Told:
         exploration = Exploration(Serve(fresh_impressions=10_000))
         pool = exploration.pool(self.replica)
         n = pool.rows.size
-        (fresh,) = exploration.weigh(
-            np.arange(n), pool.rows, np.array([0, n]), np.full(n, 0.1), np.array([0.1]), places=10
-        )
+        told = Judged(np.full(n, 0.1), np.zeros(n))
+        (fresh,) = exploration.weigh(np.arange(n), pool.rows, np.array([0, n]), told, np.array([0.1]), places=10)
         keys = self.replica.stack.items.keys[pool.rows]
         order = np.argsort(keys)
         return keys[order], pool.clicks[order], pool.shown[order], fresh.chances[order]

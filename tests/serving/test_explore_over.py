@@ -2,13 +2,16 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
+from stream.config import PolicyName
 from stream.topics import EVENTS
 from tests.serving.loop import Loop, event, slate
 
+POLICIES = get_args(PolicyName)
 ITEMS = tuple("abcdefgh")
 ASKED = 400
 
@@ -26,7 +29,7 @@ def teach(loop: Loop) -> None:
     loop.settle()
 
 
-@pytest.mark.parametrize("policy", ["thompson", "ucb", "squarecb", "epsilon"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_items_come_to_the_first_place_as_often_as_is_told(tmp_path: Path, policy: str) -> None:
     came: Counter[str] = Counter()
     told: dict[str, float] = {}
@@ -60,3 +63,36 @@ def test_nothing_is_drawn_where_that_was_not_asked_for(tmp_path: Path) -> None:
         given = loop.ask("someone", candidates=list(ITEMS))
 
     assert {item["propensity"] for item in plain["items"] + given["items"]} == {1.0}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_is_explored_names_the_policy_and_is_told_with_its_chance(tmp_path: Path, policy: str) -> None:
+    sources: set[str] = set()
+    with begun(tmp_path, explore=0.5, explore_over="fresh", policy=policy) as loop:
+        loop.put(*ITEMS, categories=["lamps"], created_ts=1)
+        for number in range(20):
+            answer = loop.ask(f"u{number}", k=4)
+            drawn = [item for item in answer["items"] if item["explored"]]
+            sources |= {item["source"] for item in drawn}
+
+            assert all(0 < item["propensity"] < 1 for item in drawn)
+
+    assert sources == {policy}
+
+
+@pytest.mark.parametrize("policy", ["linucb", "linear-thompson"])
+def test_what_became_of_slates_reaches_the_linear_policies(tmp_path: Path, policy: str) -> None:
+    with begun(tmp_path, policy=policy) as loop:
+        loop.put(*ITEMS, categories=["lamps"], created_ts=1)
+        arms = loop.service.replica.stack.bandit.state()["keys"].size
+        loop.ask("u1", k=4)
+        loop.settle()
+        loop.clock.advance(2 * loop.settings.stream.window)
+        loop.send(event(user_id="u2", item_id="a", ts=loop.clock.now_ms()))
+        loop.settle()
+        answer = loop.ask("u3", k=4)
+        bandit = loop.service.replica.stack.bandit.state()
+
+    assert bandit["keys"].size == arms + 1
+    assert bandit["posterior"].tobytes() == loop.learn.stack.bandit.state()["posterior"].tobytes()
+    assert len(slate(answer)) == 4

@@ -2,15 +2,19 @@
 
 import math
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from online_models.bandits.arms import Judged
+from online_models.items import NO_TIME
+from online_models.stack import Stack
 from serving.explore import Fresh, fill
 from serving.fresh import Exploration, Pool
-from stream.config import Serve
+from stream.config import PolicyName, Serve
 
-POLICIES = ("thompson", "ucb", "squarecb", "epsilon")
+POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 POOL = Pool(
     "000001-000000001",
     rows=np.arange(10, 14, dtype=np.int32),
@@ -20,16 +24,20 @@ POOL = Pool(
 )
 
 
+def told(predicted: list[float], unsure: float = 0.0) -> Judged:
+    return Judged(np.array(predicted), np.full(len(predicted), unsure))
+
+
 def weighed(exploration: Exploration, predicted: list[float], best: float = 0.1) -> Fresh:
     """What is thought of the pool's items, which stand last among twenty entries."""
     exploration.follow(POOL.version, POOL.rows, POOL.clicks, POOL.shown, POOL.rate)
     start, earned = np.array([0, 4]), np.array([best])
-    (fresh,) = exploration.weigh(np.arange(16, 20), POOL.rows, start, np.array(predicted), earned, places=10)
+    (fresh,) = exploration.weigh(np.arange(16, 20), POOL.rows, start, told(predicted), earned, places=10)
     return fresh
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_what_was_clicked_more_is_likelier_and_everything_has_a_chance(policy: str) -> None:
+def test_what_was_clicked_more_is_likelier_and_everything_has_a_chance(policy: PolicyName) -> None:
     fresh = weighed(Exploration(Serve(policy=policy)), [0.1, 0.1, 0.1, 0.1])
 
     assert fresh.chances.sum() == pytest.approx(1)
@@ -41,6 +49,43 @@ def test_a_cold_item_starts_from_what_the_ranker_predicts() -> None:
     fresh = weighed(Exploration(Serve()), [0.3, 0.1, 0.1, 0.02])
 
     assert fresh.chances[0] > 2 * fresh.chances[3]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_only_the_linear_policies_put_the_rankers_word_right(policy: PolicyName) -> None:
+    stack, keys, exploration = Stack(), np.arange(1, 3, dtype=np.uint64), Exploration(Serve(policy=policy))
+    exploration.follow(POOL.version, POOL.rows, POOL.clicks, POOL.shown, POOL.rate)
+    categories = np.repeat(keys[:, None] + np.uint64(6), 4, axis=1)
+    rows = stack.describe(keys, categories, np.full(2, NO_TIME), np.full(2, np.nan, np.float32))
+    n, width = 3_000, len(stack.feature_names)
+    tried, x = rows[np.arange(n) % 2], np.zeros((n, width), np.float32)
+    label = (tried == rows[0]) * (np.arange(n) % 3 == 0)  # of the first one's category a third was clicked
+    stack.bandit.learn(tried, x, np.full(n, 0.1), label, np.full(n, 1_767_225_600_000))
+
+    found = exploration.told(stack, rows, x[:5], np.array([1, 3]), np.array([0.1, 0.1]))
+
+    if policy in ("linucb", "linear-thompson"):
+        assert found.means[0] > 0.2
+        assert found.means[1] < 0.05
+        assert (found.spreads > 0).all()
+    else:
+        assert found.means.tolist() == [0.1, 0.1]
+        assert found.spreads.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("policy", ["linucb", "linear-thompson"])
+def test_what_is_told_by_one_who_is_unsure_counts_for_less(policy: PolicyName) -> None:
+    exploration = Exploration(Serve(policy=policy))
+    exploration.follow(POOL.version, POOL.rows, POOL.clicks, POOL.shown, POOL.rate)
+    sure, unsure = (
+        exploration.weigh(
+            np.arange(4), POOL.rows, np.array([0, 4]), told([0.1, 0.1, 0.1, 0.4], by), np.array([0.1]), places=10
+        )[0]
+        for by in (0.0, 10.0)
+    )
+
+    assert sure.chances[3] > unsure.chances[3]
+    assert unsure.chances[3] == pytest.approx(unsure.chances[0], rel=0.01)
 
 
 def test_exploring_costs_no_more_clicks_than_it_may() -> None:
@@ -56,7 +101,7 @@ def test_exploring_costs_no_more_clicks_than_it_may() -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_propensities_are_proved_while_it_runs(policy: str) -> None:
+def test_propensities_are_proved_while_it_runs(policy: PolicyName) -> None:
     exploration, rng = Exploration(Serve(policy=policy, explore=0.3)), np.random.default_rng(1)
     for _ in range(2_000):
         fresh = weighed(exploration, [0.1] * 4)
@@ -77,8 +122,8 @@ def test_questions_asked_together_are_weighed_as_if_alone() -> None:
     exploration = Exploration(Serve())
     alone = weighed(exploration, [0.3, 0.1, 0.1, 0.02])
     entries, rows = np.array([16, 17, 18, 19, 30]), np.array([10, 11, 12, 13, 12], np.int32)
-    predicted = np.array([0.3, 0.1, 0.1, 0.02, 0.1])
-    both = exploration.weigh(entries, rows, np.array([0, 4, 4, 5]), predicted, np.array([0.1, 0.1, 0.5]), places=10)
+    predicted, earned = told([0.3, 0.1, 0.1, 0.02, 0.1]), np.array([0.1, 0.1, 0.5])
+    both = exploration.weigh(entries, rows, np.array([0, 4, 4, 5]), predicted, earned, places=10)
 
     assert both[0].chances.tolist() == alone.chances.tolist()
     assert both[1].rows.size == 0
@@ -90,7 +135,7 @@ def test_slates_that_are_filled_together_share_what_may_be_lost() -> None:
     exploration.follow(POOL.version, POOL.rows, POOL.clicks, POOL.shown, POOL.rate)
     n = 16
     together = exploration.weigh(
-        np.arange(4 * n), np.tile(POOL.rows, n), np.arange(0, 4 * n + 1, 4), np.full(4 * n, 0.1), np.full(n, 0.5), 10
+        np.arange(4 * n), np.tile(POOL.rows, n), np.arange(0, 4 * n + 1, 4), told([0.1] * 4 * n), np.full(n, 0.5), 10
     )
 
     assert sum(10 * fresh.share * fresh.loss for fresh in together) <= 10 * n / 1_000 + 1e-9
@@ -106,7 +151,7 @@ def weighed_slate(exploration: Exploration, predicted: list[float], shown: list[
     rows = np.concatenate([np.array([1, 2], np.int32), POOL.rows])
     start, earned = np.array([0, rows.size]), np.array([0.1])
     (fresh,) = exploration.weigh_slate(
-        np.arange(rows.size), rows, start, np.array(predicted), np.array(shown), earned, places=10
+        np.arange(rows.size), rows, start, told(predicted), np.array(shown), earned, places=10
     )
     return fresh
 
@@ -116,7 +161,7 @@ def over_slate(policy: str, **more: float) -> Exploration:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_over_the_slate_the_likelier_item_is_the_likelier_draw(policy: str) -> None:
+def test_over_the_slate_the_likelier_item_is_the_likelier_draw(policy: PolicyName) -> None:
     fresh = weighed_slate(over_slate(policy), [0.4, 0.05, 0.1, 0.1, 0.1, 0.1], [1e4, 1e4, 0, 60, 30, 0])
 
     assert fresh.chances.sum() == pytest.approx(1)
@@ -142,7 +187,7 @@ def test_fresh_items_are_judged_alike_whatever_else_may_be_drawn() -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_over_the_slate_propensities_are_proved_while_it_runs(policy: str) -> None:
+def test_over_the_slate_propensities_are_proved_while_it_runs(policy: PolicyName) -> None:
     exploration, rng = over_slate(policy, explore=1.0, explore_loss=1000.0), np.random.default_rng(1)
     for _ in range(2_000):
         fresh = weighed_slate(exploration, [0.12, 0.08, 0.1, 0.1, 0.1, 0.1], [500, 200, 0, 60, 30, 0])
