@@ -15,7 +15,7 @@ _BELOW = np.array([0.5 * math.erfc(-place / math.sqrt(2)) for place in _PLACES.t
 _HAZARD = np.exp(-(_PLACES**2) / 2) / math.sqrt(2 * math.pi) / _BELOW  # density at an edge of what is below it
 _FAR = 6.0  # spreads beyond which a draw is not expected
 _ROUGH = 12  # edges by which the range of the greatest draw is found
-_LEAST, _MOST = 32, 256  # cells of that range
+_LEAST, _MOST = 16, 256  # cells of that range
 _SURE = 1e-7  # what may lie outside of it
 _NARROWEST = 1e-9  # spread, as a share of the means or of 1
 
@@ -64,8 +64,20 @@ def _range(means: np.ndarray, spreads: np.ndarray, table: np.ndarray) -> tuple[f
 
 
 @kernel
-def _weigh(means: np.ndarray, spreads: np.ndarray, table: np.ndarray, hazard: np.ndarray) -> np.ndarray:
+def _widened(means: np.ndarray, spreads: np.ndarray, scale: float) -> np.ndarray:
+    """Spreads times `scale`, none so narrow that it is lost beside the greatest mean."""
+    greatest, widened = 1.0, np.empty(spreads.size)
+    for i in range(means.size):
+        greatest = max(greatest, abs(means[i]))
+    for i in range(means.size):
+        widened[i] = max(scale * spreads[i], _NARROWEST * greatest)
+    return widened
+
+
+@kernel
+def _weigh(means: np.ndarray, given: np.ndarray, scale: float, table: np.ndarray, hazard: np.ndarray) -> np.ndarray:
     """Probability that each arm's draw is the greatest: ∫ hazard of the arm · probability that all are below."""
+    spreads = _widened(means, given, scale)
     low, high = _range(means, spreads, table)
     surest = np.inf
     for i in range(means.size):
@@ -81,10 +93,10 @@ def _weigh(means: np.ndarray, spreads: np.ndarray, table: np.ndarray, hazard: np
     _all_below(means, spreads, low, step, table, below)
     for i in range(means.size):
         first, last = _span(means[i], spreads[i], low, step, cells)
-        scale = _PER_SPREAD / spreads[i]
-        at = (low - means[i]) * scale - _LOWEST * _PER_SPREAD
+        per_unit = _PER_SPREAD / spreads[i]
+        at = (low - means[i]) * per_unit - _LOWEST * _PER_SPREAD
         for cell in range(first, last):
-            place = at + cell * step * scale
+            place = at + cell * step * per_unit
             entry = int(place)
             chances[i] += below[cell] * (hazard[entry] + (place - entry) * (hazard[entry + 1] - hazard[entry]))
         chances[i] /= spreads[i]
@@ -107,6 +119,4 @@ class NormalThompson:
             raise ValueError(f"scale must be a positive number, got {self.scale}")
 
     def weigh(self, judged: Judged) -> np.ndarray:
-        narrowest = _NARROWEST * max(1.0, float(np.abs(judged.means).max()))
-        spreads = np.maximum(self.scale * judged.spreads, narrowest)
-        return _weigh(judged.means, spreads, _BELOW, _HAZARD)
+        return _weigh(judged.means, judged.spreads, self.scale, _BELOW, _HAZARD)
