@@ -21,9 +21,11 @@ import numpy as np
 
 from benchmarks.runs import Numbers, Size, run_alone
 from online_models.bandits import Bandit, Disjoint, Hybrid, NormalThompson, Policy, Rewards, UpperBounds
+from online_models.stack import Stack
 
 SHAPES = ((34, 20), (1_000, 32))  # arms, numbers of a context
 BATCH = 256
+CATEGORIES, FRESH = 200, 32  # of the shop, and fresh items of an answer
 _SECONDS = 1.0  # that one measurement takes, about
 
 
@@ -108,6 +110,26 @@ def vowpal_wabbit(arms: int, d: int, n: int) -> Numbers:
     }
 
 
+def by_category(n: int) -> Numbers:
+    """The bandit that the learner keeps: rows of closed slates learnt, and fresh items judged for an answer."""
+    stack, rng = Stack(), np.random.default_rng(3)
+    keys = np.arange(1, 10_001, dtype=np.uint64)
+    categories = np.repeat((20_000 + keys % CATEGORIES)[:, None], 4, axis=1)
+    rows = stack.describe(keys, categories, np.full(keys.size, 1), np.full(keys.size, 1.0, np.float32))
+    shown = rng.choice(rows, n)
+    x = rng.normal(0, 1, (n, len(stack.feature_names))).astype(np.float32)
+    chance, label = np.full(n, 0.1), (rng.random(n) < 0.1).astype(np.float32)
+    ts, bandit = np.full(n, 1_767_225_600_000), stack.bandit
+    learn = lambda i: bandit.learn(shown, x, chance, label, ts)  # noqa: E731
+    judge = lambda i: bandit.judge(shown[:FRESH], x[:FRESH], chance[:FRESH], 0.1)  # noqa: E731
+    learn(0)
+    judge(0)
+    return {
+        f"the learner's own, {CATEGORIES} categories, places learnt/s": rate(learn, 1_000_000, n),
+        f"the learner's own, answers of {FRESH} fresh items/s": rate(judge, 1_000_000),
+    }
+
+
 PEERS: dict[str, tuple[str, Callable[[int, int, int], Numbers]]] = {
     "MABWiser": ("mabwiser", mabwiser),
     "River": ("river", river),
@@ -123,7 +145,7 @@ OURS: dict[str, tuple[Callable[[int], Bandit], Policy]] = {
 def measure(size: Size) -> Iterator[Numbers]:
     n = size.of(20_000, 1_000)
     for run in range(size.runs):
-        numbers: dict[str, Any] = {}
+        numbers: dict[str, Any] = by_category(size.of(4_000, 400))
         for arms, d in SHAPES:
             for name, (make, policy) in OURS.items():
                 numbers |= ours(name, make, policy, arms, d, n)

@@ -14,7 +14,7 @@ from online_models.bandits.linear import (
     solve_arm,
     take_context,
 )
-from online_models.bandits.packed import add_outer, dot, inner, pairs_of, times
+from online_models.bandits.packed import add_outer, dot, pairs_of, times
 from stream.compiled import kernel
 
 
@@ -51,24 +51,24 @@ def _learn(
                 if watch[row, RIDGE] > 0.0:
                     sums[row] *= kept
                     solve_arm(posterior[row], sums[row], watch[row], width)
-        own, theta = posterior[at], posterior[at, 1 : 1 + width]
-        times(own, 1 + width, x[i], v)
-        length = inner(v, x[i])
-        wrong = reward[i] - own[0] - inner(theta, x[i])
+        own, theta, inverse = posterior[at], posterior[at, 1 : 1 + width], posterior[at, 1 + width :]
+        times(inverse, x[i], v)
+        length = dot(v, x[i])
+        wrong = reward[i] - own[0] - dot(theta, x[i])
         if is_refuted(watch[at], reward[i] - wrong, noise * np.sqrt(max(length, 0.0)), reward[i], ts[i], rates):
             alarms += 1
             sums[at] *= rates[3]
             solve_arm(own, sums[at], watch[at], width)
-            times(own, 1 + width, x[i], v)
-            length = inner(v, x[i])
-            wrong = reward[i] - own[0] - inner(theta, x[i])
+            times(inverse, x[i], v)
+            length = dot(v, x[i])
+            wrong = reward[i] - own[0] - dot(theta, x[i])
         w = weight_at(stamp, ts[i], watch[at, MOVED], weight[i], rates)
         gain = w / (1.0 + w * length)
         for j in range(width):
             sums[at, j] += w * x[i, j] * (reward[i] - own[0])
             theta[j] += gain * wrong * v[j]
-        add_outer(sums[at], width, w, x[i])
-        add_outer(own, 1 + width, -gain, v)
+        add_outer(sums[at, width:], w, x[i])
+        add_outer(inverse, -gain, v)
         watch[at, UPDATES] += 1.0
         if watch[at, UPDATES] >= AFRESH:
             solve_arm(own, sums[at], watch[at], width)

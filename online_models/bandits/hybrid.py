@@ -67,16 +67,16 @@ def _learn(
             faded = True
             sums[:used] *= kept
             solve_all(posterior, sums, watch, shared, used, d, k, ridge)
-        base, own, z = posterior[at, 0], x[i, :d], x[i, d:]
-        mean, variance = look(posterior[at], shared, own, z, v, u, u0)
+        base = posterior[at, 0]
+        mean, variance = look(posterior[at], shared, x[i], d, v, u, u0)
         if is_refuted(watch[at], base + mean, noise * np.sqrt(variance), reward[i], ts[i], rates):
             alarms += 1
             sums[at] *= rates[3]
             solve_all(posterior, sums, watch, shared, used, d, k, ridge)
             faded = True
-            look(posterior[at], shared, own, z, v, u, u0)
+            look(posterior[at], shared, x[i], d, v, u, u0)
         w = weight_at(stamp, ts[i], watch[at, MOVED], weight[i], rates)
-        add_row(posterior[at], sums[at], shared, own, z, reward[i] - base, w, v, u, u0)
+        add_row(posterior[at], sums[at], shared, x[i], reward[i] - base, w, d, v, u, u0)
         watch[at, UPDATES] += 1.0
         if watch[at, UPDATES] >= AFRESH:
             solve_arm(posterior[at], sums[at], watch[at], d)

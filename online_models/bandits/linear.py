@@ -70,7 +70,7 @@ def solve_arm(posterior: np.ndarray, sums: np.ndarray, watch: np.ndarray, width:
     size = width * (width + 1) // 2
     inverse = posterior[1 + width : 1 + width + size]
     invert(sums[width : width + size], watch[RIDGE], inverse)
-    times(posterior, 1 + width, sums[:width], posterior[1 : 1 + width])
+    times(inverse, sums[:width], posterior[1 : 1 + width])
     watch[UPDATES] = 0.0
 
 

@@ -35,7 +35,7 @@ def dot(left: np.ndarray, right: np.ndarray) -> float:
 
 @kernel
 def inner(left: np.ndarray, right: np.ndarray) -> float:
-    """The same as `dot` in the order written: what is learnt does not hang on the kind of processor."""
+    """The same as `dot`, summed as written: for what is learnt and has to be the same bits on every processor."""
     total = 0.0
     for i in range(left.size):
         total += left[i] * right[i]
@@ -73,9 +73,9 @@ def take_away(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
 
 
 @kernel
-def times(m: np.ndarray, first: int, x: np.ndarray, out: np.ndarray) -> None:
-    """out = M x, where M stands in m from `first` on: a slice for it would cost more than the product."""
-    p = first
+def times(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """out = M x."""
+    p = 0
     for i in range(x.size):
         total = m[p + i] * x[i]
         for j in range(i):
@@ -86,9 +86,9 @@ def times(m: np.ndarray, first: int, x: np.ndarray, out: np.ndarray) -> None:
 
 
 @kernel
-def add_outer(m: np.ndarray, first: int, factor: float, v: np.ndarray) -> None:
+def add_outer(m: np.ndarray, factor: float, v: np.ndarray) -> None:
     """M += factor · v vᵀ: with v = M x and factor -w / (1 + w xᵀv) it is the formula of Sherman and Morrison."""
-    p = first
+    p = 0
     for i in range(v.size):
         scaled = factor * v[i]
         for j in range(i + 1):

@@ -18,7 +18,7 @@ def parts_of_shared(k: int) -> tuple[int, int, int]:
 def solve_shared(shared: np.ndarray, k: int, ridge: float) -> None:
     inverse, b, a = parts_of_shared(k)
     invert(shared[a:], ridge, shared[inverse:b])
-    times(shared, inverse, shared[b:a], shared[:k])
+    times(shared[inverse:b], shared[b:a], shared[:k])
 
 
 @kernel
@@ -29,7 +29,7 @@ def solve_cross(posterior: np.ndarray, sums: np.ndarray, d: int, k: int) -> None
     column, solved = np.empty(d), np.empty(d)
     for j in range(k):
         column[:] = b[:, j]
-        times(posterior, 1 + d, column, solved)
+        times(posterior[1 + d : 1 + first], column, solved)
         cross[:, j] = solved
 
 
@@ -73,71 +73,58 @@ def add_row(
     posterior: np.ndarray,
     sums: np.ndarray,
     shared: np.ndarray,
-    own: np.ndarray,
-    z: np.ndarray,
+    x: np.ndarray,
     reward: float,
     w: float,
+    d: int,
     v: np.ndarray,
     u: np.ndarray,
     u0: np.ndarray,
 ) -> None:
     """One row into an arm and into the shared model, each inverse by a change of rank 1."""
-    d, k = own.size, z.size
+    k = x.size - d
     inverse, b0, a0 = parts_of_shared(k)
-    cross = d + d * (d + 1) // 2  # behind the prior mean in the posterior
-    of_shared, told = cross + d * k, 0.0
-    for i in range(d):
-        told += posterior[1 + i] * own[i]
+    first = d + d * (d + 1) // 2
+    own, z = x[:d], x[d:]
     gain = w / (1.0 + w * inner(v, own))
-    wrong = reward - told
+    wrong = reward - inner(posterior[1 : 1 + d], own)
     shared_gain = gain / (1.0 + gain * inner(u, u0))
-    shared_wrong = shared_gain * (wrong - _told_by_all(shared, u))
+    shared_wrong = wrong - inner(u, shared[:k])
+    cross, b = posterior[1 + first :].reshape(d, k), sums[first : first + d * k].reshape(d, k)
     for i in range(d):
         sums[i] += w * own[i] * reward
         posterior[1 + i] += gain * wrong * v[i]
         for j in range(k):
-            sums[cross + i * k + j] += w * own[i] * z[j]
-            posterior[1 + cross + i * k + j] += gain * v[i] * u[j]
+            b[i, j] += w * own[i] * z[j]
+            cross[i, j] += gain * v[i] * u[j]
     for j in range(k):
-        sums[of_shared + j] += w * z[j] * reward
+        sums[first + d * k + j] += w * z[j] * reward
         shared[b0 + j] += gain * wrong * u[j]
-        shared[j] += shared_wrong * u0[j]
-    add_outer(sums, d, w, own)
-    add_outer(posterior, 1 + d, -gain, v)
-    add_outer(sums, of_shared + k, w, z)
-    add_outer(shared, a0, gain, u)
-    add_outer(shared, inverse, -shared_gain, u0)
-
-
-@kernel
-def _told_by_all(shared: np.ndarray, u: np.ndarray) -> float:
-    told = 0.0
-    for j in range(u.size):
-        told += shared[j] * u[j]
-    return told
+        shared[j] += shared_gain * shared_wrong * u0[j]
+    add_outer(sums[d:], w, own)
+    add_outer(posterior[1 + d :], -gain, v)
+    add_outer(sums[first + d * k + k :], w, z)
+    add_outer(shared[a0:], gain, u)
+    add_outer(shared[inverse:], -shared_gain, u0)
 
 
 @kernel
 def look(
-    posterior: np.ndarray,
-    shared: np.ndarray,
-    own: np.ndarray,
-    z: np.ndarray,
-    v: np.ndarray,
-    u: np.ndarray,
-    u0: np.ndarray,
+    posterior: np.ndarray, shared: np.ndarray, x: np.ndarray, d: int, v: np.ndarray, u: np.ndarray, u0: np.ndarray
 ) -> tuple[float, float]:
     """Mean of what is above the prior mean, and variance in units of the noise; v = A⁻¹x, u = z - BᵀA⁻¹x, u0 = A0⁻¹u.
 
     Line 12 of Algorithm 2 with its four terms drawn together: xᵀA⁻¹x + uᵀA0⁻¹u.
     """
-    d, k = own.size, z.size
-    cross, mean = 1 + d + d * (d + 1) // 2, 0.0
-    times(posterior, 1 + d, own, v)
-    u[:] = z
+    k = x.size - d
+    inverse, b0, _ = parts_of_shared(k)
+    first = d + d * (d + 1) // 2
+    cross = posterior[1 + first :].reshape(d, k)
+    times(posterior[1 + d : 1 + first], x[:d], v)
+    u[:] = x[d:]
     for i in range(d):
-        mean += posterior[1 + i] * own[i]
         for j in range(k):
-            u[j] -= posterior[cross + i * k + j] * own[i]
-    times(shared, k, u, u0)
-    return mean + _told_by_all(shared, u), max(inner(v, own) + inner(u, u0), 0.0)
+            u[j] -= cross[i, j] * x[i]
+    times(shared[inverse:b0], u, u0)
+    mean = inner(posterior[1 : 1 + d], x[:d]) + inner(u, shared[:k])
+    return mean, max(inner(v, x[:d]) + inner(u, u0), 0.0)

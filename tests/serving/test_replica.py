@@ -16,7 +16,7 @@ from online_models.updates import decode_update, encode_update
 from serving.replica import Replica
 from stream.logs import Record
 from stream.testing import MemoryLog
-from stream.topics import EVENTS, ITEMS, MODEL_UPDATES
+from stream.topics import EVENTS, EXAMPLES, ITEMS, MODEL_UPDATES
 from tests.crashes import Fuse
 from tests.online_models.learning import Bits, Lab, bits_of, differing, lessons
 
@@ -95,6 +95,27 @@ def test_a_damaged_checkpoint_is_passed_over(lab: Lab, caplog: pytest.LogCapture
 
     assert_same(caught_up(lab), lab)
     assert "000002-000000006 is damaged" in caplog.text
+
+
+def test_a_checkpoint_from_before_there_was_a_bandit_is_taken_up(lab: Lab, blocks: Blocks) -> None:
+    lab.finish()
+    before, folder = lab.start(), lab.settings.checkpoints
+    bits = served(before.stack)
+    before.close()
+    manifest, state = checkpoints.load(folder, before.version)
+    checkpoints.save(folder, manifest, {name: array for name, array in state.items() if not name.startswith("bandit.")})
+    lab.die()
+
+    assert differing(served(lab.start().stack), bits) == [
+        f"bandit.{name}" for name in ("keys", "posterior", "shared", "stamp")
+    ]
+    assert_same(caught_up(lab), lab)
+
+    lab.log.write(EXAMPLES, 0, *blocks[0][9:])
+    lab.finish()
+
+    assert lab.start().version > before.version
+    assert_same(caught_up(lab), lab)
 
 
 def test_updates_that_are_missing_are_leapt_over_by_a_checkpoint(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
