@@ -26,9 +26,9 @@ import numpy as np
 
 from benchmarks.plots import Panel, drawn
 from benchmarks.quality import replaced
-from replay.closed_loop import ClosedLoop
+from replay.closed_loop import ClosedLoop, Visit
 from replay.simulator import looks, make_crowd, make_shop
-from stream.config import Serve
+from stream.config import PolicyName, Serve
 
 K = 10
 SHARES = {"off": 0.0, "on": 0.1}  # serve.explore; 0.1 is the default
@@ -56,17 +56,17 @@ class Story:
 class Shop:
     """One shop as it goes on, and what is counted of it."""
 
-    def __init__(self, folder: Path, share: float, rounds: int, seed: int) -> None:
+    def __init__(self, folder: Path, share: float, rounds: int, seed: int, policy: PolicyName = "thompson") -> None:
         items, shoppers = max(200, int(rounds * _ITEMS_PER_ROUND)), max(100, int(rounds * _SHOPPERS_PER_ROUND))
         rng = np.random.default_rng(seed)
         self._shop, crowd = make_shop(items, _NOW, rng), make_crowd(shoppers, rng)
-        serve = Serve(explore=share, candidates=200, seed=seed + 1)
+        serve = Serve(explore=share, policy=policy, candidates=200, seed=seed + 1)
         self.loop = ClosedLoop(folder, self._shop, crowd, _NOW, serve, seed, searching=_SEARCHING)
         self.appeal = crowd.activity @ crowd.chances(self._shop)
         self.shown = np.zeros(items, np.int64)
         self.there = 0
         self.first = items // 4
-        self._place = {name: j for j, name in enumerate(self._shop.names)}
+        self.place = {name: j for j, name in enumerate(self._shop.names)}
         self._arrive(self.first)
 
     def _arrive(self, until: int) -> None:
@@ -74,14 +74,14 @@ class Shop:
         self.loop.put(new[self.there : until])
         self.there = until
 
-    def round(self, done: float) -> tuple[int, int]:
-        """One slate, when so much of the story is told: who saw it, and the clicks."""
+    def round(self, done: float) -> Visit:
+        """One slate, when so much of the story is told."""
         due = min(self.shown.size, self.first + int((self.shown.size - self.first) * done / 0.8))
         if due >= self.there + 10:
             self._arrive(due)
         visit = self.loop.visit(K)
-        np.add.at(self.shown, [self._place[item.item_id] for item in visit.slate.answer.items], 1)
-        return visit.shopper, len(visit.clicks)
+        np.add.at(self.shown, [self.place[item.item_id] for item in visit.slate.answer.items], 1)
+        return visit
 
     def best(self, shopper: int) -> float:
         """Clicks that the best slate would earn per place."""
@@ -100,10 +100,10 @@ def told(share: float, rounds: int, seed: int = 1) -> Story:
         for begin in range(0, rounds, size):
             before, clicks, best = shop.shown.copy(), 0, []
             for i in range(begin, min(rounds, begin + size)):
-                shopper, taken = shop.round(i / rounds)
-                clicks += taken
+                visit = shop.round(i / rounds)
+                clicks += len(visit.clicks)
                 if i % _JUDGED_EVERY == 0:
-                    best.append(shop.best(shopper))
+                    best.append(shop.best(visit.shopper))
             came = shop.shown - before
             starved = shop.shown[: there_before or shop.there] < _TOO_FEW
             rows.append((i + 1, clicks / came.sum(), np.mean(best), starved.mean(), (came > 0).sum() / shop.there))
