@@ -16,7 +16,7 @@ VERBS = ("stream", "learn", "serve")
 _PATIENCE = 8.0  # seconds that a process has to stop by itself
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a restart, by how often it died in a row
 _STEADY = 5.0  # seconds after which a process is taken to have run well
-_BEHIND = 10  # niceness of what may wait a moment, so that answers do not wait for it where cores are few
+_BEHIND = 5  # niceness of what may wait a moment, so that answers do not wait for it where cores are few
 _logger = logging.getLogger(__name__)
 
 
