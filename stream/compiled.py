@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -58,13 +59,23 @@ with contextlib.suppress(OSError):  # a home that cannot be written: numba looks
 numba.config.CACHE_DIR = str(_ours)  # type: ignore[attr-defined]
 
 
+# Two processes that compile a kernel for different types at once would keep both under one name.
+_WRITER = uuid.uuid4().hex[:12]
+
+
+def _kept_apart(compiled: Callable[..., Result]) -> Callable[..., Result]:
+    """The same kernel; what is compiled of it is kept in files that no other process writes."""
+    files = compiled._cache._cache_file  # type: ignore[attr-defined]
+    files._data_name_pattern = files._data_name_pattern.replace("{number", _WRITER + ".{number")
+    return compiled
+
+
 def kernel(function: Callable[..., Result]) -> Callable[..., Result]:
     """Compile `function` for one core: no Python objects inside, the same bits for the same input.
 
     It keeps the interpreter's lock: most run for microseconds, and whoever lets the lock go waits long to have it back.
     """
-    compiled: Callable[..., Result] = numba.njit(cache=True, error_model="numpy")(function)
-    return compiled
+    return _kept_apart(numba.njit(cache=True, error_model="numpy")(function))
 
 
 def summing_kernel(function: Callable[..., Result]) -> Callable[..., Result]:
@@ -73,5 +84,4 @@ def summing_kernel(function: Callable[..., Result]) -> Callable[..., Result]:
     Dot products run twice as fast; the same input gives the same bits on the same kind of processor only.
     """
     lanes = {"reassoc", "nsz"}
-    compiled: Callable[..., Result] = numba.njit(cache=True, error_model="numpy", fastmath=lanes)(function)
-    return compiled
+    return _kept_apart(numba.njit(cache=True, error_model="numpy", fastmath=lanes)(function))

@@ -5,6 +5,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ RUNNING = ROOT / ".services" / "running.json"
 KAFKA = "4.1.1"
 USER, PASSWORD = "headrace", "open-sesame"  # of the broker's second door, which asks who is there
 _JARS = Path.home() / ".cache" / "headrace" / f"kafka-{KAFKA}"
+_PORTS = range(12_000, 22_000)  # below those that outgoing connections are given
 _PATIENCE = 60.0  # seconds that a service has to answer
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion><groupId>headrace</groupId><artifactId>services</artifactId><version>1</version>
@@ -217,11 +219,17 @@ def program(name: str, package: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    probes = [socket.socket() for _ in range(count)]
+    """Ports that nobody listens on now, and that no outgoing connection is given before somebody does."""
+    probes: list[socket.socket] = []
     try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
+        while len(probes) < count:
+            probe = socket.socket()
+            try:
+                probe.bind(("127.0.0.1", random.choice(_PORTS)))
+            except OSError:
+                probe.close()
+            else:
+                probes.append(probe)
         return [probe.getsockname()[1] for probe in probes]
     finally:
         for probe in probes:

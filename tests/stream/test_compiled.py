@@ -100,3 +100,24 @@ def test_kernels_that_nobody_ran_for_a_month_go(tmp_path: Path) -> None:
 def test_a_kernel_under_test_never_writes_beyond_its_arrays() -> None:
     with pytest.raises(IndexError):
         _add_first(np.ones(3), 4)
+
+
+def test_processes_that_compile_for_different_types_do_not_share_a_file(tmp_path: Path) -> None:
+    package = tmp_path / "stream"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "compiled.py").write_bytes(Path(compiled.__file__).read_bytes())
+    (package / "sums.py").write_text(
+        "from stream.compiled import kernel\n@kernel\ndef total(values):\n    return values.sum()\n"
+    )
+    environ = {"PATH": os.environ["PATH"], "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    asked = "import numpy, stream.sums; print(stream.sums.total(numpy.array([1, 2], '{}')))"
+    told = [
+        subprocess.run([sys.executable, "-c", asked.format(kind)], cwd=tmp_path, env=environ, check=True,
+                       capture_output=True, text=True).stdout.strip()
+        for kind in ("float64", "int64", "float64")
+    ]  # fmt: skip
+    writers = [path.name.split(".")[-3] for path in (tmp_path / "kernels").rglob("*.nbc")]
+
+    assert told == ["3.0", "3", "3.0"]
+    assert len(writers) == len(set(writers)) == 2

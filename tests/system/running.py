@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,15 +13,14 @@ from typing import Any, Self
 
 import httpx
 
+from tests.services import free_ports
+
 HEADRACE = (sys.executable, "-m", "headrace")
 VERBS = ("stream", "learn", "serve")
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 class Running:
