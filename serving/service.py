@@ -96,7 +96,7 @@ class Service:
 
     def _call(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have those who wait answered: at once if they are many, else when the last go has been made up for."""
-        if len(self._waiting) >= _TOGETHER and self._called:
+        if len(self._waiting) == _TOGETHER and self._called:  # once: those beyond have been called for
             self._called.cancel()
             self._called = None
         if self._waiting and not self._called:
