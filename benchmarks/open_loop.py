@@ -5,6 +5,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
+
+import uvloop
 
 _PATIENCE = 10.0  # seconds after which what is still unanswered counts as an error
 
@@ -25,8 +28,7 @@ class _Connection(asyncio.Protocol):
         self._told: Callable[[int], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def send(self, request: bytes, told: Callable[[int], None]) -> None:
         self._told = told
@@ -67,7 +69,7 @@ def posted(port: int, path: str, body: bytes) -> bytes:
 
 def sent(port: int, requests: list[bytes], rate: float, connections: int = 64) -> Answered:
     """Send the requests at `rate` a second to 127.0.0.1; one that finds no free connection waits, which counts."""
-    return asyncio.run(_sent(port, requests, rate, connections))
+    return uvloop.run(_sent(port, requests, rate, connections))
 
 
 async def _sent(port: int, requests: list[bytes], rate: float, connections: int) -> Answered:

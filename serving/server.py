@@ -4,67 +4,82 @@ import asyncio
 import logging
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event as Signal
 
-from granian.constants import Interfaces
-from granian.server.embed import Server
+import uvicorn
+import uvloop
 
 from serving.app import create_app
 from serving.service import Service
 from stream.clock import SystemClock
-from stream.config import Settings
+from stream.config import Serve, Settings
 from stream.stores import open_store
 from stream.topics import open_topics
 
 _SWITCH = 0.0005  # seconds after which an answer lets the threads that read and write the log go on
+_IDLE = 75  # seconds after which a connection without requests is closed: longer than a shop's backend keeps one
+_DRAIN = 10  # seconds at most for what is under way when told to stop
 _logger = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """Stops when it is told to; the signals belong to whoever runs it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def serve_http(settings: Settings, stop: Signal) -> None:
     """Answer until told to stop, then finish what is under way."""
-    if settings.serve.processes == 1:
-        _demand_free(settings.serve.host, settings.serve.port)
-    sys.setswitchinterval(_SWITCH)
-    clock = SystemClock()
-    log = open_topics(settings, clock)
-    store = open_store(settings.store_url, settings.store.prefix)
-    service = Service(log, store, settings, clock)
-    asyncio.run(_serve(service, settings, stop))
-    store.close()
-    log.close()
+    with _bound(settings.serve) as door:
+        sys.setswitchinterval(_SWITCH)
+        clock = SystemClock()
+        log = open_topics(settings, clock)
+        store = open_store(settings.store_url, settings.store.prefix)
+        service = Service(log, store, settings, clock)
+        uvloop.run(_serve(service, door, stop))
+        store.close()
+        log.close()
 
 
-def _demand_free(host: str, port: int) -> None:
-    """OSError if somebody listens there: a server that shares its port would have its requests go astray."""
-    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, proto) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as error:
-            raise OSError(
-                f"port {port} of {host} cannot be used ({error.strerror}): "
-                "stop what listens there, or set HEADRACE_SERVE__PORT to a free port",
-            ) from None
+def _bound(serve: Serve) -> socket.socket:
+    """The port, OSError if it is taken: requests to a server that shares it with a stranger would go astray."""
+    family, kind, proto, _, address = socket.getaddrinfo(serve.host, serve.port, type=socket.SOCK_STREAM)[0]
+    door = socket.socket(family, kind, proto)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, serve.processes > 1)
+    try:
+        door.bind(address)
+    except OSError as error:
+        door.close()
+        raise OSError(
+            f"port {serve.port} of {serve.host} cannot be used ({error.strerror}): "
+            "stop what listens there, or set HEADRACE_SERVE__PORT to a free port",
+        ) from None
+    return door
 
 
-async def _serve(service: Service, settings: Settings, stop: Signal) -> None:
-    server = Server(
-        create_app(service),
-        address=settings.serve.host,
-        port=settings.serve.port,
-        interface=Interfaces.ASGI,
-        log_enabled=False,
-        backlog=1024,
-    )
+async def _serve(service: Service, door: socket.socket, stop: Signal) -> None:
+    # What reads and writes the connections is the thread that answers: a request that comes meanwhile waits in the
+    # socket, and none is handed from thread to thread.
+    server = _Server(
+        uvicorn.Config(
+            create_app(service), http="httptools", ws="none", lifespan="on", log_config=None, log_level="warning",
+            access_log=False, proxy_headers=False, server_header=False, backlog=1024, timeout_keep_alive=_IDLE,
+            timeout_graceful_shutdown=_DRAIN,
+        )
+    )  # fmt: skip
     asked = asyncio.create_task(_stop_when_told(server, stop))
-    _logger.info("answering on http://%s:%d", settings.serve.host, settings.serve.port)
-    await server.serve()
+    _logger.info("answering on http://%s:%d", *door.getsockname()[:2])
+    await server.serve([door])
     stop.set()
     await asked
 
 
-async def _stop_when_told(server: Server, stop: Signal) -> None:
+async def _stop_when_told(server: uvicorn.Server, stop: Signal) -> None:
     while not stop.is_set():
         await asyncio.sleep(0.05)
-    server.stop()  # type: ignore[no-untyped-call]
+    server.should_exit = True

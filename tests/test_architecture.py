@@ -11,7 +11,6 @@ LINE = ("stream", "online_models", "serving", "replay", "headrace")
 DOORS = {
     "confluent_kafka": {"stream/kafka_fast.py"},
     "faiss": {"online_models/retrievers/tower_index.py"},
-    "granian": {"serving/server.py"},
     "httpx": {"replay/demo.py", "replay/demo_traffic.py"},
     "kafka": {"stream/kafka_client.py", "stream/kafka_joining.py", "stream/kafka_unpacking.py"},
     "litestar": {
@@ -28,6 +27,8 @@ DOORS = {
     "safetensors": {"online_models/checkpoints.py"},
     "sqlite3": {"stream/sqlite_file.py"},
     "typer": {"headrace.py"},
+    "uvicorn": {"serving/server.py"},
+    "uvloop": {"serving/server.py"},
     "xxhash": {"stream/ids.py"},
     "zstandard": {"replay/loading.py", "replay/evaluating.py"},
 }
