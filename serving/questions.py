@@ -1,11 +1,13 @@
 """What a shop's backend may ask, and what it is told."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from stream.events import id_fault
+from stream.profiles import Profile
 
 MAX_K = 1000
 _MAX_CONTEXT = 16 << 10  # bytes of JSON: it travels with every impression
@@ -48,6 +50,24 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
         if self.k is not None:
             return self.k
         return 10 if self.candidates is None else len(self.candidates)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with what is known of who asks."""
+
+    question: Question
+    impression_id: str
+    user: int
+    profile: Profile
+    stale: bool
+    ts: int
+
+    @property
+    def kind(self) -> tuple[int, bool, bool, int]:
+        """Questions of one kind go through the pipeline together, and none changes the answer to another."""
+        question = self.question
+        return self.ts, question.candidates is None, question.explore, question.size
 
 
 class Recommended(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,8 +1,7 @@
 """The pipeline: user state → candidates → features → ranker → exploration → slate, readable top to bottom."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 
@@ -15,10 +14,10 @@ from serving.acknowledged import Acknowledged
 from serving.candidates import candidates_of, given, hidden_from
 from serving.explore import NOTHING_FRESH, Fresh, fill
 from serving.fresh import AT_ONCE, FRESH, Exploration
-from serving.questions import Question
+from serving.questions import Asked, Question
 from serving.ranking import Ranked, ranked
 from serving.replica import Replica
-from serving.slates import Slate, slate_of, tell
+from serving.slates import Slate, slates_of, tell
 from stream.batches import EventType, Questions
 from stream.ids import key_of, keys_of
 from stream.intake import context_keys
@@ -29,24 +28,6 @@ _FIRST_SHOWN = 5000.0  # places that have to be shown before what became of them
 _QUIET = 5_000  # ms between warnings of one kind
 _READING, _RANKING, _EXPLORING = map(metrics.stage_seconds.labels, ("user", "rank", "explore"))
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question with what is known of who asks."""
-
-    question: Question
-    impression_id: str
-    user: int
-    profile: Profile
-    stale: bool
-    ts: int
-
-    @property
-    def kind(self) -> tuple[int, bool, bool, int]:
-        """Questions of one kind go through the pipeline together, and none changes the answer to another."""
-        question = self.question
-        return self.ts, question.candidates is None, question.explore, question.size
 
 
 class Recommender:
@@ -85,7 +66,7 @@ class Recommender:
         tell(self._replica.stack, told)
         return told
 
-    def _answer_alike(self, asked: list[Asked]) -> Iterable[Slate]:
+    def _answer_alike(self, asked: list[Asked]) -> list[Slate]:
         """Slates for questions of one kind."""
         names = None
         with _RANKING.time():
@@ -98,11 +79,7 @@ class Recommender:
             weighed = self._weigh(asked, judged)
             size = asked[0].question.size
             chosen = [fill(judged.best_of(i), fresh, size, self._rng) for i, fresh in enumerate(weighed)]
-        for one, fresh, places in zip(asked, weighed, chosen, strict=True):
-            policy = self._exploration.policy
-            yield slate_of(
-                self._replica, one.question, one.impression_id, one.stale, judged, fresh, places, policy, names
-            )
+        return slates_of(self._replica, asked, judged, weighed, chosen, self._exploration.policy, names)
 
     def similar(self, key: int, k: int) -> list[tuple[str, float]]:
         """Neighbours of an item, best first, with their scores."""

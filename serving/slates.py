@@ -13,7 +13,7 @@ from online_models.retrievers.channels import Channel
 from online_models.stack import Stack
 from serving import metrics
 from serving.explore import Chosen, Fresh
-from serving.questions import Answer, Question, Recommended
+from serving.questions import Answer, Asked, Question, Recommended
 from serving.ranking import Ranked
 from serving.replica import Replica
 from stream.intake import encode_features
@@ -32,46 +32,66 @@ class Slate:
     chosen: Chosen
 
 
-def slate_of(
+def slates_of(
     replica: Replica,
-    question: Question,
-    impression_id: str,
-    stale: bool,
+    asked: Sequence[Asked],
     judged: Ranked,
-    fresh: Fresh,
-    chosen: Chosen,
+    weighed: Sequence[Fresh],
+    chosen: Sequence[Chosen],
     policy: str,
     names: Sequence[str] | None,
-) -> Slate:
-    """The slate of the entries chosen; `names`: ids of given candidates, by entry."""
-    placed, at = chosen.placed, chosen.placed.rows
-    rows, features, channels = judged.found.row[at], judged.features[at], judged.found.channels[at].tolist()
-    ids = replica.names_of(rows) if names is None else [names[entry] for entry in at.tolist()]
-    explored = placed.explored.tolist()
+) -> list[Slate]:
+    """The slates of the entries chosen, all looked up in one go; `names`: ids of given candidates, by entry."""
+    at = np.concatenate([one.placed.rows for one in chosen])
+    rows, features, items = (
+        judged.found.row[at],
+        judged.features[at],
+        _listed(replica, judged, at, chosen, policy, names),
+    )
+    slates, begin = [], 0
+    for one, fresh, places in zip(asked, weighed, chosen, strict=True):
+        span = slice(begin, begin + places.placed.rows.size)
+        begin, of_one = span.stop, items[span]
+        if one.question.explain:
+            of_one = _explained(replica.stack, of_one, judged, at[span])
+        answer = Answer(one.impression_id, replica.version, one.stale, of_one)
+        slates.append(Slate(answer, rows[span], features[span], fresh, places))
+    return slates
+
+
+def _listed(
+    replica: Replica,
+    judged: Ranked,
+    at: np.ndarray,
+    chosen: Sequence[Chosen],
+    policy: str,
+    names: Sequence[str] | None,
+) -> list[Recommended]:
+    """The items of all slates, one behind the other."""
+    ids = replica.names_of(judged.found.row[at]) if names is None else [names[entry] for entry in at.tolist()]
+    explored = np.concatenate([one.placed.explored for one in chosen]).tolist()
+    propensities = np.concatenate([one.placed.propensities for one in chosen]).tolist()
     otherwise = "catalogue" if names is None else "given"
     sources = [
         policy if drawn else _FIRST_CHANNEL[bits & -bits] if bits else otherwise
-        for bits, drawn in zip(channels, explored, strict=True)
+        for bits, drawn in zip(judged.found.channels[at].tolist(), explored, strict=True)
     ]
     scores = np.round(judged.scores[at].astype(float), 6).tolist()
-    items = list(map(Recommended, ids, scores, sources, placed.propensities.tolist(), explored))
-    if question.explain:
-        items = _explained(replica.stack, items, channels, judged.odds[at], features)
-    return Slate(Answer(impression_id, replica.version, stale, items), rows, features, fresh, chosen)
+    return list(map(Recommended, ids, scores, sources, propensities, explored))
 
 
-def _explained(
-    stack: Stack, items: Sequence[Recommended], channels: Sequence[int], odds: np.ndarray, features: np.ndarray
-) -> list[Recommended]:
+def _explained(stack: Stack, items: Sequence[Recommended], judged: Ranked, at: np.ndarray) -> list[Recommended]:
     """The same items, with who found them and what they were judged by."""
+    found, chances = judged.found.channels[at].tolist(), chance_of(judged.odds[at]).tolist()
+    features = np.round(judged.features[at].astype(float), 5).tolist()
     return [
         msgspec.structs.replace(
             item,
-            probability=round(probability, 6),
+            probability=round(chance, 6),
             channels=[channel.name for channel in Channel if bits >> channel & 1],
-            features=dict(zip(stack.feature_names, np.round(row.astype(float), 5).tolist(), strict=True)),
+            features=dict(zip(stack.feature_names, row, strict=True)),
         )
-        for item, bits, probability, row in zip(items, channels, chance_of(odds).tolist(), features, strict=True)
+        for item, bits, chance, row in zip(items, found, chances, features, strict=True)
     ]
 
 
@@ -80,12 +100,19 @@ _places_of = cache(metrics.places.labels)  # finding a series by its label takes
 
 def tell(stack: Stack, slates: Sequence[Slate]) -> None:
     """Count what the slates are made of."""
-    for source, places in Counter(item.source for slate in slates for item in slate.answer.items).items():
+    items = [item for slate in slates for item in slate.answer.items]
+    for source, places in Counter(item.source for item in items).items():
         _places_of(source).inc(places)
-    metrics.places_explored.inc(sum(int(slate.chosen.placed.explored.sum()) for slate in slates))
+    metrics.places_explored.inc(sum(item.explored for item in items))
     # How many different first categories there are on each; having none is one.
-    categories = stack.items.catalogue["categories"]
-    metrics.slate_categories.inc(sum(len(set(categories[slate.rows[slate.rows >= 0], 0].tolist())) for slate in slates))
+    rows, slate = _joined([slate.rows for slate in slates])
+    first = stack.items.catalogue["categories"][rows[rows >= 0], 0].tolist()
+    metrics.slate_categories.inc(len(set(zip(slate[rows >= 0].tolist(), first, strict=True))))
+
+
+def _joined(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """All parts one behind the other, and of each entry the part."""
+    return np.concatenate(parts), np.repeat(np.arange(len(parts)), [part.size for part in parts])
 
 
 def impression(question: Question, slate: Slate, now: int) -> bytes:

@@ -43,6 +43,15 @@ def _see_all(
         _see(chances[draw], chosen[draw], edges, stakes, counts, wealth)
 
 
+@kernel
+def _log_mean(wealth: np.ndarray) -> float:
+    """The log of the mean of what these are the logs of."""
+    top, total = wealth.max(), 0.0
+    for log in wealth.flat:
+        total += math.exp(log - top)
+    return float(top + math.log(total / wealth.size))
+
+
 class PropensityCheck:
     """Bets against the logged chances, by classes of chance, that their arms come more often, or less.
 
@@ -80,8 +89,7 @@ class PropensityCheck:
     @property
     def evidence(self) -> float:
         """Log wealth of all bets together; for a metric."""
-        top = float(self._wealth.max())
-        return top + math.log(float(np.exp(self._wealth - top).mean()))
+        return float(_log_mean(self._wealth))
 
     @property
     def deviations(self) -> np.ndarray:
