@@ -67,7 +67,7 @@ async def _serve(service: Service, door: socket.socket, stop: Signal) -> None:
     # socket, and none is handed from thread to thread.
     server = _Server(
         uvicorn.Config(
-            create_app(service), http="httptools", ws="none", lifespan="on", log_config=None, log_level="warning",
+            create_app(service), http="httptools", ws="none", lifespan="on", log_config=None, log_level="error",
             access_log=False, proxy_headers=False, server_header=False, backlog=1024, timeout_keep_alive=_IDLE,
             timeout_graceful_shutdown=_DRAIN,
         )
