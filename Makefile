@@ -27,7 +27,7 @@ lint: install
 	$(VENV)/bin/mypy
 
 test: lint
-	$(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV)/bin/pytest -n 2 $(ARGS)
 
 services: install
 	$(VENV)/bin/python -m tests.services $(ARGS)

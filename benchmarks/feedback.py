@@ -14,8 +14,6 @@ import os
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import argparse
-import json
 import multiprocessing
 import tempfile
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.plots import Panel, drawn
-from benchmarks.quality import replaced
+from benchmarks.sections import asked, tell
 from replay.closed_loop import ClosedLoop, Visit
 from replay.simulator import looks, make_crowd, make_shop
 from stream.config import PolicyName, Serve
@@ -163,20 +161,14 @@ def plot(found: dict[str, Story]) -> str:
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--rounds", type=int, default=100_000)
-    asked.add_argument("--quick", action="store_true", help="500 rounds: shows that it works, says little")
-    asked.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    asked.add_argument("--into", type=Path, metavar="FILE")
-    asked.add_argument("--plot", type=Path, metavar="FILE")
-    options: Any = asked.parse_args()
+    parser = asked(__doc__, "500 rounds", rounds=100_000)
+    parser.add_argument("--plot", type=Path, metavar="FILE")
+    options: Any = parser.parse_args()
     rounds = 500 if options.quick else options.rounds
     found = stories(rounds)
     if options.plot:
         options.plot.write_text(plot(found))
-    if options.into:
-        options.into.write_text(replaced(options.into.read_text(), "feedback", markdown(found, rounds)))
-    print(json.dumps(numbers(found)) if options.json else markdown(found, rounds))
+    tell(options, "feedback", markdown(found, rounds), numbers(found))
 
 
 if __name__ == "__main__":

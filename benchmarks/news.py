@@ -13,20 +13,17 @@ import os
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import argparse
 import importlib.util
-import json
 import random
 import statistics
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.quality import replaced
+from benchmarks.sections import asked, tell
 from online_models.bandits import (  # fmt: skip
     Bandit,
     Beta,
@@ -216,25 +213,11 @@ def markdown(found: dict[str, dict[str, list[float]]], rounds: int, seeds: int) 
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--rounds", type=int, default=5_000)
-    asked.add_argument("--seeds", type=int, default=3)
-    asked.add_argument("--quick", action="store_true", help="500 rounds, one seed: shows that it works, says little")
-    asked.add_argument("--json", action="store_true", help="print the means as JSON")
-    asked.add_argument("--into", type=Path, metavar="FILE")
-    options: Any = asked.parse_args()
+    options: Any = asked(__doc__, "500 rounds, one seed", rounds=5_000, seeds=3).parse_args()
     rounds, seeds = (500, 1) if options.quick else (options.rounds, options.seeds)
     found = measured(rounds, seeds)
-    if options.json:
-        print(
-            json.dumps(
-                {f"{name}, {story}": statistics.mean(x) for name, own in found.items() for story, x in own.items()}
-            )
-        )
-    elif options.into:
-        options.into.write_text(replaced(options.into.read_text(), "news", markdown(found, rounds, seeds)))
-    else:
-        print(markdown(found, rounds, seeds))
+    means = {f"{name}, {story}": statistics.mean(all_) for name, own in found.items() for story, all_ in own.items()}
+    tell(options, "news", markdown(found, rounds, seeds), means)
 
 
 if __name__ == "__main__":

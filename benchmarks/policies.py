@@ -12,8 +12,6 @@ import os
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import argparse
-import json
 import multiprocessing
 import tempfile
 from pathlib import Path
@@ -22,7 +20,7 @@ from typing import Any, get_args
 import numpy as np
 
 from benchmarks.feedback import K, Shop
-from benchmarks.quality import replaced
+from benchmarks.sections import asked, tell
 from replay.simulator import looks
 from stream.config import PolicyName
 
@@ -51,9 +49,9 @@ def told(name: str, rounds: int, seed: int) -> list[float]:
 def measured(rounds: int, seeds: int, processes: int) -> dict[str, np.ndarray]:
     """Of each policy (seeds, columns) numbers."""
     names = (NONE, *POLICIES)
-    asked = [(name, rounds, 1 + seed) for name in names for seed in range(seeds)]
+    runs = [(name, rounds, 1 + seed) for name in names for seed in range(seeds)]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        rows = np.array(pool.starmap(told, asked, chunksize=1))
+        rows = np.array(pool.starmap(told, runs, chunksize=1))
     return dict(zip(names, rows.reshape(len(names), seeds, len(COLUMNS)), strict=True))
 
 
@@ -79,27 +77,17 @@ def _cell(of: np.ndarray) -> str:
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--rounds", type=int, default=4_000)
-    asked.add_argument("--seeds", type=int, default=8)
-    asked.add_argument("--processes", type=int, default=1)
-    asked.add_argument("--quick", action="store_true", help="200 rounds, one seed: shows that it works, says little")
-    asked.add_argument("--json", action="store_true", help="print the means as JSON")
-    asked.add_argument("--into", type=Path, metavar="FILE")
-    options: Any = asked.parse_args()
+    parser = asked(__doc__, "200 rounds, one seed", rounds=4_000, seeds=8)
+    parser.add_argument("--processes", type=int, default=1)
+    options: Any = parser.parse_args()
     rounds, seeds = (200, 1) if options.quick else (options.rounds, options.seeds)
     found = measured(rounds, seeds, options.processes)
-    if options.into:
-        options.into.write_text(replaced(options.into.read_text(), "policies", markdown(found, rounds, seeds)))
-    if options.json:
-        means = {name: rows.mean(axis=0).tolist() for name, rows in found.items()}
-        print(
-            json.dumps(
-                {f"{name}, {column}": x for name, row in means.items() for column, x in zip(COLUMNS, row, strict=True)}
-            )
-        )
-    else:
-        print(markdown(found, rounds, seeds))
+    means = {
+        f"{name}, {column}": float(of.mean())
+        for name, rows in found.items()
+        for column, of in zip(COLUMNS, rows.T, strict=True)
+    }
+    tell(options, "policies", markdown(found, rounds, seeds), means)
 
 
 if __name__ == "__main__":

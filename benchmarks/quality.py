@@ -9,12 +9,13 @@ is replaced, else they are printed.
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.sections import replaced
 
 ROOT = Path(__file__).resolve().parent.parent
 PICKED = ("recall", "mrr", "ndcg", "returning_recall", "returning_mrr", "coverage", "events_per_second")
@@ -87,12 +88,6 @@ def main() -> None:
             options.into.write_text(replaced(options.into.read_text(), name, section))
         else:
             print(section, flush=True)
-
-
-def replaced(page: str, name: str, section: str) -> str:
-    """The page with this section in the place of the one of that name, or at its end."""
-    kept, there = re.subn(rf"^### {re.escape(name)}$.*?(?=^##|\Z)", lambda _: section + "\n", page, flags=re.M | re.S)
-    return (kept if there else f"{page.rstrip()}\n\n{section}").rstrip() + "\n"
 
 
 def markdown(name: str, run: Run, result: dict[str, Any]) -> str:

@@ -4,37 +4,28 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from online_models.as_shown import AsShown
 from online_models.bandits.by_category import ByCategory
 from online_models.features import Features
 from online_models.items import NO_TIME, Items, People, Slates, actions_of
 from online_models.learners import Stateful
+from online_models.offers import Offers
 from online_models.rankers.chances import Chances
 from online_models.rankers.listnet import ListNet, ListNetSettings, ListReport
-from online_models.remembered import Remembered
-from online_models.retrievers.again import again
-from online_models.retrievers.boards import first_eligible
-from online_models.retrievers.channels import Channel, Found, merged
-from online_models.retrievers.covisit import Covisits, CovisitSettings
-from online_models.retrievers.newest import Newest
-from online_models.retrievers.popular import Popular
-from online_models.retrievers.selection import Hidden, Scratch, nothing_hidden
-from online_models.retrievers.sessions import Sessions, SessionSettings
-from online_models.retrievers.trending import Trending
-from online_models.retrievers.two_tower import TwoTower, TwoTowerSettings
+from online_models.retrievers.channels import Found, merged
+from online_models.retrievers.covisit import CovisitSettings
+from online_models.retrievers.selection import Hidden, nothing_hidden
+from online_models.retrievers.sessions import SessionSettings
+from online_models.retrievers.two_tower import TwoTowerSettings
 from online_models.tables import State, joined, part_of
 from stream.batches import (
-    N_CONTEXT,
-    EventType,
     ExampleBatch,
     Kind,
     Lists,
     Questions,
     asked_rows,
     flat_runs,
-    offsets_of,
 )
-
-_FARTHEST = 100.0  # from zero, of a logged feature: they are logarithms and shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +82,17 @@ class Stack:
 
     def __init__(self, settings: StackSettings | None = None) -> None:
         self.settings = setting = settings or StackSettings()
-        self._scratch = Scratch()
-        self._eligible = np.ones(1024, np.uint8)
         self.items = Items()
-        self.covisits = Covisits(self.items, self._scratch, setting.covisit)
-        self.sessions = Sessions(self.items, self._scratch, setting.sessions)
-        self.tower = TwoTower(self.items, self._scratch, setting.two_tower)
-        self.popular, self.trending, self.newest = Popular(self.items), Trending(self.items), Newest(self.items)
-        self._features = Features(self.items, (self.covisits, self.sessions, self.tower), self._scratch)
+        self._offers = offers = Offers(self.items, setting.covisit, setting.sessions, setting.two_tower)
+        self.covisits, self.sessions, self.tower = offers.covisits, offers.sessions, offers.tower
+        self.popular, self.trending, self.newest = offers.popular, offers.trending, offers.newest
+        self._features = Features(self.items, (self.covisits, self.sessions, self.tower), offers.scratch)
         self.picker = ListNet(len(self._features), setting.ranker)  # of all candidates, which one will be taken
         self.orderer = ListNet(len(self._features), setting.ranker)  # of what is shown, which one will be taken
         self.chances = Chances(len(self._features) + setting.ranker.hidden)
         self.bandit = ByCategory(self.items, self._features.names)
         self.closed = Closed()
-        self._remembered = Remembered(len(self._features))
+        self._as_shown = AsShown(self._features)
 
     @property
     def report(self) -> StepReport:
@@ -120,7 +108,7 @@ class Stack:
         """Item rows of keys, (n,) int32; unknown items get a row, 0 gets -1."""
         rows = self.items.admit(keys)
         self.tower.admit(keys)
-        self._reserve()
+        self._offers.reserve()
         return rows
 
     def describe(self, keys: np.ndarray, categories: np.ndarray, created: np.ndarray, price: np.ndarray) -> np.ndarray:
@@ -135,11 +123,6 @@ class Stack:
         self.newest.learn(rows[known & (created > NO_TIME)])
         return rows
 
-    def _reserve(self) -> None:
-        self._scratch.reserve(len(self.items))
-        if self._eligible.size < len(self.items):
-            self._eligible = np.ones(2 * len(self.items), np.uint8)
-
     # Learning
 
     def learn(self, batch: ExampleBatch) -> None:
@@ -153,23 +136,17 @@ class Stack:
         self.orderer.learn_lists(*self._slate_lists(batch, people, slates))
         self.picker.learn_lists(*open_lists)
         self._learn_chances(batch, people, slates)
-        self._remember(batch, people, slates)
+        self._as_shown.remember(batch, people, slates)
         self.items.learn(batch)
-        self.covisits.learn(actions)
-        self.sessions.learn(actions)
-        self.tower.learn(actions)
-        acted = np.unique(actions.row)
-        for board in (self.popular, self.trending):
-            board.learn(acted)
         met = np.unique(slates.row)
-        self.newest.learn(met[(met >= 0) & (self.items.counters["first"][met] >= batch.ts.min())])
+        self._offers.learn(actions, met[(met >= 0) & (self.items.counters["first"][met] >= batch.ts.min())])
 
     def _slate_lists(
         self, batch: ExampleBatch, people: People, slates: Slates
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Lists of which something was taken just now, with the features that they were shown with."""
         chosen = np.flatnonzero(batch.kind == Kind.clicked)
-        x, start = self._as_shown(batch, chosen, people, slates)
+        x, start = self._as_shown.of(batch, chosen, people, slates)
         flat, _ = flat_runs(batch.lists.start, chosen)
         return x, batch.lists.label[flat], start
 
@@ -181,64 +158,21 @@ class Stack:
             people, taken = people.take(kept), taken[kept]
         met = Hidden(people.questions.history_start, people.history)
         k = self.settings.learnt_candidates
-        found = merged(
-            self._find(people, k, self._eligible, met, nothing_hidden(len(people.questions))), k, met, self._scratch
-        )
+        channels = self._offers.find(people, k, met, nothing_hidden(len(people.questions)))
+        found = merged(channels, k, met, self._offers.scratch)
         slates = not_shown(found.start, found.row)
         label = (found.row == np.repeat(taken, np.diff(found.start))).astype(np.float32)
         return self._features.of(people, slates), label, found.start
 
     def _learn_chances(self, batch: ExampleBatch, people: People, slates: Slates) -> None:
         chosen = np.flatnonzero(batch.kind == Kind.closed)
-        x, _ = self._as_shown(batch, chosen, people, slates)
+        x, _ = self._as_shown.of(batch, chosen, people, slates)
         flat, _ = flat_runs(batch.lists.start, chosen)
         inside, label = self.orderer.inside(x), batch.lists.label[flat]
         self.closed = Closed(self.chances.predict(inside), label, x)
         self.chances.learn(inside, label)
         ts = np.repeat(batch.ts[chosen], np.diff(batch.lists.start)[chosen])
         self.bandit.learn(slates.row[flat], x, self.closed.probability, label, ts)
-
-    def _remember(self, batch: ExampleBatch, people: People, slates: Slates) -> None:
-        """Keep the features of what is shown and was not logged with its features."""
-        chosen = np.flatnonzero((batch.kind == Kind.shown) & ~self._is_served(batch))
-        if chosen.size:
-            x, start = self._computed(chosen, people, slates)
-            self._remembered.put(batch.impression[chosen], start, x)
-
-    def _is_served(self, batch: ExampleBatch) -> np.ndarray:
-        """Rows logged with features that are of this stack's making."""
-        if batch.features.shape[1] != len(self._features):
-            return np.zeros(len(batch), np.bool_)
-        fits: np.ndarray = (batch.served >= 0) & (batch.served + np.diff(batch.lists.start) <= batch.features.shape[0])
-        return fits
-
-    def _as_shown(
-        self, batch: ExampleBatch, chosen: np.ndarray, people: People, slates: Slates
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Features of lists as served, else as remembered, else as of now; and where each list starts."""
-        lengths = np.diff(slates.start)[chosen]
-        start = offsets_of(lengths)
-        x = np.empty((start[-1], len(self._features)), np.float32)
-        served, unknown = self._is_served(batch), []
-        for i, row in enumerate(chosen.tolist()):
-            kept = self._remembered.get(int(batch.impression[row]), int(lengths[i]))
-            if served[row]:
-                first = int(batch.served[row])
-                logged = batch.features[first : first + lengths[i]]
-                x[start[i] : start[i + 1]] = np.clip(np.nan_to_num(logged), -_FARTHEST, _FARTHEST)
-            elif kept is not None:
-                x[start[i] : start[i + 1]] = kept
-            else:
-                unknown.append(i)
-        if unknown:
-            flat, _ = flat_runs(start, np.array(unknown))
-            x[flat], _ = self._computed(chosen[unknown], people, slates)
-        return x, start
-
-    def _computed(self, chosen: np.ndarray, people: People, slates: Slates) -> tuple[np.ndarray, np.ndarray]:
-        flat, start = flat_runs(slates.start, chosen)
-        part = Slates(start, slates.row[flat], slates.position[flat], slates.price[flat])
-        return self._features.of(people.take(chosen), part), start
 
     # Answering
 
@@ -250,52 +184,12 @@ class Stack:
         hidden: Hidden | None = None,
         fresh: np.ndarray | None = None,
     ) -> Found:
-        """Up to k items per channel for each question, and all item rows of `fresh` that may be found.
-
-        `eligible`: (≥ rows,) uint8 by item row, None = all. What comes for one question hangs on none of the others,
-        but that all are asked at the time of the latest.
-        """
-        eligible = self._eligible if eligible is None else eligible
-        hidden = hidden or nothing_hidden(len(people.questions))
-        channels = self._find(people, k, eligible, hidden, hidden)
-        channels[Channel.two_tower] = self.tower.candidates(people, k, eligible, hidden)
-        if fresh is not None and fresh.size:
-            # First, so that no limit cuts them off.
-            channels = {Channel.fresh: first_eligible(fresh, eligible, k)} | channels
-        return merged(channels, k, hidden, self._scratch)
-
-    def _find(
-        self, people: People, k: int, eligible: np.ndarray, hidden: Hidden, from_again: Hidden
-    ) -> dict[Channel, np.ndarray]:
-        """What each channel finds; only the tower is left out, so that what learns does not hang on its index."""
-        ts, scratch = int(people.questions.ts.max(initial=0)), self._scratch
-        wide = k + hidden.most  # of what is the same for all, enough that some is not hidden
-        return {
-            Channel.again: again(people, min(k, 16), eligible, from_again, scratch),
-            Channel.covisit: self.covisits.candidates(people, k, eligible, hidden),
-            Channel.sessions: self.sessions.candidates(people, k, eligible, hidden),
-            Channel.trending: self.trending.candidates(ts, wide, eligible),
-            Channel.popular: self.popular.candidates(wide, eligible),
-            Channel.newest: self.newest.candidates(ts, wide, eligible),
-        }
+        """Up to k items per channel for each question, and all item rows of `fresh` that may be found; see `Offers`."""
+        return self._offers.candidates(people, k, eligible, hidden, fresh)
 
     def similar(self, row: int, k: int) -> Found:
         """Up to 3 k neighbours of an item, as found for a person who has met nothing else."""
-        nobody = Questions(
-            ts=self.items.counters["stamp"][[row]], user=np.zeros(1, np.uint64), surface=np.zeros(1, np.uint64),
-            context=np.zeros((1, N_CONTEXT), np.uint64), session_start=np.full(1, NO_TIME),
-            session_depth=np.ones(1, np.int32), rates=np.zeros((1, len(EventType)), np.float32),
-            history_start=np.array([0, 1]), history_item=self.items.keys[[row]],
-            history_type=np.array([EventType.click], np.uint8), history_ts=self.items.counters["stamp"][[row]],
-            shown_start=np.zeros(2, np.int64), shown_item=np.zeros(0, np.uint64),
-        )  # fmt: skip
-        people, hidden = self.items.people(nobody), nothing_hidden(1)
-        near = {
-            Channel.covisit: self.covisits.candidates(people, k, self._eligible, hidden),
-            Channel.sessions: self.sessions.candidates(people, k, self._eligible, hidden),
-            Channel.two_tower: self.tower.candidates(people, k, self._eligible, hidden),
-        }
-        return merged(near, k, hidden, self._scratch)
+        return self._offers.similar(row, k)
 
     def features(self, questions: Questions, lists: Lists) -> np.ndarray:
         """(m, len(feature_names)) float32: what `score` and `probability` see, to be logged as served."""
@@ -351,13 +245,13 @@ class Stack:
 
     def state(self) -> State:
         parts = {name: part.state() for name, part in self._parts().items()}
-        return joined(parts | {"remembered": self._remembered.state()})
+        return joined(parts | {"remembered": self._as_shown.state()})
 
     def restore(self, state: State) -> None:
         for name, part in self._parts().items():
             part.restore(part_of(state, name))
-        self._remembered.restore(part_of(state, "remembered"))
-        self._reserve()
+        self._as_shown.restore(part_of(state, "remembered"))
+        self._offers.reserve()
 
     def changes(self) -> State:
         return joined({name: part.changes() for name, part in self._parts().items()})
@@ -365,4 +259,4 @@ class Stack:
     def apply(self, changes: State) -> None:
         for name, part in self._parts().items():
             part.apply(part_of(changes, name))
-        self._reserve()
+        self._offers.reserve()

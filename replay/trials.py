@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from online_models.learner import LearnWorker
-from replay.scenarios import Event, Scenario, play
+from replay.scenarios import Event, Scenario, World, happen
 from stream.alarms import Alarm, known_alarms
 from stream.clock import ManualClock
 from stream.config import Data, Events, Guard, Learn, Settings, Stream
@@ -27,6 +27,7 @@ from stream.topics import (
 from stream.worker import StreamWorker
 
 _AT_ONCE = 64  # events between two steps
+_CALM = Scenario("calm", "clean", frozenset(), remembers=True)
 
 
 @dataclass(slots=True)
@@ -100,39 +101,64 @@ class Rig:
         self.stream.close()
 
 
+class Shop:
+    """A world whose events go to a rig as they happen."""
+
+    def __init__(self, folder: Path, seed: int = 1, pace: float = 2.0, guard: Guard | None = None) -> None:
+        self.rig = Rig(folder, guard)
+        self._world = World(seed, pace)
+        self._waiting: list[Event] = []
+
+    def open(self, minutes: float) -> None:
+        """Go on as ever until it has been open so long; what it sends meanwhile may be sent again by a scenario."""
+        for _, events in happen(self._world, _CALM, minutes, 0.0):
+            self._take(events)
+
+    def meet(self, scenario: Scenario, calm: float, length: float, linger: float = 1e9) -> Trial:
+        """A scenario that begins when it has been open for `calm` minutes, until `linger` after the first alarm."""
+        rig, trial = self.rig, self._play(scenario, calm, length, linger)
+        rig.settle()
+        trial.alarms = known_alarms(rig.log)
+        trial.rollbacks = rig.learn.progress.epoch - 1
+        trial.held_at_end = rig.learn._hold is not None
+        trial.quarantined = rig.log.end(QUARANTINE, 0)
+        return trial
+
+    def _play(self, scenario: Scenario, calm: float, length: float, linger: float) -> Trial:
+        trial, began, sent, log = Trial(), 0, 0, self.rig.log
+        for on, events in happen(self._world, scenario, calm, length):
+            if on and not began:
+                began, trial.before = events[0]["ts"], log.end(ALARMS, 0)
+            sent += len(events) if on else 0
+            now = self._take(events)
+            if now is None:
+                continue
+            if began and trial.delay is None and log.end(ALARMS, 0) > trial.before:
+                trial.delay, trial.poisoned = (now - began) / 60_000, sent
+            if trial.delay is not None and now > began + (trial.delay + linger) * 60_000:
+                break
+        if not began:
+            trial.before = log.end(ALARMS, 0)
+        return trial
+
+    def _take(self, events: list[Event]) -> int | None:
+        """The event time up to which all was sent, or None while these still wait for more."""
+        self._waiting += events
+        if len(self._waiting) < _AT_ONCE:
+            return None
+        sent, self._waiting = self._waiting, []
+        self.rig.send(sent)
+        latest: int = max(event["ts"] for event in sent)
+        return latest
+
+
 def try_out(
     scenario: Scenario, seed: int = 1, pace: float = 2.0, calm: float = 40.0, length: float = 30.0,
     guard: Guard | None = None, linger: float = 1e9,
 ) -> Trial:  # fmt: skip
     """Play a scenario, until so long after the first alarm; times in minutes, `pace` in visits a second."""
     with tempfile.TemporaryDirectory() as folder:
-        rig = Rig(Path(folder), guard)
-        trial = _played(rig, play(scenario, seed, pace, calm, length), linger)
-        rig.settle()
-        trial.alarms = known_alarms(rig.log)
-        trial.rollbacks = rig.learn.progress.epoch - 1
-        trial.held_at_end = rig.learn._hold is not None
-        trial.quarantined = rig.log.end(QUARANTINE, 0)
-        rig.close()
-    return trial
-
-
-def _played(rig: Rig, visits: Iterable[tuple[bool, list[Event]]], linger: float) -> Trial:
-    trial, waiting, began, sent = Trial(), list[Event](), 0, 0
-    for on, events in visits:
-        if on and not began:
-            began, trial.before = events[0]["ts"], rig.log.end(ALARMS, 0)
-        waiting += events
-        sent += len(events) if on else 0
-        if len(waiting) < _AT_ONCE:
-            continue
-        rig.send(waiting)
-        now = max(event["ts"] for event in waiting)
-        waiting = []
-        if began and trial.delay is None and rig.log.end(ALARMS, 0) > trial.before:
-            trial.delay, trial.poisoned = (now - began) / 60_000, sent
-        if trial.delay is not None and now > began + (trial.delay + linger) * 60_000:
-            break
-    if not began:
-        trial.before = rig.log.end(ALARMS, 0)
+        shop = Shop(Path(folder), seed, pace, guard)
+        trial = shop.meet(scenario, calm, length, linger)
+        shop.rig.close()
     return trial

@@ -7,8 +7,10 @@ from typing import NoReturn, TypeVar
 import numba
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
 
 from tests.services import Kafka, Missing, Redis, RedisCluster, Service, program, running
+from tests.sharing import Sharing, longest_first
 
 doors: dict[str, str] = {}  # other ways into the services that run
 S = TypeVar("S", bound=Service)
@@ -18,6 +20,16 @@ numba.config.BOUNDSCHECK = 1  # type: ignore[attr-defined]
 
 settings.register_profile("headrace", deadline=None, max_examples=50)
 settings.load_profile("headrace")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:
+    return Sharing(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        longest_first(items)
 
 
 @pytest.fixture(scope="session")

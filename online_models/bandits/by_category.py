@@ -55,12 +55,11 @@ class ByCategory:
 
     def __init__(self, items: Items, names: Sequence[str]) -> None:
         """`names` of the columns of features, among which those of a context are found."""
-        self._items, self._names = items, names
+        self._items = items
         own, shared = _columns(_OWN, names), _columns(_SHARED, names)
         self._columns, self._scales = np.concatenate([own[0], shared[0]]), np.concatenate([own[1], shared[1]])
-        settings = HybridSettings(ridge=_RIDGE, noise=1.0, mean=0.5, fading=_FADING, shared_ridge=_RIDGE)
-        self._model = Hybrid(own[0].size, shared[0].size, settings)
-        self._model.admit(np.array([_STRANGER, _OTHER]))
+        self._widths = own[0].size, shared[0].size
+        self._model = _untaught(*self._widths)
 
     def learn(
         self, rows: np.ndarray, features: np.ndarray, chance: np.ndarray, label: np.ndarray, ts: np.ndarray
@@ -100,7 +99,7 @@ class ByCategory:
 
     def restore(self, state: State) -> None:
         """Become what `state()` gave; of a checkpoint from before there was a bandit, one that has learnt nothing."""
-        self.__init__(self._items, self._names)  # type: ignore[misc]
+        self._model = _untaught(*self._widths)
         if state:
             self._model.restore(state)
 
@@ -112,6 +111,14 @@ class ByCategory:
         """Write a learner's changes into this replica; a learner from before there was a bandit tells of none."""
         if changes:
             self._model.apply(changes)
+
+
+def _untaught(own: int, shared: int) -> Hybrid:
+    """A model of so many numbers for each arm and for all, with the two arms that are no category."""
+    settings = HybridSettings(ridge=_RIDGE, noise=1.0, mean=0.5, fading=_FADING, shared_ridge=_RIDGE)
+    model = Hybrid(own, shared, settings)
+    model.admit(np.array([_STRANGER, _OTHER]))
+    return model
 
 
 def _columns(told: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

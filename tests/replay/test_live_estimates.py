@@ -16,7 +16,7 @@ from serving.slates import impression
 from stream.config import Serve
 
 NOW = 1_767_225_600_000
-DECISIONS, LOGS, TOGETHER = 320, 120, 16
+DECISIONS, LOGS, TOGETHER = 320, 100, 64
 
 
 @dataclass(frozen=True, slots=True)

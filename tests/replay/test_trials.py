@@ -1,5 +1,10 @@
 """Scenarios of known truth, played to the live stream worker and learner: poison is undone, what is genuine is not."""
 
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import msgspec
@@ -13,7 +18,7 @@ from online_models.lessons import Progress, blocks_of, take
 from online_models.rollback import go_back
 from online_models.stack import Stack, seeded
 from replay.scenarios import SCENARIOS, Scenario, play
-from replay.trials import Rig, try_out
+from replay.trials import Rig, Shop, Trial
 from stream.alarms import known_alarms
 from stream.config import Guard
 from stream.topics import CONTROL, EVENTS, EXAMPLES
@@ -22,14 +27,48 @@ from tests.online_models.learning import bits_of, differing
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 UNDONE = ("pumping group", "shilling group", "broken button", "label flip 5 %", "worse version")
 CALM = 40.0  # minutes
+TOGETHER = 38.0  # of them, which the trials share
+
+
+@pytest.fixture(scope="module")
+def met(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trial]:
+    """What comes of a scenario in the shop: each trial goes on from one calm in a process of its own."""
+    folder = tmp_path_factory.mktemp("calm")
+    with chdir(folder):  # the shop's own folder goes by a short name, so that each trial has a copy of it
+        shop = Shop(Path("shop"))
+        shop.open(TOGETHER)
+        shop.rig.learn._keeper.wait()
+
+    def meet(scenario: Scenario, copy: Path, linger: float = 1e9) -> Trial:
+        shutil.copytree(folder, copy)
+        os.chdir(copy)
+        # A checkpoint, with which a journal begins: what is still open is the file that all trials share.
+        shop.rig.learn.save()
+        return shop.meet(scenario, CALM, length=25, linger=linger)
+
+    return lambda scenario, **more: forked(lambda: meet(scenario, tmp_path_factory.mktemp("trial") / "calm", **more))
+
+
+def forked(work: Callable[[], Trial]) -> Trial:
+    """What comes of it in a forked process, which finds everything as it is here and leaves it so."""
+    context = multiprocessing.get_context("fork")
+    told, tell = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: tell.send(work()))
+    process.start()
+    tell.close()
+    try:
+        trial: Trial = told.recv()
+    finally:
+        process.join()
+    return trial
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one.truth == "poison"], ids=lambda one: one.name)
-def test_poison_is_told_as_poison_by_its_detector_and_undone(scenario: Scenario) -> None:
+def test_poison_is_told_as_poison_by_its_detector_and_undone(scenario: Scenario, met: Callable[..., Trial]) -> None:
     # A button is mended after 20 minutes, and learning goes on; of the others the beginning tells all.
-    trial = try_out(scenario, calm=CALM, length=25, linger=25 if scenario.minutes < 25 else 4)
+    trial = met(scenario, linger=25 if scenario.minutes < 25 else 4)
 
     assert trial.before == 0
     assert trial.alarms[0].kind == "poison"
@@ -44,8 +83,8 @@ def test_poison_is_told_as_poison_by_its_detector_and_undone(scenario: Scenario)
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one.truth != "poison"], ids=lambda one: one.name)
-def test_what_is_genuine_is_never_told_as_poison_nor_undone(scenario: Scenario) -> None:
-    trial = try_out(scenario, calm=CALM, length=25)
+def test_what_is_genuine_is_never_told_as_poison_nor_undone(scenario: Scenario, met: Callable[..., Trial]) -> None:
+    trial = met(scenario)
 
     assert trial.before == 0
     assert trial.kinds <= {"drift"}

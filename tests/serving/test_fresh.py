@@ -1,7 +1,6 @@
 """What is explored, at what price, and that the propensities are true."""
 
 import math
-from collections import Counter
 from typing import get_args
 
 import numpy as np
@@ -10,8 +9,9 @@ import pytest
 from online_models.bandits.arms import Judged
 from online_models.items import NO_TIME
 from online_models.stack import Stack
-from serving.explore import Fresh, fill
+from serving.explore import Fresh, _fill, fill
 from serving.fresh import Exploration, Pool
+from stream.compiled import kernel
 from stream.config import PolicyName, Serve
 
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
@@ -201,25 +201,34 @@ def limit(freedom: int) -> float:
     return freedom * (1 - 2 / (9 * freedom) + 4.753 * math.sqrt(2 / (9 * freedom))) ** 3
 
 
-@pytest.mark.slow
+@kernel
+def filled(
+    ranked: np.ndarray, rows: np.ndarray, chances: np.ndarray, share: float, budget: int, draws: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slates, (n, 2), and how likely each was: what `fill` does, over and over."""
+    slates, told = np.empty((len(draws), 2), np.int64), np.empty(len(draws))
+    for n in range(len(draws)):
+        placed, _, _, _, propensities = _fill(ranked, rows, chances, share, budget, draws[n])
+        slates[n, 0], slates[n, 1] = placed[0], placed[1]
+        told[n] = propensities[0] * propensities[1]
+    return slates, told
+
+
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_in_a_million_draws_slates_come_as_often_as_their_propensities_say(share: float) -> None:
-    exploration, rng, draws = (
-        over_slate("thompson", explore=share, explore_loss=1000.0),
-        np.random.default_rng(3),
-        10**6,
-    )
+    exploration, ranked, draws = over_slate("thompson", explore=share, explore_loss=1000.0), np.arange(6), 10**6
     fresh = weighed_slate(exploration, [0.12, 0.08, 0.1, 0.1, 0.1, 0.1], [500, 200, 0, 60, 30, 0])
-    came: Counter[tuple[int, int]] = Counter()
-    told: dict[tuple[int, int], float] = {}
-    for _ in range(draws):
-        placed = fill(np.arange(6), fresh, 2, rng).placed
-        slate = (int(placed.rows[0]), int(placed.rows[1]))
-        came[slate] += 1
-        told.setdefault(slate, float(placed.propensities[0] * placed.propensities[1]))
-    often = [slate for slate in told if told[slate] * draws >= 10]
-    square = sum((came[slate] - told[slate] * draws) ** 2 / (told[slate] * draws) for slate in often)
+    uniforms = np.random.default_rng(3).random((draws, 2, 2))
+    slates, told = filled(ranked, fresh.rows, fresh.chances, share, math.ceil(2 * share), uniforms)
+    rng = np.random.default_rng(3)
+    one_by_one = [fill(ranked, fresh, 2, rng).placed for _ in range(1_000)]
+    _, first, came = np.unique(slates @ [6, 1], return_index=True, return_counts=True)
+    expected = told[first] * draws
+    often = expected >= 10
+    square = ((came - expected)[often] ** 2 / expected[often]).sum()
 
+    assert [placed.rows.tolist() for placed in one_by_one] == slates[:1_000].tolist()
+    assert [placed.propensities.prod() for placed in one_by_one] == told[:1_000].tolist()
     assert fresh.share == share
-    assert len(often) >= 10
-    assert square < limit(len(often) - 1)
+    assert often.sum() >= 10
+    assert square < limit(often.sum() - 1)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.system.running import VERBS, Running
 
-KILLS = 24
+KILLS = 20
 ITEMS = [f"i{n}" for n in range(60)]
 TYPES = ("view", "click", "like", "cart", "purchase", "dislike")
 

@@ -1,13 +1,14 @@
 """Arms come as often as is told: proved by counting, and watched while it runs."""
 
 import math
-from collections import Counter
 
 import numpy as np
 import pytest
 
 from online_models.bandits import EpsilonGreedy, Judged, NormalThompson, Policy, SquareCB, Thompson, UpperBounds
+from online_models.bandits.policies import _draw
 from online_models.bandits.propensities import PropensityCheck
+from stream.compiled import kernel
 
 ASKED = Judged(np.array([0.5, 0.45, 0.4, 0.2]), np.array([0.05, 0.1, 0.15, 0.1]))
 POLICIES = {
@@ -24,33 +25,35 @@ def limit(freedom: int) -> float:
     return freedom * (1 - 2 / (9 * freedom) + 4.753 * math.sqrt(2 / (9 * freedom))) ** 3
 
 
-def square_of(policy: Policy, draws: int) -> tuple[float, int]:
-    """Chi-square of how often slates of two came against what their propensities say, and its degrees of freedom."""
-    rng = np.random.default_rng(11)
-    came: Counter[tuple[int, int]] = Counter()
-    told: dict[tuple[int, int], float] = {}
-    for _ in range(draws):
-        placed = policy.choose(ASKED, 2, rng)
-        slate = (int(placed.rows[0]), int(placed.rows[1]))
-        came[slate] += 1
-        told.setdefault(slate, float(placed.propensities[0] * placed.propensities[1]))
-    often = [slate for slate in told if told[slate] * draws >= 10]
-    return sum((came[slate] - told[slate] * draws) ** 2 / (told[slate] * draws) for slate in often), len(often) - 1
+@kernel
+def drawn(
+    weighed: np.ndarray, means: np.ndarray, floor: float, cap: float, uniforms: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slates, (n, 2), and how likely each was: what `Policy.choose` does, over and over."""
+    slates, told = np.empty((len(uniforms), 2), np.int64), np.empty(len(uniforms))
+    for n in range(len(uniforms)):
+        rows, propensities, _ = _draw(weighed.copy(), means, floor, cap, uniforms[n])
+        slates[n, 0], slates[n, 1] = rows[0], rows[1]
+        told[n] = propensities[0] * propensities[1]
+    return slates, told
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.keys())
-def test_slates_come_as_often_as_their_propensities_say(policy: Policy) -> None:
-    square, freedom = square_of(policy, 10_000)
+def test_in_a_million_draws_slates_come_as_often_as_their_propensities_say(policy: Policy) -> None:
+    draws, bounds = 10**6, policy.bounds
+    uniforms = np.random.default_rng(11).random((draws, 2))
+    slates, told = drawn(policy.rule.weigh(ASKED), ASKED.means, bounds.floor, bounds.cap, uniforms)
+    rng = np.random.default_rng(11)
+    one_by_one = [policy.choose(ASKED, 2, rng) for _ in range(1_000)]
+    _, first, came = np.unique(slates @ [ASKED.means.size, 1], return_index=True, return_counts=True)
+    expected = told[first] * draws
+    often = expected >= 10
+    square = ((came - expected)[often] ** 2 / expected[often]).sum()
 
-    assert square < limit(freedom)
-
-
-@pytest.mark.slow
-def test_in_a_million_draws_slates_come_as_often_as_their_propensities_say() -> None:
-    square, freedom = square_of(POLICIES["upper bounds"], 1_000_000)
-
-    assert freedom >= 5
-    assert square < limit(freedom)
+    assert [placed.rows.tolist() for placed in one_by_one] == slates[:1_000].tolist()
+    assert [placed.propensities.prod() for placed in one_by_one] == told[:1_000].tolist()
+    assert often.sum() > 5
+    assert square < limit(int(often.sum()) - 1)
 
 
 def test_true_chances_raise_an_alarm_as_seldom_as_is_said() -> None:

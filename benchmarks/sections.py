@@ -1,0 +1,32 @@
+"""Benchmarks whose result is a section of a page: what they are asked for, and where they tell it."""
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def asked(doc: str | None, quick: str, **counts: int) -> argparse.ArgumentParser:
+    """Options that they share: so many rounds, seeds, … unless told otherwise; `quick` says what is done instead."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, count in counts.items():
+        parser.add_argument(f"--{name}", type=int, default=count)
+    parser.add_argument("--quick", action="store_true", help=f"{quick}: shows that it works, says little")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="replace the section of this page as well")
+    return parser
+
+
+def tell(options: Any, name: str, section: str, numbers: Mapping[str, Any]) -> None:
+    """Print the section, or its numbers; the page asked for gets it in either case."""
+    if options.into:
+        options.into.write_text(replaced(options.into.read_text(), name, section))
+    print(json.dumps(numbers) if options.json else section)
+
+
+def replaced(page: str, name: str, section: str) -> str:
+    """The page with this section in the place of the one of that name, or at its end."""
+    kept, there = re.subn(rf"^### {re.escape(name)}$.*?(?=^##|\Z)", lambda _: section + "\n", page, flags=re.M | re.S)
+    return (kept if there else f"{page.rstrip()}\n\n{section}").rstrip() + "\n"
