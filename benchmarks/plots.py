@@ -29,7 +29,7 @@ class Panel:
 
 def drawn(title: str, x_title: str, panels: list[Panel]) -> str:
     """Panels beside each other."""
-    width = _WIDTH * len(panels)
+    width = _WIDTH * len(panels) + _RIGHT  # the last label stands half beyond its panel
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" role="img"'
         " font-family=\"system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif\">",
