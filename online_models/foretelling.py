@@ -45,8 +45,10 @@ def foretold(
     `compared`: features with the past that counts and with the one that is tried, if there is one.
     """
     x, label, start = lists
-    if start.size < 2:
+    solid = np.diff(start) > 0
+    if not solid.any():
         return Foretold()
+    ts, start = ts[solid], np.append(start[:-1][solid], start[-1])
     label = np.maximum(label, 0)
     taken = np.add.reduceat(label, start[:-1]).astype(np.float64)
     share = label / np.repeat(np.maximum(taken, 1e-9), np.diff(start))
@@ -54,14 +56,13 @@ def foretold(
     blank[:, personal] = 0
     known = log_shares(net.scores(x), start)
     gain = known - log_shares(net.scores(blank), start)
-    tried = np.zeros(taken.size)
+    tried = np.zeros(gain.size)
     if compared:
         one, other = (log_shares(net.scores(features), start) for features in compared)
-        tried = np.add.reduceat(share * (other - one), start[:-1])
-    told = taken > 0
-    return Foretold(
-        ts[told],
-        np.add.reduceat(share * gain, start[:-1])[told],
-        np.add.reduceat(np.exp(known) * gain, start[:-1])[told],
-        tried[told],
+        tried = other - one
+    worth, promised, odds = (
+        np.add.reduceat(weight * log, start[:-1])
+        for weight, log in ((share, gain), (np.exp(known), gain), (share, tried))
     )
+    told = (taken > 0) & np.isfinite(worth + promised + odds)
+    return Foretold(ts[told], worth[told], promised[told], odds[told])

@@ -1,14 +1,15 @@
 """Scenarios played to the live stream worker and the live learner, and what the guard made of them."""
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from online_models.learner import LearnWorker
-from replay.scenarios import Event, Scenario, play
+from replay.scenarios import Event, Scenario, World, happen
 from stream.alarms import Alarm, known_alarms
 from stream.clock import ManualClock
 from stream.config import Data, Events, Guard, Learn, Settings, Stream
@@ -69,6 +70,11 @@ class Rig:
         self.stream.step(0)
         self.learn = LearnWorker(self.log, self.settings, self.clock)
 
+    def put(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Put items into the catalogue."""
+        self.log.append(ITEMS, 0, [(str(item["item_id"]).encode(), msgspec.json.encode(item)) for item in items])
+        self.step()
+
     def send(self, events: Sequence[Event]) -> None:
         """Events, in the order given, one record each; what is shown was made by the version that there is now."""
         version = self.learn.version
@@ -106,8 +112,9 @@ def try_out(
 ) -> Trial:  # fmt: skip
     """Play a scenario, until so long after the first alarm; times in minutes, `pace` in visits a second."""
     with tempfile.TemporaryDirectory() as folder:
-        rig = Rig(Path(folder), guard)
-        trial = _played(rig, play(scenario, seed, pace, calm, length), linger)
+        rig, world = Rig(Path(folder), guard), World(seed, pace)
+        rig.put(world.shop.records())
+        trial = _played(rig, happen(world, scenario, calm, length), linger)
         rig.settle()
         trial.alarms = known_alarms(rig.log)
         trial.rollbacks = rig.learn.progress.epoch - 1
