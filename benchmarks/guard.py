@@ -4,7 +4,6 @@ python -m benchmarks.guard                         # all scenarios, three seeds 
 python -m benchmarks.guard --clean 24              # hours of clean simulated shopping
 python -m benchmarks.guard --recorded FILE.jsonl.gz …
 python -m benchmarks.guard --undone                # what poison costs once it is undone: Recall@10
-python -m benchmarks.guard --flip 60               # minutes of calm before tastes flip: how soon that is followed
 """
 
 import argparse
@@ -19,15 +18,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from replay.scenarios import SCENARIOS, Event, World, happen
+from replay.scenarios import SCENARIOS
 from replay.trials import Rig, Trial, try_out
-from replay.undoing import people_of, recall_of, undo
+from replay.undoing import undo
 from stream.alarms import known_alarms
 from stream.quarantine import held_back
-from stream.topics import ITEMS
 
-_AT_ONCE = 512  # events between two steps on recorded logs
-_WAITING = 64  # the same in the simulator
+_AT_ONCE = 512  # events between two steps
 _DAY_MS = 86_400_000
 _UNDONE = ("click flood", "pumping group", "shilling group", "label flip 5 %")
 
@@ -75,30 +72,6 @@ def judge_undone(seeds: int, names: list[str]) -> None:
             f"| {100 * (1 - guarded / clean):.1f} % | {back} |",
             flush=True,
         )
-
-
-def judge_flip(seed: int, calm: float) -> None:
-    """Recall@10 of a learner whose shoppers become others: as it is, and if all that they did before were left out."""
-    world, scenario = World(seed, 2.0), next(one for one in SCENARIOS if one.name == "taste flip")
-    print("| minutes since | Recall@10 | histories from the flip on |\n|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        rig, waiting, due = Rig(Path(folder)), list[Event](), -5.0
-        items = [(item["item_id"].encode(), msgspec.json.encode(item)) for item in world.shop.records()]
-        rig.log.append(ITEMS, 0, items)
-        start = world.clock.now_ms()
-        for _, events in happen(world, scenario, calm, 30.0):
-            waiting += events
-            if len(waiting) < _WAITING:
-                continue
-            rig.send(waiting)
-            waiting, minute = [], (world.clock.now_ms() - start) / 60_000 - calm
-            if minute >= due:
-                people, due = people_of(rig, world), 5.0 * (minute // 5 + 1)
-                stack = rig.learn.stack
-                whole, recent = recall_of(stack, world, people), recall_of(stack, world, people, world.began)
-                print(f"| {minute:.0f} | {whole:.3f} | {recent:.3f} |", flush=True)
-        print(f"\nalarms: {[(alarm.kind, alarm.detector) for alarm in known_alarms(rig.log)]}")
-        rig.close()
 
 
 def judge_recorded(path: Path, limit: int, window: float) -> None:
@@ -149,7 +122,6 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=30_000)
     parser.add_argument("--window", type=float, default=1800.0)
     parser.add_argument("--undone", action="store_true")
-    parser.add_argument("--flip", type=float, help="minutes")
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
     if asked.recorded:
@@ -158,8 +130,6 @@ def main() -> None:
             judge_recorded(path, asked.limit, asked.window)
     elif asked.undone:
         judge_undone(asked.seeds, asked.only)
-    elif asked.flip:
-        judge_flip(asked.seed, asked.flip)
     elif asked.clean:
         judge_clean(asked.clean, asked.seed)
     else:

@@ -28,7 +28,7 @@ class AsShown:
         """Keep the features of what is shown and was not logged with its features."""
         chosen = np.flatnonzero((batch.kind == Kind.shown) & ~self._is_served(batch))
         if chosen.size:
-            x, start = self._computed(chosen, people, slates)
+            x, start = self.computed(people.take(chosen), chosen, slates)
             self._remembered.put(batch.impression[chosen], start, x)
 
     def _is_served(self, batch: ExampleBatch) -> np.ndarray:
@@ -58,10 +58,11 @@ class AsShown:
                 unknown.append(i)
         if unknown:
             flat, _ = flat_runs(start, np.array(unknown))
-            x[flat], _ = self._computed(chosen[unknown], people, slates)
+            x[flat], _ = self.computed(people.take(chosen[unknown]), chosen[unknown], slates)
         return x, start
 
-    def _computed(self, chosen: np.ndarray, people: People, slates: Slates) -> tuple[np.ndarray, np.ndarray]:
+    def computed(self, asking: People, chosen: np.ndarray, slates: Slates) -> tuple[np.ndarray, np.ndarray]:
+        """Features of the chosen lists as of now, for who asked for them; and where each list starts."""
         flat, start = flat_runs(slates.start, chosen)
         part = Slates(start, slates.row[flat], slates.position[flat], slates.price[flat])
-        return self._features.of(people.take(chosen), part), start
+        return self._features.of(asking, part), start

@@ -90,7 +90,7 @@ class ClickThrough:
 
     def __init__(self, false_alarms: float) -> None:
         self._before = Tally()
-        self._latest: deque[tuple[bool, float, int]] = deque()  # taken, expected, key of the version
+        self._latest: deque[tuple[bool, float, int, int]] = deque()  # taken, expected, key of the version, event time
         self._fallen = Fallen(_PATIENCE / false_alarms)
         self._covered: dict[int, tuple[str, dict[int, int]]] = {}  # name and offsets of a version, by its key
 
@@ -123,7 +123,8 @@ class ClickThrough:
         expected = -np.expm1(misses[start[1:]] - misses[start[:-1]])[ours]
         answered = (taken[start[1:]] > taken[start[:-1]])[ours]
         found = self._judge(answered)
-        self._latest.extend(zip(answered.tolist(), expected.tolist(), batch.version[rows][ours].tolist(), strict=True))
+        made = batch.version[rows][ours].tolist(), batch.questions.ts[rows][ours].tolist()
+        self._latest.extend(zip(answered.tolist(), expected.tolist(), *made, strict=True))
         if found:
             finding = self._finding()
             self._begin_anew()
@@ -143,9 +144,7 @@ class ClickThrough:
         if promised < 1e-3:
             return False
         metrics.click_through.labels("before").set(rate)
-        metrics.click_through.labels("latest").set(
-            sum(taken for taken, _, _ in self._latest) / max(1, len(self._latest))
-        )
+        metrics.click_through.labels("latest").set(sum(taken for taken, *_ in self._latest) / max(1, len(self._latest)))
         fallen = self._fallen.see(answered.astype(float), min(promised, 0.99))
         metrics.click_through_evidence.set(self._fallen.evidence)
         return fallen
@@ -153,13 +152,13 @@ class ClickThrough:
     def _finding(self) -> Finding | None:
         lately = list(self._latest)[-max(1, self._fallen.since) :]
         now = Tally()
-        for taken, expected, _ in lately:
+        for taken, expected, *_ in lately:
             now.add(1.0, float(taken), expected)
         before = self._before
         fall = now.taken / now.slates / (before.taken / before.slates)
         foreseen = now.expected / now.slates / max(1e-9, before.expected / before.slates)
         version, first = self._covered[lately[0][2]]
-        chosen_worse = foreseen < (1 + fall) / 2
+        began = 0 if (chosen_worse := foreseen < (1 + fall) / 2) else lately[0][3]
         kind: Literal["poison", "drift"] = "poison" if chosen_worse else "drift"
         reason = (
             "slates of the latest versions are answered less, as the version before them foresees"
@@ -174,7 +173,7 @@ class ClickThrough:
             "rate_before": round(before.taken / before.slates, 4),
             "foreseen": round(foreseen, 3),
         }
-        return Finding("service", kind, "click_through", "", evidence, first, undo=chosen_worse)
+        return Finding("service", kind, "click_through", "", evidence, first, undo=chosen_worse, began=began)
 
     def _begin_anew(self) -> None:
         self._before = Tally()

@@ -43,7 +43,15 @@ class ResumeOrder(msgspec.Struct, frozen=True, tag="resume"):
     reason: str = ""
 
 
-Order = RollbackOrder | CheckpointOrder | HoldOrder | ResumeOrder
+class ForgetOrder(msgspec.Struct, frozen=True, tag="forget"):
+    """Leave out of what people are known by what they did before `since`, in questions before `until`."""
+
+    since: int  # event time, ms; 0: all that they did counts
+    until: int
+    reason: str = ""  # id of the alarm that it remedies, or what a person says
+
+
+Order = RollbackOrder | CheckpointOrder | HoldOrder | ResumeOrder | ForgetOrder
 _decoder = msgspec.json.Decoder(Order)
 
 
@@ -62,11 +70,16 @@ def decode_order(value: bytes) -> Order:
 
 def orders_in(log: EventLog, control: int, since: int = 0) -> Iterator[Order]:
     """The orders before an offset that were appended at or after a time, ms, but for what is none."""
-    at = max(log.start(CONTROL, 0), log.find_time(CONTROL, 0, since))
+    return (order for _, order in orders_from(log, log.find_time(CONTROL, 0, since), control))
+
+
+def orders_from(log: EventLog, first: int, control: int) -> Iterator[tuple[int, Order]]:
+    """The orders in [first, control) with their offsets, but for what is none."""
+    at = max(log.start(CONTROL, 0), first)
     while at < control and len(records := log.read(CONTROL, 0, at, min(_READ, control - at))):
-        for value in (value for value in records.values if value):
+        for offset, value in zip(records.offsets, records.values, strict=True):
             with suppress(ValueError):
-                yield decode_order(value)
+                yield offset, decode_order(value or b"")
         at = records.offsets[-1] + 1
 
 

@@ -45,6 +45,8 @@ class Features:
         self.names = (*absolute, *(f"{name}_behind" for name in compared))
         self._compared = np.array([absolute.index(name) for name in compared], np.int64)
         self._absolute = len(absolute)
+        known = {*OWN, *TASTE, "price_own", "history_length", *told}
+        self.personal = np.array([name.removesuffix("_behind") in known for name in self.names])  # 0 for a stranger
         self._scales = np.array([scale for retriever in scored for scale in retriever.scales], np.float32)
 
     def __len__(self) -> int:

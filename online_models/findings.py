@@ -12,6 +12,14 @@ Key = tuple[int, int]  # surface and type of actions
 
 
 @dataclass(frozen=True, slots=True)
+class Forget:
+    """What people did before `since` does not count up to `until`, event times in ms; 0 and 0: all counts again."""
+
+    since: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What a detector noticed."""
 
@@ -23,6 +31,8 @@ class Finding:
     first: dict[int, int] = field(default_factory=dict)  # offset of the first event concerned, by partition
     events: tuple[tuple[int, int], ...] = ()  # (partition, offset) of each event, if it is some among others
     undo: bool = False  # what was learnt of it is to be undone
+    began: int = 0  # event time at which the world changed, ms, if it did and that is known
+    forget: Forget | None = None  # how it is followed, if not just by learning on
     lasts: Key | None = None  # until this is heard again, nothing is to be learnt
 
 

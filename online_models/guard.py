@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from online_models.click_through import ClickThrough
-from online_models.control import HoldOrder, Order, ResumeOrder, RollbackOrder, encode_order, orders_in
+from online_models.control import ForgetOrder, HoldOrder, Order, ResumeOrder, RollbackOrder, encode_order, orders_in
 from online_models.findings import Finding, Key
 from online_models.lessons import Lesson, Progress, lesson
 from online_models.monitors import Monitors
@@ -19,9 +19,10 @@ from online_models.pumping import Pumped, Pumping
 from online_models.remedies import Remedies, together
 from online_models.rival import Rival
 from online_models.stack import Closed, Stack
+from online_models.tastes import Tastes
 from online_models.watch import Bin, Watch
 from stream import config
-from stream.alarms import Alarm, known_alarms, raise_alarms
+from stream.alarms import Alarm, Kind, known_alarms, raise_alarms
 from stream.logs import EventLog
 from stream.topics import CONTROL, EXAMPLES
 
@@ -36,6 +37,7 @@ _DEPTHS: dict[str, Literal["stream", "learner", "service"]] = {
     "pumping": "stream",
     "label_flip": "learner",
     "click_through": "service",
+    "tastes": "learner",
 }
 
 
@@ -58,6 +60,7 @@ class Guard:
         self._settings = settings
         self._watch, self._monitors, self._pumping = Watch(), Monitors(settings.false_alarms), Pumping()
         self._rival, self._clicks = Rival(), ClickThrough(settings.false_alarms)
+        self._tastes = Tastes(settings.false_alarms)
         self._remedies, self._bars = Remedies(folder, settings.remedy), Bars(log)
         self._known = {alarm.id: alarm for alarm in known_alarms(log)}
         self._raised: dict[tuple[str, str], int] = {}  # when, by detector and subject
@@ -82,13 +85,12 @@ class Guard:
     def _tell_untold(self, since: int) -> None:
         """Raise the alarms of remedies that were ordered just before a process died."""
         orders = orders_in(self._log, self._log.end(CONTROL, 0), since)
-        reasons = {order.reason for order in orders if isinstance(order, RollbackOrder | HoldOrder)}
+        reasons = {order.reason for order in orders if isinstance(order, RollbackOrder | HoldOrder | ForgetOrder)}
         for reason in sorted(reasons - self._known.keys()):
             if (detector := reason.partition("-")[0]) in _DEPTHS:
                 evidence = {"reason": "what was found was lost when the process died; its remedy was not"}
-                self._tell(
-                    Alarm(reason, 0, _DEPTHS[detector], "poison", detector, evidence, "carried out all the same")
-                )
+                kind: Kind = "drift" if detector == "tastes" else "poison"
+                self._tell(Alarm(reason, 0, _DEPTHS[detector], kind, detector, evidence, "carried out all the same"))
 
     def warm(self, progress: Progress, hold: HoldOrder | None) -> None:
         """Look at what came before, and raise nothing; take up the hold that is on."""
@@ -121,7 +123,10 @@ class Guard:
         clicks = self._clicks.see(learnt.batch, self._watch.fresh(learnt), judged, version, progress.offsets)
         full, pumped = self._add(learnt, stack.closed)
         findings = [finding_of(one) for one in pumped] + (self._monitors.see(full) if full else [])
-        for finding in [*findings, *clicks]:
+        findings += clicks
+        for began in [finding.began for finding in findings if finding.began]:
+            self._tastes.doubt(began)
+        for finding in findings + self._tastes.see(stack.foretold, stack.past, progress.offsets):
             self._raise(finding, progress, full.end if full else ts)
         if due := self._remedies.due(self._watch.seen, progress, ts):
             alarm, remedy = due
@@ -153,6 +158,7 @@ class Guard:
         self._monitors.forget()
         self._rival.forget()
         self._clicks.forget()
+        self._tastes.reset()
 
     def _lessons(self, at: Progress, partition: int, first: int, end: int) -> Iterator[Lesson]:
         """Blocks [first, end) of a partition, one at a time, so that bins are no longer than they must be."""
@@ -185,7 +191,7 @@ class Guard:
                 self._bars.put(group, ts)
                 barring = "; what this group does with the item is quarantined for a day"
         subject = finding.detector, finding.subject
-        quiet = _QUIET_UNDONE_MS if finding.undo else _QUIET_MS
+        quiet = _QUIET_UNDONE_MS if finding.undo or finding.forget else _QUIET_MS
         if alarm_id in self._known or ts - self._raised.get(subject, ts - quiet) < quiet:
             return
         self._raised[subject] = ts

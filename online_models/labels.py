@@ -77,14 +77,15 @@ class Labels:
         return [Finding("learner", "poison", "label_flip", "", evidence, first_of(bins, 5), undo=True)]
 
     def _drift(self, bins: deque[Bin], whole: Odd, rising: bool, falling: bool) -> list[Finding]:
+        began = list(bins)[-3:][0].start
         if whole.z < -self._z and whole.ratio < 0.8:
             evidence = {"reason": "people take less of what they used to", **told(whole)}
-            return [Finding("learner", "drift", "calibration", "", evidence, first_of(bins))]
+            return [Finding("learner", "drift", "calibration", "", evidence, first_of(bins), began=began)]
         if rising:
             loss = round(bins[-1].loss / bins[-1].places, 4)
             evidence = {"reason": "predictions have become worse, for many and coherently", "log_loss": loss}
-            return [Finding("learner", "drift", "loss", "", evidence, first_of(bins))]
+            return [Finding("learner", "drift", "loss", "", evidence, first_of(bins), began=began)]
         if falling:
             evidence = {"reason": "what people take is no longer what was expected of them"}
-            return [Finding("learner", "drift", "auc", "", evidence, first_of(bins))]
+            return [Finding("learner", "drift", "auc", "", evidence, first_of(bins), began=began)]
         return []

@@ -7,7 +7,15 @@ from threading import Event as Signal
 
 from online_models import checkpoints, gate, journal, metrics
 from online_models.checkpoints import Manifest, name_of
-from online_models.control import CheckpointOrder, HoldOrder, Order, ResumeOrder, decode_order, hold_at
+from online_models.control import (
+    CheckpointOrder,
+    ForgetOrder,
+    HoldOrder,
+    Order,
+    RollbackOrder,
+    decode_order,
+    hold_at,
+)
 from online_models.guard import Guard
 from online_models.journal import Entry, Journal, Rollback, Step
 from online_models.keeper import Keeper
@@ -218,12 +226,12 @@ class LearnWorker:
             if isinstance(order, CheckpointOrder):
                 self.save()
                 self._keeper.wait()
-            else:
+            elif not isinstance(order, ForgetOrder):  # that is the next step's
                 self._take_hold(order)
 
     def _goal(self, order: Order, control: int) -> tuple[Rollback, Manifest, checkpoints.State] | None:
         """Where a rollback leads to, None for any other order."""
-        if isinstance(order, CheckpointOrder | HoldOrder | ResumeOrder):
+        if not isinstance(order, RollbackOrder):
             return None
         self._keeper.wait()
         gate.demand_served(self._folder, order.version)

@@ -76,13 +76,14 @@ def inside(ranges: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def take(log: EventLog, stack: Stack, progress: Progress, entry: Step, blocks: Sequence[bytes]) -> Taken:
-    """Take one step of the journal: the items it had read, then the rows it consumed.
+    """Take one step of the journal: the items and orders it had read, then the rows it consumed.
 
     All learning goes through here: the live process, its recovery, and replay.
     """
     progress.items = learn_items(log, stack, progress.items, entry.items)
     progress.step = entry.step
     progress.control = max(progress.control, entry.control)
+    stack.past.follow(log, entry.control)
     for read in entry.reads:
         progress.examples[read.partition] = read.next
     learnt = lesson(progress, blocks)

@@ -31,6 +31,10 @@ click_through = Gauge(
 click_through_evidence = Gauge(
     "headrace_click_through_evidence", "Log of the evidence that slates of the latest versions are answered less"
 )
+past_evidence = Gauge(
+    "headrace_past_evidence", "Log of the odds that people are foretold better with the past that is tried"
+)
+past_left_out = Gauge("headrace_past_left_out", "1 while what people did before a change of tastes is left out, 0 else")
 refused = Gauge("headrace_learn_refused", "1 while what is learnt may not be served, 0 otherwise")
 
 # A series that is not there cannot be told from one that is 0.

@@ -72,7 +72,7 @@ class Mix:
             return []
         self._usual.reset()
         evidence = {"reason": "people act on other items than before", "psi": round(shift, 3), "z": round(z, 1)}
-        return [Finding("stream", "drift", "items", "", evidence, first_of(bins))]
+        return [Finding("stream", "drift", "items", "", evidence, first_of(bins), began=lately[0].start)]
 
 
 class Monitors:

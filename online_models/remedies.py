@@ -5,7 +5,7 @@ from pathlib import Path
 
 from online_models import checkpoints, gate, marks
 from online_models.checkpoints import DamagedCheckpoint
-from online_models.control import HoldOrder, Order, RollbackOrder
+from online_models.control import ForgetOrder, HoldOrder, Order, RollbackOrder
 from online_models.findings import Finding
 from online_models.lessons import Progress
 
@@ -43,7 +43,7 @@ class Remedies:
     def of(self, finding: Finding, alarm: str, seen: dict[int, int], progress: Progress, ts: int) -> Remedy:
         """What to do about a finding; `seen`: next offset of the events, by partition."""
         if finding.kind == "drift":
-            return Remedy("followed: nothing is undone")
+            return self._follow(finding, alarm)
         if not finding.undo:
             return Remedy("none but this alarm")
         self.open, self._opened = alarm, ts
@@ -53,6 +53,15 @@ class Remedies:
             self._due[finding.detector, finding.subject] = finding, alarm
             return Remedy("later: too soon after the last remedy; nothing of it is served until then")
         return self._undo([finding], alarm, seen, progress, ts)
+
+    def _follow(self, finding: Finding, alarm: str) -> Remedy:
+        forget = finding.forget
+        if forget is None or not self._allowed:
+            return Remedy("followed: nothing is undone")
+        orders = (ForgetOrder(forget.since, forget.until, alarm),)
+        if not forget.since:
+            return Remedy("followed: all that people did counts again", orders)
+        return Remedy("followed: what people did before is left out for a day, or until it tells again", orders)
 
     def due(self, seen: dict[int, int], progress: Progress, ts: int) -> tuple[str, Remedy] | None:
         """What was put off and can be done by now, with its alarm."""

@@ -7,9 +7,11 @@ import numpy as np
 from online_models.as_shown import AsShown
 from online_models.bandits.by_category import ByCategory
 from online_models.features import Features
+from online_models.foretelling import Foretold, foretold
 from online_models.items import NO_TIME, Items, People, Slates, actions_of
 from online_models.learners import Stateful
 from online_models.offers import Offers
+from online_models.past import Past
 from online_models.rankers.chances import Chances
 from online_models.rankers.listnet import ListNet, ListNetSettings, ListReport
 from online_models.retrievers.channels import Found, merged
@@ -83,6 +85,7 @@ class Stack:
     def __init__(self, settings: StackSettings | None = None) -> None:
         self.settings = setting = settings or StackSettings()
         self.items = Items()
+        self.past = Past()
         self._offers = offers = Offers(self.items, setting.covisit, setting.sessions, setting.two_tower)
         self.covisits, self.sessions, self.tower = offers.covisits, offers.sessions, offers.tower
         self.popular, self.trending, self.newest = offers.popular, offers.trending, offers.newest
@@ -91,7 +94,7 @@ class Stack:
         self.orderer = ListNet(len(self._features), setting.ranker)  # of what is shown, which one will be taken
         self.chances = Chances(len(self._features) + setting.ranker.hidden)
         self.bandit = ByCategory(self.items, self._features.names)
-        self.closed = Closed()
+        self.closed, self.foretold = Closed(), Foretold()
         self._as_shown = AsShown(self._features)
 
     @property
@@ -130,10 +133,10 @@ class Stack:
         if len(batch) == 0:
             return
         self.admit(batch.lists.item)
-        people, slates = self.items.people(batch.questions), self.items.slates(batch.lists)
+        people, slates = self.people(batch.questions), self.items.slates(batch.lists)
         actions, chosen = actions_of(batch, self.items, people)
         open_lists = self._open_lists(people.take(asked_rows(batch)[chosen]), actions.row)
-        self.orderer.learn_lists(*self._slate_lists(batch, people, slates))
+        self._learn_slates(batch, people, slates)
         self.picker.learn_lists(*open_lists)
         self._learn_chances(batch, people, slates)
         self._as_shown.remember(batch, people, slates)
@@ -141,14 +144,26 @@ class Stack:
         met = np.unique(slates.row)
         self._offers.learn(actions, met[(met >= 0) & (self.items.counters["first"][met] >= batch.ts.min())])
 
-    def _slate_lists(
-        self, batch: ExampleBatch, people: People, slates: Slates
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Lists of which something was taken just now, with the features that they were shown with."""
+    def _learn_slates(self, batch: ExampleBatch, people: People, slates: Slates) -> None:
+        """Learn lists of which something was taken just now, with the features that they were shown with."""
         chosen = np.flatnonzero(batch.kind == Kind.clicked)
         x, start = self._as_shown.of(batch, chosen, people, slates)
         flat, _ = flat_runs(batch.lists.start, chosen)
-        return x, batch.lists.label[flat], start
+        lists = x, batch.lists.label[flat], start
+        compared = self._compared(batch.questions.take(chosen), chosen, slates) if chosen.size else None
+        self.foretold = foretold(self.orderer, batch.questions.ts[chosen], lists, self._features.personal, compared)
+        self.orderer.learn_lists(*lists)
+
+    def _compared(
+        self, questions: Questions, chosen: np.ndarray, slates: Slates
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Features of lists as they are, and with the past that is tried; None if none is."""
+        tried = self.past.tried(questions)
+        if tried is None:
+            return None
+        asking = self.people(questions), self.items.people(tried)
+        now, other = (self._as_shown.computed(one, chosen, slates)[0] for one in asking)
+        return now, other
 
     def _open_lists(self, people: People, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For actions, what all channels would have offered, with the item that was taken as the label."""
@@ -176,6 +191,10 @@ class Stack:
 
     # Answering
 
+    def people(self, questions: Questions) -> People:
+        """Who asks, with what counts of their past."""
+        return self.items.people(self.past.of(questions))
+
     def candidates(
         self,
         people: People,
@@ -193,7 +212,7 @@ class Stack:
 
     def features(self, questions: Questions, lists: Lists) -> np.ndarray:
         """(m, len(feature_names)) float32: what `score` and `probability` see, to be logged as served."""
-        return self._features.of(self.items.people(questions), self.items.slates(lists))
+        return self._features.of(self.people(questions), self.items.slates(lists))
 
     def features_of(self, people: People, start: np.ndarray, row: np.ndarray) -> np.ndarray:
         """The same of candidates, (m,) int32 item rows or -1, in lists that begin at `start`, (n + 1,) int64."""
@@ -231,6 +250,7 @@ class Stack:
     def _parts(self) -> dict[str, Stateful]:
         return {
             "items": self.items,
+            "past": self.past,
             "covisits": self.covisits,
             "sessions": self.sessions,
             "tower": self.tower,

@@ -17,7 +17,9 @@ from serving.recommender import Recommender
 from serving.replica import Replica
 from serving.slates import Slate, impression
 from stream.config import Guard, Serve
-from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, ITEMS, MODEL_UPDATES
+from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, MODEL_UPDATES
+
+_UNGUARDED = Guard(enabled=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,16 @@ class Visit:
 class ClosedLoop:
     """What is shown is clicked by known tastes, what is clicked is learnt, what is learnt is shown.
 
-    The guard is off: shoppers are genuine, and it is to be seen what the loop does by itself.
+    Without a guard, since shoppers are genuine: it is to be seen what the loop does by itself.
     """
 
     def __init__(
         self, folder: Path, shop: Shop, crowd: Crowd, now: int, serve: Serve,
         seed: int = 0, pace: float = 2.0, searching: float = 0.05, at_once: int = 64, window: float = 60.0,
+        guard: Guard = _UNGUARDED,
     ) -> None:  # fmt: skip
         """`pace` in visits a second of event time; stream, learner and answers move on after `at_once` visits."""
-        self.rig = Rig(folder, Guard(enabled=False), window, keep=2)
+        self.rig = Rig(folder, guard, window, keep=20 if guard.enabled else 2)
         self.rig.clock.advance(now / 1000)
         self.rng = np.random.default_rng(seed)
         self.simulator = Simulator(shop, crowd, self.rig.clock, self.rng, searching)
@@ -56,8 +59,7 @@ class ClosedLoop:
 
     def put(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Put items into the catalogue; they may be shown from now on."""
-        self.rig.log.append(ITEMS, 0, [(str(r["item_id"]).encode(), msgspec.json.encode(r)) for r in records])
-        self.rig.step()
+        self.rig.put(records)
         self.replica.poll()
 
     def visit(self, k: int) -> Visit:

@@ -79,7 +79,7 @@ class Pipeline:
     def pick(self, batch: ExampleBatch, i: int, hidden: np.ndarray, target: int) -> Standing:
         """Rank as `serving.recommender` does when nothing is explored; what it does not find is not in the answer."""
         stack, k = self.stack, self._k
-        people = stack.items.people(batch.questions.take(asked_rows(batch)[[i]]))
+        people = stack.people(batch.questions.take(asked_rows(batch)[[i]]))
         unwanted = Hidden(np.array([0, hidden.size]), stack.items.find(hidden))
         found = stack.candidates(people, max(k, self._candidates // 4), self._eligible, unwanted)
         judged = ranked(stack, people, cut(found, max(k, self._candidates)), trust=0, most=k)

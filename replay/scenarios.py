@@ -205,9 +205,14 @@ def _forget_surface(world: World, events: list[Event]) -> list[Event]:
 
 SCENARIOS = (
     Scenario("nothing", "clean", frozenset()),
-    Scenario("taste flip", "genuine", frozenset({"calibration", "loss", "items", "auc"}), happen=_flip_tastes),
     Scenario(
-        "seasonal cycle", "genuine", frozenset({"calibration", "loss", "items", "auc"}), change=_turn_with_the_season
+        "taste flip", "genuine", frozenset({"tastes", "calibration", "loss", "items", "auc"}), happen=_flip_tastes
+    ),
+    Scenario(
+        "seasonal cycle",
+        "genuine",
+        frozenset({"tastes", "calibration", "loss", "items", "auc"}),
+        change=_turn_with_the_season,
     ),
     Scenario("new catalogue", "genuine", frozenset({"items", "loss", "calibration", "auc"}), happen=_renew),
     Scenario("viral item", "genuine", frozenset({"items", "loss", "calibration", "auc"}), change=_go_viral),

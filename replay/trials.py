@@ -1,9 +1,10 @@
 """Scenarios played to the live stream worker and the live learner, and what the guard made of them."""
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -70,6 +71,11 @@ class Rig:
         self.stream.step(0)
         self.learn = LearnWorker(self.log, self.settings, self.clock)
 
+    def put(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Put items into the catalogue."""
+        self.log.append(ITEMS, 0, [(str(item["item_id"]).encode(), msgspec.json.encode(item)) for item in items])
+        self.step()
+
     def send(self, events: Sequence[Event]) -> None:
         """Events, in the order given, one record each; what is shown was made by the version that there is now."""
         version = self.learn.version
@@ -107,6 +113,7 @@ class Shop:
     def __init__(self, folder: Path, seed: int = 1, pace: float = 2.0, guard: Guard | None = None) -> None:
         self.rig = Rig(folder, guard)
         self._world = World(seed, pace)
+        self.rig.put(self._world.shop.records())
         self._waiting: list[Event] = []
 
     def open(self, minutes: float) -> None:

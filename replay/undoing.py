@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ from online_models.stack import Stack
 from replay.scenarios import Event, Scenario, World, happen
 from replay.trials import Rig
 from serving.ranking import ranked
-from stream.batches import Questions
 from stream.config import Guard
 from stream.ids import key_of, keys_of
 from stream.profiles import NOBODY, Profile, decode_profile, questions_of
@@ -57,17 +56,14 @@ def undo(scenario: Scenario, seed: int = 1, calm: float = 34.0, length: float = 
     return Undone(recall[0], recall[1], recall[2], rollbacks)
 
 
-def recall_of(stack: Stack, world: World, people: Sequence[Profile], since: int = 0) -> float:
-    """Of the ten items that each shopper truly likes best among those on offer, the share in the ten ranked first.
-
-    Of their histories counts what is of `since`, ms, or later.
-    """
+def recall_of(stack: Stack, world: World, people: Sequence[Profile]) -> float:
+    """Of the ten items that each shopper truly likes best among those on offer, the share in the ten ranked first."""
     ts, found = world.clock.now_ms(), 0
     keys = keys_of([world.shop.names[j] for j in world.offered.tolist()])
     offered = Found(np.array([0, keys.size]), stack.items.find(keys), np.zeros(keys.size, np.uint16))
     for shopper, profile in enumerate(people):
-        asked = _lately(questions_of([profile], [key_of(world.simulator.users[shopper])], [ts], [0], [[]]), since)
-        best = ranked(stack, stack.items.people(asked), offered, _TRUST, _K).best_of(0)
+        asked = questions_of([profile], [key_of(world.simulator.users[shopper])], [ts], [0], [[]])
+        best = ranked(stack, stack.people(asked), offered, _TRUST, _K).best_of(0)
         liked = np.argsort(-world.simulator.chance[shopper, world.offered])[:_K]
         found += np.isin(best, liked).sum()
     return float(found / (_K * len(people)))
@@ -85,14 +81,3 @@ def people_of(rig: Rig, world: World) -> list[Profile]:
     """What is known of each shopper."""
     values = [rig.store.get(key_of(user)) for user in world.simulator.users]
     return [NOBODY if value is None else decode_profile(value) for value in values]
-
-
-def _lately(asked: Questions, since: int) -> Questions:
-    kept = asked.history_ts >= since
-    return replace(
-        asked,
-        history_start=np.array([0, kept.sum()]),
-        history_item=asked.history_item[kept],
-        history_type=asked.history_type[kept],
-        history_ts=asked.history_ts[kept],
-    )

@@ -132,7 +132,7 @@ class Recommender:
         replica, stack = self._replica, self._replica.stack
         questions = [one.question for one in asked]
         size, explores = questions[0].size, questions[0].explore
-        people = stack.items.people(_columns(asked))
+        people = stack.people(_columns(asked))
         hidden = hidden_from(stack, questions, [one.profile for one in asked])
         fresh = self._exploration.pool(replica).rows if explores else NOTHING_FRESH.rows
         per_channel, most = max(size, self._candidates // 4), max(size, self._candidates)
@@ -144,7 +144,7 @@ class Recommender:
         stack = self._replica.stack
         questions = [one.question for one in asked]
         found, names = given(stack, questions)
-        people = stack.items.people(_columns(asked))
+        people = stack.people(_columns(asked))
         return ranked(stack, people, found, self._trust(), questions[0].size), names
 
     def _weigh(self, asked: Sequence[Asked], judged: Ranked) -> list[Fresh]:
