@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serving.explore import NOTHING_FRESH, Fresh, fill
@@ -54,6 +54,11 @@ def test_a_propensity_is_the_frequency_given_the_places_above(
     share=st.sampled_from([0.0, 0.1, 0.3, 0.5]),
     seed=st.integers(0, 1000),
 )
+@example(ranked=[0], pool={0: 5e-324}, k=1, share=0.1, seed=0)
+@example(ranked=[0], pool={1: 5e-324}, k=2, share=0.1, seed=0)
+@example(ranked=[], pool={1: 5e-324, 2: 0.0}, k=2, share=0.3, seed=0)
+@example(ranked=[], pool={1: 5e-324, 2: 1e-323}, k=2, share=0.3, seed=0)
+@example(ranked=[], pool={1: 5e-324, 2: 1.0}, k=2, share=0.3, seed=0)
 def test_a_slate_is_sound(ranked: list[int], pool: dict[int, float], k: int, share: float, seed: int) -> None:
     chosen = fill(np.array(ranked, np.int32), fresh_of(pool, share), k, np.random.default_rng(seed))
     placed = chosen.placed
