@@ -97,7 +97,7 @@ def _fill(
         for i in range(rest):
             if has_best and fresh[i] == ranked[at]:
                 best = i
-            told[place, i] = by_chance * (chances[i] / total) if total > 0.0 else 0.0  # of the smallest, too
+            told[place, i] = by_chance * (chances[i] / total) if total > 0.0 else 0.0
         told[place, best] += 1.0 - by_chance
         drawn = draws[place, 0] < by_chance or not has_best
         arms[place] = _pick(chances, draws[place, 1] * total) if drawn else best

@@ -43,11 +43,8 @@ def slates_of(
 ) -> list[Slate]:
     """The slates of the entries chosen, all looked up in one go; `names`: ids of given candidates, by entry."""
     at = np.concatenate([one.placed.rows for one in chosen])
-    rows, features, items = (
-        judged.found.row[at],
-        judged.features[at],
-        _listed(replica, judged, at, chosen, policy, names),
-    )
+    rows, features = judged.found.row[at], judged.features[at]
+    items = _listed(replica, judged, at, chosen, policy, names)
     slates, begin = [], 0
     for one, fresh, places in zip(asked, weighed, chosen, strict=True):
         span = slice(begin, begin + places.placed.rows.size)
