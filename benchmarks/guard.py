@@ -59,19 +59,24 @@ def judge_clean(hours: float, seed: int) -> None:
 
 def judge_undone(seeds: int, names: list[str]) -> None:
     """Recall@10 an hour after five minutes of poison, beside a learner that saw none and one that was left alone."""
-    print("| scenario | clean | undone | left alone | lost by it | rolled back |\n|---|---|---|---|---|---|")
+    print("| scenario | clean | undone | left alone | lost, undone | lost, left alone | rolled back |")
+    print("|---|---|---|---|---|---|---|")
     for scenario in SCENARIOS:
         if scenario.name not in (names or _UNDONE):
             continue
         short = replace(scenario, minutes=5.0)
         ones = [undo(short, seed, length=60.0) for seed in range(1, seeds + 1)]
-        clean, guarded, unguarded = np.mean([(one.clean, one.guarded, one.unguarded) for one in ones], axis=0)
+        recall = np.array([(one.clean, one.guarded, one.unguarded) for one in ones])
+        means = " | ".join(f"{mean:.3f}" for mean in recall.mean(axis=0))
+        lost = " | ".join(_share_lost(1 - recall[:, i] / recall[:, 0]) for i in (1, 2))
         back = sum(one.rollbacks for one in ones)
-        print(
-            f"| {scenario.name} | {clean:.3f} | {guarded:.3f} | {unguarded:.3f} "
-            f"| {100 * (1 - guarded / clean):.1f} % | {back} |",
-            flush=True,
-        )
+        print(f"| {scenario.name} | {means} | {lost} | {back} of {seeds} |", flush=True)
+
+
+def _share_lost(lost: np.ndarray) -> str:
+    """Mean over shops, and two standard errors of it."""
+    error = 2 * lost.std(ddof=1) / np.sqrt(lost.size) if lost.size > 1 else np.nan
+    return f"{100 * lost.mean():.1f} ± {100 * error:.1f} %"
 
 
 def judge_recorded(path: Path, limit: int, window: float) -> None:

@@ -189,7 +189,9 @@ class Guard:
             evidence = evidence | {"item_id": group.item, "user_ids": [user for _, user in group.people][:_NAMED]}
             if self._settings.remedy:
                 self._bars.put(group, ts)
-                barring = "; what this group does with the item is quarantined for a day"
+                barring = (
+                    "; for a day what this group does with the item, and all that its keen ones do, is quarantined"
+                )
         subject = finding.detector, finding.subject
         quiet = _QUIET_UNDONE_MS if finding.undo or finding.forget else _QUIET_MS
         if alarm_id in self._known or ts - self._raised.get(subject, ts - quiet) < quiet:

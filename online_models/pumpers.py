@@ -1,13 +1,14 @@
 """The people behind a pumped item, by name, and the bars against what they do with it."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from online_models.findings import Finding
-from online_models.pumping import Pumped
+from online_models.pumping import AGAIN, Pumped
 from stream.events import Event, Limits, parse_record
 from stream.ids import key_of
 from stream.logs import EventLog
-from stream.quarantine import bar
+from stream.quarantine import ANYTHING, bar
 from stream.topics import EVENTS
 
 _DAY_MS = 86_400_000
@@ -20,10 +21,11 @@ class Group:
 
     item: str
     people: tuple[tuple[int, str], ...]  # (partition, user_id)
+    keen: frozenset[tuple[int, str]]  # those who acted on it so often that nothing they do is to be believed
 
 
 class Bars:
-    """Has the stream worker hold back, for a day, what a group does with an item."""
+    """Has the stream worker hold back, for a day, what a group does with an item, and all that its keen ones do."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -31,36 +33,44 @@ class Bars:
 
     def put(self, group: Group, ts: int) -> None:
         """From now on; who is barred already stays so as long as was said."""
-        fresh = [one for one in group.people if ts >= self._until.get((group.item, one), ts)]
-        for partition in sorted({partition for partition, _ in fresh}):
-            names = [user for p, user in fresh if p == partition]
-            bar(self._log, partition, names, group.item, ts + _DAY_MS)
-        self._until |= {(group.item, one): ts + _DAY_MS for one in fresh}
+        bars = [(ANYTHING if one in group.keen else group.item, one) for one in group.people]
+        lasting = self._lasting(ts)
+        fresh = [(item, one) for item, one in bars if lasting.isdisjoint({(item, one), (ANYTHING, one)})]
+        for item, partition in sorted({(item, partition) for item, (partition, _) in fresh}):
+            names = [user for of, (p, user) in fresh if (of, p) == (item, partition)]
+            bar(self._log, partition, names, item, ts + _DAY_MS)
+        self._until |= dict.fromkeys(fresh, ts + _DAY_MS)
+
+    def _lasting(self, ts: int) -> set[tuple[str, tuple[int, str]]]:
+        return {bar for bar, until in self._until.items() if until > ts}
 
 
 def finding_of(pumped: Pumped) -> Finding:
+    done = [*pumped.suspects, *pumped.besides]
     first: dict[int, int] = {}
-    for one in pumped.suspects:
+    for one in done:
         first[one.partition] = min(one.offset, first.get(one.partition, one.offset))
     evidence = {
         "reason": "an item is acted on, unshown, by accounts that do nothing else",
         "actions": len(pumped.suspects),
         "accounts": pumped.accounts,
+        "actions_besides": len(pumped.besides),
         "share": round(pumped.share, 3),
         "usual_share": round(pumped.usual, 3),
     }
-    events = tuple((one.partition, one.offset) for one in pumped.suspects)
+    events = tuple((one.partition, one.offset) for one in done)
     return Finding("stream", "poison", "pumping", f"{pumped.item:016x}", evidence, first, events, undo=True)
 
 
 def group_of(log: EventLog, finding: Finding) -> Group:
     """Read the events of a finding again: the columns that it was found in hold no names."""
-    item, people = finding.subject, dict[tuple[int, str], None]()
+    item, acts = finding.subject, Counter[tuple[int, str]]()
     for partition, offset in finding.events:
         for event in _events_at(log, partition, offset):
             if event.item_id and f"{key_of(event.item_id):016x}" == finding.subject:
-                item, people[partition, event.user_id] = event.item_id, None
-    return Group(item, tuple(people))
+                item = event.item_id
+                acts[partition, event.user_id] += 1
+    return Group(item, tuple(acts), frozenset(one for one, n in acts.items() if n >= AGAIN))
 
 
 def _events_at(log: EventLog, partition: int, offset: int) -> list[Event]:

@@ -15,8 +15,9 @@ _ACCOUNTS = 3
 _SHARE = 0.8  # of all that is done with the item unshown
 _USUAL = 0.5  # share of suspect actions overall above which newcomers are what is usual here
 _OTHERS = 2  # actions on other items that make an account one that does something else, unless
-_AGAIN = 5  # it has acted so often on this one, and that was
+AGAIN = 5  # it has acted so often on this one, and that was
 _PART = 0.25  # of all that it did
+_REPEATED = 0.5  # share of suspect actions that their account did before: who follows a link does each thing once
 _FADE = 0.999  # of the overall share, per action
 
 
@@ -28,6 +29,7 @@ class Suspect:
     partition: int
     offset: int
     user: int
+    type: int
 
 
 @dataclass(slots=True)
@@ -66,12 +68,13 @@ class Pumped:
 
     item: int
     suspects: list[Suspect]
+    besides: list[Suspect]  # what the same accounts did with other items meanwhile
     share: float
     usual: float
 
     @property
     def accounts(self) -> int:
-        return len({one.user for one in self.suspects})
+        return len(_accounts(self.suspects))
 
 
 class Pumping:
@@ -93,9 +96,10 @@ class Pumping:
         faded = _FADE**acted.size
         self._total = faded * self._total + acted.size
         self._suspect = faded * self._suspect + int(narrow.sum())
-        columns = items, batch.ts[acted], lesson.partition[acted], batch.offset[acted], batch.questions.user[acted]
-        for item, ts, partition, offset, user, suspect in zip(*(c.tolist() for c in (*columns, narrow)), strict=True):
-            self._items.setdefault(item, _Item()).add(Suspect(ts, partition, offset, user), suspect)
+        place = lesson.partition[acted], batch.offset[acted]
+        columns = narrow, items, batch.ts[acted], *place, batch.questions.user[acted], batch.type[acted]
+        for suspect, item, *act in zip(*(column.tolist() for column in columns), strict=True):
+            self._items.setdefault(item, _Item()).add(Suspect(*act), suspect)
         self._top = max(self._top, int(batch.ts[acted].max()))
         return [pumped for item in set(items[narrow].tolist()) if (pumped := self._pumped(item))]
 
@@ -115,11 +119,17 @@ class Pumping:
         share = held.suspects / max(1, len(held.acts))
         if share < _SHARE or usual > _USUAL:
             return None
-        pumped = Pumped(item, _dense([one for one in held.acts if one.user in held.suspected]), share, usual)
-        if len(pumped.suspects) < _ENOUGH or pumped.accounts < _ACCOUNTS:
+        suspects = _dense([one for one in held.acts if one.user in held.suspected])
+        if len(suspects) < _ENOUGH or _repeated(suspects) < _REPEATED or len(_accounts(suspects)) < _ACCOUNTS:
             return None
         held.told = self._top
-        return pumped
+        return Pumped(item, suspects, self._besides(item, suspects), share, usual)
+
+    def _besides(self, item: int, suspects: list[Suspect]) -> list[Suspect]:
+        """What a group did with other items since it began: it looks like anybody's, and is as little meant."""
+        group, since = _accounts(suspects), min(one.ts for one in suspects)
+        others = (held for other, held in self._items.items() if other != item and not group.isdisjoint(held.users))
+        return [act for held in others for act in held.acts if act.user in group and act.ts >= since]
 
 
 def _dense(suspects: list[Suspect]) -> list[Suspect]:
@@ -132,6 +142,15 @@ def _dense(suspects: list[Suspect]) -> list[Suspect]:
     return suspects[int(long[-1]) + 1 :] if long.size else suspects
 
 
+def _accounts(suspects: list[Suspect]) -> set[int]:
+    return {one.user for one in suspects}
+
+
+def _repeated(suspects: list[Suspect]) -> float:
+    """Share of actions that their account had done with the item before."""
+    return 1 - len({(one.user, one.type) for one in suspects}) / max(1, len(suspects))
+
+
 def _is_narrow(lesson: Lesson, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Whether each row's person had done little before but what they do now, (n,) bool."""
     asked = lesson.batch.questions
@@ -140,5 +159,5 @@ def _is_narrow(lesson: Lesson, rows: np.ndarray, items: np.ndarray) -> np.ndarra
     total = np.concatenate([[0], np.cumsum(differs)])
     others = total[start[1:]] - total[start[:-1]]
     again = np.diff(start) - others
-    narrow: np.ndarray = (others <= _OTHERS) | ((again >= _AGAIN) & (again >= _PART * np.diff(start)))
+    narrow: np.ndarray = (others <= _OTHERS) | ((again >= AGAIN) & (again >= _PART * np.diff(start)))
     return narrow

@@ -164,6 +164,16 @@ def _go_viral(world: World, events: list[Event]) -> list[Event]:
     return events
 
 
+def _campaign(world: World, events: list[Event]) -> list[Event]:
+    """People whom nobody knows follow a link to one item: most look, some also put it into their cart."""
+    if world.rng.random() < 0.5:
+        name = f"new{world.number}"
+        events.append(world.act(name, "i7", "view"))
+        if world.rng.random() < 0.4:
+            events.append(world.act(name, "i7", "cart"))
+    return events
+
+
 def _flood(world: World, events: list[Event]) -> list[Event]:
     return events + [world.act("flooder", "i7") for _ in range(10)]
 
@@ -216,6 +226,7 @@ SCENARIOS = (
     ),
     Scenario("new catalogue", "genuine", frozenset({"items", "loss", "calibration", "auc"}), happen=_renew),
     Scenario("viral item", "genuine", frozenset({"items", "loss", "calibration", "auc"}), change=_go_viral),
+    Scenario("campaign", "genuine", frozenset({"items", "loss", "calibration", "auc"}), change=_campaign),
     Scenario("click flood", "poison", frozenset({"flood"}), change=_flood),
     Scenario("pumping group", "poison", frozenset({"pumping"}), change=_pump),
     Scenario("shilling group", "poison", frozenset({"pumping"}), change=_shill),

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from online_models.retrievers.channels import Found
-from online_models.stack import Stack
 from replay.scenarios import Event, Scenario, World, happen
+from replay.simulator import Shop
 from replay.trials import Rig
 from serving.ranking import ranked
 from stream.config import Guard
@@ -43,21 +43,24 @@ def undo(scenario: Scenario, seed: int = 1, calm: float = 34.0, length: float = 
         genuine += world.genuine
         poisoned += events
     with tempfile.TemporaryDirectory() as folder:
-        clean = _taught(Path(folder) / "clean", genuine, Guard())
-        people = people_of(clean, world)
-        recall = [recall_of(clean.learn.stack, world, people)]
+        clean = _taught(Path(folder) / "clean", world.shop, genuine, Guard())
+        recall = [recall_of(clean, world)]
         rollbacks = 0
         for name, guard in (("guarded", Guard()), ("unguarded", Guard(remedy=False))):
-            rig = _taught(Path(folder) / name, poisoned, guard)
-            recall.append(recall_of(rig.learn.stack, world, people))
+            rig = _taught(Path(folder) / name, world.shop, poisoned, guard)
+            recall.append(recall_of(rig, world))
             rollbacks += rig.learn.progress.epoch - 1
             rig.close()
         clean.close()
     return Undone(recall[0], recall[1], recall[2], rollbacks)
 
 
-def recall_of(stack: Stack, world: World, people: Sequence[Profile]) -> float:
-    """Of the ten items that each shopper truly likes best among those on offer, the share in the ten ranked first."""
+def recall_of(rig: Rig, world: World) -> float:
+    """Of the ten items that each shopper truly likes best among those on offer, the share in the ten ranked first.
+
+    Shoppers are asked for as this stream knows them, with what poison left in their histories.
+    """
+    stack, people = rig.learn.stack, people_of(rig, world)
     ts, found = world.clock.now_ms(), 0
     keys = keys_of([world.shop.names[j] for j in world.offered.tolist()])
     offered = Found(np.array([0, keys.size]), stack.items.find(keys), np.zeros(keys.size, np.uint16))
@@ -69,8 +72,9 @@ def recall_of(stack: Stack, world: World, people: Sequence[Profile]) -> float:
     return float(found / (_K * len(people)))
 
 
-def _taught(folder: Path, events: Sequence[Event], guard: Guard) -> Rig:
+def _taught(folder: Path, shop: Shop, events: Sequence[Event], guard: Guard) -> Rig:
     rig = Rig(folder, guard)
+    rig.put(shop.records())
     for first in range(0, len(events), _AT_ONCE):
         rig.send(events[first : first + _AT_ONCE])
     rig.settle()

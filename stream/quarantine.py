@@ -19,7 +19,7 @@ _READ = 4096
 _REASONS = {
     "flood": "one person acts on the same few items faster than anybody does",
     "speed": "one person acts faster than anybody can",
-    "pumping": "one of a group that pumps this item",
+    "pumping": "one of a group that pumps an item",
     "forged": "one person names slates that they were not shown",
 }
 
@@ -49,12 +49,13 @@ class Done(msgspec.Struct, frozen=True, tag="done", tag_field="state"):
 class Bar(msgspec.Struct, frozen=True):
     """A record of the users topic: what this person does with an item is held back up to an event time, ms."""
 
-    item_id: str
+    item_id: str  # `ANYTHING`: with whatever item
     until: int
 
 
 # Begins the key of such a record; no id of a person holds a control character.
 BARRED = b"\x01barred\x01"
+ANYTHING = ""  # its key is NO_KEY
 _bars = msgspec.json.Decoder(Bar)
 _decoder = msgspec.json.Decoder(Held | Done)
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stream.compiled import kernel
+from stream.ids import NO_KEY
 from stream.profiles import DAY_MS, HISTORY, SESSION_GAP, SHOWN, SNAPSHOT
 from stream.screens import BARRED, MINUTE_MS, judge
 from stream.user_columns import ROOM
@@ -126,7 +127,7 @@ def apply(events: Happened, people: People, limits: np.ndarray, stood: Stood) ->
             repeats = _repeats(row, item, kind, ts, size, history_item, history_type, history_ts)
             forged = impressions[i] != 0 and not _was_shown(row, impressions[i], slates_size, slates)
             verdicts[i] = judge(row, ts, repeats, forged, pace, paced, limits)
-            if barred_item[row] == item and ts < barred[row] and limits[0] < np.inf:
+            if ts < barred[row] and (barred_item[row] == item or barred_item[row] == NO_KEY) and limits[0] < np.inf:
                 verdicts[i] = BARRED
             if verdicts[i] != 0:
                 alarming[i] = _alarms(row, ts, verdicts[i], alarmed)

@@ -6,7 +6,7 @@ import numpy as np
 
 from online_models.lessons import Lesson
 from online_models.pumping import Pumped, Pumping
-from stream.batches import Kind
+from stream.batches import EventType, Kind
 from tests.online_models.shopping import ITEMS, START, batch_of, lists, questions
 
 TARGET = 7
@@ -18,12 +18,12 @@ class Street:
     def __init__(self) -> None:
         self.pumping, self.histories, self.found, self.n = Pumping(), dict[int, list[int]](), list[Pumped](), 0
 
-    def act(self, user: int, item: int) -> None:
+    def act(self, user: int, item: int, kind: EventType = EventType.click) -> None:
         self.n += 1
         history = self.histories.setdefault(user, [])
         asked = replace(questions(1, [history[-64:]], np.array([START + 2_000 * self.n])), user=np.array([user], "u8"))
         batch = batch_of([Kind.action], asked, lists([[item]], [[1.0]]), np.zeros(1, np.uint64))
-        batch = replace(batch, offset=np.array([self.n]))
+        batch = replace(batch, offset=np.array([self.n]), type=np.array([kind], np.uint8))
         self.found += self.pumping.see(Lesson(batch, np.zeros(1, np.int64)), np.ones(1, np.bool_))
         history.append(item)
 
@@ -47,12 +47,23 @@ def test_a_group_that_also_does_other_things_is_found_with_all_that_it_did_to_th
     assert pumped.accounts == 12
     assert pumped.share > 0.9
     assert len(pumped.suspects) >= 50
+    assert {one.user for one in pumped.besides} == {one.user for one in pumped.suspects}
+    assert len(pumped.besides) >= 20
 
 
 def test_an_item_that_many_look_for_once_is_not_pumped() -> None:
     here = street(1_500)
     for n in range(400):
         here.act(1_000 + n % 300 if n % 4 else 5_000 + n, TARGET)
+
+    assert here.found == []
+
+
+def test_newcomers_who_follow_a_link_to_an_item_are_no_group_whatever_they_do_with_it_once() -> None:
+    here = street(1_500)
+    for n in range(300):
+        for kind in (EventType.view, EventType.cart, EventType.purchase)[: 1 + n % 3]:
+            here.act(5_000 + n, TARGET, kind)
 
     assert here.found == []
 

@@ -12,7 +12,7 @@ from stream.config import Guard
 from stream.ids import key_of
 from stream.logs import Record
 from stream.profiles import decode_profile, describe
-from stream.quarantine import BARRED, Bar, drop, held_back, release
+from stream.quarantine import ANYTHING, BARRED, Bar, drop, held_back, release
 from stream.topics import ALARMS, QUARANTINE, USERS
 from tests.crashes import Fuse
 from tests.stream.shoppers import START
@@ -180,13 +180,13 @@ def test_held_rows_answer_no_impression() -> None:
     assert np.isin(Kind.closed, rows.kind)
 
 
-def barred(fuse: Fuse | None = None) -> World:
+def barred(fuse: Fuse | None = None, item: str = "i0") -> World:
     """One person is barred from an item between two rounds of clicks on it and on another."""
     world = world_of(fuse=fuse)
     world.write({0: clicks(10, 9_000, items=2)})
     world.catch_up()
     until = START + 3_600_000
-    world.write({0: [(BARRED + b"u1", msgspec.json.encode(Bar("i0", until))), (BARRED + b"u9", b"no bar")]}, USERS)
+    world.write({0: [(BARRED + b"u1", msgspec.json.encode(Bar(item, until))), (BARRED + b"u9", b"no bar")]}, USERS)
     world.catch_up()
     world.write({0: [*clicks(10, 9_000, items=2, start=START + 1_000_000), *clicks(10, 9_000, "u2", items=2)]})
     world.write({0: clicks(10, 9_000, items=2, start=until)})
@@ -202,6 +202,13 @@ def test_who_is_barred_from_an_item_is_held_back_there_alone_and_for_so_long_alo
     assert len(held) == 5
     assert decode_profile(world.users()[key_of("u1")]).counts.sum() == 25
     assert world.log.end(ALARMS, 0) == 0
+
+
+def test_who_is_barred_from_anything_is_held_back_whatever_they_do_for_so_long() -> None:
+    held = held_back(barred(item=ANYTHING).log)
+
+    assert {(one.user_id, one.item_id) for one in held} == {("u1", "i0"), ("u1", "i1")}
+    assert len(held) == 10
 
 
 def test_a_bar_survives_a_crash_at_any_moment() -> None:
