@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Literal
 
 import msgspec
 
@@ -27,6 +28,13 @@ class CheckpointOrder(msgspec.Struct, frozen=True, tag="checkpoint"):
     """Write a checkpoint now."""
 
 
+class StrikeOrder(msgspec.Struct, frozen=True, tag="strike"):
+    """Leave the actions at some offsets of the events out of what people are known by, from now on."""
+
+    ranges: dict[str, list[tuple[int, int]]]  # by partition
+    reason: str = ""  # id of the alarm that it remedies, or what a person says
+
+
 class HoldOrder(msgspec.Struct, frozen=True, tag="hold"):
     """Take no steps until told to resume; answers go on."""
 
@@ -35,6 +43,12 @@ class HoldOrder(msgspec.Struct, frozen=True, tag="hold"):
     first: dict[str, int] = {}  # offset of the first event that must not be learnt, by partition
     silent: tuple[int, int] | None = None  # surface and type of the actions that must be heard again
     since: int = 0  # event time, ms
+    flipped: bool = False  # labels must mean something again
+
+    @property
+    def lasting(self) -> "Lasting | None":
+        """What has to be over before learning goes on, None if only a person knows."""
+        return "labels" if self.flipped else self.silent
 
 
 class ResumeOrder(msgspec.Struct, frozen=True, tag="resume"):
@@ -51,7 +65,8 @@ class ForgetOrder(msgspec.Struct, frozen=True, tag="forget"):
     reason: str = ""  # id of the alarm that it remedies, or what a person says
 
 
-Order = RollbackOrder | CheckpointOrder | HoldOrder | ResumeOrder | ForgetOrder
+Lasting = tuple[int, int] | Literal["labels"]  # surface and type of actions that fell silent; labels that mean nothing
+Order = RollbackOrder | CheckpointOrder | HoldOrder | ResumeOrder | ForgetOrder | StrikeOrder
 _decoder = msgspec.json.Decoder(Order)
 
 

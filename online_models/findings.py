@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from online_models.control import Lasting
 from online_models.drift import Odd
 from online_models.watch import Bin
 
 WARM = 20  # bins before anything is judged
-Key = tuple[int, int]  # surface and type of actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,21 @@ class Finding:
     undo: bool = False  # what was learnt of it is to be undone
     began: int = 0  # event time at which the world changed, ms, if it did and that is known
     forget: Forget | None = None  # how it is followed, if not just by learning on
-    lasts: Key | None = None  # until this is heard again, nothing is to be learnt
+    lasts: Lasting | None = None  # until it is over, nothing is to be learnt
+    borne: bool = False  # it was done in the name of people who did not: it is to leave their past as well
 
 
 def first_of(bins: Sequence[Bin], back: int = 3) -> dict[int, int]:
     """The first offsets of the last few bins, by partition."""
     return list(bins)[-back:][0].first
+
+
+def shown_from(bins: Sequence[Bin], back: int) -> dict[int, int]:
+    """Offsets of the first slates whose outcome the last few bins tell, by partition: they were shown long before."""
+    first = first_of(bins, back)
+    for one in list(bins)[-back:]:
+        first |= {p: min(offset, first.get(p, offset)) for p, offset in one.shown_from.items()}
+    return first
 
 
 def told(odd: Odd) -> dict[str, float]:

@@ -10,8 +10,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from online_models.click_through import ClickThrough
-from online_models.control import ForgetOrder, HoldOrder, Order, ResumeOrder, RollbackOrder, encode_order, orders_in
-from online_models.findings import Finding, Key
+from online_models.control import (
+    ForgetOrder,
+    HoldOrder,
+    Lasting,
+    Order,
+    ResumeOrder,
+    RollbackOrder,
+    StrikeOrder,
+    encode_order,
+    orders_in,
+)
+from online_models.findings import Finding
 from online_models.lessons import Lesson, Progress, lesson
 from online_models.monitors import Monitors
 from online_models.pumpers import Bars, finding_of, group_of
@@ -48,7 +58,7 @@ class Incident:
     alarm: str
     version: str  # to go on from, "" if none is sound
     first: dict[str, int]
-    key: Key
+    lasting: Lasting
     since: int  # event time, ms
 
 
@@ -106,8 +116,8 @@ class Guard:
 
     def held(self, hold: HoldOrder) -> None:
         """Learning is held; if that is for an incident that is not known here, since the process died, take it up."""
-        if self._incident is None and hold.silent:
-            self._incident = Incident(hold.reason, hold.version, hold.first, hold.silent, hold.since)
+        if self._incident is None and hold.lasting:
+            self._take_up(hold)
             self._remedies.open = hold.reason
 
     def resumed(self) -> None:
@@ -136,14 +146,14 @@ class Guard:
             depth = _DEPTHS[alarm.partition("-")[0]]
             self._tell(Alarm(f"{alarm}-late", ts, depth, "poison", alarm.partition("-")[0], told, remedy.words))
 
-    def look(self, progress: Progress) -> None:
+    def look(self, progress: Progress, stack: Stack) -> None:
         """While learning is held: see what comes, and whether it is over."""
         ahead = Progress(offsets=dict(self._watch.seen))
         for partition in range(self._log.partitions(EXAMPLES)):
             start = self._read.get(partition, 0)
             end = min(self._log.end(EXAMPLES, partition), start + _LOOK_BLOCKS)
             for come in self._lessons(ahead, partition, start, end):
-                if not (full := self._add(come, None)[0]) or not self._incident:
+                if not (full := self._add(come, stack.foresee(come.batch))[0]) or not self._incident:
                     continue
                 if any(full.first.get(int(p), 0) < first for p, first in self._incident.first.items()):
                     self._monitors.see(full)  # from before it began: after a restart, what is usual has to be learnt
@@ -205,23 +215,23 @@ class Guard:
         self._tell(Alarm(alarm_id, ts, finding.depth, finding.kind, finding.detector, evidence, words))
 
     def _take_up(self, hold: HoldOrder | None) -> None:
-        if hold and hold.silent:
-            self._incident = Incident(hold.reason, hold.version, hold.first, hold.silent, hold.since)
+        if hold and hold.lasting:
+            self._incident = Incident(hold.reason, hold.version, hold.first, hold.lasting, hold.since)
 
     def _check(self, incident: Incident, now: Bin, progress: Progress) -> None:
-        """End a hold when what was silent is heard, or after so long that it must be meant."""
-        over, patient = self._monitors.silence.is_over(incident.key, now), now.end < incident.since + _PATIENCE_MS
+        """End a hold when what lasted is over, or after so long that it must be meant."""
+        over, patient = self._monitors.is_over(incident.lasting, now), now.end < incident.since + _PATIENCE_MS
         if not over and patient:
             return
-        if over:
-            self._monitors.silence.forget(incident.key)
-        else:
-            self._monitors.silence.reset(incident.key)
+        self._monitors.settle(incident.lasting, meant=not over)
         self._incident = None
         self._remedies.over()
-        bad = {p: [(first, now.first.get(int(p), first))] for p, first in incident.first.items()}
+        flipped = incident.lasting == "labels"
+        end = now.first | now.shown_from if flipped else now.first
+        bad = {p: [(first, max(first, end.get(int(p), first)))] for p, first in incident.first.items()}
         skip = together(progress.skip, bad)
-        back: list[Order] = [RollbackOrder(incident.version, skip, incident.alarm)] if incident.version else []
+        back: list[Order] = [StrikeOrder(bad, incident.alarm)] if flipped else []
+        back += [RollbackOrder(incident.version, skip, incident.alarm)] if incident.version else []
         evidence: dict[str, Any] = {
             "reason": "it is over" if over else "it has lasted for so long that it must be meant",
             "alarm": incident.alarm,
@@ -229,7 +239,8 @@ class Guard:
         }
         self._order([*back, ResumeOrder(incident.alarm)])
         remedy = "learning goes on, and leaves it out"
-        self._tell(Alarm(f"{incident.alarm}-over", now.end, "stream", "poison", "silence", evidence, remedy))
+        detector = incident.alarm.partition("-")[0]
+        self._tell(Alarm(f"{incident.alarm}-over", now.end, _DEPTHS[detector], "poison", detector, evidence, remedy))
 
     def _tell(self, alarm: Alarm) -> None:
         self._known[alarm.id] = alarm

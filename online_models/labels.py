@@ -5,12 +5,14 @@ from collections import deque
 import numpy as np
 
 from online_models.drift import Level, Odd, PageHinkley, Rate
-from online_models.findings import WARM, Finding, first_of, told
+from online_models.findings import WARM, Finding, first_of, shown_from, told
 from online_models.meter import auc
 from online_models.watch import Bin
 
 _PATIENCE_MS = 6 * 3_600_000  # event time after which a flip is the new usual
 _APART_MS = 3_600_000  # between two flips that are not of one piece
+_BACK = 5  # bins before a flip is sure
+_OVER = 1.3  # of what is usual, below which it is over
 
 
 class Labels:
@@ -54,6 +56,13 @@ class Labels:
         for rate in (self._all, self._low):
             rate.forget()
 
+    def is_over(self, now: Bin) -> bool | None:
+        """Whether labels mean something again, by a learner that was not taught the flip; None: too little is known."""
+        odd = self._low.judge(now.low_taken, now.low_expected)
+        # After a restart nothing is usual yet: then what is predicted has to do.
+        odd = odd or Odd(0.0, now.low_taken, now.low_expected)
+        return None if odd.expected < 3 else odd.ratio < _OVER
+
     def reset(self) -> None:
         for part in (self._all, self._low, self._loss, self._rise, self._auc, self._fall):
             part.reset()
@@ -74,7 +83,8 @@ class Labels:
             return []
         reason = "what was least expected is taken, all over the catalogue, while the rest is taken as before"
         evidence = {"reason": reason, "top_item_share": round(top, 3), **told(low)}
-        return [Finding("learner", "poison", "label_flip", "", evidence, first_of(bins, 5), undo=True)]
+        first = shown_from(bins, _BACK)
+        return [Finding("learner", "poison", "label_flip", "", evidence, first, undo=True, lasts="labels", borne=True)]
 
     def _drift(self, bins: deque[Bin], whole: Odd, rising: bool, falling: bool) -> list[Finding]:
         began = list(bins)[-3:][0].start

@@ -13,6 +13,7 @@ from online_models.control import (
     HoldOrder,
     Order,
     RollbackOrder,
+    StrikeOrder,
     decode_order,
     hold_at,
 )
@@ -114,7 +115,7 @@ class LearnWorker:
     def _look_on(self, timeout: float) -> int:
         """While learning is held: the guard sees what comes, and says when it is over."""
         if self._guard:
-            self._guard.look(self.progress)
+            self._guard.look(self.progress, self.stack)
         self._keeper.reap()
         time.sleep(timeout)
         return 0
@@ -226,7 +227,7 @@ class LearnWorker:
             if isinstance(order, CheckpointOrder):
                 self.save()
                 self._keeper.wait()
-            elif not isinstance(order, ForgetOrder):  # that is the next step's
+            elif not isinstance(order, ForgetOrder | StrikeOrder):  # those are the next step's
                 self._take_hold(order)
 
     def _goal(self, order: Order, control: int) -> tuple[Rollback, Manifest, checkpoints.State] | None:

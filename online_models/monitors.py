@@ -4,6 +4,7 @@ from collections import deque
 
 import numpy as np
 
+from online_models.control import Lasting
 from online_models.drift import Level, Rate, psi, z_for
 from online_models.findings import WARM, Finding, first_of, told
 from online_models.labels import Labels
@@ -80,15 +81,26 @@ class Monitors:
 
     def __init__(self, false_alarms: float) -> None:
         z = z_for(false_alarms, _TESTS)
-        self.silence = Silence(z)
+        self._silence = Silence(z)
         self._fields, self._labels, self._mix = Fields(z), Labels(z), Mix(z)
         self._bins: deque[Bin] = deque(maxlen=_KEPT)
 
     def see(self, now: Bin) -> list[Finding]:
         """What is odd about this bin and those before it."""
         self._bins.append(now)
-        monitors = (self.silence, self._fields, self._labels, self._mix)
+        monitors = (self._silence, self._fields, self._labels, self._mix)
         return [finding for monitor in monitors for finding in monitor.see(self._bins)]
+
+    def is_over(self, lasting: Lasting, now: Bin) -> bool | None:
+        """Whether what lasted is over; None: too little happened to say."""
+        return self._labels.is_over(now) if lasting == "labels" else self._silence.is_over(lasting, now)
+
+    def settle(self, lasting: Lasting, meant: bool) -> None:
+        """It is over, or has lasted for so long that it is `meant`, and the new usual."""
+        if lasting != "labels":
+            (self._silence.reset if meant else self._silence.forget)(lasting)
+        elif meant:
+            self._labels.reset()
 
     def forget(self) -> None:
         """Leave the bins so far out of what follows."""

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from online_models.control import ForgetOrder, orders_from
+from online_models.control import ForgetOrder, StrikeOrder, orders_from
+from online_models.struck import Struck
 from online_models.tables import State
 from stream.batches import Questions, offsets_of
 from stream.logs import EventLog
@@ -22,15 +23,20 @@ class Past:
         self._control = 0  # offset behind the last order that is carried out
         self._read = 0  # offset behind the last order that was looked at
         self.since = self.until = 0  # event times, ms: questions before `until` know nothing from before `since`
+        self.struck = Struck()  # single actions of whenever
         self.trial: int | None = NOTHING  # another `since`, that is compared with this one
 
     def of(self, questions: Questions) -> Questions:
         """Questions without the part of each history that does not count."""
-        return lately(questions, self.since, self.until)
+        return self._unstruck(lately(questions, self.since, self.until))
 
     def tried(self, questions: Questions) -> Questions | None:
         """Questions as they would be with what is tried, None if nothing is."""
-        return None if self.trial is NOTHING else lately(questions, self.trial)
+        return None if self.trial is NOTHING else self._unstruck(lately(questions, self.trial))
+
+    def _unstruck(self, questions: Questions) -> Questions:
+        struck = self.struck.among(questions) if len(self.struck) else None
+        return questions if struck is None else _keeping(questions, ~struck)
 
     def is_cut(self, ts: int) -> bool:
         """Whether anything is left out of a question of that time."""
@@ -43,20 +49,26 @@ class Past:
         for offset, order in orders_from(log, self._read, control):
             if isinstance(order, ForgetOrder):
                 self.since, self.until, self._control = order.since, order.until, offset + 1
+            elif isinstance(order, StrikeOrder):
+                self.struck.strike(log, order.ranges)
+                self._control = offset + 1
         self._read = control
 
     def state(self) -> State:
-        return self.changes() | {"control": np.array([self._control])}
+        left_out = {"left_out": np.array([self.since, self.until]), "control": np.array([self._control])}
+        return left_out | self.struck.state()
 
     def restore(self, state: State) -> None:
+        self.struck = Struck()
         self.apply(state)
         self._read = self._control = int(state["control"][0]) if state else 0  # versions of old say nothing of it
 
     def changes(self) -> State:
-        return {"left_out": np.array([self.since, self.until])}
+        return {"left_out": np.array([self.since, self.until])} | self.struck.changes()
 
     def apply(self, changes: State) -> None:
         self.since, self.until = changes["left_out"].tolist() if changes else (0, 0)
+        self.struck.apply(changes)
 
 
 def lately(questions: Questions, since: int, until: int = 2**62) -> Questions:
@@ -65,8 +77,11 @@ def lately(questions: Questions, since: int, until: int = 2**62) -> Questions:
         return questions
     asked = np.repeat(questions.ts, np.diff(questions.history_start))
     kept = (questions.history_ts >= since) | (asked >= until)
-    if kept.all():
-        return questions
+    return questions if kept.all() else _keeping(questions, kept)
+
+
+def _keeping(questions: Questions, kept: np.ndarray) -> Questions:
+    """Questions with these entries, (h,) bool, of their histories."""
     return replace(
         questions,
         history_start=offsets_of(kept)[questions.history_start],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from online_models import checkpoints, gate, marks
 from online_models.checkpoints import DamagedCheckpoint
-from online_models.control import ForgetOrder, HoldOrder, Order, RollbackOrder
+from online_models.control import ForgetOrder, HoldOrder, Order, RollbackOrder, StrikeOrder
 from online_models.findings import Finding
 from online_models.lessons import Progress
 
@@ -91,22 +91,27 @@ class Remedies:
         self._count = self._count + 1 if ts < self._last + _DAY_MS else 1
         self._last = ts
         first: dict[int, int] = {}
-        skip = together(progress.skip, {})
+        skip, borne = together(progress.skip, {}), Ranges()
         for finding in findings:
             first |= {p: min(offset, first.get(p, offset)) for p, offset in finding.first.items()}
-            skip = together({int(p): ranges for p, ranges in skip.items()}, _ranges(finding, seen))
+            ranges = _ranges(finding, seen)
+            skip = together({int(p): ranges for p, ranges in skip.items()}, ranges)
+            borne = together({int(p): ranges for p, ranges in borne.items()}, ranges if finding.borne else {})
         version, lasting = self._sound(first), next((finding for finding in findings if finding.lasts), None)
         if version:
             self.refuse(first, alarm)
         elif lasting is None:
             self.open = ""  # what cannot be undone is lived with: answers must not stand still for it
-        orders: list[Order] = [RollbackOrder(version, skip, alarm)] if version else []
+        # Before the rollback, so that what is learnt after it knows people without it.
+        orders: list[Order] = [StrikeOrder(borne, alarm)] if borne else []
+        orders += [RollbackOrder(version, skip, alarm)] if version else []
         undone = f"rolled back to {version}, leaving it out"
         words = undone if version else "nothing is undone: no sound version from before it is kept"
         if lasting is None:
             return Remedy(words, tuple(orders))
         began = {str(p): offset for p, offset in lasting.first.items()}
-        hold = HoldOrder(alarm, version or "", began, lasting.lasts, ts)
+        silent = lasting.lasts if isinstance(lasting.lasts, tuple) else None
+        hold = HoldOrder(alarm, version or "", began, silent, ts, flipped=silent is None)
         return Remedy(f"{words}; learning is held until it is over", (*orders, hold), hold)
 
     def _sound(self, first: dict[int, int]) -> str | None:

@@ -3,9 +3,11 @@
 from collections import deque
 
 from online_models.drift import Odd, Rate
-from online_models.findings import WARM, Finding, Key, told
+from online_models.findings import WARM, Finding, told
 from online_models.watch import Bin
 from stream.batches import EventType
+
+Key = tuple[int, int]  # surface and type of actions
 
 
 class Silence:

@@ -179,6 +179,14 @@ class Stack:
         label = (found.row == np.repeat(taken, np.diff(found.start))).astype(np.float32)
         return self._features.of(people, slates), label, found.start
 
+    def foresee(self, batch: ExampleBatch) -> Closed:
+        """What is predicted of the lists that a batch closes, and what came of them; nothing is learnt."""
+        people, slates = self.people(batch.questions), self.items.slates(batch.lists)
+        chosen = np.flatnonzero(batch.kind == Kind.closed)
+        x, _ = self._as_shown.of(batch, chosen, people, slates)
+        flat, _ = flat_runs(batch.lists.start, chosen)
+        return Closed(self.chances.predict(self.orderer.inside(x)), batch.lists.label[flat], x)
+
     def _learn_chances(self, batch: ExampleBatch, people: People, slates: Slates) -> None:
         chosen = np.flatnonzero(batch.kind == Kind.closed)
         x, _ = self._as_shown.of(batch, chosen, people, slates)

@@ -22,6 +22,7 @@ class Bin:
     first: dict[int, int]  # offset of its first event, by partition
     start: int  # event time, ms
     end: int = 0
+    shown_from: dict[int, int] = field(default_factory=dict)  # offset of the first slate that was closed, by partition
     rows: int = 0
     shown: int = 0
     acted: Counter[tuple[int, int]] = field(default_factory=Counter)  # actions by (surface, type)
@@ -71,7 +72,7 @@ class Watch:
         self._count(now, batch, events)
         self._time(now, lesson, events)
         if closed is not None:
-            _judge(now, batch, fresh, closed)
+            _judge(now, lesson, fresh, closed)
         for partition in np.unique(lesson.partition).tolist():
             here = fresh & (lesson.partition == partition)
             if here.any():
@@ -101,9 +102,12 @@ class Watch:
             self._top[partition] = int(top[-1])
 
 
-def _judge(now: Bin, batch: ExampleBatch, fresh: np.ndarray, closed: Closed) -> None:
+def _judge(now: Bin, lesson: Lesson, fresh: np.ndarray, closed: Closed) -> None:
     """Add what was predicted of the lists that were closed, and what came of them."""
+    batch = lesson.batch
     rows = np.flatnonzero(batch.kind == Kind.closed)
+    for partition, origin in zip(lesson.partition[rows].tolist(), batch.origin[rows].tolist(), strict=True):
+        now.shown_from[partition] = min(origin, now.shown_from.get(partition, origin))
     flat, start = flat_runs(batch.lists.start, rows)
     kept = np.repeat(fresh[rows], np.diff(start))
     p, y, item = closed.probability[kept].astype(float), closed.label[kept] > 0, batch.lists.item[flat][kept]

@@ -122,4 +122,4 @@ def test_a_silence_is_over_when_what_was_silent_is_heard() -> None:
     break_button(silent, rng)
     close_shop(empty, rng)
 
-    assert [monitors.silence.is_over(PURCHASE, one) for one in (silent, heard, empty)] == [False, True, None]
+    assert [monitors.is_over(PURCHASE, one) for one in (silent, heard, empty)] == [False, True, None]
