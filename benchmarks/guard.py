@@ -26,7 +26,14 @@ from stream.quarantine import held_back
 
 _AT_ONCE = 512  # events between two steps
 _DAY_MS = 86_400_000
-_UNDONE = ("click flood", "pumping group", "shilling group", "label flip 5 %")
+_UNDONE = {  # minutes that each lasts
+    "click flood": 5.0,
+    "pumping group": 5.0,
+    "shilling group": 5.0,
+    "coordinated group": 5.0,
+    "label flip 5 %": 5.0,
+    "label flip 30 %": 15.0,
+}
 
 
 def judge_scenarios(seeds: int, names: list[str]) -> None:
@@ -58,13 +65,13 @@ def judge_clean(hours: float, seed: int) -> None:
 
 
 def judge_undone(seeds: int, names: list[str]) -> None:
-    """Recall@10 an hour after five minutes of poison, beside a learner that saw none and one that was left alone."""
+    """Recall@10 an hour after poison began, beside a learner that saw none and one that was left alone."""
     print("| scenario | clean | undone | left alone | lost, undone | lost, left alone | rolled back |")
     print("|---|---|---|---|---|---|---|")
     for scenario in SCENARIOS:
         if scenario.name not in (names or _UNDONE):
             continue
-        short = replace(scenario, minutes=5.0)
+        short = replace(scenario, minutes=_UNDONE[scenario.name])
         ones = [undo(short, seed, length=60.0) for seed in range(1, seeds + 1)]
         recall = np.array([(one.clean, one.guarded, one.unguarded) for one in ones])
         means = " | ".join(f"{mean:.3f}" for mean in recall.mean(axis=0))

@@ -36,6 +36,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     examples: dict[str, int]  # next offset of the examples topic, by partition
     offsets: dict[str, int]  # next offset of the events that taught it, by partition
     skip: dict[str, list[tuple[int, int]]] = {}  # offsets of events left out
+    slates: dict[str, list[tuple[int, int]]] = {}  # offsets of which slates and their answers alone are left out
     items: int = 0  # next offset of the items topic
     control: int = 0  # next offset of the control topic
     updates: int = 0  # offset of model-updates from which a replica goes on
@@ -148,6 +149,7 @@ def _told(folder: Path, one: Listed, serving: str) -> dict[str, Any]:
         "created": manifest.created if manifest else None,
         "offsets": manifest.offsets if manifest else {},
         "skip": manifest.skip if manifest else {},
+        "slates": manifest.slates if manifest else {},
         "metrics": manifest.metrics if manifest else {},
         "alarm": manifest.alarm if manifest else "",
         "refused": marks.refusal(folder, one.version, manifest.refused) if manifest else "",

@@ -16,12 +16,14 @@ class RollbackOrder(msgspec.Struct, frozen=True, tag="rollback"):
     """Go back to a version.
 
     `skip` names offsets of events to leave out, by partition, and all the rest since that version is learnt again;
-    without it, all that was learnt since is left out.
+    without it, all that was learnt since is left out. `slates` names those of which only slates, and what answers them,
+    are left out.
     """
 
     version: str
     skip: dict[str, list[tuple[int, int]]] | None = None
     reason: str = ""  # id of the alarm that it remedies, or what a person says
+    slates: dict[str, list[tuple[int, int]]] = {}
 
 
 class CheckpointOrder(msgspec.Struct, frozen=True, tag="checkpoint"):
@@ -29,9 +31,9 @@ class CheckpointOrder(msgspec.Struct, frozen=True, tag="checkpoint"):
 
 
 class StrikeOrder(msgspec.Struct, frozen=True, tag="strike"):
-    """Leave the actions at some offsets of the events out of what people are known by, from now on."""
+    """Leave the actions on slates at some offsets of the events out of what people are known by, from now on."""
 
-    ranges: dict[str, list[tuple[int, int]]]  # by partition
+    slates: dict[str, list[tuple[int, int]]]  # by partition
     reason: str = ""  # id of the alarm that it remedies, or what a person says
 
 

@@ -65,12 +65,18 @@ class Rate:
         """A bin beside the reference, into which it does not go."""
         return self._beside(counted, exposure) if len(self._reference) >= self._warm else None
 
+    @property
+    def usual(self) -> float:
+        """Counted for each that is exposed."""
+        a, n = np.array(self._reference).T
+        return float((a.sum() + 0.5) / (n.sum() + 1.0))
+
     def _odd(self) -> Odd:
         return self._beside(*np.array(self._lately).sum(axis=0).tolist())
 
     def _beside(self, counted: float, exposure: float) -> Odd:
         a, n = np.array(self._reference).T
-        rate = (a.sum() + 0.5) / (n.sum() + 1.0)
+        rate = self.usual
         off = (a - rate * n) / np.sqrt(np.maximum(rate * n, 1.0))
         spread = max(1.0, float(_MAD * np.median(np.abs(off - np.median(off)))))
         expected = rate * exposure

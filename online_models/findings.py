@@ -34,7 +34,8 @@ class Finding:
     began: int = 0  # event time at which the world changed, ms, if it did and that is known
     forget: Forget | None = None  # how it is followed, if not just by learning on
     lasts: Lasting | None = None  # until it is over, nothing is to be learnt
-    borne: bool = False  # it was done in the name of people who did not: it is to leave their past as well
+    of_slates: bool = False  # slates and what answers them are poison, other actions are not
+    borne: bool = False  # what answers slates bears the names of people who did not: it is to leave their past as well
 
 
 def first_of(bins: Sequence[Bin], back: int = 3) -> dict[int, int]:

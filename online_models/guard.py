@@ -37,7 +37,7 @@ from stream.logs import EventLog
 from stream.topics import CONTROL, EXAMPLES
 
 _QUIET_MS = 3_600_000  # between two alarms of one detector about the same
-_QUIET_UNDONE_MS = 600_000  # where each is undone
+_QUIET_UNDONE_MS = 120_000  # where each is undone
 _PATIENCE_MS = 6 * 3_600_000  # event time after which what lasts is the new usual
 _WARM_BLOCKS = 200  # of examples before the learner's place that are looked at when it starts
 _LOOK_BLOCKS = 64  # that are looked at in one go while learning is held
@@ -229,9 +229,9 @@ class Guard:
         flipped = incident.lasting == "labels"
         end = now.first | now.shown_from if flipped else now.first
         bad = {p: [(first, max(first, end.get(int(p), first)))] for p, first in incident.first.items()}
-        skip = together(progress.skip, bad)
+        skip, slates = together(progress.skip), together(progress.slates, bad)
         back: list[Order] = [StrikeOrder(bad, incident.alarm)] if flipped else []
-        back += [RollbackOrder(incident.version, skip, incident.alarm)] if incident.version else []
+        back += [RollbackOrder(incident.version, skip, incident.alarm, slates)] if incident.version else []
         evidence: dict[str, Any] = {
             "reason": "it is over" if over else "it has lasted for so long that it must be meant",
             "alarm": incident.alarm,

@@ -41,6 +41,7 @@ class Rollback(msgspec.Struct, frozen=True, tag="rollback", omit_defaults=True):
     skip: dict[str, list[tuple[int, int]]]  # offsets of events left out, by partition
     control: int  # next offset of the control topic
     reason: str = ""  # id of the alarm that it remedies, or what a person says
+    slates: dict[str, list[tuple[int, int]]] = {}  # offsets of which slates and their answers alone are left out
 
 
 Entry = Step | Rollback

@@ -1,6 +1,7 @@
 """What is taken beside what was predicted: labels that mean nothing, and tastes that change."""
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from online_models.watch import Bin
 
 _PATIENCE_MS = 6 * 3_600_000  # event time after which a flip is the new usual
 _APART_MS = 3_600_000  # between two flips that are not of one piece
-_BACK = 5  # bins before a flip is sure
+_BACK = 15  # bins at most before a flip is sure
 _OVER = 1.3  # of what is usual, below which it is over
 
 
@@ -83,8 +84,15 @@ class Labels:
             return []
         reason = "what was least expected is taken, all over the catalogue, while the rest is taken as before"
         evidence = {"reason": reason, "top_item_share": round(top, 3), **told(low)}
-        first = shown_from(bins, _BACK)
-        return [Finding("learner", "poison", "label_flip", "", evidence, first, undo=True, lasts="labels", borne=True)]
+        first = shown_from(bins, self._bins_since(bins))
+        found = Finding("learner", "poison", "label_flip", "", evidence, first, undo=True, lasts="labels")
+        return [replace(found, of_slates=True, borne=True)]
+
+    def _bins_since(self, bins: deque[Bin]) -> int:
+        """How many of the last bins are flipped: as many as together exceed what is usual the most (Page 1954)."""
+        lately, usual = list(bins)[-_BACK:], self._low.usual
+        excess = np.array([one.low_taken - _OVER * usual * one.low_expected for one in lately])[::-1].cumsum()
+        return int(excess.argmax()) + 1
 
     def _drift(self, bins: deque[Bin], whole: Odd, rising: bool, falling: bool) -> list[Finding]:
         began = list(bins)[-3:][0].start

@@ -277,6 +277,7 @@ class LearnWorker:
             examples={str(p): offset for p, offset in progress.examples.items()},
             offsets={str(p): offset for p, offset in progress.offsets.items()},
             skip={str(p): ranges for p, ranges in progress.skip.items()},
+            slates={str(p): ranges for p, ranges in progress.slates.items()},
             items=progress.items,
             control=progress.control,
             updates=self._log.end(MODEL_UPDATES, 0),

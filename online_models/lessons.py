@@ -12,6 +12,8 @@ from stream.batches import ExampleBatch, Kind, concat
 from stream.logs import EventLog, Records
 from stream.topics import EXAMPLES, Reach, decode_examples, sound_blocks
 
+Runs = Sequence[tuple[int, int]]  # of offsets, from and to
+
 
 @dataclass(slots=True)
 class Progress:
@@ -22,6 +24,7 @@ class Progress:
     examples: dict[int, int] = field(default_factory=dict)  # next offset of the examples topic, by partition
     offsets: dict[int, int] = field(default_factory=dict)  # next offset of the events, by partition
     skip: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # offsets of events left out
+    slates: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # the same of slates and their answers alone
     items: int = 0
     control: int = 0
     watermark: int = 0
@@ -61,10 +64,24 @@ def lesson(progress: Progress, blocks: Sequence[bytes]) -> Lesson | None:
 
 def _wanted(progress: Progress, reach: Reach, batch: ExampleBatch) -> np.ndarray:
     wanted: np.ndarray = (batch.offset >= progress.offsets.get(reach.partition, 0)) & (batch.kind != Kind.held)
-    if skip := progress.skip.get(reach.partition):
-        ranges = np.array(sorted(skip), np.int64)
-        wanted &= ~(inside(ranges, batch.offset) | inside(ranges, batch.origin))
+    wanted &= ~left_out(batch, progress.skip.get(reach.partition), progress.slates.get(reach.partition))
     return wanted
+
+
+def left_out(batch: ExampleBatch, skip: Runs | None, slates: Runs | None) -> np.ndarray:
+    """Which rows, (n,) bool, are not to be learnt: of events at these offsets, or of slates shown there."""
+    out = np.zeros(len(batch), np.bool_)
+    if skip:
+        out |= _of(batch, skip)
+    if slates:
+        out |= _of(batch, slates) & ~((batch.kind == Kind.action) & batch.organic)
+    return out
+
+
+def _of(batch: ExampleBatch, runs: Runs) -> np.ndarray:
+    ranges = np.array(sorted(runs), np.int64)
+    inside_: np.ndarray = inside(ranges, batch.offset) | inside(ranges, batch.origin)
+    return inside_
 
 
 def inside(ranges: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ class Past:
             if isinstance(order, ForgetOrder):
                 self.since, self.until, self._control = order.since, order.until, offset + 1
             elif isinstance(order, StrikeOrder):
-                self.struck.strike(log, order.ranges)
+                self.struck.strike(log, order.slates)
                 self._control = offset + 1
         self._read = control
 

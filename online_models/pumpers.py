@@ -21,7 +21,7 @@ class Group:
 
     item: str
     people: tuple[tuple[int, str], ...]  # (partition, user_id)
-    keen: frozenset[tuple[int, str]]  # those who acted on it so often that nothing they do is to be believed
+    keen: frozenset[tuple[int, str]]  # those who did the same so often that nothing they do is to be believed
 
 
 class Bars:
@@ -64,13 +64,17 @@ def finding_of(pumped: Pumped) -> Finding:
 
 def group_of(log: EventLog, finding: Finding) -> Group:
     """Read the events of a finding again: the columns that it was found in hold no names."""
-    item, acts = finding.subject, Counter[tuple[int, str]]()
+    item, acts, people = finding.subject, Counter[tuple[tuple[int, str], str, str]](), dict[tuple[int, str], None]()
     for partition, offset in finding.events:
         for event in _events_at(log, partition, offset):
-            if event.item_id and f"{key_of(event.item_id):016x}" == finding.subject:
-                item = event.item_id
-                acts[partition, event.user_id] += 1
-    return Group(item, tuple(acts), frozenset(one for one, n in acts.items() if n >= AGAIN))
+            named, who = event.item_id or "", (partition, event.user_id)
+            acts[who, named, event.type] += 1
+            if f"{key_of(named):016x}" == finding.subject:
+                item, people[who] = named, None
+    again = Counter[tuple[int, str]]()
+    for (who, _, _), times in acts.items():
+        again[who] += times - 1
+    return Group(item, tuple(people), frozenset(who for who in people if again[who] >= AGAIN - 1))
 
 
 def _events_at(log: EventLog, partition: int, offset: int) -> list[Event]:

@@ -6,19 +6,31 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from online_models.lessons import Lesson
-from stream.batches import EventType, Kind, flat_runs
+from stream.batches import EventType, Kind
+from stream.compiled import kernel
 
 _WINDOW_MS = 3_600_000
 _AGAIN_MS = 60_000
-_ENOUGH = 50  # suspect actions on one item in a window
-_ACCOUNTS = 3
 _SHARE = 0.8  # of all that is done with the item unshown
 _USUAL = 0.5  # share of suspect actions overall above which newcomers are what is usual here
 _OTHERS = 2  # actions on other items that make an account one that does something else, unless
 AGAIN = 5  # it has acted so often on this one, and that was
-_PART = 0.25  # of all that it did
+_PART = 0.25  # of all that it did; or
+_BUSY = 10  # it has done so much, and
+_AS_BEFORE = 0.5  # of that what it had done with the same item before
 _REPEATED = 0.5  # share of suspect actions that their account did before: who follows a link does each thing once
 _FADE = 0.999  # of the overall share, per action
+
+
+@dataclass(frozen=True, slots=True)
+class _Least:
+    """What makes a group: suspect actions on one item in a window, and accounts."""
+
+    acts: int
+    accounts: int
+
+
+_GROUP, _STRAGGLERS = _Least(50, 3), _Least(10, 1)  # the second, where a group was found within the window
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +124,21 @@ class Pumping:
 
     def _pumped(self, item: int) -> Pumped | None:
         held = self._items[item]
-        if self._top < held.told + _AGAIN_MS or held.suspects < _ENOUGH:
+        again = self._top < held.told + _WINDOW_MS
+        least = _STRAGGLERS if again else _GROUP
+        if self._top < held.told + _AGAIN_MS or held.suspects < least.acts:
             return None
         held.trim(self._top - _WINDOW_MS)
         usual = self._suspect / self._total
-        share = held.suspects / max(1, len(held.acts))
-        if share < _SHARE or usual > _USUAL:
+        acts = [one for one in held.acts if one.ts > held.told]
+        suspects = [one for one in acts if one.user in held.suspected]
+        if len(suspects) < _SHARE * len(acts) or usual > _USUAL:
             return None
-        suspects = _dense([one for one in held.acts if one.user in held.suspected])
-        if len(suspects) < _ENOUGH or _repeated(suspects) < _REPEATED or len(_accounts(suspects)) < _ACCOUNTS:
+        group = suspects if again else _dense(suspects)
+        if len(group) < least.acts or len(_accounts(group)) < least.accounts or _repeated(group) < _REPEATED:
             return None
         held.told = self._top
-        return Pumped(item, suspects, self._besides(item, suspects), share, usual)
+        return Pumped(item, group, self._besides(item, group), len(suspects) / len(acts), usual)
 
     def _besides(self, item: int, suspects: list[Suspect]) -> list[Suspect]:
         """What a group did with other items since it began: it looks like anybody's, and is as little meant."""
@@ -152,12 +167,31 @@ def _repeated(suspects: list[Suspect]) -> float:
 
 
 def _is_narrow(lesson: Lesson, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Whether each row's person had done little before but what they do now, (n,) bool."""
+    """Whether each row's person had done little before but what they do now, or the same again, (n,) bool."""
     asked = lesson.batch.questions
-    flat, start = flat_runs(asked.history_start, rows)
-    differs = asked.history_item[flat] != np.repeat(items, np.diff(start))
-    total = np.concatenate([[0], np.cumsum(differs)])
-    others = total[start[1:]] - total[start[:-1]]
-    again = np.diff(start) - others
-    narrow: np.ndarray = (others <= _OTHERS) | ((again >= AGAIN) & (again >= _PART * np.diff(start)))
+    done, own, repeats = (np.empty(rows.size, np.int64) for _ in range(3))
+    _look_back(asked.history_start, rows, items, asked.history_item, asked.history_type, done, own, repeats)
+    keen = (own >= AGAIN) & (own >= _PART * done)
+    narrow: np.ndarray = (done - own <= _OTHERS) | keen | ((done >= _BUSY) & (repeats >= _AS_BEFORE * done))
     return narrow
+
+
+@kernel
+def _look_back(
+    start: np.ndarray, rows: np.ndarray, items: np.ndarray, history_item: np.ndarray, history_type: np.ndarray,
+    done: np.ndarray, own: np.ndarray, repeats: np.ndarray,
+) -> None:  # fmt: skip
+    """Of each row's history: its length, what was done with the row's item, what was done before in the same way."""
+    seen, mask = np.zeros(256, np.uint64), np.uint64(255)
+    for i in range(rows.size):
+        begin, end = start[rows[i]], start[rows[i] + 1]
+        seen[:] = np.uint64(0)
+        done[i], own[i], repeats[i] = end - begin, 0, 0
+        for h in range(begin, min(end, begin + 128)):  # half of what there is room for
+            own[i] += history_item[h] == items[i]
+            act = (history_item[h] ^ np.uint64(history_type[h])) | np.uint64(1 << 8)
+            slot = (act ^ act >> np.uint64(32)) & mask
+            while seen[slot] != act and seen[slot] != np.uint64(0):
+                slot = (slot + np.uint64(1)) & mask
+            repeats[i] += seen[slot] == act
+            seen[slot] = act

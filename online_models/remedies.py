@@ -10,8 +10,9 @@ from online_models.findings import Finding
 from online_models.lessons import Progress
 
 _PATIENCE_MS = 6 * 3_600_000  # event time after which what cannot be undone is lived with
-_BACK_OFF_MS = 600_000  # before the next remedy; twice as long after each, until a day has been quiet
+_BACK_OFF_MS = 120_000  # before the next remedy; twice as long after each, until a day has been quiet
 _DAY_MS = 86_400_000
+_NEARLY = 0.8
 Ranges = dict[str, list[tuple[int, int]]]
 
 
@@ -31,8 +32,9 @@ class Remedies:
         self._folder = folder
         self._allowed = allowed
         self._count, self._last = 0, 0  # in a row, and event time of the last
-        self._due: dict[tuple[str, str], tuple[Finding, str]] = {}  # what is still to be undone, and its alarm
+        self._due: dict[str, Finding] = {}  # what is still to be undone, by its alarm
         self._opened = 0  # event time, ms
+        self._skip: Ranges = {}  # offsets that the last remedy left out
         self.open = ""  # the alarm of a poison that has been learnt and is not undone yet
 
     @property
@@ -46,11 +48,13 @@ class Remedies:
             return self._follow(finding, alarm)
         if not finding.undo:
             return Remedy("none but this alarm")
+        if self._is_left_out(finding):
+            return Remedy("none is needed: nearly all of it is left out since the last remedy")
         self.open, self._opened = alarm, ts
         if not self._allowed:
             return Remedy("none: guard.remedy is off")
         if ts < self._ready:
-            self._due[finding.detector, finding.subject] = finding, alarm
+            self._due[alarm] = finding
             return Remedy("later: too soon after the last remedy; nothing of it is served until then")
         return self._undo([finding], alarm, seen, progress, ts)
 
@@ -69,12 +73,12 @@ class Remedies:
             self.open = ""
         if not self._due or ts < self._ready:
             return None
-        waiting = list(self._due.values())
-        return waiting[-1][1], self._undo([finding for finding, _ in waiting], waiting[-1][1], seen, progress, ts)
+        alarm, waiting = next(reversed(self._due)), list(self._due.values())
+        return alarm, self._undo(waiting, alarm, seen, progress, ts)
 
     def over(self) -> None:
         """Nothing is left of it, or a person says so."""
-        self.open = next((alarm for _, alarm in self._due.values()), "")
+        self.open = next(iter(self._due), "")
 
     def refuse(self, first: dict[int, int], alarm: str) -> None:
         """Mark the versions that were taught anything at or after some offsets."""
@@ -91,12 +95,13 @@ class Remedies:
         self._count = self._count + 1 if ts < self._last + _DAY_MS else 1
         self._last = ts
         first: dict[int, int] = {}
-        skip, borne = together(progress.skip, {}), Ranges()
         for finding in findings:
             first |= {p: min(offset, first.get(p, offset)) for p, offset in finding.first.items()}
-            ranges = _ranges(finding, seen)
-            skip = together({int(p): ranges for p, ranges in skip.items()}, ranges)
-            borne = together({int(p): ranges for p, ranges in borne.items()}, ranges if finding.borne else {})
+        ranges = [(finding, _ranges(finding, seen)) for finding in findings]
+        skip = together(progress.skip, *(ranges for finding, ranges in ranges if not finding.of_slates))
+        slates = together(progress.slates, *(ranges for finding, ranges in ranges if finding.of_slates))
+        borne = together({}, *(ranges for finding, ranges in ranges if finding.borne))
+        self._skip = skip
         version, lasting = self._sound(first), next((finding for finding in findings if finding.lasts), None)
         if version:
             self.refuse(first, alarm)
@@ -104,7 +109,7 @@ class Remedies:
             self.open = ""  # what cannot be undone is lived with: answers must not stand still for it
         # Before the rollback, so that what is learnt after it knows people without it.
         orders: list[Order] = [StrikeOrder(borne, alarm)] if borne else []
-        orders += [RollbackOrder(version, skip, alarm)] if version else []
+        orders += [RollbackOrder(version, skip, alarm, slates)] if version else []
         undone = f"rolled back to {version}, leaving it out"
         words = undone if version else "nothing is undone: no sound version from before it is kept"
         if lasting is None:
@@ -113,6 +118,11 @@ class Remedies:
         silent = lasting.lasts if isinstance(lasting.lasts, tuple) else None
         hold = HoldOrder(alarm, version or "", began, silent, ts, flipped=silent is None)
         return Remedy(f"{words}; learning is held until it is over", (*orders, hold), hold)
+
+    def _is_left_out(self, finding: Finding) -> bool:
+        """Whether single events of a finding, as of one more item of a group, went with what was found before."""
+        left = [any(a <= offset < b for a, b in self._skip.get(str(p), ())) for p, offset in finding.events]
+        return sum(left) > _NEARLY * len(left)
 
     def _sound(self, first: dict[int, int]) -> str | None:
         """The newest sound version that was taught nothing at or after some offsets, nor written during an alarm."""
@@ -144,12 +154,13 @@ def _ranges(finding: Finding, seen: dict[int, int]) -> Ranges:
     return ranges
 
 
-def together(before: dict[int, list[tuple[int, int]]], added: Ranges) -> Ranges:
-    """All ranges of both; those that touch become one."""
+def together(before: dict[int, list[tuple[int, int]]], *added: Ranges) -> Ranges:
+    """All ranges of all; those that touch become one."""
     joined: Ranges = {}
-    for partition in sorted({str(p) for p in before} | added.keys()):
+    for partition in sorted({str(p) for p in before}.union(*added)):
         runs = joined.setdefault(partition, [])
-        for first, next_ in sorted([*before.get(int(partition), ()), *added.get(partition, ())]):
+        more = (one for ranges in added for one in ranges.get(partition, ()))
+        for first, next_ in sorted([*before.get(int(partition), ()), *more]):
             if runs and first <= runs[-1][1]:
                 runs[-1] = runs[-1][0], max(runs[-1][1], next_)
             elif first < next_:

@@ -8,8 +8,8 @@ import numpy as np
 
 from online_models import journal
 from online_models.checkpoints import name_of
-from online_models.journal import Rollback
-from online_models.lessons import inside
+from online_models.journal import Read, Rollback
+from online_models.lessons import left_out
 from online_models.rollback import Ranges
 from stream.batches import ExampleBatch, Kind
 from stream.ids import key_of
@@ -22,16 +22,14 @@ _READ = 256
 def taught_by(log: EventLog, folder: Path, bad: Ranges) -> list[str]:
     """Every version, of a step or a checkpoint, whose state has learnt from bad events; oldest first."""
     taught: dict[str, None] = {}
-    skip: Ranges = {}
+    skip, slates = Ranges(), Ranges()
     tainted = False
     for entry in journal.entries(folder / "journal"):
         if isinstance(entry, Rollback):
-            skip, tainted = entry.skip, entry.version in taught
+            skip, slates, tainted = entry.skip, entry.slates, entry.version in taught
             continue
         # The state stays what it has learnt until it goes back.
-        tainted = tainted or any(
-            _teaches(log, read.partition, read.first, read.next, bad, skip) for read in entry.reads
-        )
+        tainted = tainted or any(_teaches(log, read, bad, (skip, slates)) for read in entry.reads)
         if tainted:
             taught[name_of(entry.epoch, entry.step)] = None
     return list(taught)
@@ -50,21 +48,16 @@ def ripple(log: EventLog, folder: Path, bad: Ranges) -> Ranges:
     return widened
 
 
-def _teaches(log: EventLog, partition: int, first: int, next_: int, bad: Ranges, skip: Ranges) -> bool:
-    wrong = bad.get(str(partition))
+def _teaches(log: EventLog, read: Read, bad: Ranges, out: tuple[Ranges, Ranges]) -> bool:
+    wrong = bad.get(str(read.partition))
     if not wrong:
         return False
-    left_out = np.array(sorted(skip.get(str(partition), ())) or [(0, 0)], np.int64)
-    for batch in _blocks(log, partition, first, next_):
-        hit = _inside(batch, np.array(sorted(wrong), np.int64)) & ~_inside(batch, left_out) & (batch.kind != Kind.held)
+    skip, slates = (ranges.get(str(read.partition)) for ranges in out)
+    for batch in _blocks(log, read.partition, read.first, read.next):
+        hit = left_out(batch, wrong, None) & ~left_out(batch, skip, slates) & (batch.kind != Kind.held)
         if hit.any():
             return True
     return False
-
-
-def _inside(batch: ExampleBatch, ranges: np.ndarray) -> np.ndarray:
-    hit: np.ndarray = inside(ranges, batch.offset) | inside(ranges, batch.origin)
-    return hit
 
 
 def _led_to(log: EventLog, partition: int, versions: np.ndarray) -> set[int]:

@@ -22,6 +22,7 @@ def plan_rollback(order: RollbackOrder, manifest: Manifest, now: Progress, contr
     else:
         examples, offsets = manifest.examples, manifest.offsets
         skip = _checked(order.skip, now)
+    slates = _checked(order.slates, now)
     return Rollback(
         epoch=now.epoch + 1,
         step=manifest.step,
@@ -29,6 +30,7 @@ def plan_rollback(order: RollbackOrder, manifest: Manifest, now: Progress, contr
         examples=examples,
         offsets=offsets,
         skip=_together(manifest.skip, skip),
+        slates=_together(manifest.slates, slates),
         control=control,
         reason=order.reason,
     )
@@ -42,6 +44,7 @@ def progress_of(manifest: Manifest) -> Progress:
         examples={int(p): offset for p, offset in manifest.examples.items()},
         offsets={int(p): offset for p, offset in manifest.offsets.items()},
         skip={int(p): list(ranges) for p, ranges in manifest.skip.items()},
+        slates={int(p): list(ranges) for p, ranges in manifest.slates.items()},
         items=manifest.items,
         control=manifest.control,
         watermark=manifest.watermark,
@@ -55,6 +58,7 @@ def go_back(progress: Progress, entry: Rollback) -> None:
     progress.examples = {int(p): offset for p, offset in entry.examples.items()}
     progress.offsets = {int(p): offset for p, offset in entry.offsets.items()}
     progress.skip = {int(p): list(ranges) for p, ranges in entry.skip.items()}
+    progress.slates = {int(p): list(ranges) for p, ranges in entry.slates.items()}
 
 
 def _checked(skip: Ranges, now: Progress) -> Ranges:

@@ -57,7 +57,7 @@ class Silence:
         subject = f"{surface:016x}-{EventType(kind).name}"
         return Finding(
             "stream", "poison", "silence", subject, {"reason": reason, **evidence}, silent[-1].first,
-            undo=True, lasts=key,
+            undo=True, of_slates=True, lasts=key,
         )  # fmt: skip
 
 

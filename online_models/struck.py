@@ -1,4 +1,4 @@
-"""Single actions that do not count in anybody's past: they were found to be poison, whoever's name they bear."""
+"""Single actions on slates that do not count in anybody's past: they are poison, whoever's name they bear."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ import numpy as np
 from online_models.tables import State
 from stream.batches import EventType, Questions
 from stream.events import Limits
-from stream.ids import KeyIndex
+from stream.ids import NO_KEY, KeyIndex
 from stream.intake import take_in
 from stream.logs import EventLog
 from stream.topics import EVENTS
@@ -36,7 +36,7 @@ class Struck:
         return int(self._ts.size)
 
     def strike(self, log: EventLog, ranges: Ranges) -> None:
-        """Add the actions among the events at these offsets, by partition, as far as the log keeps them."""
+        """Add the actions on slates among the events at these offsets, by partition, as far as the log keeps them."""
         found = [(self._ts, self._fingerprints), *_actions_in(log, ranges)]
         ts, fingerprints = (np.concatenate(parts) for parts in zip(*found, strict=True))
         fingerprints, first = np.unique(fingerprints, return_index=True)
@@ -75,7 +75,8 @@ def _actions_in(log: EventLog, ranges: Ranges) -> Iterable[tuple[np.ndarray, np.
             at = max(first, log.start(EVENTS, int(partition)))
             while at < next_ and len(records := log.read(EVENTS, int(partition), at, min(_READ, next_ - at))):
                 batch = take_in(records, _ANY).batch
-                batch = batch.take(np.flatnonzero((batch.type != EventType.impression) & (batch.offset < next_)))
+                acted = (batch.type != EventType.impression) & (batch.impression != NO_KEY)
+                batch = batch.take(np.flatnonzero(acted & (batch.offset < next_)))
                 yield batch.ts, _fingerprints(batch.user, batch.item, batch.type, batch.ts)
                 at = records.offsets[-1] + 1
 

@@ -191,6 +191,12 @@ def _shill(world: World, events: list[Event]) -> list[Event]:
     return [*events, world.act(name, "i7"), *camouflage]
 
 
+def _pump_by_turns(world: World, events: list[Event]) -> list[Event]:
+    """Thirty accounts that share ten items, so that each seems to care for many things."""
+    acts = [world.act(f"shill{world.rng.integers(30)}", f"i{1 + world.rng.integers(10)}") for _ in range(4)]
+    return [*events, *acts]
+
+
 def _break_button(world: World, events: list[Event]) -> list[Event]:
     return [event for event in events if event["type"] != "purchase"]
 
@@ -230,8 +236,14 @@ SCENARIOS = (
     Scenario("click flood", "poison", frozenset({"flood"}), change=_flood),
     Scenario("pumping group", "poison", frozenset({"pumping"}), change=_pump),
     Scenario("shilling group", "poison", frozenset({"pumping"}), change=_shill),
+    Scenario("coordinated group", "poison", frozenset({"pumping"}), change=_pump_by_turns),
     Scenario("broken button", "poison", frozenset({"silence"}), change=_break_button, minutes=20),
-    Scenario("label flip 5 %", "poison", frozenset({"label_flip"}), change=partial(_flip_labels, share=0.05)),
+    Scenario(
+        "label flip 5 %", "poison", frozenset({"label_flip"}), change=partial(_flip_labels, share=0.05), minutes=15
+    ),
+    Scenario(
+        "label flip 30 %", "poison", frozenset({"label_flip"}), change=partial(_flip_labels, share=0.3), minutes=15
+    ),
     # A clock that is ahead closes slates before they are answered.
     Scenario("skewed clock", "poison", frozenset({"clock_skew", "click_through", "calibration"}), change=_skew),
     Scenario("replayed offsets", "poison", frozenset({"repeats"}), change=_replay, remembers=True),

@@ -4,6 +4,7 @@ import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -107,11 +108,16 @@ def show_lineage(version: str, config: Path | None, as_json: bool) -> int:
         table.add_row(
             one["version"],
             json.dumps(one["offsets"]),
-            json.dumps(one["skip"]) if one["skip"] else "",
+            _left_out(one),
             f"rollback to {back['to']}: {back['reason']}" if back else "",
         )
     Console().print(table)
     return 0
+
+
+def _left_out(one: dict[str, Any]) -> str:
+    told = ((one["skip"], ""), (one["slates"], " of slates"))
+    return ", ".join(json.dumps(ranges) + of for ranges, of in told if ranges)
 
 
 def roll_back(version: str, skip: list[str], rippling: bool, config: Path | None, as_json: bool) -> int:

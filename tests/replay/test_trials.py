@@ -25,7 +25,10 @@ from stream.topics import CONTROL, EVENTS, EXAMPLES
 from tests.online_models.learning import bits_of, differing
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
-UNDONE = ("pumping group", "shilling group", "broken button", "label flip 5 %", "worse version")
+UNDONE = (
+    "pumping group", "shilling group", "coordinated group", "broken button", "label flip 5 %", "label flip 30 %",
+    "worse version",
+)  # fmt: skip
 CALM = 40.0  # minutes
 TOGETHER = 38.0  # of them, which the trials share
 
@@ -67,7 +70,7 @@ def forked(work: Callable[[], Trial]) -> Trial:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one.truth == "poison"], ids=lambda one: one.name)
 def test_poison_is_told_as_poison_by_its_detector_and_undone(scenario: Scenario, met: Callable[..., Trial]) -> None:
-    # A button is mended after 20 minutes, and learning goes on; of the others the beginning tells all.
+    # What ends, as a button that is mended, is waited for: learning goes on. Of the others the beginning tells all.
     trial = met(scenario, linger=25 if scenario.minutes < 25 else 4)
 
     assert trial.before == 0
