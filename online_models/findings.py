@@ -23,7 +23,7 @@ class Forget:
 class Finding:
     """What a detector noticed."""
 
-    depth: Literal["stream", "learner", "service"]
+    depth: Literal["actor", "stream", "learner", "service"]
     kind: Literal["poison", "drift"]
     detector: str
     subject: str
@@ -31,6 +31,7 @@ class Finding:
     first: dict[int, int] = field(default_factory=dict)  # offset of the first event concerned, by partition
     events: tuple[tuple[int, int], ...] = ()  # (partition, offset) of each event, if it is some among others
     undo: bool = False  # what was learnt of it is to be undone
+    done: str = ""  # what is done about it in any case
     began: int = 0  # event time at which the world changed, ms, if it did and that is known
     forget: Forget | None = None  # how it is followed, if not just by learning on
     lasts: Lasting | None = None  # until it is over, nothing is to be learnt

@@ -24,6 +24,7 @@ from online_models.control import (
 from online_models.findings import Finding
 from online_models.lessons import Lesson, Progress, lesson
 from online_models.monitors import Monitors
+from online_models.producers import findings_of
 from online_models.pumpers import Bars, finding_of, group_of
 from online_models.pumping import Pumped, Pumping
 from online_models.remedies import Remedies, together
@@ -133,7 +134,7 @@ class Guard:
         clicks = self._clicks.see(learnt.batch, self._watch.fresh(learnt), judged, version, progress.offsets)
         full, pumped = self._add(learnt, stack.closed)
         findings = [finding_of(one) for one in pumped] + (self._monitors.see(full) if full else [])
-        findings += clicks
+        findings += clicks + findings_of(self._log, learnt, stack.caps.exceeded)
         for began in [finding.began for finding in findings if finding.began]:
             self._tastes.doubt(began)
         for finding in findings + self._tastes.see(stack.foretold, stack.past, progress.offsets):

@@ -4,22 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from online_models.caps import COUNTED_AS, SHOWN, VIEWED, by_person
 from online_models.tables import Column, State, Table, joined, part_of
 from stream.batches import EventType, ExampleBatch, Kind, Lists, Questions, flat_runs
 from stream.compiled import kernel
 
 HORIZONS = np.array([600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 60 * 86_400], np.float64)  # half-lives in seconds
-SHOWN, VIEWED, CLICKED, VALUED = range(4)
 _DAY = 3  # place of the day among the horizons
-MOST = 10  # actions of one person on one item that count within a day, so that nobody moves an item far by themselves
-_DAY_MS = 86_400_000
 NO_TIME = -(2**62)  # stands for "not known" in columns of times
 N_CATEGORIES = 4
-_COUNTED_AS = np.full(len(EventType), -1, np.int8)  # a dislike counts as no sign of interest
-_COUNTED_AS[EventType.impression] = SHOWN
-_COUNTED_AS[[EventType.view, EventType.dwell]] = VIEWED
-_COUNTED_AS[EventType.click] = CLICKED
-_COUNTED_AS[[EventType.like, EventType.cart, EventType.purchase, EventType.rating]] = VALUED
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,38 +102,6 @@ def _count(
             counts[row, kind, h] += np.float32(2.0 ** (-late / horizons[h])) if late > 0.0 else np.float32(1.0)
 
 
-@kernel
-def _capped(
-    acted: np.ndarray,
-    item: np.ndarray,
-    ts: np.ndarray,
-    start: np.ndarray,
-    history_item: np.ndarray,
-    history_type: np.ndarray,
-    history_ts: np.ndarray,
-    counted_as: np.ndarray,
-    capped: np.ndarray,
-) -> None:
-    for a in range(acted.size):
-        i, n = acted[a], 0
-        for h in range(start[i], start[i + 1]):
-            if history_item[h] == item[a] and counted_as[history_type[h]] > 0 and ts[i] - history_ts[h] < _DAY_MS:
-                n += 1
-        capped[i] = n >= MOST
-
-
-def capped_rows(batch: ExampleBatch) -> np.ndarray:
-    """Which rows, (n,) bool, are actions of a person who did enough with that item within a day already."""
-    acted, asked = np.flatnonzero(batch.kind == Kind.action), batch.questions
-    capped = np.zeros(len(batch), np.bool_)
-    item = batch.lists.item[batch.lists.start[acted]]
-    _capped(
-        acted, item, batch.ts, asked.history_start, asked.history_item, asked.history_type, asked.history_ts,
-        _COUNTED_AS, capped,
-    )  # fmt: skip
-    return capped
-
-
 class Items:
     """The item table that gives all others their rows. Nothing here is trained: it only counts.
 
@@ -194,20 +155,20 @@ class Items:
     def slates(self, lists: Lists) -> Slates:
         return Slates(lists.start, self.find(lists.item), lists.position, lists.price)
 
-    def learn(self, batch: ExampleBatch) -> None:
+    def learn(self, batch: ExampleBatch, capped: np.ndarray | None = None) -> None:
         """Count what was shown and what was done; `clicked` and `closed` rows say nothing new of an item.
 
-        What one person does with one item beyond `MOST` times a day is counted in `ever` alone.
+        What is `capped`, (n,) bool, is counted in `ever` alone; by default what one person does too often.
         """
         told = (batch.kind == Kind.shown) | (batch.kind == Kind.action)
         lengths = np.diff(batch.lists.start)
         of_list = np.repeat(told, lengths)
         rows = self.find(batch.lists.item[of_list])
-        columns = batch.type, batch.value, batch.ts, capped_rows(batch)
+        columns = batch.type, batch.value, batch.ts, by_person(batch) if capped is None else capped
         types, values, times, capped = (np.repeat(column, lengths)[of_list] for column in columns)
         table = self.counters
         _count(
-            rows, types, values, times, capped, _COUNTED_AS, HORIZONS,
+            rows, types, values, times, capped, COUNTED_AS, HORIZONS,
             table["counts"], table["stamp"], table["first"], table["last"], table["ever"], table["rating"],
         )  # fmt: skip
         table.touch(rows)
@@ -242,9 +203,11 @@ def keys_of_rows(items: Items, rows: np.ndarray) -> np.ndarray:
     return keys
 
 
-def actions_of(batch: ExampleBatch, items: Items, people: People) -> tuple[Actions, np.ndarray]:
+def actions_of(
+    batch: ExampleBatch, items: Items, people: People, capped: np.ndarray | None = None
+) -> tuple[Actions, np.ndarray]:
     """The rows of a batch that show interest in one item and still count, and their row numbers in the batch."""
-    interest = (batch.kind == Kind.action) & (_COUNTED_AS[batch.type] >= VIEWED)
-    chosen = np.flatnonzero(interest & ~capped_rows(batch))
+    interest = (batch.kind == Kind.action) & (COUNTED_AS[batch.type] >= VIEWED)
+    chosen = np.flatnonzero(interest & ~(by_person(batch) if capped is None else capped))
     rows = items.find(batch.lists.item[batch.lists.start[chosen]])
     return Actions(people.take(chosen), rows, batch.ts[chosen]), chosen

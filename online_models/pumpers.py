@@ -66,7 +66,7 @@ def group_of(log: EventLog, finding: Finding) -> Group:
     """Read the events of a finding again: the columns that it was found in hold no names."""
     item, acts, people = finding.subject, Counter[tuple[tuple[int, str], str, str]](), dict[tuple[int, str], None]()
     for partition, offset in finding.events:
-        for event in _events_at(log, partition, offset):
+        for event in events_at(log, partition, offset):
             named, who = event.item_id or "", (partition, event.user_id)
             acts[who, named, event.type] += 1
             if f"{key_of(named):016x}" == finding.subject:
@@ -77,7 +77,7 @@ def group_of(log: EventLog, finding: Finding) -> Group:
     return Group(item, tuple(people), frozenset(who for who in people if again[who] >= AGAIN - 1))
 
 
-def _events_at(log: EventLog, partition: int, offset: int) -> list[Event]:
+def events_at(log: EventLog, partition: int, offset: int) -> list[Event]:
     records = log.read(EVENTS, partition, offset, 1)
     if not len(records) or records.offsets[0] != offset:
         return []

@@ -47,7 +47,7 @@ class Remedies:
         if finding.kind == "drift":
             return self._follow(finding, alarm)
         if not finding.undo:
-            return Remedy("none but this alarm")
+            return Remedy(finding.done or "none but this alarm")
         if self._is_left_out(finding):
             return Remedy("none is needed: nearly all of it is left out since the last remedy")
         self.open, self._opened = alarm, ts

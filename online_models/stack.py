@@ -6,6 +6,7 @@ import numpy as np
 
 from online_models.as_shown import AsShown
 from online_models.bandits.by_category import ByCategory
+from online_models.caps import Caps
 from online_models.features import Features
 from online_models.foretelling import Foretold, foretold
 from online_models.items import NO_TIME, Items, People, Slates, actions_of
@@ -85,7 +86,7 @@ class Stack:
     def __init__(self, settings: StackSettings | None = None) -> None:
         self.settings = setting = settings or StackSettings()
         self.items = Items()
-        self.past = Past()
+        self.past, self.caps = Past(), Caps()
         self._offers = offers = Offers(self.items, setting.covisit, setting.sessions, setting.two_tower)
         self.covisits, self.sessions, self.tower = offers.covisits, offers.sessions, offers.tower
         self.popular, self.trending, self.newest = offers.popular, offers.trending, offers.newest
@@ -134,13 +135,14 @@ class Stack:
             return
         self.admit(batch.lists.item)
         people, slates = self.people(batch.questions), self.items.slates(batch.lists)
-        actions, chosen = actions_of(batch, self.items, people)
+        capped = self.caps.see(batch)
+        actions, chosen = actions_of(batch, self.items, people, capped)
         open_lists = self._open_lists(people.take(asked_rows(batch)[chosen]), actions.row)
         self._learn_slates(batch, people, slates)
         self.picker.learn_lists(*open_lists)
         self._learn_chances(batch, people, slates)
         self._as_shown.remember(batch, people, slates)
-        self.items.learn(batch)
+        self.items.learn(batch, capped)
         met = np.unique(slates.row)
         self._offers.learn(actions, met[(met >= 0) & (self.items.counters["first"][met] >= batch.ts.min())])
 
@@ -259,6 +261,7 @@ class Stack:
         return {
             "items": self.items,
             "past": self.past,
+            "caps": self.caps,
             "covisits": self.covisits,
             "sessions": self.sessions,
             "tower": self.tower,

@@ -197,6 +197,12 @@ def _pump_by_turns(world: World, events: list[Event]) -> list[Event]:
     return [*events, *acts]
 
 
+def _push(world: World, events: list[Event]) -> list[Event]:
+    """A partner sends clicks on one item, each in the name of somebody new."""
+    acts = [world.act(f"guest{world.number}", "i7", producer="partner") for _ in range(2)]
+    return [*events, *acts]
+
+
 def _break_button(world: World, events: list[Event]) -> list[Event]:
     return [event for event in events if event["type"] != "purchase"]
 
@@ -237,6 +243,7 @@ SCENARIOS = (
     Scenario("pumping group", "poison", frozenset({"pumping"}), change=_pump),
     Scenario("shilling group", "poison", frozenset({"pumping"}), change=_shill),
     Scenario("coordinated group", "poison", frozenset({"pumping"}), change=_pump_by_turns),
+    Scenario("pushing producer", "poison", frozenset({"producer", "items"}), change=_push),
     Scenario("broken button", "poison", frozenset({"silence"}), change=_break_button, minutes=20),
     Scenario(
         "label flip 5 %", "poison", frozenset({"label_flip"}), change=partial(_flip_labels, share=0.05), minutes=15

@@ -143,6 +143,7 @@ class ExampleBatch(Columns):
     offset: np.ndarray  # (n,) int64, offset of the event that caused the row
     origin: np.ndarray  # (n,) int64, offset of the impression that showed the list, -1 = none
     version: np.ndarray  # (n,) uint64, key of the model version that made the slate, 0 = not said
+    producer: np.ndarray  # (n,) uint64, key of who sent the event, 0 = not said
     questions: Questions
     lists: Lists
     features: np.ndarray  # (m, f) float32, as served, or (0, f): then they are computed when learnt

@@ -37,6 +37,7 @@ class Event(msgspec.Struct, gc=False):
     model_version: str | None = None
     context: dict[str, Any] | None = None
     features: str | None = None
+    producer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

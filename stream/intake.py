@@ -36,6 +36,7 @@ class EventBatch(Columns):
     surface: np.ndarray  # (n,) uint64, 0 = none
     context: np.ndarray  # (n, N_CONTEXT) uint64
     version: np.ndarray  # (n,) uint64, 0 = none
+    producer: np.ndarray  # (n,) uint64, 0 = none
     value: np.ndarray  # (n,) float32, NaN = none
     released: np.ndarray  # (n,) bool, passes the screen: somebody looked at it and let it out of quarantine
     lists: Lists  # what an impression showed, or the one item of an action
@@ -148,6 +149,7 @@ def _columns(events: Sequence[Event], offsets: Sequence[int], released: np.ndarr
         surface=_keys_if_any([event.surface for event in events]),
         context=_contexts(events, impressions),
         version=_keys_if_any([event.model_version for event in events]),
+        producer=_keys_if_any([event.producer for event in events]),
         value=np.array([np.nan if event.value is None else event.value for event in events], np.float32),
         released=released,
         lists=lists,

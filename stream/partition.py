@@ -92,6 +92,7 @@ def examples_of(batch: EventBatch, questions: Questions) -> ExampleBatch:
         offset=batch.offset,
         origin=np.full(len(batch), -1, np.int64),
         version=batch.version,
+        producer=batch.producer,
         questions=questions,
         lists=batch.lists,
         features=batch.features,

@@ -50,6 +50,8 @@ def encode_examples(reach: Reach, batch: ExampleBatch) -> bytes:
         for name, value in part.arrays().items():
             if isinstance(value, np.ndarray):
                 columns[prefix + name] = value
+    if not batch.producer.any():  # mostly nobody names one
+        del columns["producer"]
     header = {name: getattr(reach, name) for name in Reach.__slots__}
     return encode_block(header, columns)
 
@@ -64,6 +66,7 @@ def decode_examples(value: bytes) -> tuple[Reach, ExampleBatch]:
     asked = nested["questions"]
     if "shown_start" not in asked:  # written before it was remembered what people were shown
         asked |= {"shown_start": np.zeros(asked["ts"].size + 1, np.int64), "shown_item": np.zeros(0, np.uint64)}
+    nested[""].setdefault("producer", np.zeros(nested[""]["offset"].size, np.uint64))
     questions = Questions(**_known(Questions, asked))
     lists = Lists(**_known(Lists, nested["lists"]))
     batch = ExampleBatch(**_known(ExampleBatch, nested[""]), questions=questions, lists=lists)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from online_models.items import HORIZONS, VIEWED, Items
+from online_models.caps import VIEWED
+from online_models.items import HORIZONS, Items
 from online_models.retrievers.boards import Board, first_eligible
 from online_models.tables import State, joined, part_of
 

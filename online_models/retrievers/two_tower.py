@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.items import VIEWED, Actions, Items, People, Slates
+from online_models.caps import VIEWED
+from online_models.items import Actions, Items, People, Slates
 from online_models.retrievers.selection import Hidden, Scratch
 from online_models.retrievers.tower_index import TowerIndex
 from online_models.tables import Column, State, Table, joined, part_of

@@ -1,8 +1,9 @@
 """Writes the bytes of every schema as this code writes them; what is there already was released, and stays."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -37,9 +38,9 @@ def event() -> bytes:
     return msgspec.json.encode(SHOWN)
 
 
-def _table(store: MemoryStore) -> bytes:
+def _table(store: MemoryStore, clicked: Mapping[str, Any] = CLICKED) -> bytes:
     """The block of both events, with the user they made in the store."""
-    values = [msgspec.json.encode(SHOWN), msgspec.json.encode(CLICKED)]
+    values = [msgspec.json.encode(SHOWN), msgspec.json.encode(clicked)]
     intake = take_in(Records(0, [40, 41], [b"u1"] * 2, values, [TS] * 2), Limits(0, 300))
     users = UserTable(store, 16)
     users.describe(np.array([intake.batch.user[0]]), ["u1"], [5], [b'{"age":7}'])
@@ -51,6 +52,10 @@ def _table(store: MemoryStore) -> bytes:
 
 def examples() -> bytes:
     return _table(MemoryStore())
+
+
+def examples_of_a_producer() -> bytes:
+    return _table(MemoryStore(), CLICKED | {"producer": "p1"})
 
 
 def user() -> bytes:
@@ -89,6 +94,7 @@ def journal() -> bytes:
 MADE: dict[str, Callable[[], bytes]] = {
     "event-1.json": event,
     "examples-2.block": examples,
+    "examples-3.block": examples_of_a_producer,
     "user-4.record": user,
     "update-1.block": update,
     "manifest-1.json": manifest,

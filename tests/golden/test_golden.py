@@ -45,8 +45,11 @@ def test_an_event() -> None:
     }
 
 
-def test_a_block_of_examples() -> None:
-    reach, batch = decode_examples(golden("examples-1.block"))
+@pytest.mark.parametrize(
+    ("name", "producer"), [("examples-1.block", 0), ("examples-2.block", 0), ("examples-3.block", key_of("p1"))]
+)
+def test_a_block_of_examples(name: str, producer: int) -> None:
+    reach, batch = decode_examples(golden(name))
 
     assert reach == Reach(partition=0, first=40, next=42, until=42, watermark=TS - 6_790, users=6)
     assert batch.event.tolist() == [key_of("e1"), key_of("e2")]
@@ -57,6 +60,7 @@ def test_a_block_of_examples() -> None:
     assert batch.offset.tolist() == [40, 41]
     assert batch.questions.ts.tolist() == [TS, CLICKED["ts"]]
     assert batch.value.tolist()[1:] == [1.5]
+    assert batch.producer.tolist() == [0, producer]
 
 
 @pytest.mark.parametrize("name", ["user-1.record", "user-2.record", "user-3.record", "user-4.record"])

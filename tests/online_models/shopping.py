@@ -70,6 +70,7 @@ def batch_of(kinds: list[Kind], asked: Questions, shown: Lists, impression: np.n
         offset=np.arange(n, dtype=np.int64),
         origin=np.full(n, -1, np.int64),
         version=np.zeros(n, np.uint64),
+        producer=np.zeros(n, np.uint64),
         event=np.arange(1, n + 1, dtype=np.uint64),
         questions=asked,
         lists=shown,

@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from online_models.items import CLICKED, HORIZONS, MOST, NO_TIME, SHOWN, VALUED, VIEWED, Items, actions_of
+from online_models.caps import CLICKED, MOST, SHOWN, VALUED, VIEWED
+from online_models.items import HORIZONS, NO_TIME, Items, actions_of
 from stream.batches import EventType, ExampleBatch, Kind
 from tests.online_models.shopping import ITEMS, START, batch_of, lists, questions
 

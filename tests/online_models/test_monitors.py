@@ -114,6 +114,31 @@ def test_nothing_is_told_before_enough_was_seen(change: Callable[[Bin, np.random
     assert told(change, calm=5) == []
 
 
+@pytest.mark.parametrize("calm", [0, CALM], ids=["after a restart", "when it is known what is usual"])
+def test_a_flip_is_over_when_labels_mean_something_again(calm: int) -> None:
+    rng, monitors = np.random.default_rng(1), Monitors(1.0)
+    for n in range(calm):
+        monitors.see(usual(n, rng))
+    flipped, sound, empty = usual(calm, rng), usual(calm, rng), usual(calm, rng)
+    flip_labels(flipped, rng)
+    empty.low_expected = empty.low_taken = 0.0
+
+    assert [monitors.is_over("labels", one) for one in (flipped, sound, empty)] == [False, True, None]
+
+
+def test_a_flip_is_left_out_from_the_first_slates_that_tell_of_it() -> None:
+    rng, monitors, found = np.random.default_rng(1), Monitors(1.0), []
+    for n in range(CALM + LENGTH):
+        one = usual(n, rng)
+        one.shown_from = {0: 1_000 * n - 7_000}  # their window is seven minutes
+        if n >= CALM:
+            flip_labels(one, rng)
+        found += monitors.see(one)
+
+    assert found[0].detector == "label_flip"
+    assert found[0].first == {0: 1_000 * CALM - 7_000}
+
+
 def test_a_silence_is_over_when_what_was_silent_is_heard() -> None:
     rng, monitors = np.random.default_rng(3), Monitors(1.0)
     for n in range(CALM):

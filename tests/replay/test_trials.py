@@ -143,7 +143,7 @@ def test_a_learner_that_dies_while_it_is_held_goes_on_when_it_is_over_and_its_jo
     assert set(reasons) == {alarms[0].id}
     assert differing(bits_of(stack.state()), bits_of(rig.learn.stack.state())) == []
     assert progress.examples[0] == rig.log.end(EXAMPLES, 0)
-    [(first, next_)] = progress.skip[0]
+    [(first, next_)] = progress.slates[0]
     assert _no_purchases(rig, first, next_)
 
 
