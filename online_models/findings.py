@@ -30,6 +30,7 @@ class Finding:
     evidence: dict[str, Any]
     first: dict[int, int] = field(default_factory=dict)  # offset of the first event concerned, by partition
     events: tuple[tuple[int, int], ...] = ()  # (partition, offset) of each event, if it is some among others
+    people: frozenset[int] = frozenset()  # keys of whose those are
     undo: bool = False  # what was learnt of it is to be undone
     done: str = ""  # what is done about it in any case
     began: int = 0  # event time at which the world changed, ms, if it did and that is known

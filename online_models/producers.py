@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from online_models.caps import Exceeded
 from online_models.findings import Finding
 from online_models.lessons import Lesson
-from online_models.pumpers import events_at
+from online_models.names import events_at
 from stream.ids import key_of
 from stream.logs import EventLog
 
@@ -18,7 +18,7 @@ def findings_of(log: EventLog, lesson: Lesson, exceeded: Iterable[Exceeded]) -> 
 def _finding(log: EventLog, lesson: Lesson, one: Exceeded) -> Finding:
     partition, offset = int(lesson.partition[one.row]), int(lesson.batch.offset[one.row])
     evidence = {"reason": "one producer does far more with an item than counts, beside what all others do with it"}
-    for event in events_at(log, partition, offset):
+    for _, event in events_at(log, [(partition, offset)]):
         if event.producer and event.item_id and key_of(event.item_id) == one.item:
             evidence |= {"producer": event.producer, "item_id": event.item_id}
     subject = f"{one.producer:016x}-{one.item:016x}"

@@ -1,18 +1,16 @@
 """The people behind a pumped item, by name, and the bars against what they do with it."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from online_models.findings import Finding
+from online_models.names import events_at
 from online_models.pumping import AGAIN, Pumped
-from stream.events import Event, Limits, parse_record
 from stream.ids import key_of
 from stream.logs import EventLog
 from stream.quarantine import ANYTHING, bar
-from stream.topics import EVENTS
 
 _DAY_MS = 86_400_000
-_ANY = Limits(max_age=0, max_skew=0, max_bytes=1 << 40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +57,22 @@ def finding_of(pumped: Pumped) -> Finding:
         "usual_share": round(pumped.usual, 3),
     }
     events = tuple((one.partition, one.offset) for one in done)
-    return Finding("stream", "poison", "pumping", f"{pumped.item:016x}", evidence, first, events, undo=True)
+    people = frozenset(one.user for one in pumped.suspects)
+    found = Finding("stream", "poison", "pumping", f"{pumped.item:016x}", evidence, first, events, undo=True)
+    return replace(found, people=people)
 
 
 def group_of(log: EventLog, finding: Finding) -> Group:
     """Read the events of a finding again: the columns that it was found in hold no names."""
     item, acts, people = finding.subject, Counter[tuple[tuple[int, str], str, str]](), dict[tuple[int, str], None]()
-    for partition, offset in finding.events:
-        for event in events_at(log, partition, offset):
-            named, who = event.item_id or "", (partition, event.user_id)
-            acts[who, named, event.type] += 1
-            if f"{key_of(named):016x}" == finding.subject:
-                item, people[who] = named, None
+    for partition, event in events_at(log, finding.events):
+        named, who = event.item_id or "", (partition, event.user_id)
+        if key_of(event.user_id) not in finding.people:  # somebody else, in the same record
+            continue
+        acts[who, named, event.type] += 1
+        if f"{key_of(named):016x}" == finding.subject:
+            item, people[who] = named, None
     again = Counter[tuple[int, str]]()
     for (who, _, _), times in acts.items():
         again[who] += times - 1
     return Group(item, tuple(people), frozenset(who for who in people if again[who] >= AGAIN - 1))
-
-
-def events_at(log: EventLog, partition: int, offset: int) -> list[Event]:
-    records = log.read(EVENTS, partition, offset, 1)
-    if not len(records) or records.offsets[0] != offset:
-        return []
-    return [one for one, _ in parse_record(records.values[0], _ANY) if isinstance(one, Event)]
