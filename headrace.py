@@ -186,16 +186,23 @@ def models_rollback(
             help="Leave out events PARTITION:FROM-TO (TO not included) and learn the rest again; may be repeated."
         ),
     ] = None,
+    slates: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Leave out slates PARTITION:FROM-TO and what was done with them, which leaves people's past as well; "
+            "other actions teach as ever. May be repeated."
+        ),
+    ] = None,
     ripple: Annotated[
         bool, typer.Option(help="Leave out as well what came of the skipped events: slates of versions they taught.")
     ] = False,
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Go back to a version. Without --skip, all that was learnt since is left out."""
-    from replay.versions import roll_back
+    """Go back to a version. Without --skip and --slates, all that was learnt since is left out."""
+    from replay.versions import LeftOut, roll_back
 
-    raise typer.Exit(roll_back(version, skip or [], ripple, config, json))
+    raise typer.Exit(roll_back(version, LeftOut(skip or [], slates or [], ripple), config, json))
 
 
 @models.command("refuse")

@@ -72,7 +72,7 @@ class Guard:
         self._watch, self._monitors, self._pumping = Watch(), Monitors(settings.false_alarms), Pumping()
         self._rival, self._clicks = Rival(), ClickThrough(settings.false_alarms)
         self._tastes = Tastes(settings.false_alarms)
-        self._remedies, self._bars = Remedies(folder, settings.remedy), Bars(log)
+        self._remedies, self._bars = Remedies(log, folder, settings.remedy), Bars(log)
         self._known = {alarm.id: alarm for alarm in known_alarms(log)}
         self._raised: dict[tuple[str, str], int] = {}  # when, by detector and subject
         self._incident: Incident | None = None

@@ -22,7 +22,7 @@ from online_models.journal import Entry, Journal, Rollback, Step
 from online_models.keeper import Keeper
 from online_models.lessons import Progress, blocks_of, reads_of, take
 from online_models.meter import Meter
-from online_models.rollback import go_back, plan_rollback, progress_of
+from online_models.rollback import demand_kept, go_back, plan_rollback, progress_of
 from online_models.stack import Stack, seeded
 from online_models.updates import Update, encode_update
 from stream.clock import Clock
@@ -237,6 +237,7 @@ class LearnWorker:
         self._keeper.wait()
         gate.demand_served(self._folder, order.version)
         manifest, state = checkpoints.load(self._folder, order.version)
+        demand_kept(self._log, manifest)
         return plan_rollback(order, manifest, self.progress, control), manifest, state
 
     def _take_hold(self, order: Order) -> None:

@@ -8,6 +8,8 @@ from online_models.checkpoints import DamagedCheckpoint
 from online_models.control import ForgetOrder, HoldOrder, Order, RollbackOrder, StrikeOrder
 from online_models.findings import Finding
 from online_models.lessons import Progress
+from online_models.rollback import Outlived, demand_kept
+from stream.logs import EventLog
 
 _PATIENCE_MS = 6 * 3_600_000  # event time after which what cannot be undone is lived with
 _BACK_OFF_MS = 120_000  # before the next remedy; twice as long after each, until a day has been quiet
@@ -28,7 +30,8 @@ class Remedy:
 class Remedies:
     """Decides; the guard gives the orders, and the learner carries them out."""
 
-    def __init__(self, folder: Path, allowed: bool) -> None:
+    def __init__(self, log: EventLog, folder: Path, allowed: bool) -> None:
+        self._log = log
         self._folder = folder
         self._allowed = allowed
         self._count, self._last = 0, 0  # in a row, and event time of the last
@@ -131,9 +134,10 @@ class Remedies:
                 continue
             try:
                 manifest = checkpoints.check(self._folder, version)
+                demand_kept(self._log, manifest)
                 if not manifest.alarm and not gate.refusal(self._folder, version):
                     return version
-            except (OSError, DamagedCheckpoint):
+            except (OSError, DamagedCheckpoint, Outlived):
                 continue
         return None
 

@@ -4,8 +4,24 @@ from online_models.checkpoints import Manifest
 from online_models.control import RollbackOrder
 from online_models.journal import Rollback
 from online_models.lessons import Progress
+from stream.logs import EventLog
+from stream.topics import EXAMPLES
 
 Ranges = dict[str, list[tuple[int, int]]]
+
+
+class Outlived(ValueError):
+    """A version that is older than what the log keeps: nothing can go on from there."""
+
+
+def demand_kept(log: EventLog, manifest: Manifest) -> None:
+    """Outlived if the log no longer keeps what came behind a version."""
+    for partition, offset in sorted(manifest.examples.items()):
+        if (start := log.start(EXAMPLES, int(partition))) > offset:
+            raise Outlived(
+                f"version {manifest.version} goes on at offset {offset} of partition {partition} of the examples, but "
+                f"the log keeps them from {start} (log.retention): go back to a newer one, see `headrace models list`"
+            )
 
 
 def plan_rollback(order: RollbackOrder, manifest: Manifest, now: Progress, control: int) -> Rollback:
@@ -15,13 +31,13 @@ def plan_rollback(order: RollbackOrder, manifest: Manifest, now: Progress, contr
     Without ranges, all that was learnt since the version is left out and learning goes on with what comes next. With
     ranges, the examples since the version are read again, but for those that the ranges taught.
     """
-    if order.skip is None:
+    if order.skip is None and not order.slates:
         examples = {str(p): offset for p, offset in now.examples.items()}
         offsets = {str(p): offset for p, offset in now.offsets.items()}
         skip = {str(p): [(manifest.offsets.get(str(p), 0), end)] for p, end in now.offsets.items()}
     else:
         examples, offsets = manifest.examples, manifest.offsets
-        skip = _checked(order.skip, now)
+        skip = _checked(order.skip or {}, now)
     slates = _checked(order.slates, now)
     return Rollback(
         epoch=now.epoch + 1,

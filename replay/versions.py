@@ -2,6 +2,8 @@
 
 import json
 import time
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from rich.table import Table
 
 from online_models import checkpoints, gate, journal, marks
 from online_models.checkpoints import DamagedCheckpoint
-from online_models.control import HoldOrder, Order, ResumeOrder, RollbackOrder, encode_order, hold_at
+from online_models.control import HoldOrder, Order, ResumeOrder, RollbackOrder, StrikeOrder, encode_order, hold_at
 from online_models.journal import Rollback
 from online_models.ripple import ripple
+from online_models.rollback import Outlived, demand_kept
 from online_models.updates import decode_update
 from stream.clock import SystemClock
 from stream.config import Settings, load
@@ -120,24 +123,38 @@ def _left_out(one: dict[str, Any]) -> str:
     return ", ".join(json.dumps(ranges) + of for ranges, of in told if ranges)
 
 
-def roll_back(version: str, skip: list[str], rippling: bool, config: Path | None, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a person wants left out, as PARTITION:FROM-TO."""
+
+    events: list[str]
+    slates: list[str]
+    rippling: bool  # and what came of the events
+
+
+def roll_back(version: str, wanted: LeftOut, config: Path | None, as_json: bool) -> int:
     """Order the learner back to a version and wait until it has gone; nothing changes if the version is no good."""
     settings = load(config)
     try:
-        ranges = _ranges(skip)
-        if rippling and not ranges:
+        skip, slates = _ranges("--skip", wanted.events), _ranges("--slates", wanted.slates)
+        if wanted.rippling and not skip:
             raise ValueError("--ripple follows what was skipped: say --skip PARTITION:FROM-TO as well")
-        checkpoints.check(settings.checkpoints, version)
+        manifest = checkpoints.check(settings.checkpoints, version)
         gate.demand_served(settings.checkpoints, version)
     except (FileNotFoundError, DamagedCheckpoint, ValueError) as error:
         return _fail(error)
-    log = open_topics(settings, SystemClock())
-    if rippling:
-        ranges = ripple(log, settings.checkpoints, ranges)
-    seen = log.end(MODEL_UPDATES, 0)
-    log.append(CONTROL, 0, [(None, encode_order(RollbackOrder(version, ranges or None, "by hand")))])
-    epoch = _wait_for_epoch(log, version, seen)
-    log.close()
+    with closing(open_topics(settings, SystemClock())) as log:
+        try:
+            demand_kept(log, manifest)
+        except Outlived as error:
+            return _fail(error)
+        if wanted.rippling:
+            skip = ripple(log, settings.checkpoints, skip)
+        seen = log.end(MODEL_UPDATES, 0)
+        orders: list[Order] = [StrikeOrder(slates, "by hand")] if slates else []
+        orders.append(RollbackOrder(version, skip or None, "by hand", slates))
+        log.append(CONTROL, 0, [(None, encode_order(order)) for order in orders])
+        epoch = _wait_for_epoch(log, version, seen)
     if as_json:
         print(json.dumps({"version": version, "epoch": epoch, "done": epoch is not None}))
     elif epoch is None:
@@ -204,14 +221,14 @@ def serving_version(settings: Settings) -> str:
     return newest
 
 
-def _ranges(skip: list[str]) -> dict[str, list[tuple[int, int]]]:
+def _ranges(option: str, texts: list[str]) -> dict[str, list[tuple[int, int]]]:
     """{partition: [(from, to)]} out of PARTITION:FROM-TO."""
     ranges: dict[str, list[tuple[int, int]]] = {}
-    for text in skip:
+    for text in texts:
         partition, _, span = text.partition(":")
         first, _, next_ = span.partition("-")
         if not (partition.isdigit() and first.isdigit() and next_.isdigit() and int(first) < int(next_)):
-            raise ValueError(f"--skip {text!r} is not PARTITION:FROM-TO with FROM below TO, such as 0:1200-1450")
+            raise ValueError(f"{option} {text!r} is not PARTITION:FROM-TO with FROM below TO, such as 0:1200-1450")
         ranges.setdefault(partition, []).append((int(first), int(next_)))
     return ranges
 

@@ -10,7 +10,8 @@ from litestar.params import FromPath
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from online_models import checkpoints, gate
-from online_models.control import RollbackOrder, encode_order
+from online_models.control import Order, RollbackOrder, StrikeOrder, encode_order
+from online_models.rollback import Outlived, demand_kept
 from serving.console import PAGE
 from serving.problems import Problem, invalid
 from serving.requests import body_of, service_of
@@ -53,7 +54,7 @@ async def models(state: State, request: Request[Any, Any, Any]) -> list[dict[str
 
 @post("/v1/models/rollback", status_code=202, tags=["operations"])
 async def rollback(state: State, request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Go back to a version: {"version": "…", "skip": {"0": [[from, to]]}}."""
+    """Go back to a version: {"version": "…", "skip": {"0": [[from, to]]}, "slates": {"0": [[from, to]]}}."""
     service = _admin(state, request)
     try:
         order = msgspec.json.decode(await body_of(request), type=RollbackOrder)
@@ -62,15 +63,20 @@ async def rollback(state: State, request: Request[Any, Any, Any]) -> dict[str, A
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "Not JSON", f"the body is not JSON in UTF-8: {error}") from None
     _known_version(service, order.version)
-    _check_skip(service, order)
+    _check_ranges(service, "skip", order.skip or {})
+    _check_ranges(service, "slates", order.slates)
     try:
-        checkpoints.check(service.settings.checkpoints, order.version)
+        manifest = checkpoints.check(service.settings.checkpoints, order.version)
         gate.demand_served(service.settings.checkpoints, order.version)
+        demand_kept(service.log, manifest)
     except checkpoints.DamagedCheckpoint as error:
         raise Problem(409, "Damaged version", str(error), field="version") from None
     except gate.Refused as error:
         raise Problem(409, "Refused version", str(error), field="version") from None
-    await service.appender.append(CONTROL, [("", encode_order(order))])
+    except Outlived as error:
+        raise Problem(409, "Version older than the log", str(error), field="version") from None
+    orders: list[Order] = [StrikeOrder(order.slates, order.reason)] if order.slates else []
+    await service.appender.append(CONTROL, [("", encode_order(one)) for one in (*orders, order)])
     return {"version": order.version, "epoch": service.replica.epoch + 1}
 
 
@@ -79,12 +85,12 @@ def _known_version(service: Service, version: str) -> None:
         raise Problem(404, "No such version", f"there is no version {version!r}; see /v1/models", field="version")
 
 
-def _check_skip(service: Service, order: RollbackOrder) -> None:
-    for partition, ranges in (order.skip or {}).items():
+def _check_ranges(service: Service, name: str, told: dict[str, list[tuple[int, int]]]) -> None:
+    for partition, ranges in told.items():
         if partition not in service.replica.covered or not all(0 <= first < next_ for first, next_ in ranges):
             known = sorted(service.replica.covered)
-            detail = f"skip must map partitions, of {known}, to [[first, next], …], got {partition!r}: {ranges}"
-            raise Problem(422, "Not a range", detail, field="skip")
+            detail = f"{name} must map partitions, of {known}, to [[first, next], …], got {partition!r}: {ranges}"
+            raise Problem(422, "Not a range", detail, field=name)
 
 
 @get("/v1/alarms", tags=["operations"])

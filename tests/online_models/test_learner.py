@@ -190,6 +190,17 @@ def test_an_order_that_cannot_be_carried_out_changes_nothing(
     assert "not carried out" in caplog.text
 
 
+def test_an_order_to_a_version_older_than_the_log_changes_nothing(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    bits = lab.bits
+    lab.log.trim(EXAMPLES, 0, lab.start().progress.examples[0])
+    lab.log.write(CONTROL, 0, (None, encode_order(RollbackOrder("000001-000000003"))))
+    lab.finish()
+
+    assert differing(lab.bits, bits) == []
+    assert lab.start().progress.epoch == 1
+    assert "go back to a newer one" in caplog.text
+
+
 def test_an_order_to_a_damaged_version_changes_nothing(lab: Lab) -> None:
     bits = lab.bits
     flip(lab.settings.checkpoints / "000001-000000003")

@@ -1,21 +1,34 @@
 """What is done about poison, and what is not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from online_models import gate
 from online_models.checkpoints import save
+from online_models.control import HoldOrder, RollbackOrder, StrikeOrder
 from online_models.findings import Finding
 from online_models.lessons import Progress
 from online_models.remedies import Remedies
+from stream.testing import ManualClock, MemoryLog
+from stream.topics import EXAMPLES
 from tests.online_models.test_checkpoints import STATE, manifest
 
+GROUP = ((0, 16), (0, 17), (0, 19), (0, 20), (0, 22))
 POISON = Finding("stream", "poison", "flood", "u1", {}, {0: 15}, undo=True)
+
+
+def log(kept_from: int = 0) -> MemoryLog:
+    made = MemoryLog(clock=ManualClock(0))
+    made.create(EXAMPLES, 1)
+    made.append(EXAMPLES, 0, [(None, b"")] * 10)
+    made.trim(EXAMPLES, 0, kept_from)
+    return made
 
 
 def test_what_can_be_undone_is_and_what_it_taught_is_refused(tmp_path: Path) -> None:
     for step in (1, 2):
         save(tmp_path, manifest(step), STATE)
-    remedies = Remedies(tmp_path, allowed=True)
+    remedies = Remedies(log(), tmp_path, allowed=True)
     remedy = remedies.of(POISON, "alarm", {0: 30}, Progress(), ts=0)
 
     assert [order.version for order in remedy.orders] == ["000001-000000001"]
@@ -25,9 +38,42 @@ def test_what_can_be_undone_is_and_what_it_taught_is_refused(tmp_path: Path) -> 
 
 def test_what_cannot_be_undone_is_lived_with_and_answers_follow(tmp_path: Path) -> None:
     save(tmp_path, manifest(2), STATE)
-    remedies = Remedies(tmp_path, allowed=True)
+    remedies = Remedies(log(), tmp_path, allowed=True)
     remedy = remedies.of(POISON, "alarm", {0: 30}, Progress(), ts=0)
 
     assert remedy.orders == ()
     assert remedies.refusal == ""
     assert gate.refused(tmp_path) == {}
+
+
+def test_nothing_goes_back_behind_what_the_log_keeps(tmp_path: Path) -> None:
+    save(tmp_path, manifest(1), STATE)
+    remedies = Remedies(log(kept_from=10), tmp_path, allowed=True)
+
+    assert remedies.of(POISON, "alarm", {0: 30}, Progress(), ts=0).orders == ()
+
+
+def test_one_more_item_of_a_group_that_was_left_out_asks_for_nothing_more(tmp_path: Path) -> None:
+    save(tmp_path, manifest(1), STATE)
+    remedies = Remedies(log(), tmp_path, allowed=True)
+    group = replace(POISON, detector="pumping", subject="i1", events=GROUP)
+    first = remedies.of(group, "one", {0: 30}, Progress(), ts=0)
+    remedies.over()
+    second = remedies.of(replace(group, subject="i2"), "two", {0: 30}, Progress(), ts=1)
+
+    assert len(first.orders) == 1
+    assert second.orders == ()
+    assert remedies.open == ""
+
+
+def test_a_flip_is_left_out_of_slates_and_of_the_past_and_learning_is_held(tmp_path: Path) -> None:
+    save(tmp_path, manifest(1), STATE)
+    flip = replace(POISON, detector="label_flip", of_slates=True, borne=True, lasts="labels")
+    remedy = Remedies(log(), tmp_path, allowed=True).of(flip, "alarm", {0: 30}, Progress(), ts=5)
+    ranges = {"0": [(15, 30)]}
+
+    assert remedy.orders == (
+        StrikeOrder(ranges, "alarm"),
+        RollbackOrder("000001-000000001", {}, "alarm", ranges),
+        HoldOrder("alarm", "000001-000000001", {"0": 15}, since=5, flipped=True),
+    )

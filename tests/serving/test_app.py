@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from online_models import marks
-from online_models.control import CheckpointOrder, RollbackOrder, decode_order, encode_order
+from online_models.control import CheckpointOrder, RollbackOrder, StrikeOrder, decode_order, encode_order
 from serving.app import create_app
 from stream.testing import MemoryStore
-from stream.topics import ALARMS, CONTROL, EVENTS
+from stream.topics import ALARMS, CONTROL, EVENTS, EXAMPLES
 from tests.serving.loop import ADMIN, NOW, Loop, event, shown, slate
 
 JSON = {"content-type": "application/json"}
@@ -299,6 +299,12 @@ class TestAdmin:
         assert len(loop.values(CONTROL)) == 1
         assert roll_back(loop, version=version, skip={"0": [[0, 1]]}).status_code == 202
         assert decode_order(loop.values(CONTROL)[-1]) == RollbackOrder(version, {"0": [(0, 1)]})
+        assert_problem(roll_back(loop, version=version, slates={"0": [[5, 5]]}), 422)
+        assert roll_back(loop, version=version, slates={"0": [[0, 1]]}).status_code == 202
+        assert decode_order(loop.values(CONTROL)[-2]) == StrikeOrder({"0": [(0, 1)]})
+        checkpoint(loop, "u2")
+        loop.log.trim(EXAMPLES, 0, loop.log.end(EXAMPLES, 0))
+        assert_problem(roll_back(loop, version=version), 409)
 
     def test_alarms_are_listed_as_they_were_raised(self, loop: Loop) -> None:
         assert loop.http.get("/v1/alarms", headers=ADMIN).json() == []
