@@ -84,20 +84,28 @@ class Level:
     def __init__(self, warm: int, kept: int = 240) -> None:
         self._warm = warm
         self._values: deque[float] = deque(maxlen=kept)
+        self.middle = 0.0  # median of those that the last value was put beside
 
     def see(self, value: float) -> float | None:
         """Robust z-score of a value against those before it; None while there are too few."""
         z = None
         if len(self._values) >= self._warm:
             values = np.array(self._values)
-            middle = float(np.median(values))
-            spread = float(_MAD * np.median(np.abs(values - middle))) or 1e-9
-            z = (value - middle) / spread
+            self.middle = float(np.median(values))
+            spread = float(_MAD * np.median(np.abs(values - self.middle))) or 1e-9
+            z = (value - self.middle) / spread
         self._values.append(value)
         return z
 
     def reset(self) -> None:
         self._values.clear()
+
+
+def z_of(values: np.ndarray, now: np.ndarray, least: float) -> np.ndarray:
+    """Robust z-scores of many numbers at once, (f,), beside those before, (n, f); no spread is less than `least`."""
+    middle = np.median(values, axis=0)
+    z: np.ndarray = (now - middle) / np.maximum(_MAD * np.median(np.abs(values - middle), axis=0), least)
+    return z
 
 
 class PageHinkley:

@@ -14,11 +14,12 @@ from online_models.control import ForgetOrder, HoldOrder, Order, ResumeOrder, Ro
 from online_models.findings import Finding, Key
 from online_models.lessons import Lesson, Progress, lesson
 from online_models.monitors import Monitors
+from online_models.pace import Pace
 from online_models.pumpers import Bars, finding_of, group_of
 from online_models.pumping import Pumped, Pumping
 from online_models.remedies import Remedies, together
 from online_models.rival import Rival
-from online_models.stack import Closed, Stack
+from online_models.stack import Stack
 from online_models.tastes import Tastes
 from online_models.watch import Bin, Watch
 from stream import config
@@ -59,12 +60,14 @@ class Guard:
         self._log = log
         self._settings = settings
         self._watch, self._monitors, self._pumping = Watch(), Monitors(settings.false_alarms), Pumping()
+        self._pace = Pace()
         self._rival, self._clicks = Rival(), ClickThrough(settings.false_alarms)
         self._tastes = Tastes(settings.false_alarms)
         self._remedies, self._bars = Remedies(folder, settings.remedy), Bars(log)
         self._known = {alarm.id: alarm for alarm in known_alarms(log)}
         self._raised: dict[tuple[str, str], int] = {}  # when, by detector and subject
         self._incident: Incident | None = None
+        self._cut = 0  # event time, ms, before which nothing counts of people's past
         self._read: dict[int, int] = {}  # next offset of the examples topic, by partition
         self._tell_untold(now - _QUIET_MS)
 
@@ -76,11 +79,11 @@ class Guard:
     @property
     def refusal(self) -> str:
         """Why nobody is to answer from the state as it is now, "" if all is well."""
-        return self._remedies.refusal
+        return self._remedies.refusal or (self._monitors.norms.refusal if self._settings.remedy else "")
 
     def verdict(self) -> str:
         """Why the state as it is now may not be served as a version, "" if it may."""
-        return self._remedies.refusal or self._rival.verdict()
+        return self.refusal or self._rival.verdict()
 
     def _tell_untold(self, since: int) -> None:
         """Raise the alarms of remedies that were ordered just before a process died."""
@@ -121,9 +124,10 @@ class Guard:
         ts = int(learnt.batch.ts.max())
         judged = self._rival.see(stack, version)
         clicks = self._clicks.see(learnt.batch, self._watch.fresh(learnt), judged, version, progress.offsets)
-        full, pumped = self._add(learnt, stack.closed)
+        self._follow(stack, ts)
+        full, pumped, paced = self._add(learnt, stack)
         findings = [finding_of(one) for one in pumped] + (self._monitors.see(full) if full else [])
-        findings += clicks
+        findings += clicks + paced
         for began in [finding.began for finding in findings if finding.began]:
             self._tastes.doubt(began)
         for finding in findings + self._tastes.see(stack.foretold, stack.past, progress.offsets):
@@ -135,6 +139,13 @@ class Guard:
             told = {"reason": "what was put off is done now", "alarm": alarm}
             depth = _DEPTHS[alarm.partition("-")[0]]
             self._tell(Alarm(f"{alarm}-late", ts, depth, "poison", alarm.partition("-")[0], told, remedy.words))
+
+    def _follow(self, stack: Stack, ts: int) -> None:
+        """What is left out of people's past, or counts again, changes features by order."""
+        cut = stack.past.since if stack.past.is_cut(ts) else 0
+        if cut != self._cut:
+            self._cut = cut
+            self._monitors.features.reset()
 
     def look(self, progress: Progress) -> None:
         """While learning is held: see what comes, and whether it is over."""
@@ -169,13 +180,14 @@ class Guard:
                 yield learnt
             first = records.offsets[-1] + 1
 
-    def _add(self, learnt: Lesson, closed: Closed | None) -> tuple[Bin | None, list[Pumped]]:
+    def _add(self, learnt: Lesson, stack: Stack | None) -> tuple[Bin | None, list[Pumped], list[Finding]]:
         fresh = self._watch.fresh(learnt)
         pumped = self._pumping.see(learnt, fresh)
-        full = self._watch.see(learnt, fresh, closed)
+        paced = self._pace.see(learnt, fresh, self._watch.seen)
+        full = self._watch.see(learnt, fresh, stack)
         if full:
             self._pumping.tidy()
-        return full, pumped
+        return full, pumped, paced
 
     # Alarms
 

@@ -18,7 +18,7 @@ from online_models.retrievers.channels import Found, merged
 from online_models.retrievers.covisit import CovisitSettings
 from online_models.retrievers.selection import Hidden, nothing_hidden
 from online_models.retrievers.sessions import SessionSettings
-from online_models.retrievers.two_tower import TwoTowerSettings
+from online_models.retrievers.two_tower import TowerReport, TwoTowerSettings
 from online_models.tables import State, joined, part_of
 from stream.batches import (
     ExampleBatch,
@@ -69,6 +69,32 @@ class StepReport:
 
     ordered: ListReport = field(default_factory=ListReport)  # slates of which something was taken
     picked: ListReport = field(default_factory=ListReport)  # candidates of which one was taken
+    embedded: TowerReport = field(default_factory=TowerReport)  # actions of which the tower learnt
+    judged: float = 0.0  # how far the click head was moved by a place that was shown, on average
+
+    @property
+    def gradient_norms(self) -> dict[str, float]:
+        """The greatest of each part that was updated, before clipping."""
+        norms = {"orderer": self.ordered.gradient_norm, "picker": self.picked.gradient_norm}
+        return {name: norm for name, norm in (norms | {"tower": self.embedded.gradient_norm}).items() if norm}
+
+    @property
+    def update_norms(self) -> dict[str, float]:
+        """How far each part was moved by an update, on average: many go to and fro, so their sum grows as a root."""
+        lists = {"orderer": self.ordered, "picker": self.picked}
+        norms = {name: one.update_norm / max(1, one.updates) ** 0.5 for name, one in lists.items()}
+        return {
+            n: norm for n, norm in (norms | {"tower": self.embedded.update_norm, "clicks": self.judged}).items() if norm
+        }
+
+    @property
+    def skipped(self) -> int:
+        """Updates left out because a gradient was not finite."""
+        return self.ordered.skipped + self.picked.skipped + self.embedded.skipped
+
+    @property
+    def updates(self) -> int:
+        return self.ordered.updates + self.picked.updates + self.embedded.moved
 
 
 def not_shown(start: np.ndarray, row: np.ndarray) -> Slates:
@@ -99,7 +125,8 @@ class Stack:
 
     @property
     def report(self) -> StepReport:
-        return StepReport(self.orderer.report, self.picker.report)
+        judged = self.chances.update_norm / max(1, self.closed.label.size) ** 0.5
+        return StepReport(self.orderer.report, self.picker.report, self.tower.report, judged)
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from online_models.lessons import Lesson
-from online_models.stack import Closed
+from online_models.stack import Closed, Stack, StepReport
 from stream.batches import ExampleBatch, Kind, flat_runs
 
 BIN_MS = 60_000  # a bin is at least so long, and
 BIN_ROWS = 256  # holds at least so many rows
 BUCKETS = 32  # of items, by their key
 _LATE_MS, _LOST_MS = 60_000, 600_000
+_SAMPLED, _SAMPLE = 64, 1_024  # places whose features are looked at, of a step and of a bin
+_GOLDEN = 0.6180339887  # its multiples lie evenly, and in step with no length of slates
 
 
 @dataclass(slots=True)
@@ -39,6 +41,11 @@ class Bin:
     chances: list[np.ndarray] = field(default_factory=list)  # as predicted, by step
     outcomes: list[np.ndarray] = field(default_factory=list)
     low_items: Counter[int] = field(default_factory=Counter)  # what was taken there
+    names: tuple[str, ...] = ()  # of features
+    sample: list[np.ndarray] = field(default_factory=list)  # some of the features that places were shown with
+    norms: dict[tuple[str, str], list[float]] = field(default_factory=dict)  # logs by step, by kind and part
+    updates: int = 0
+    skipped: int = 0  # updates that were not finite
 
     @property
     def actions(self) -> int:
@@ -61,8 +68,8 @@ class Watch:
         fresh: np.ndarray = lesson.batch.offset >= known[lesson.partition]
         return fresh
 
-    def see(self, lesson: Lesson, fresh: np.ndarray, closed: Closed | None) -> Bin | None:
-        """Add the fresh rows; returns the bin that is full with them. `closed`: what was predicted, if it was."""
+    def see(self, lesson: Lesson, fresh: np.ndarray, stack: Stack | None) -> Bin | None:
+        """Add the fresh rows; returns the bin that is full with them. `stack`: what has learnt them, if it has."""
         if not fresh.any():
             return None
         batch = lesson.batch
@@ -70,8 +77,10 @@ class Watch:
         now = self._bin = self._bin or Bin(dict(self.seen), int(batch.ts[fresh].min()))
         self._count(now, batch, events)
         self._time(now, lesson, events)
-        if closed is not None:
-            _judge(now, batch, fresh, closed)
+        if stack is not None:
+            now.names = stack.feature_names
+            _judge(now, batch, fresh, stack.closed)
+            _measure(now, stack.report)
         for partition in np.unique(lesson.partition).tolist():
             here = fresh & (lesson.partition == partition)
             if here.any():
@@ -110,6 +119,7 @@ def _judge(now: Bin, batch: ExampleBatch, fresh: np.ndarray, closed: Closed) -> 
     if p.size == 0:
         return
     p = np.clip(p, 1e-6, 1 - 1e-6)
+    _sample(now, closed.features, kept)
     low = p <= np.median(p)
     now.places += p.size
     now.chances.append(p)
@@ -120,3 +130,22 @@ def _judge(now: Bin, batch: ExampleBatch, fresh: np.ndarray, closed: Closed) -> 
     now.low_expected += float(p[low].sum())
     now.low_taken += float(y[low].sum())
     now.low_items.update(item[low & y].tolist())
+
+
+def _sample(now: Bin, features: np.ndarray, kept: np.ndarray) -> None:
+    """Keep the features of some of the places, all over the lists."""
+    rows, free = np.flatnonzero(kept), _SAMPLE - sum(one.shape[0] for one in now.sample)
+    some = min(rows.size, _SAMPLED, free)
+    if some > 0:
+        at = np.sort(rows.size * (_GOLDEN * np.arange(1, some + 1) % 1)).astype(np.int64)
+        now.sample.append(features[rows[at]])
+
+
+def _measure(now: Bin, report: StepReport) -> None:
+    """Add how far the step moved what is learnt."""
+    now.updates += report.updates
+    now.skipped += report.skipped
+    for kind, norms in (("gradient_norm", report.gradient_norms), ("update_norm", report.update_norms)):
+        for part, norm in norms.items():
+            if np.isfinite(norm):
+                now.norms.setdefault((kind, part), []).append(float(np.log(norm)))

@@ -135,7 +135,7 @@ class Shop:
         trial, began, sent, log = Trial(), 0, 0, self.rig.log
         for on, events in happen(self._world, scenario, calm, length):
             if on and not began:
-                began, trial.before = events[0]["ts"], log.end(ALARMS, 0)
+                began, trial.before = self._world.began, log.end(ALARMS, 0)
             sent += len(events) if on else 0
             now = self._take(events)
             if now is None:
@@ -150,6 +150,9 @@ class Shop:
 
     def _take(self, events: list[Event]) -> int | None:
         """The event time up to which all was sent, or None while these still wait for more."""
+        if self._world.told:
+            self.rig.put(self._world.told)
+            self._world.told = []
         self._waiting += events
         if len(self._waiting) < _AT_ONCE:
             return None

@@ -47,6 +47,7 @@ class Chances:
         self._weight = np.zeros(inputs + 1, np.float32)
         self._weight[-1] = _PRIOR
         self._square = np.zeros(inputs + 1, np.float32)
+        self.update_norm = 0.0  # of how far the last call of `learn` moved the weights
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """(m,) float32 in (0, 1), for rows of `ListNet.inside`."""
@@ -60,7 +61,9 @@ class Chances:
 
     def learn(self, inputs: np.ndarray, label: np.ndarray) -> None:
         """Shown items with what became of them, 0 or 1."""
+        before = self._weight.copy()
         _learn(inputs, label, np.float32(_RATE), self._weight, self._square)
+        self.update_norm = float(np.linalg.norm(self._weight - before))
 
     def state(self) -> State:
         return {"weight": self._weight, "square": self._square}

@@ -23,6 +23,8 @@ class ListReport:
     gradient_norm: float = 0.0  # greatest, before clipping
     skipped: int = 0  # updates that were not finite
     clipped: int = 0  # updates whose gradient was longer than allowed
+    updates: int = 0  # that were made
+    update_norm: float = 0.0  # of how far all of them together moved the parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,14 +231,17 @@ class ListNet:
         self._standardise(x)
         told = np.zeros(6)
         setting, dense, optimizer = self.settings, self._dense, self._optimizer
+        before, made = dense["theta"].copy(), int(optimizer["steps"][0])
         _train(
             x, label, start, setting.hidden, setting.group, setting.rate, setting.clip,
             setting.weight_decay, dense["theta"], optimizer["first"], optimizer["second"], optimizer["steps"],
             dense["mean"], self._scale(), told,
         )  # fmt: skip
         if lists := int(told[LISTS]):
-            skipped, clipped = int(told[SKIPPED]), int(told[CLIPPED])
-            self.report = ListReport(lists, told[LOSS] / lists, told[AUC] / lists, told[NORM], skipped, clipped)
+            self.report = ListReport(
+                lists, told[LOSS] / lists, told[AUC] / lists, told[NORM], int(told[SKIPPED]), int(told[CLIPPED]),
+                int(optimizer["steps"][0]) - made, float(np.linalg.norm(dense["theta"] - before)),
+            )  # fmt: skip
 
     def _demand(self, x: np.ndarray) -> None:
         if x.shape[1] != self.inputs:  # a kernel would read past the end
