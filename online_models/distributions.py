@@ -64,7 +64,7 @@ class Distributions:
     def _moved(self, bins: deque[Bin]) -> list[Finding]:
         if len(self._window) <= _RIPE:
             return []
-        before, lately = self._window.before(), self._window.lately()
+        before, lately = self._window.before, self._window.lately
         far = np.stack([np.sqrt(psi_of(before, lately)), ks_of(before, lately)])
         if self._usual:  # with new edges there is nothing to compare yet: what was usual stays so
             far = np.where(self._window.age > _RIPE, far, self._usual[-1])

@@ -1,10 +1,9 @@
 """How long gradients are and how far updates move what is learnt: a learner that breaks itself, or is fed garbage."""
 
+import math
 from collections import deque
 
-import numpy as np
-
-from online_models.drift import Level
+from online_models.drift import Quartiles
 from online_models.findings import WARM, Finding, first_of
 from online_models.watch import Bin
 
@@ -28,7 +27,7 @@ class Norms:
         self.reset()
 
     def reset(self) -> None:
-        self._levels: dict[Subject, Level] = {}
+        self._levels: dict[Subject, Quartiles] = {}
         self._row: dict[Subject, int] = {}  # bins in a row that stood out
         self._open: Subject | None = None
         self._since = 0  # event time, ms
@@ -42,7 +41,7 @@ class Norms:
         now = bins[-1]
         found = self._skipped(bins)
         for subject, logs in now.norms.items():
-            times, z = self._beside(subject, float(np.mean(logs)))
+            times, z = self._beside(subject, sum(logs) / len(logs))
             odd = z > self._z and times > _TIMES
             self._row[subject] = self._row.get(subject, 0) + 1 if odd else 0
             if subject == self._open:
@@ -53,9 +52,8 @@ class Norms:
 
     def _beside(self, subject: Subject, log: float) -> tuple[float, float]:
         """How many times the usual it is, and its z-score; 1 and 0 while nothing is known."""
-        level = self._levels.setdefault(subject, Level(WARM))
-        z = level.see(log)
-        return (1.0, 0.0) if z is None else (float(np.exp(log - level.middle)), z)
+        known = self._levels.setdefault(subject, Quartiles(WARM)).see(log)
+        return (1.0, 0.0) if known is None else (math.exp(log - known[0]), known[1])
 
     def _look_whether_it_is_over(self, subject: Subject, times: float, now: int) -> None:
         if lasts := now > self._since + _LASTS_MS:

@@ -28,20 +28,24 @@ class Minute:
     """What came in a minute of event time."""
 
     first: dict[int, int]  # offset of its first event at the latest, by partition
+    most: int | None = None  # of a minute before it, once that was asked for; None: not asked yet
+    events: int = 0
     types: np.ndarray = field(default_factory=lambda: np.zeros(len(EventType), np.int64))  # events by type
     cells: np.ndarray | None = field(default_factory=lambda: np.zeros(_CELLS, np.bool_))
     counted: int = 0  # people, once nothing more is expected
 
-    @property
-    def events(self) -> int:
-        return int(self.types.sum())
+    def add(self, types: np.ndarray, users: np.ndarray) -> None:
+        self.events += types.size
+        self.types += np.bincount(types, minlength=len(EventType))
+        if self.cells is not None:
+            self.cells[(users & np.uint64(_CELLS - 1)).astype(np.int64)] = True
 
     @property
     def people(self) -> int:
         """How many there were, about: linear counting (Whang, Vander-Zanden and Taylor 1990)."""
         if self.cells is None:
             return self.counted
-        empty = max(1, int((~self.cells).sum()))
+        empty = max(1, _CELLS - int(np.count_nonzero(self.cells)))
         return round(-_CELLS * math.log(empty / _CELLS))
 
     def close(self) -> None:
@@ -58,6 +62,7 @@ class Pace:
     def __init__(self) -> None:
         self._minutes: dict[int, Minute] = {}
         self._tops: dict[int, int] = {}  # latest minute, by partition
+        self._begun = 2**62  # the first minute that is known
         self._judged = 0  # the last minute up to which a lull was looked for
 
     def see(self, lesson: Lesson, fresh: np.ndarray, seen: dict[int, int]) -> list[Finding]:
@@ -66,83 +71,90 @@ class Pace:
         rows = np.flatnonzero(fresh & ((batch.kind == Kind.shown) | (batch.kind == Kind.action)))
         if not rows.size:
             return []
-        minute = batch.ts[rows] // _MINUTE_MS
-        for partition in np.unique(lesson.partition[rows]).tolist():
-            top = int(minute[lesson.partition[rows] == partition].max())
-            self._tops[partition] = max(self._tops.get(partition, 0), top)
+        minute, found = batch.ts[rows] // _MINUTE_MS, []
+        self._reach(minute, lesson.partition[rows])
         oldest = max(self._tops.values()) - _KEPT
-        touched = [one for one in np.unique(minute).tolist() if one > oldest]
-        for one in touched:
-            self._add(one, batch.type[rows[minute == one]], batch.questions.user[rows[minute == one]], seen)
-        found = [finding for one in touched if (finding := self._burst(one))]
-        # Partitions are not read evenly after a restart: most of them have to have come so far.
-        if (until := int(np.median(list(self._tops.values()))) - _LATE) > self._judged:
-            self._judged = until
+        for at in np.unique(minute).tolist():
+            here = rows[minute == at]
+            if at > oldest:
+                self._minute(at, seen).add(batch.type[here], batch.questions.user[here])
+                found += self._burst(at)
+        # Partitions are not read evenly after a restart: half of them have to have come so far.
+        tops = sorted(self._tops.values())
+        if (until := tops[(len(tops) - 1) // 2] - _LATE) > self._judged:
             found += self._lull(until)
             self._tidy(until, oldest)
+            self._judged = until
         return found
 
-    def _add(self, at: int, types: np.ndarray, users: np.ndarray, seen: dict[int, int]) -> None:
-        minute = self._minutes.get(at) or self._minutes.setdefault(at, Minute(dict(seen)))
-        minute.types += np.bincount(types, minlength=len(EventType))
-        if minute.cells is not None:
-            minute.cells[(users % np.uint64(_CELLS)).astype(np.int64)] = True
+    def _reach(self, minute: np.ndarray, partition: np.ndarray) -> None:
+        for p in np.unique(partition).tolist():
+            self._tops[p] = max(self._tops.get(p, 0), int(minute[partition == p].max()))
+        self._begun = min(self._begun, int(minute.min()))
+
+    def _minute(self, at: int, seen: dict[int, int]) -> Minute:
+        if at not in self._minutes:
+            self._minutes[at] = Minute(dict(seen))
+        return self._minutes[at]
 
     def _tidy(self, until: int, oldest: int) -> None:
-        for at in [at for at in self._minutes if at < until]:
-            if self._minutes[at].cells is not None:
-                self._minutes[at].close()
-            if at <= oldest:
-                del self._minutes[at]
+        for minute in self._span(max(self._judged, until - _KEPT), until):
+            if minute.cells is not None:
+                minute.close()
+        while (first := next(iter(self._minutes))) <= oldest:
+            del self._minutes[first]
 
     def _span(self, first: int, until: int) -> list[Minute]:
         return [self._minutes[at] for at in range(first, until) if at in self._minutes]
 
-    def _burst(self, at: int) -> Finding | None:
+    def _burst(self, at: int) -> list[Finding]:
         now = self._minutes[at]
-        if now.events < _MANY or now.people < _PEOPLE:
-            return None
+        if now.events < _MANY:
+            return []
+        if now.most is None or now.events > _MORE * now.most:
+            now.most = self._most(at)  # once more: other partitions may have come so far meanwhile
+        if not now.most or now.events <= _MORE * now.most or now.people < _PEOPLE:
+            return []
+        return [_burst_of(now, self._span(at - _BACK, at - _APART))]
+
+    def _most(self, at: int) -> int:
+        """Events of the busiest minute of the hours before, and of about this time yesterday; 0: too little known."""
         before = self._span(at - _BACK, at - _APART)
-        most = max((one.events for one in before), default=0)
-        yesterday = max((one.events for one in self._span(at - _DAY - _HOUR, at - _DAY + _HOUR)), default=0)
-        if len(before) < _KNOWN or now.events <= _MORE * max(most, yesterday):
-            return None
-        return _burst_of(now, before, most)
+        yesterday = self._span(at - _DAY - _HOUR, at - _DAY + _HOUR)
+        return max(one.events for one in before + yesterday) if len(before) >= _KNOWN else 0
 
     def _lull(self, until: int) -> list[Finding]:
         counted, expected = self._beside(until)
-        heard = sum(one.events > 0 for one in self._span(until - _SPAN, until))
-        if expected < _ENOUGH or counted > _LESS * expected or heard < _SPAN // 2:
+        heard = self._span(until - _SPAN, until)
+        if expected < _ENOUGH or counted > _LESS * expected or len(heard) < _SPAN // 2:
             return []
         alike, usual = self._beside(until - _DAY)
         if usual and alike < 3 * _LESS * usual:
             return []
         reason = "hardly anything comes any more, of any kind: most of what sends events is gone"
         evidence = {"reason": reason, "events": counted, "expected": round(expected)}
-        first = next(iter(self._span(until - _SPAN, until))).first
-        return [Finding("stream", "poison", "event_rate", "lull", evidence, first)]
+        return [Finding("stream", "poison", "event_rate", "lull", evidence, heard[0].first)]
 
     def _beside(self, until: int) -> tuple[int, float]:
         """Events of the minutes before, and how many the hour before those leads one to expect; 0: too little known."""
-        hour = range(until - _SPAN - _HOUR, until - _SPAN)
-        begun = min(self._minutes) if self._minutes else until
-        known = [self._minutes[at].events if at in self._minutes else 0 for at in hour if at >= begun]
+        hour = range(max(self._begun, until - _SPAN - _HOUR), until - _SPAN)
+        known = sorted(self._minutes[at].events if at in self._minutes else 0 for at in hour)
         counted = sum(one.events for one in self._span(until - _SPAN, until))
-        return counted, _SPAN * float(np.median(known)) if len(known) >= _KNOWN else 0.0
+        return counted, _SPAN * float(known[len(known) // 2]) if len(known) >= _KNOWN else 0.0
 
 
-def _burst_of(now: Minute, before: list[Minute], most: int) -> Finding:
+def _burst_of(now: Minute, before: list[Minute]) -> Finding:
     """Whether those who come do what people do: the same kinds of things, as much each."""
     usual = np.sum([one.types for one in before], axis=0)
     apart = float(np.abs(now.types / now.events - usual / usual.sum()).sum() / 2)
     each = now.events / max(1, now.people)
-    busier = each / max(1e-9, float(np.median([one.events / max(1, one.people) for one in before if one.events])))
+    busier = each / float(np.median([one.events / max(1, one.people) for one in before]))
     alike = apart < _OTHER and busier < _BUSIER
     words = "and do what people do" if alike else "and do not do what people do here"
     evidence = {
         "reason": f"far more events come than ever, {words}",
         "events": now.events,
-        "busiest_before": most,
+        "busiest_before": now.most,
         "people": now.people,
         "types_apart": round(apart, 2),
         "events_each": round(each, 1),

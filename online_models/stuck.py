@@ -39,7 +39,7 @@ class Stuck:
         stuck = np.flatnonzero((self._bins >= _BINS) & (self._bins <= LATELY) & (window.age > warm))
         if len(self._varied) < warm + LATELY or not stuck.size:
             return stuck[:0]
-        counts = window.before()[stuck]
+        counts = window.before[stuck]
         at = (self.value[stuck, None] > window.edges[stuck]).sum(axis=1)
         alike = counts[np.arange(stuck.size), at] / np.maximum(1, counts.sum(axis=1))
         odds = self._rows[stuck] / _A_SLATE * -np.log(np.maximum(alike, 1e-3))

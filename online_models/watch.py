@@ -1,5 +1,6 @@
 """What the guard looks at: the rows of each step, added up in bins of event time."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -13,8 +14,9 @@ BIN_MS = 60_000  # a bin is at least so long, and
 BIN_ROWS = 256  # holds at least so many rows
 BUCKETS = 32  # of items, by their key
 _LATE_MS, _LOST_MS = 60_000, 600_000
-_SAMPLED, _SAMPLE = 64, 1_024  # places whose features are looked at, of a step and of a bin
-_GOLDEN = 0.6180339887  # its multiples lie evenly, and in step with no length of slates
+_SAMPLED, _SAMPLE = 64, 384  # places whose features are looked at, of a step and of a bin
+# Multiples of the golden ratio lie evenly, and in step with no length of slates.
+_EVENLY = 0.6180339887 * np.arange(1, _SAMPLED + 1) % 1
 
 
 @dataclass(slots=True)
@@ -137,8 +139,7 @@ def _sample(now: Bin, features: np.ndarray, kept: np.ndarray) -> None:
     rows, free = np.flatnonzero(kept), _SAMPLE - sum(one.shape[0] for one in now.sample)
     some = min(rows.size, _SAMPLED, free)
     if some > 0:
-        at = np.sort(rows.size * (_GOLDEN * np.arange(1, some + 1) % 1)).astype(np.int64)
-        now.sample.append(features[rows[at]])
+        now.sample.append(features[rows[(rows.size * _EVENLY[:some]).astype(np.int64)]])
 
 
 def _measure(now: Bin, report: StepReport) -> None:
@@ -147,5 +148,5 @@ def _measure(now: Bin, report: StepReport) -> None:
     now.skipped += report.skipped
     for kind, norms in (("gradient_norm", report.gradient_norms), ("update_norm", report.update_norms)):
         for part, norm in norms.items():
-            if np.isfinite(norm):
-                now.norms.setdefault((kind, part), []).append(float(np.log(norm)))
+            if math.isfinite(norm):
+                now.norms.setdefault((kind, part), []).append(math.log(norm))

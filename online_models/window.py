@@ -25,7 +25,8 @@ class Window:
     def reset(self, features: int) -> None:
         self.edges = np.zeros((features, BUCKETS - 1), np.float32)
         self.age = np.zeros(features, np.int64)  # (f,)
-        self._counts: deque[np.ndarray] = deque(maxlen=KEPT + LATELY)  # (f, BUCKETS) of each bin
+        self._counts: deque[np.ndarray] = deque()  # (f, BUCKETS) of each bin
+        self.before, self.lately = np.zeros((2, features, BUCKETS), np.int64)  # their sums, reference and last bins
         self._seen = 0
 
     def add(self, rows: np.ndarray) -> None:
@@ -38,15 +39,12 @@ class Window:
             self._retake(rows)
         self._counts.append(_counted(rows, self.edges))
         self.age += 1
-
-    def before(self) -> np.ndarray:
-        """Counts of the reference, (f, BUCKETS)."""
-        before: np.ndarray = np.sum(list(self._counts)[:-LATELY], axis=0)
-        return before
-
-    def lately(self) -> np.ndarray:
-        lately: np.ndarray = np.sum(list(self._counts)[-LATELY:], axis=0)
-        return lately
+        self.lately += self._counts[-1]
+        if len(self) > LATELY:
+            self.lately -= self._counts[-1 - LATELY]
+            self.before += self._counts[-1 - LATELY]
+        if len(self) > KEPT + LATELY:
+            self.before -= self._counts.popleft()
 
     def _retake(self, rows: np.ndarray) -> None:
         """New edges for features most of which lie in one bucket, where others would tell more of them apart."""
@@ -55,7 +53,7 @@ class Window:
         stale = (fullest > 0.3 * rows.shape[0]) & (best < 0.5 * fullest)
         self.edges[stale] = edges[stale]
         self.age[stale] = 0
-        for counts in self._counts:
+        for counts in (*self._counts, self.before, self.lately):
             counts[stale] = 0
 
 

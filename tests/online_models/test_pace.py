@@ -143,10 +143,10 @@ def test_when_everything_stops_and_comes_back_nothing_is_told() -> None:
 
 
 def test_partitions_that_are_read_one_behind_the_other_raise_nothing() -> None:
-    street = Street(partitions=4)
-    street.go_on(steady, 0, 60)
-    for partition in range(4):  # as after a restart: each is read as far as it goes, in turn
-        for minute in range(60, 100):
+    street = Street(partitions=16)
+    street.go_on(lambda minute: 800.0, 0, 60)
+    for partition in range(16):  # as after a restart: each is read as far as it goes, in turn
+        for minute in range(60, 240):
             ts = START + minute * MINUTE + np.arange(0, MINUTE, 1_200)
             street.send(ts, partition=partition)
 

@@ -25,7 +25,14 @@ from stream.topics import CONTROL, EVENTS, EXAMPLES
 from tests.online_models.learning import bits_of, differing
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
-UNDONE = ("pumping group", "shilling group", "broken button", "label flip 5 %", "worse version")
+UNDONE = (
+    "pumping group",
+    "shilling group",
+    "broken button",
+    "label flip 5 %",
+    "worse version",
+    "garbled features",  # as a label flip: what is predicted from noise means nothing either
+)
 CALM = 40.0  # minutes
 TOGETHER = 38.0  # of them, which the trials share
 
