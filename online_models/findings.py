@@ -31,6 +31,7 @@ class Finding:
     first: dict[int, int] = field(default_factory=dict)  # offset of the first event concerned, by partition
     events: tuple[tuple[int, int], ...] = ()  # (partition, offset) of each event, if it is some among others
     undo: bool = False  # what was learnt of it is to be undone
+    refuse: bool = False  # what is learnt is not to be served while it lasts
     began: int = 0  # event time at which the world changed, ms, if it did and that is known
     forget: Forget | None = None  # how it is followed, if not just by learning on
     lasts: Key | None = None  # until this is heard again, nothing is to be learnt

@@ -33,6 +33,7 @@ _PATIENCE_MS = 6 * 3_600_000  # event time after which what lasts is the new usu
 _WARM_BLOCKS = 200  # of examples before the learner's place that are looked at when it starts
 _LOOK_BLOCKS = 64  # that are looked at in one go while learning is held
 _NAMED = 20  # accounts that an alarm names
+_UNSERVED = "nothing is undone; what is learnt is not served while it lasts, for half an hour at most"
 _DEPTHS: dict[str, Literal["stream", "learner", "service"]] = {
     "silence": "stream",
     "pumping": "stream",
@@ -211,7 +212,7 @@ class Guard:
         self._take_up(remedy.hold)
         # Orders first: a remedy without its alarm is told of after a restart; an alarm would not get its remedy.
         self._order(remedy.orders)
-        words = remedy.words + barring
+        words = _UNSERVED if finding.refuse and self._settings.remedy else remedy.words + barring
         self._tell(Alarm(alarm_id, ts, finding.depth, finding.kind, finding.detector, evidence, words))
 
     def _take_up(self, hold: HoldOrder | None) -> None:

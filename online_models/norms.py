@@ -46,7 +46,7 @@ class Norms:
             self._row[subject] = self._row.get(subject, 0) + 1 if odd else 0
             if subject == self._open:
                 self._look_whether_it_is_over(subject, times, now.end)
-            elif self._row[subject] == _IN_A_ROW:
+            elif self._row[subject] >= _IN_A_ROW and self._open is None:
                 found.append(self._told(subject, times, z, bins))
         return found
 
@@ -62,10 +62,10 @@ class Norms:
             self._open, self._row[subject] = None, 0
 
     def _told(self, subject: Subject, times: float, z: float, bins: deque[Bin]) -> Finding:
-        self._open, self._since = self._open or subject, bins[-1].end
+        self._open, self._since = subject, bins[-1].end
         detector, part = subject
         evidence = {"reason": _WORDS[detector], "part": part, "times": round(times, 1), "z": round(z, 1)}
-        return Finding("learner", "poison", detector, part, evidence, first_of(bins, _IN_A_ROW))
+        return Finding("learner", "poison", detector, part, evidence, first_of(bins, _IN_A_ROW), refuse=True)
 
     def _skipped(self, bins: deque[Bin]) -> list[Finding]:
         lately = list(bins)[-_IN_A_ROW:]
