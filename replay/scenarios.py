@@ -265,7 +265,7 @@ SCENARIOS = (
     Scenario(
         "garbled features",
         "poison",
-        frozenset({"gradient_norm", "update_norm", "features", "label_flip"}),
+        frozenset({"gradient_norm", "update_norm", "features", "label_flip", "auc", "loss", "calibration"}),
         change=_garble,
     ),
 )
