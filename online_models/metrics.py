@@ -19,7 +19,9 @@ progressive = Gauge("headrace_learn_progressive", "Quality of predictions made b
 skipped = Counter("headrace_learn_skipped_updates", "Updates left out because a loss or gradient was not finite")
 clipped = Counter("headrace_learn_clipped_updates", "Updates whose gradient was longer than allowed and was cut")
 gradient_norm = Gauge("headrace_learn_gradient_norm", "Greatest norm of a gradient in the last step, before clipping")
-update_norm = Gauge("headrace_learn_update_norm", "How far an update of the last step moved the parameters", ["part"])
+update_norm = Gauge(
+    "headrace_learn_update_norm", "How far an update of the last step moved the parameters, root mean square", ["part"]
+)
 items = Gauge("headrace_learn_item_rows", "Rows of the item table")
 items_shown = Gauge(
     "headrace_learn_items_shown_ratio", "Share of the item table's rows that were shown at least once in about a day"

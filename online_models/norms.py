@@ -20,7 +20,10 @@ Subject = tuple[str, str]  # detector, and part of the learner
 
 
 class Norms:
-    """Compares means of logs by bin with those before; while they stand out, nothing that is learnt is served."""
+    """Compares the root mean squares of bins, as logs; while one stands out, nothing that is learnt is served.
+
+    Of all updates of a bin, however many a step takes: catching up in long steps looks like going on in short ones.
+    """
 
     def __init__(self, z: float) -> None:
         self._z = z
@@ -40,12 +43,15 @@ class Norms:
     def see(self, bins: deque[Bin]) -> list[Finding]:
         now = bins[-1]
         found = self._skipped(bins)
-        for subject, logs in now.norms.items():
-            times, z = self._beside(subject, sum(logs) / len(logs))
+        if now.end > self._since + _LASTS_MS and self._open:
+            self._levels[self._open].reset()
+            self._close(self._open)
+        for subject, (squares, updates) in now.norms.items():
+            times, z = self._beside(subject, 0.5 * math.log(squares / updates + 1e-30))
             odd = z > self._z and times > _TIMES
             self._row[subject] = self._row.get(subject, 0) + 1 if odd else 0
-            if subject == self._open:
-                self._look_whether_it_is_over(subject, times, now.end)
+            if subject == self._open and times < _TIMES / 2:
+                self._close(subject)
             elif self._row[subject] >= _IN_A_ROW and self._open is None:
                 found.append(self._told(subject, times, z, bins))
         return found
@@ -55,11 +61,8 @@ class Norms:
         known = self._levels.setdefault(subject, Quartiles(WARM)).see(log)
         return (1.0, 0.0) if known is None else (math.exp(log - known[0]), known[1])
 
-    def _look_whether_it_is_over(self, subject: Subject, times: float, now: int) -> None:
-        if lasts := now > self._since + _LASTS_MS:
-            self._levels[subject].reset()
-        if lasts or times < _TIMES / 2:
-            self._open, self._row[subject] = None, 0
+    def _close(self, subject: Subject) -> None:
+        self._open, self._row[subject] = None, 0
 
     def _told(self, subject: Subject, times: float, z: float, bins: deque[Bin]) -> Finding:
         self._open, self._since = subject, bins[-1].end

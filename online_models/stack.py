@@ -70,22 +70,23 @@ class StepReport:
     ordered: ListReport = field(default_factory=ListReport)  # slates of which something was taken
     picked: ListReport = field(default_factory=ListReport)  # candidates of which one was taken
     embedded: TowerReport = field(default_factory=TowerReport)  # actions of which the tower learnt
-    judged: float = 0.0  # how far the click head was moved by a place that was shown, on average
+    judged: int = 0  # places that were shown
+    judged_norm: float = 0.0  # how far one of them moved the click head, root mean square
 
     @property
-    def gradient_norms(self) -> dict[str, float]:
-        """The greatest of each part that was updated, before clipping."""
-        norms = {"orderer": self.ordered.gradient_norm, "picker": self.picked.gradient_norm}
-        return {name: norm for name, norm in (norms | {"tower": self.embedded.gradient_norm}).items() if norm}
-
-    @property
-    def update_norms(self) -> dict[str, float]:
-        """How far each part was moved by an update, on average: many go to and fro, so their sum grows as a root."""
+    def gradient_norms(self) -> dict[str, tuple[float, int]]:
+        """Root mean square of each part, before clipping, and over how many."""
         lists = {"orderer": self.ordered, "picker": self.picked}
-        norms = {name: one.update_norm / max(1, one.updates) ** 0.5 for name, one in lists.items()}
-        return {
-            n: norm for n, norm in (norms | {"tower": self.embedded.update_norm, "clicks": self.judged}).items() if norm
-        }
+        norms = {name: (one.usual_gradient, one.updates) for name, one in lists.items()}
+        return norms | {"tower": (self.embedded.usual_gradient, self.embedded.moved)}
+
+    @property
+    def update_norms(self) -> dict[str, tuple[float, int]]:
+        """How far an update moved each part, root mean square, and over how many."""
+        norms = {"orderer": self.ordered, "picker": self.picked}
+        moved = {name: (one.update_norm, one.updates) for name, one in norms.items()}
+        tower = self.embedded.update_norm, self.embedded.moved
+        return moved | {"tower": tower, "clicks": (self.judged_norm, self.judged)}
 
     @property
     def skipped(self) -> int:
@@ -125,8 +126,8 @@ class Stack:
 
     @property
     def report(self) -> StepReport:
-        judged = self.chances.update_norm / max(1, self.closed.label.size) ** 0.5
-        return StepReport(self.orderer.report, self.picker.report, self.tower.report, judged)
+        lists, closed = (self.orderer.report, self.picker.report), self.closed.label.size
+        return StepReport(*lists, self.tower.report, closed, self.chances.update_norm)
 
     @property
     def feature_names(self) -> tuple[str, ...]:

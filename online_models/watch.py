@@ -45,7 +45,9 @@ class Bin:
     low_items: Counter[int] = field(default_factory=Counter)  # what was taken there
     names: tuple[str, ...] = ()  # of features
     sample: list[np.ndarray] = field(default_factory=list)  # some of the features that places were shown with
-    norms: dict[tuple[str, str], list[float]] = field(default_factory=dict)  # logs by step, by kind and part
+    norms: dict[tuple[str, str], tuple[float, int]] = field(
+        default_factory=dict
+    )  # squares and number, by kind and part
     updates: int = 0
     skipped: int = 0  # updates that were not finite
 
@@ -147,6 +149,7 @@ def _measure(now: Bin, report: StepReport) -> None:
     now.updates += report.updates
     now.skipped += report.skipped
     for kind, norms in (("gradient_norm", report.gradient_norms), ("update_norm", report.update_norms)):
-        for part, norm in norms.items():
-            if math.isfinite(norm):
-                now.norms.setdefault((kind, part), []).append(math.log(norm))
+        for part, (norm, times) in norms.items():
+            squares, before = now.norms.get((kind, part), (0.0, 0))
+            if times and math.isfinite(norm):
+                now.norms[kind, part] = squares + norm * norm * times, before + times

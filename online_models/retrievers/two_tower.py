@@ -14,8 +14,8 @@ from online_models.tables import Column, State, Table, joined, part_of
 from stream.compiled import kernel
 
 _WEEK = 4  # of items.HORIZONS: the popularity by which negatives are drawn
-# Of `told`: the greatest gradient norm of a row, rows moved, how far in squares, rows left alone as not finite.
-NORM, MOVED, SQUARES, SKIPPED = range(4)
+# Of `told`: the greatest gradient norm of a row, squares of all, rows moved, how far in squares, rows left alone.
+NORM, SQUARES, MOVED, MOVES, SKIPPED = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class TowerReport:
 
     gradient_norm: float = 0.0  # greatest, before clipping
     moved: int = 0  # rows, as often as they were
-    update_norm: float = 0.0  # of a row's move, root mean square
+    usual_gradient: float = 0.0  # norm before clipping, root mean square over moves
+    update_norm: float = 0.0  # how far a row was moved, root mean square
     skipped: int = 0  # moves left out because a gradient was not finite
 
 
@@ -98,13 +99,14 @@ def _step(row: int, gradient: np.ndarray, scale: np.float32, rate: np.float32, c
     if norm == 0.0:
         return
     told[NORM] = max(told[NORM], norm)
+    told[SQUARES] += norm * norm
     scale *= min(np.float32(1.0), clip / norm)
     squares[row] += scale * scale * square / np.float32(gradient.size)
     step = rate * scale / np.sqrt(squares[row] + np.float32(1e-6))
     for j in range(gradient.size):
         vectors[row, j] -= step * gradient[j]
     told[MOVED] += 1
-    told[SQUARES] += step * step * square
+    told[MOVES] += step * step * square
 
 
 @kernel
@@ -234,7 +236,7 @@ class TwoTower:
         self.report = TowerReport()
         if not len(actions):
             return
-        told = np.zeros(4)
+        told = np.zeros(5)
         setting, people = self.settings, actions.people
         touched = np.zeros(len(self.wanted), np.uint8)
         _learn(
@@ -244,8 +246,8 @@ class TwoTower:
             self.lends["vector"], self.lends["square"], self.wanted["vector"], self.wanted["square"],
             self._recent, self._counters, touched, told,
         )  # fmt: skip
-        rms = float(np.sqrt(told[SQUARES] / max(1.0, told[MOVED])))
-        self.report = TowerReport(float(told[NORM]), int(told[MOVED]), rms, int(told[SKIPPED]))
+        usual, far = np.sqrt(told[[SQUARES, MOVES]] / max(1.0, told[MOVED])).tolist()
+        self.report = TowerReport(float(told[NORM]), int(told[MOVED]), usual, far, int(told[SKIPPED]))
         wanted = np.flatnonzero(touched & 1)
         self.wanted.touch(wanted)
         self._reindex(wanted)

@@ -24,8 +24,8 @@ class Learner:
         for _ in range(times):
             off = self._rng.normal(0, 0.17, 2)
             norms = {
-                ("gradient_norm", "orderer"): [float(np.log(5 * gradient) + off[0])],
-                ("update_norm", "tower"): [float(np.log(0.05 * update) + off[1])],
+                ("gradient_norm", "orderer"): (50 * float(5 * gradient * np.exp(off[0])) ** 2, 50),
+                ("update_norm", "tower"): (50 * float(0.05 * update * np.exp(off[1])) ** 2, 50),
             }
             one = Bin({0: self.n}, self.n * BIN_MS, (self.n + 1) * BIN_MS, norms=norms, updates=50, skipped=skipped)
             self._bins.append(one)
@@ -85,6 +85,17 @@ def test_what_lasts_for_half_an_hour_is_the_new_usual() -> None:
     learner = Learner()
     learner.step(times=CALM)
     learner.step(gradient=4.0, times=3 + 31)
+
+    assert len(learner.found) == 1
+    assert learner.norms.refusal == ""
+
+
+def test_what_stands_out_is_over_after_half_an_hour_even_if_nothing_is_updated_any_more() -> None:
+    learner = Learner()
+    learner.step(times=CALM)
+    learner.step(gradient=4.0, times=3)
+    for n in range(100, 140):
+        learner.norms.see(deque([Bin({0: n}, n * BIN_MS, (n + 1) * BIN_MS)]))
 
     assert len(learner.found) == 1
     assert learner.norms.refusal == ""
