@@ -7,9 +7,10 @@ import numpy as np
 from online_models.drift import Level, Odd, PageHinkley, Rate
 from online_models.findings import WARM, Finding, first_of, told
 from online_models.meter import auc
-from online_models.watch import Bin
+from online_models.watch import BIN_ROWS, Bin
 
 _PATIENCE_MS = 6 * 3_600_000  # event time after which a flip is the new usual
+_AT_ONCE = 4 * BIN_ROWS  # rows of a bin that came in one step
 _APART_MS = 3_600_000  # between two flips that are not of one piece
 
 
@@ -25,7 +26,9 @@ class Labels:
 
     def see(self, bins: deque[Bin]) -> list[Finding]:
         now = bins[-1]
-        if now.places < 50:
+        # What one long step predicts, catching up, it predicts from before all of it: that is worse by itself.
+        if now.places < 50 or (len(now.chances) == 1 and now.rows >= _AT_ONCE):
+            now.chances, now.outcomes = [], []
             return []
         whole, low = self._all.see(now.taken, now.expected), self._low.see(now.low_taken, now.low_expected)
         loss = self._loss.see(now.loss / now.places)

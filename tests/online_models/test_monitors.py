@@ -75,6 +75,12 @@ def skew(one: Bin, rng: np.random.Generator) -> None:
     one.late = 60
 
 
+def catch_up(one: Bin, rng: np.random.Generator) -> None:
+    """In one long step, whose predictions are old."""
+    one.rows = 2_000
+    flip_labels(one, rng)
+
+
 def load_in_bulk(one: Bin, rng: np.random.Generator) -> None:
     one.late, one.lost = 290, 285
 
@@ -110,7 +116,7 @@ def test_what_changes_is_told_by_its_detector(
 
 
 @pytest.mark.parametrize(
-    "change", [nothing, close_shop, load_in_bulk, go_viral, send_bots], ids=lambda change: change.__name__
+    "change", [nothing, close_shop, load_in_bulk, catch_up, go_viral, send_bots], ids=lambda change: change.__name__
 )
 def test_what_is_no_poison_is_not_told_as_one(change: Callable[[Bin, np.random.Generator], None]) -> None:
     assert "poison" not in {one.kind for one in told(change)}
