@@ -1,7 +1,7 @@
 """What the guard notices, how soon, and how often it is wrong: scenarios of known truth, and recorded logs.
 
 python -m benchmarks.guard                         # all scenarios, three seeds each
-python -m benchmarks.guard --clean 24              # hours of clean simulated shopping
+python -m benchmarks.guard --clean 24 --seeds 2    # hours of clean simulated shopping, of each of two shops
 python -m benchmarks.guard --recorded FILE.jsonl.gz …
 python -m benchmarks.guard --undone                # what poison costs once it is undone: Recall@10
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from benchmarks.false_alarms import table
 from replay.scenarios import SCENARIOS
 from replay.trials import Rig, Trial, try_out
 from replay.undoing import undo
@@ -55,13 +56,16 @@ def judge_scenarios(seeds: int, names: list[str]) -> None:
         )
 
 
-def judge_clean(hours: float, seed: int) -> None:
-    """False alarms on simulated shopping in which nothing happens."""
-    trial = try_out(SCENARIOS[0], seed, calm=60 * hours, length=0)
-    found = Counter((alarm.kind, alarm.detector) for alarm in trial.alarms)
-    print(
-        f"{hours} hours of clean simulated shopping: {len(trial.alarms)} alarms {dict(found)}, {trial.quarantined} held"
-    )
+def judge_clean(hours: float, seeds: int) -> None:
+    """False alarms on simulated shopping in which nothing happens, by detector."""
+    found: Counter[str] = Counter()
+    for seed in range(1, seeds + 1):
+        trial = try_out(SCENARIOS[0], seed, calm=60 * hours, length=0)
+        found.update(alarm.detector for alarm in trial.alarms)
+        print(
+            f"seed {seed}: {hours:g} clean hours, {len(trial.alarms)} alarms, {trial.quarantined} held back", flush=True
+        )
+    print("", *table(found, seeds * hours / 24), sep="\n")
 
 
 def judge_undone(seeds: int, names: list[str]) -> None:
@@ -86,8 +90,18 @@ def _share_lost(lost: np.ndarray) -> str:
     return f"{100 * lost.mean():.1f} ± {100 * error:.1f} %"
 
 
-def judge_recorded(path: Path, limit: int, window: float) -> None:
-    """Alarms on a recorded log, all of which are taken for false."""
+def judge_recorded(paths: list[Path], limit: int, window: float) -> None:
+    """False alarms on recorded logs, by log and by detector."""
+    print("| log | events | days | held back | alarms | which |\n|---|---|---|---|---|---|")
+    found, days = Counter[str](), 0.0
+    for path in paths:
+        more, lasted = _recorded(path, limit, window)
+        found, days = found + more, days + lasted
+    print("", *table(found, days), sep="\n")
+
+
+def _recorded(path: Path, limit: int, window: float) -> tuple[Counter[str], float]:
+    """Alarms on a recorded log, all of which are taken for false, by detector; and how many days it is long."""
     with tempfile.TemporaryDirectory() as folder, gzip.open(path) as file:
         rig = Rig(Path(folder), window=window, keep=2)
         first = last = 0
@@ -105,6 +119,7 @@ def judge_recorded(path: Path, limit: int, window: float) -> None:
     print(f"| {path.parent.name} | {events:,} | {days:.1f} | {len(held)} | {len(alarms)} | {dict(found)} |", flush=True)
     for alarm in alarms:
         logging.info("%s", alarm)
+    return Counter(alarm.detector for alarm in alarms), days
 
 
 def _verdict(trial: Trial) -> str:
@@ -126,10 +141,9 @@ def _line(name: str, truth: str, trials: list[Trial]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, help="3, of clean hours 1")
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--clean", type=float, help="hours")
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--recorded", nargs="*", type=Path)
     parser.add_argument("--limit", type=int, default=30_000)
     parser.add_argument("--window", type=float, default=1800.0)
@@ -137,15 +151,13 @@ def main() -> None:
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
     if asked.recorded:
-        print("| log | events | days | held back | alarms | which |\n|---|---|---|---|---|---|")
-        for path in asked.recorded:
-            judge_recorded(path, asked.limit, asked.window)
+        judge_recorded(asked.recorded, asked.limit, asked.window)
     elif asked.undone:
-        judge_undone(asked.seeds, asked.only)
+        judge_undone(asked.seeds or 3, asked.only)
     elif asked.clean:
-        judge_clean(asked.clean, asked.seed)
+        judge_clean(asked.clean, asked.seeds or 1)
     else:
-        judge_scenarios(asked.seeds, asked.only)
+        judge_scenarios(asked.seeds or 3, asked.only)
 
 
 if __name__ == "__main__":

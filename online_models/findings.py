@@ -33,6 +33,7 @@ class Finding:
     people: frozenset[int] = frozenset()  # keys of whose those are
     undo: bool = False  # what was learnt of it is to be undone
     done: str = ""  # what is done about it in any case
+    refuse: bool = False  # what is learnt is not to be served while it lasts
     began: int = 0  # event time at which the world changed, ms, if it did and that is known
     forget: Forget | None = None  # how it is followed, if not just by learning on
     lasts: Lasting | None = None  # until it is over, nothing is to be learnt

@@ -24,6 +24,7 @@ from online_models.control import (
 from online_models.findings import Finding
 from online_models.lessons import Lesson, Progress, lesson
 from online_models.monitors import Monitors
+from online_models.pace import Pace
 from online_models.producers import findings_of
 from online_models.pumpers import Bars, finding_of, group_of
 from online_models.pumping import Pumped, Pumping
@@ -43,6 +44,7 @@ _PATIENCE_MS = 6 * 3_600_000  # event time after which what lasts is the new usu
 _WARM_BLOCKS = 200  # of examples before the learner's place that are looked at when it starts
 _LOOK_BLOCKS = 64  # that are looked at in one go while learning is held
 _NAMED = 20  # accounts that an alarm names
+_UNSERVED = "nothing is undone; what is learnt is not served while it lasts, for half an hour at most"
 _DEPTHS: dict[str, Literal["stream", "learner", "service"]] = {
     "silence": "stream",
     "pumping": "stream",
@@ -70,12 +72,14 @@ class Guard:
         self._log = log
         self._settings = settings
         self._watch, self._monitors, self._pumping = Watch(), Monitors(settings.false_alarms), Pumping()
+        self._pace = Pace()
         self._rival, self._clicks = Rival(), ClickThrough(settings.false_alarms)
         self._tastes = Tastes(settings.false_alarms)
         self._remedies, self._bars = Remedies(log, folder, settings.remedy), Bars(log)
         self._known = {alarm.id: alarm for alarm in known_alarms(log)}
         self._raised: dict[tuple[str, str], int] = {}  # when, by detector and subject
         self._incident: Incident | None = None
+        self._cut = 0  # event time, ms, before which nothing counts of people's past
         self._read: dict[int, int] = {}  # next offset of the examples topic, by partition
         self._tell_untold(now - _QUIET_MS)
 
@@ -87,11 +91,11 @@ class Guard:
     @property
     def refusal(self) -> str:
         """Why nobody is to answer from the state as it is now, "" if all is well."""
-        return self._remedies.refusal
+        return self._remedies.refusal or (self._monitors.norms.refusal if self._settings.remedy else "")
 
     def verdict(self) -> str:
         """Why the state as it is now may not be served as a version, "" if it may."""
-        return self._remedies.refusal or self._rival.verdict()
+        return self.refusal or self._rival.verdict()
 
     def _tell_untold(self, since: int) -> None:
         """Raise the alarms of remedies that were ordered just before a process died."""
@@ -108,7 +112,7 @@ class Guard:
         past = Progress()
         for partition, end in sorted(progress.examples.items()):
             for learnt in self._lessons(past, partition, end - _WARM_BLOCKS, end):
-                if full := self._add(learnt, None)[0]:
+                if full := self._add(learnt, None, None)[0]:
                     self._monitors.see(full)
             self._read[partition] = end
         self._watch.seen |= {p: max(offset, self._watch.seen.get(p, 0)) for p, offset in progress.offsets.items()}
@@ -132,9 +136,10 @@ class Guard:
         ts = int(learnt.batch.ts.max())
         judged = self._rival.see(stack, version)
         clicks = self._clicks.see(learnt.batch, self._watch.fresh(learnt), judged, version, progress.offsets)
-        full, pumped = self._add(learnt, stack.closed)
+        self._follow(stack, ts)
+        full, pumped, paced = self._add(learnt, stack, stack.closed)
         findings = [finding_of(one) for one in pumped] + (self._monitors.see(full) if full else [])
-        findings += clicks + findings_of(self._log, learnt, stack.caps.exceeded)
+        findings += clicks + paced + findings_of(self._log, learnt, stack.caps.exceeded)
         for began in [finding.began for finding in findings if finding.began]:
             self._tastes.doubt(began)
         for finding in findings + self._tastes.see(stack.foretold, stack.past, progress.offsets):
@@ -147,6 +152,13 @@ class Guard:
             depth = _DEPTHS[alarm.partition("-")[0]]
             self._tell(Alarm(f"{alarm}-late", ts, depth, "poison", alarm.partition("-")[0], told, remedy.words))
 
+    def _follow(self, stack: Stack, ts: int) -> None:
+        """What is left out of people's past, or counts again, changes features by order."""
+        cut = stack.past.since if stack.past.is_cut(ts) else 0
+        if cut != self._cut:
+            self._cut = cut
+            self._monitors.features.reset()
+
     def look(self, progress: Progress, stack: Stack) -> None:
         """While learning is held: see what comes, and whether it is over."""
         ahead = Progress(offsets=dict(self._watch.seen))
@@ -154,7 +166,7 @@ class Guard:
             start = self._read.get(partition, 0)
             end = min(self._log.end(EXAMPLES, partition), start + _LOOK_BLOCKS)
             for come in self._lessons(ahead, partition, start, end):
-                if not (full := self._add(come, stack.foresee(come.batch))[0]) or not self._incident:
+                if not (full := self._add(come, stack, stack.foresee(come.batch))[0]) or not self._incident:
                     continue
                 if any(full.first.get(int(p), 0) < first for p, first in self._incident.first.items()):
                     self._monitors.see(full)  # from before it began: after a restart, what is usual has to be learnt
@@ -180,13 +192,16 @@ class Guard:
                 yield learnt
             first = records.offsets[-1] + 1
 
-    def _add(self, learnt: Lesson, closed: Closed | None) -> tuple[Bin | None, list[Pumped]]:
+    def _add(
+        self, learnt: Lesson, stack: Stack | None, closed: Closed | None
+    ) -> tuple[Bin | None, list[Pumped], list[Finding]]:
         fresh = self._watch.fresh(learnt)
         pumped = self._pumping.see(learnt, fresh)
-        full = self._watch.see(learnt, fresh, closed)
+        paced = self._pace.see(learnt, fresh, self._watch.seen)
+        full = self._watch.see(learnt, fresh, stack, closed)
         if full:
             self._pumping.tidy()
-        return full, pumped
+        return full, pumped, paced
 
     # Alarms
 
@@ -212,7 +227,7 @@ class Guard:
         self._take_up(remedy.hold)
         # Orders first: a remedy without its alarm is told of after a restart; an alarm would not get its remedy.
         self._order(remedy.orders)
-        words = remedy.words + barring
+        words = _UNSERVED if finding.refuse and self._settings.remedy else remedy.words + barring
         self._tell(Alarm(alarm_id, ts, finding.depth, finding.kind, finding.detector, evidence, words))
 
     def _take_up(self, hold: HoldOrder | None) -> None:

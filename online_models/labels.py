@@ -8,9 +8,10 @@ import numpy as np
 from online_models.drift import Level, Odd, PageHinkley, Rate
 from online_models.findings import WARM, Finding, first_of, shown_from, told
 from online_models.meter import auc
-from online_models.watch import Bin
+from online_models.watch import BIN_ROWS, Bin
 
 _PATIENCE_MS = 6 * 3_600_000  # event time after which a flip is the new usual
+_AT_ONCE = 4 * BIN_ROWS  # rows of a bin that came in one step
 _APART_MS = 3_600_000  # between two flips that are not of one piece
 _BACK = 15  # bins at most before a flip is sure
 _OVER = 1.3  # of what is usual, below which it is over
@@ -28,7 +29,9 @@ class Labels:
 
     def see(self, bins: deque[Bin]) -> list[Finding]:
         now = bins[-1]
-        if now.places < 50:
+        # What one long step predicts, catching up, it predicts from before all of it: that is worse by itself.
+        if now.places < 50 or (len(now.chances) == 1 and now.rows >= _AT_ONCE):
+            now.chances, now.outcomes = [], []
             return []
         whole, low = self._all.see(now.taken, now.expected), self._low.see(now.low_taken, now.low_expected)
         loss = self._loss.see(now.loss / now.places)
@@ -80,7 +83,9 @@ class Labels:
         """More is taken, and of what nobody was expected to take, all over the catalogue: labels that mean nothing."""
         items = sum((one.low_items for one in list(bins)[-3:]), start=type(bins[-1].low_items)())
         top = max(items.values(), default=0) / max(1, items.total())
-        if not (low.z > self._z and low.ratio > 1.5 and low.counted >= 30 and whole.z > self._z / 2 and top < 0.2):
+        # A flip shows in all places about as clearly; where the low half alone has a good day, it does not.
+        more = low.z > self._z and low.ratio > 1.5 and low.counted >= 30 and whole.z > 0.7 * self._z
+        if not more or top >= 0.2:
             return []
         reason = "what was least expected is taken, all over the catalogue, while the rest is taken as before"
         evidence = {"reason": reason, "top_item_share": round(top, 3), **told(low)}

@@ -26,9 +26,12 @@ class Meter:
             metrics.examples.labels(kind.name).inc(int((batch.kind == kind).sum()))
         metrics.items.set(len(stack.items))
         report = stack.report
-        metrics.skipped.inc(report.ordered.skipped + report.picked.skipped)
+        metrics.skipped.inc(report.skipped)
         metrics.clipped.inc(report.ordered.clipped + report.picked.clipped)
         metrics.gradient_norm.set(max(report.ordered.gradient_norm, report.picked.gradient_norm))
+        for part, (norm, updates) in report.update_norms.items():
+            if updates:
+                metrics.update_norm.labels(part).set(norm)
         if report.ordered.lists:
             self._fade("slate_auc", report.ordered.auc)
         if report.picked.lists:

@@ -19,6 +19,9 @@ progressive = Gauge("headrace_learn_progressive", "Quality of predictions made b
 skipped = Counter("headrace_learn_skipped_updates", "Updates left out because a loss or gradient was not finite")
 clipped = Counter("headrace_learn_clipped_updates", "Updates whose gradient was longer than allowed and was cut")
 gradient_norm = Gauge("headrace_learn_gradient_norm", "Greatest norm of a gradient in the last step, before clipping")
+update_norm = Gauge(
+    "headrace_learn_update_norm", "How far an update of the last step moved the parameters, root mean square", ["part"]
+)
 items = Gauge("headrace_learn_item_rows", "Rows of the item table")
 items_shown = Gauge(
     "headrace_learn_items_shown_ratio", "Share of the item table's rows that were shown at least once in about a day"
@@ -40,5 +43,7 @@ refused = Gauge("headrace_learn_refused", "1 while what is learnt may not be ser
 # A series that is not there cannot be told from one that is 0.
 for _slates in ("before", "latest"):
     click_through.labels(_slates)
+for _part in ("orderer", "picker", "tower", "clicks"):
+    update_norm.labels(_part)
 for _kind in ("poison", "drift"):
     alarms_by_kind.labels("service", _kind, "click_through")

@@ -5,9 +5,11 @@ from collections import deque
 import numpy as np
 
 from online_models.control import Lasting
+from online_models.distributions import Distributions
 from online_models.drift import Level, Rate, psi, z_for
 from online_models.findings import WARM, Finding, first_of, told
 from online_models.labels import Labels
+from online_models.norms import Norms
 from online_models.silence import Silence
 from online_models.watch import Bin
 
@@ -82,13 +84,14 @@ class Monitors:
     def __init__(self, false_alarms: float) -> None:
         z = z_for(false_alarms, _TESTS)
         self._silence = Silence(z)
+        self.features, self.norms = Distributions(z), Norms(z)
         self._fields, self._labels, self._mix = Fields(z), Labels(z), Mix(z)
         self._bins: deque[Bin] = deque(maxlen=_KEPT)
 
     def see(self, now: Bin) -> list[Finding]:
         """What is odd about this bin and those before it."""
         self._bins.append(now)
-        monitors = (self._silence, self._fields, self._labels, self._mix)
+        monitors = (self._silence, self._fields, self._labels, self._mix, self.features, self.norms)
         return [finding for monitor in monitors for finding in monitor.see(self._bins)]
 
     def is_over(self, lasting: Lasting, now: Bin) -> bool | None:
@@ -105,6 +108,8 @@ class Monitors:
     def forget(self) -> None:
         """Leave the bins so far out of what follows."""
         self._bins.clear()
+        self.features.reset()
+        self.norms.reset()
 
 
 def _shown(bins: deque[Bin]) -> int:

@@ -16,17 +16,21 @@ class Silence:
     def __init__(self, z: float) -> None:
         self._z = z
         self._rates: dict[Key, tuple[Rate, Rate]] = {}
+        self._paces: dict[Key, Rate] = {}  # by the minute
 
     def see(self, bins: deque[Bin]) -> list[Finding]:
         now, found = bins[-1], []
         for key in now.acted:
             self._rates.setdefault(key, (Rate(WARM), Rate(WARM, lately=30)))
+            self._paces.setdefault(key, Rate(WARM))
         for key, rates in self._rates.items():
             odds = [rate.see(now.acted[key], _exposure(now, key)) for rate in rates]
             odd = next(
                 (odd for odd in odds if odd and odd.expected >= 30 and odd.ratio < 0.1 and odd.z < -self._z), None
             )
-            if odd:
+            pace = self._paces[key].see(now.acted[key], max(1, now.end - now.start))
+            # Beside a flood of something else all is rare; what has stopped is so by the clock as well.
+            if odd and pace and pace.ratio < 0.3:
                 found.append(self._finding(key, odd, bins))
         return found
 
@@ -40,10 +44,14 @@ class Silence:
     def forget(self, key: Key) -> None:
         for rate in self._rates.get(key, ()):
             rate.forget()
+        if key in self._paces:
+            self._paces[key].forget()
 
     def reset(self, key: Key) -> None:
         for rate in self._rates.get(key, ()):
             rate.reset()
+        if key in self._paces:
+            self._paces[key].reset()
 
     def _finding(self, key: Key, odd: Odd, bins: deque[Bin]) -> Finding:
         silent = list(bins)

@@ -1,18 +1,22 @@
 """What the guard looks at: the rows of each step, added up in bins of event time."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from online_models.lessons import Lesson
-from online_models.stack import Closed
+from online_models.stack import Closed, Stack, StepReport
 from stream.batches import ExampleBatch, Kind, flat_runs
 
 BIN_MS = 60_000  # a bin is at least so long, and
 BIN_ROWS = 256  # holds at least so many rows
 BUCKETS = 32  # of items, by their key
 _LATE_MS, _LOST_MS = 60_000, 600_000
+_SAMPLED, _SAMPLE = 64, 384  # places whose features are looked at, of a step and of a bin
+# Multiples of the golden ratio lie evenly, and in step with no length of slates.
+_EVENLY = 0.6180339887 * np.arange(1, _SAMPLED + 1) % 1
 
 
 @dataclass(slots=True)
@@ -40,6 +44,13 @@ class Bin:
     chances: list[np.ndarray] = field(default_factory=list)  # as predicted, by step
     outcomes: list[np.ndarray] = field(default_factory=list)
     low_items: Counter[int] = field(default_factory=Counter)  # what was taken there
+    names: tuple[str, ...] = ()  # of features
+    sample: list[np.ndarray] = field(default_factory=list)  # some of the features that places were shown with
+    norms: dict[tuple[str, str], tuple[float, int]] = field(
+        default_factory=dict
+    )  # squares and number, by kind and part
+    updates: int = 0
+    skipped: int = 0  # updates that were not finite
 
     @property
     def actions(self) -> int:
@@ -62,8 +73,8 @@ class Watch:
         fresh: np.ndarray = lesson.batch.offset >= known[lesson.partition]
         return fresh
 
-    def see(self, lesson: Lesson, fresh: np.ndarray, closed: Closed | None) -> Bin | None:
-        """Add the fresh rows; returns the bin that is full with them. `closed`: what was predicted, if it was."""
+    def see(self, lesson: Lesson, fresh: np.ndarray, stack: Stack | None, closed: Closed | None) -> Bin | None:
+        """Add the fresh rows; returns the bin that is full with them. `closed`: what `stack` predicted."""
         if not fresh.any():
             return None
         batch = lesson.batch
@@ -71,8 +82,10 @@ class Watch:
         now = self._bin = self._bin or Bin(dict(self.seen), int(batch.ts[fresh].min()))
         self._count(now, batch, events)
         self._time(now, lesson, events)
-        if closed is not None:
+        if stack is not None and closed is not None:
+            now.names = stack.feature_names
             _judge(now, lesson, fresh, closed)
+            _measure(now, stack.report)
         for partition in np.unique(lesson.partition).tolist():
             here = fresh & (lesson.partition == partition)
             if here.any():
@@ -114,6 +127,7 @@ def _judge(now: Bin, lesson: Lesson, fresh: np.ndarray, closed: Closed) -> None:
     if p.size == 0:
         return
     p = np.clip(p, 1e-6, 1 - 1e-6)
+    _sample(now, closed.features, kept)
     low = p <= np.median(p)
     now.places += p.size
     now.chances.append(p)
@@ -124,3 +138,22 @@ def _judge(now: Bin, lesson: Lesson, fresh: np.ndarray, closed: Closed) -> None:
     now.low_expected += float(p[low].sum())
     now.low_taken += float(y[low].sum())
     now.low_items.update(item[low & y].tolist())
+
+
+def _sample(now: Bin, features: np.ndarray, kept: np.ndarray) -> None:
+    """Keep the features of some of the places, all over the lists."""
+    rows, free = np.flatnonzero(kept), _SAMPLE - sum(one.shape[0] for one in now.sample)
+    some = min(rows.size, _SAMPLED, free)
+    if some > 0:
+        now.sample.append(features[rows[(rows.size * _EVENLY[:some]).astype(np.int64)]])
+
+
+def _measure(now: Bin, report: StepReport) -> None:
+    """Add how far the step moved what is learnt."""
+    now.updates += report.updates
+    now.skipped += report.skipped
+    for kind, norms in (("gradient_norm", report.gradient_norms), ("update_norm", report.update_norms)):
+        for part, (norm, times) in norms.items():
+            squares, before = now.norms.get((kind, part), (0.0, 0))
+            if times and math.isfinite(norm):
+                now.norms[kind, part] = squares + norm * norm * times, before + times

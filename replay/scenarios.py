@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from online_models.stack import Stack
 from replay.simulator import Crowd, Simulator, make_crowd, make_shop
 from stream.clock import ManualClock
+from stream.intake import encode_features
 
 Event = dict[str, Any]
 _NOW = 1_767_225_600_000
@@ -48,6 +50,8 @@ class World:
         self.season: Season | None = None
         self.genuine: list[Event] = []
         self.past: list[Event] = []  # what was sent before the scenario began
+        self.told: list[dict[str, Any]] = []  # items that are about to be told to the catalogue anew
+        self.width = 0  # features that a place is logged with
         self.number = 0
         self.began = 0  # ms
         self.gap = 1 / pace  # seconds between visits, on average
@@ -164,6 +168,12 @@ def _go_viral(world: World, events: list[Event]) -> list[Event]:
     return events
 
 
+def _sell_cheaply(world: World) -> None:
+    """Bargains all over the shop: whatever is looked at is twice as likely to be taken."""
+    crowd = world.simulator.crowd
+    world.simulator.become(replace(crowd, base=crowd.base + 0.8))
+
+
 def _campaign(world: World, events: list[Event]) -> list[Event]:
     """People whom nobody knows follow a link to one item: most look, some also put it into their cart."""
     if world.rng.random() < 0.5:
@@ -221,6 +231,34 @@ def _skew(world: World, events: list[Event]) -> list[Event]:
     return [event | {"ts": event["ts"] + 240_000} for event in events] if late else events
 
 
+def _rush(world: World) -> None:
+    """A sale: three times as many come, and do what they always do."""
+    world.gap /= 3
+
+
+def _lose_prices(world: World) -> None:
+    """The shop's importer sends every item again, without a price."""
+    world.told = [{name: value for name, value in item.items() if name != "price"} for item in world.shop.records()]
+
+
+def _send_bots(world: World, events: list[Event]) -> list[Event]:
+    """A net of five hundred accounts, each of which clicks on anything, two or three times a minute."""
+    items = world.rng.choice(world.offered, 10).tolist()
+    return events + [world.act(f"bot{world.rng.integers(500)}", world.shop.names[j]) for j in items]
+
+
+def _lose_producers(world: World, events: list[Event]) -> list[Event]:
+    """Of what people do one visit in thirty is still told."""
+    return events if world.rng.random() < 1 / 30 else []
+
+
+def _garble(world: World, events: list[Event]) -> list[Event]:
+    """A release of the page logs the features of each place in disorder, and with noise of its own."""
+    world.width = world.width or len(Stack().feature_names)
+    noise = world.rng.normal(0.0, 30.0, (len(events[0]["items"]), world.width))
+    return [events[0] | {"features": encode_features(noise.astype(np.float32))}, *events[1:]]
+
+
 def _forget_surface(world: World, events: list[Event]) -> list[Event]:
     return [{name: value for name, value in event.items() if name != "surface"} for event in events]
 
@@ -239,6 +277,8 @@ SCENARIOS = (
     Scenario("new catalogue", "genuine", frozenset({"items", "loss", "calibration", "auc"}), happen=_renew),
     Scenario("viral item", "genuine", frozenset({"items", "loss", "calibration", "auc"}), change=_go_viral),
     Scenario("campaign", "genuine", frozenset({"items", "loss", "calibration", "auc"}), change=_campaign),
+    Scenario("sale rush", "genuine", frozenset({"items", "loss", "calibration", "auc", "features"}), happen=_rush),
+    Scenario("bargains", "genuine", frozenset({"items", "loss", "calibration", "auc"}), happen=_sell_cheaply),
     Scenario("click flood", "poison", frozenset({"flood"}), change=_flood),
     Scenario("pumping group", "poison", frozenset({"pumping"}), change=_pump),
     Scenario("shilling group", "poison", frozenset({"pumping"}), change=_shill),
@@ -256,4 +296,13 @@ SCENARIOS = (
     Scenario("replayed offsets", "poison", frozenset({"repeats"}), change=_replay, remembers=True),
     Scenario("worse version", "poison", frozenset({"click_through"}), happen=_show_the_worst),
     Scenario("lost surface", "poison", frozenset({"missing_fields"}), change=_forget_surface),
+    Scenario("lost prices", "poison", frozenset({"features"}), happen=_lose_prices),
+    Scenario("bot net", "poison", frozenset({"event_rate"}), change=_send_bots),
+    Scenario("lost producers", "poison", frozenset({"event_rate"}), change=_lose_producers),
+    Scenario(
+        "garbled features",
+        "poison",
+        frozenset({"gradient_norm", "update_norm", "features", "label_flip", "auc", "loss", "calibration"}),
+        change=_garble,
+    ),
 )

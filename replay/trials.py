@@ -27,7 +27,7 @@ from stream.topics import (
 )
 from stream.worker import StreamWorker
 
-_AT_ONCE = 64  # events between two steps
+_AT_ONCE, _LINGER_MS = 64, 60_000  # events between two steps, and how long fewer wait
 _CALM = Scenario("calm", "clean", frozenset(), remembers=True)
 
 
@@ -115,6 +115,7 @@ class Shop:
         self._world = World(seed, pace)
         self.rig.put(self._world.shop.records())
         self._waiting: list[Event] = []
+        self._sent = self._world.clock.now_ms()
 
     def open(self, minutes: float) -> None:
         """Go on as ever until it has been open so long; what it sends meanwhile may be sent again by a scenario."""
@@ -135,7 +136,7 @@ class Shop:
         trial, began, sent, log = Trial(), 0, 0, self.rig.log
         for on, events in happen(self._world, scenario, calm, length):
             if on and not began:
-                began, trial.before = events[0]["ts"], log.end(ALARMS, 0)
+                began, trial.before = self._world.began, log.end(ALARMS, 0)
             sent += len(events) if on else 0
             now = self._take(events)
             if now is None:
@@ -150,10 +151,14 @@ class Shop:
 
     def _take(self, events: list[Event]) -> int | None:
         """The event time up to which all was sent, or None while these still wait for more."""
+        if self._world.told:
+            self.rig.put(self._world.told)
+            self._world.told = []
         self._waiting += events
-        if len(self._waiting) < _AT_ONCE:
+        now = self._world.clock.now_ms()
+        if not self._waiting or (len(self._waiting) < _AT_ONCE and now < self._sent + _LINGER_MS):
             return None
-        sent, self._waiting = self._waiting, []
+        sent, self._waiting, self._sent = self._waiting, [], now
         self.rig.send(sent)
         latest: int = max(event["ts"] for event in sent)
         return latest

@@ -10,9 +10,12 @@ import headrace
 import online_models.metrics
 import serving.metrics
 import stream.metrics
+from benchmarks.false_alarms import DETECTORS
+from replay.scenarios import SCENARIOS
 from stream.config import Settings, names
 
 README = Path(__file__).parent.parent / "README.md"
+GUARD = README.parent / "docs" / "guard.md"
 METRICS = (stream.metrics, online_models.metrics, serving.metrics)
 
 
@@ -62,6 +65,19 @@ def test_documents_name_every_command(command: str) -> None:
     texts = "\n".join(path.read_text() for path in (README, *README.parent.glob("docs/*.md")))
 
     assert f"headrace {command}" in texts
+
+
+@pytest.mark.parametrize("detector", sorted(set().union(*DETECTORS.values())))
+def test_the_guards_page_says_of_every_detector_when_it_fires(detector: str) -> None:
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", GUARD.read_text(), re.MULTILINE)
+
+    assert f"`{detector}`" in ", ".join(rows)
+
+
+def test_false_alarms_are_counted_of_every_detector_that_a_scenario_names() -> None:
+    named = set().union(*(scenario.detectors for scenario in SCENARIOS))
+
+    assert named <= set().union(*DETECTORS.values())
 
 
 def test_readme_names_no_metric_that_is_not_there() -> None:

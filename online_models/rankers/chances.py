@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from online_models.rankers.layer import add_weighed
+from online_models.rankers.layer import add_weighed, square_of
 from online_models.tables import State
 from stream.compiled import kernel
 
@@ -20,8 +20,11 @@ def _log_odds(inputs: np.ndarray, weight: np.ndarray) -> np.float32:
 
 
 @kernel
-def _learn(inputs: np.ndarray, label: np.ndarray, rate: np.float32, weight: np.ndarray, square: np.ndarray) -> None:
-    size = inputs.shape[1]
+def _learn(
+    inputs: np.ndarray, label: np.ndarray, rate: np.float32, weight: np.ndarray, square: np.ndarray
+) -> np.float32:
+    """Returns the squares of how far the rows moved the weights, summed."""
+    size, moved, steps = inputs.shape[1], np.float32(0.0), np.zeros(weight.size, np.float32)
     for m in range(inputs.shape[0]):
         odds = _log_odds(inputs[m], weight)
         known = min(np.float32(1.0), max(np.float32(0.0), label[m]))
@@ -31,7 +34,10 @@ def _learn(inputs: np.ndarray, label: np.ndarray, rate: np.float32, weight: np.n
         for j in range(size + 1):
             g = error * (min(np.float32(8.0), max(np.float32(-8.0), inputs[m, j])) if j < size else np.float32(1.0))
             square[j] += g * g
-            weight[j] -= rate * g / np.sqrt(square[j] + np.float32(1e-3))
+            steps[j] = rate * g / np.sqrt(square[j] + np.float32(1e-3))
+            weight[j] -= steps[j]
+        moved += square_of(steps)
+    return moved
 
 
 def chance_of(odds: np.ndarray) -> np.ndarray:
@@ -47,6 +53,7 @@ class Chances:
         self._weight = np.zeros(inputs + 1, np.float32)
         self._weight[-1] = _PRIOR
         self._square = np.zeros(inputs + 1, np.float32)
+        self.update_norm = 0.0  # how far a row of the last call of `learn` moved the weights, root mean square
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """(m,) float32 in (0, 1), for rows of `ListNet.inside`."""
@@ -60,7 +67,8 @@ class Chances:
 
     def learn(self, inputs: np.ndarray, label: np.ndarray) -> None:
         """Shown items with what became of them, 0 or 1."""
-        _learn(inputs, label, np.float32(_RATE), self._weight, self._square)
+        moved = _learn(inputs, label, np.float32(_RATE), self._weight, self._square)
+        self.update_norm = float(np.sqrt(moved / max(1, label.size)))
 
     def state(self) -> State:
         return {"weight": self._weight, "square": self._square}

@@ -83,3 +83,18 @@ def add_weighed(rows: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> None:
             sums[third] = c
         if fourth > third:
             sums[fourth] = d
+
+
+@kernel
+def square_of(values: np.ndarray) -> np.float32:
+    """Sum of squares, in four sums of which none waits for another."""
+    a, b, c, d = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    whole = values.size - values.size % 4
+    for q in range(0, whole, 4):
+        a += values[q] * values[q]
+        b += values[q + 1] * values[q + 1]
+        c += values[q + 2] * values[q + 2]
+        d += values[q + 3] * values[q + 3]
+    for q in range(whole, values.size):
+        a += values[q] * values[q]
+    return a + b + c + d

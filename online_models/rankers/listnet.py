@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.rankers.layer import add_weighed, forward, forward_rows, standard
+from online_models.rankers.layer import add_weighed, forward, forward_rows, square_of, standard
 from online_models.tables import State
 from stream.compiled import kernel
 
 _SLOWEST = 0.002  # part of the way that the moments move with each call, once they are settled
-# Of `told`: sums over lists, updates skipped as not finite or clipped, the greatest gradient norm.
-LOSS, LISTS, SKIPPED, AUC, NORM, CLIPPED = range(6)
+# Of `told`: sums over lists, updates skipped as not finite or clipped, the greatest gradient norm; updates made, and
+# sums of squares: of gradient norms, and of how far updates moved the parameters.
+LOSS, LISTS, SKIPPED, AUC, NORM, CLIPPED, UPDATES, SQUARES, MOVES = range(9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,9 @@ class ListReport:
     gradient_norm: float = 0.0  # greatest, before clipping
     skipped: int = 0  # updates that were not finite
     clipped: int = 0  # updates whose gradient was longer than allowed
+    updates: int = 0  # that were made
+    usual_gradient: float = 0.0  # norm before clipping, root mean square over updates
+    update_norm: float = 0.0  # how far an update moved the parameters, root mean square
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,8 @@ def _train(
                 square += gradient[q] * gradient[q]
             if np.isfinite(square):
                 told[NORM] = max(told[NORM], np.sqrt(square))
+                told[SQUARES] += square
+                told[UPDATES] += 1
                 steps[0] += 1
                 shrink = np.float32(min(1.0, clip / np.sqrt(square + 1e-12)))
                 told[CLIPPED] += shrink < 1.0
@@ -164,7 +170,9 @@ def _train(
                     first[q] = one * first[q] + (np.float32(1.0) - one) * g
                     second[q] = two * second[q] + (np.float32(1.0) - two) * g * g
                     step = lr * first[q] / (np.sqrt(second[q]) + np.float32(1e-8))
-                    theta[q] -= step + np.float32(rate * decay) * theta[q]
+                    gradient[q] = step + np.float32(rate * decay) * theta[q]
+                    theta[q] -= gradient[q]
+                told[MOVES] += square_of(gradient)
             else:
                 told[SKIPPED] += 1
             gradient[:] = 0.0
@@ -227,7 +235,7 @@ class ListNet:
         if x.shape[0] == 0:
             return
         self._standardise(x)
-        told = np.zeros(6)
+        told = np.zeros(9)
         setting, dense, optimizer = self.settings, self._dense, self._optimizer
         _train(
             x, label, start, setting.hidden, setting.group, setting.rate, setting.clip,
@@ -235,8 +243,10 @@ class ListNet:
             dense["mean"], self._scale(), told,
         )  # fmt: skip
         if lists := int(told[LISTS]):
-            skipped, clipped = int(told[SKIPPED]), int(told[CLIPPED])
-            self.report = ListReport(lists, told[LOSS] / lists, told[AUC] / lists, told[NORM], skipped, clipped)
+            skipped, clipped, made = int(told[SKIPPED]), int(told[CLIPPED]), int(told[UPDATES])
+            usual, moved = np.sqrt(told[[SQUARES, MOVES]] / max(1, made)).tolist()
+            loss, auc = told[LOSS] / lists, told[AUC] / lists
+            self.report = ListReport(lists, loss, auc, told[NORM], skipped, clipped, made, usual, moved)
 
     def _demand(self, x: np.ndarray) -> None:
         if x.shape[1] != self.inputs:  # a kernel would read past the end

@@ -15,6 +15,19 @@ from online_models.tables import Column, State, Table, joined, part_of
 from stream.compiled import kernel
 
 _WEEK = 4  # of items.HORIZONS: the popularity by which negatives are drawn
+# Of `told`: the greatest gradient norm of a row, squares of all, rows moved, how far in squares, rows left alone.
+NORM, SQUARES, MOVED, MOVES, SKIPPED = range(5)
+
+
+@dataclass(frozen=True, slots=True)
+class TowerReport:
+    """How one call of `learn` moved the rows of both tables."""
+
+    gradient_norm: float = 0.0  # greatest, before clipping
+    moved: int = 0  # rows, as often as they were
+    usual_gradient: float = 0.0  # norm before clipping, root mean square over moves
+    update_norm: float = 0.0  # how far a row was moved, root mean square
+    skipped: int = 0  # moves left out because a gradient was not finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +88,26 @@ def _person(
 
 @kernel
 def _step(row: int, gradient: np.ndarray, scale: np.float32, rate: np.float32, clip: np.float32,
-          vectors: np.ndarray, squares: np.ndarray) -> None:  # fmt: skip
+          vectors: np.ndarray, squares: np.ndarray, told: np.ndarray) -> None:  # fmt: skip
     """Row-wise Adagrad on one row, its gradient clipped by norm; one that is not finite changes nothing."""
     square = np.float32(0.0)
     for j in range(gradient.size):
         square += gradient[j] * gradient[j]
     norm = np.sqrt(square) * abs(scale)
-    if not np.isfinite(norm) or norm == 0.0:
+    if not np.isfinite(norm):
+        told[SKIPPED] += 1
         return
+    if norm == 0.0:
+        return
+    told[NORM] = max(told[NORM], norm)
+    told[SQUARES] += norm * norm
     scale *= min(np.float32(1.0), clip / norm)
     squares[row] += scale * scale * square / np.float32(gradient.size)
     step = rate * scale / np.sqrt(squares[row] + np.float32(1e-6))
     for j in range(gradient.size):
         vectors[row, j] -= step * gradient[j]
+    told[MOVED] += 1
+    told[MOVES] += step * step * square
 
 
 @kernel
@@ -108,6 +128,7 @@ def _learn(
     recent: np.ndarray,
     counters: np.ndarray,
     touched: np.ndarray,
+    told: np.ndarray,
 ) -> None:
     """`counters`: actions put into `recent`, draws made. `touched` collects the rows that changed, by their number."""
     size = vector.shape[1]
@@ -142,13 +163,13 @@ def _learn(
                     continue
                 for j in range(size):
                     g_user[j] += e * vector[rows[n], j]
-                _step(rows[n], user, e, rate, clip, vector, vector_square)
+                _step(rows[n], user, e, rate, clip, vector, vector_square, told)
                 touched[rows[n]] |= 1
             weight = np.float32(1.0) / total
             for back in range(min(depth, start[i + 1] - start[i])):
                 row = history[start[i + 1] - 1 - back]
                 if row >= 0 and weight * total > np.float32(0.2):
-                    _step(row, g_user, weight, rate, clip, lends, lends_square)
+                    _step(row, g_user, weight, rate, clip, lends, lends_square, told)
                     touched[row] |= 2
                 weight *= fade
         recent[counters[0] % recent.size] = item[i]
@@ -202,6 +223,7 @@ class TwoTower:
         self.wanted = Table({"vector": Column("float32", (size,)), "square": Column("float32")})
         self._recent = np.zeros(self.settings.recent, np.int32)
         self._counters = np.zeros(2, np.int64)
+        self.report = TowerReport()  # of the last call of `learn`
         self._index: TowerIndex | None = None  # built when first asked, so that a learner need not keep one
 
     def admit(self, keys: np.ndarray) -> None:
@@ -212,8 +234,10 @@ class TwoTower:
             _start(table.keys[known:], seed, table["vector"][known : len(table)])
 
     def learn(self, actions: Actions) -> None:
+        self.report = TowerReport()
         if not len(actions):
             return
+        told = np.zeros(5)
         setting, people = self.settings, actions.people
         touched = np.zeros(len(self.wanted), np.uint8)
         _learn(
@@ -221,8 +245,10 @@ class TwoTower:
             setting.depth, np.float32(setting.fade), setting.negatives, np.float32(setting.rate),
             np.float32(setting.clip),
             self.lends["vector"], self.lends["square"], self.wanted["vector"], self.wanted["square"],
-            self._recent, self._counters, touched,
+            self._recent, self._counters, touched, told,
         )  # fmt: skip
+        usual, far = np.sqrt(told[[SQUARES, MOVES]] / max(1.0, told[MOVED])).tolist()
+        self.report = TowerReport(float(told[NORM]), int(told[MOVED]), usual, far, int(told[SKIPPED]))
         wanted = np.flatnonzero(touched & 1)
         self.wanted.touch(wanted)
         self._reindex(wanted)

@@ -57,6 +57,11 @@ def flip_labels(one: Bin, rng: np.random.Generator) -> None:
     one.low_items.update(rng.integers(0, 200, 25).tolist())
 
 
+def send_bots(one: Bin, rng: np.random.Generator) -> None:
+    """Beside what they do, purchases are rare; there are as many as ever."""
+    one.acted[CLICK] += 3_000
+
+
 def go_viral(one: Bin, rng: np.random.Generator) -> None:
     one.taken, one.low_taken = one.taken + 50, one.low_taken + 25
     one.low_items.update({7: 25})
@@ -68,6 +73,12 @@ def please_less(one: Bin, rng: np.random.Generator) -> None:
 
 def skew(one: Bin, rng: np.random.Generator) -> None:
     one.late = 60
+
+
+def catch_up(one: Bin, rng: np.random.Generator) -> None:
+    """In one long step, whose predictions are old."""
+    one.rows = 2_000
+    flip_labels(one, rng)
 
 
 def load_in_bulk(one: Bin, rng: np.random.Generator) -> None:
@@ -104,7 +115,9 @@ def test_what_changes_is_told_by_its_detector(
     assert -4 <= found[0].first[0] / 1_000 - CALM <= 2
 
 
-@pytest.mark.parametrize("change", [nothing, close_shop, load_in_bulk, go_viral], ids=lambda change: change.__name__)
+@pytest.mark.parametrize(
+    "change", [nothing, close_shop, load_in_bulk, catch_up, go_viral, send_bots], ids=lambda change: change.__name__
+)
 def test_what_is_no_poison_is_not_told_as_one(change: Callable[[Bin, np.random.Generator], None]) -> None:
     assert "poison" not in {one.kind for one in told(change)}
 

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import chdir
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -17,17 +18,18 @@ from online_models.learner import LearnWorker
 from online_models.lessons import Progress, blocks_of, take
 from online_models.rollback import go_back
 from online_models.stack import Stack, seeded
+from online_models.updates import decode_update
 from replay.scenarios import SCENARIOS, Scenario, play
 from replay.trials import Rig, Shop, Trial
 from stream.alarms import known_alarms
 from stream.config import Guard
-from stream.topics import CONTROL, EVENTS, EXAMPLES
+from stream.topics import CONTROL, EVENTS, EXAMPLES, MODEL_UPDATES
 from tests.online_models.learning import bits_of, differing
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 UNDONE = (
     "pumping group", "shilling group", "coordinated group", "broken button", "label flip 5 %", "label flip 30 %",
-    "worse version",
+    "worse version", "garbled features",  # as a label flip: what is predicted from noise means nothing either
 )  # fmt: skip
 CALM = 40.0  # minutes
 TOGETHER = 38.0  # of them, which the trials share
@@ -165,6 +167,24 @@ def test_without_remedies_there_are_alarms_alone_and_versions_made_meanwhile_are
     assert rig.learn.progress.epoch == 1
     assert marks[0] == ""
     assert marks[-1] == known_alarms(rig.log)[0].id
+
+
+def test_while_gradients_are_far_too_long_neither_updates_nor_versions_may_be_served(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    assert rig.learn._guard
+    norms, visits = rig.learn._guard._monitors.norms, play(SCENARIOS[0], seed=1, pace=2.0, calm=2.0, length=0.0)
+    for opened in (None, ("gradient_norm", "orderer"), None):
+        norms._open = opened
+        rig.send([event for _, events in islice(visits, 40) for event in events])
+        rig.learn.save()
+        rig.learn._keeper.wait()
+    told = [decode_update(value or b"").refused for value in rig.log.read(MODEL_UPDATES, 0, 0, 100).values]
+    versions = [one.manifest.refused for one in checkpoints.listing(rig.settings.checkpoints) if one.manifest]
+
+    assert [bool(refused) for refused in versions] == [False, True, False]
+    assert versions[1] == "gradients are far longer than they ever were: orderer"
+    assert versions[1] in told
+    assert told[-1] == ""
 
 
 def test_an_alarm_that_was_lost_when_the_process_died_behind_its_remedy_is_told_after_the_restart(

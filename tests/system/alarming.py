@@ -62,6 +62,8 @@ WELL: Mapping[str, str] = {
     **_series("learn", "headrace_learn_progressive", "1.05x180", measure="calibration"),
     **_series("learn", "headrace_learn_skipped_updates_total", "0x180"),
     **_series("learn", "headrace_learn_gradient_norm", "1.5x180"),
+    **_series("learn", "headrace_learn_update_norm", "0.05x180", part="orderer"),
+    **_series("learn", "headrace_learn_update_norm", "0.001x180", part="clicks"),
     **_series("learn", "headrace_learn_items_shown_ratio", "0.4x180"),
     **_series("learn", "headrace_alarms_records", "2x180"),
     **_series("learn", "headrace_quarantine_records", "5x180"),
@@ -113,6 +115,12 @@ CASES: Mapping[str, Sequence[Case]] = {
         Case(_one("serve", "b", "headrace_model_epoch", "1x170 2x9")),
     ],
     "UpdatesNotFollowed": [Case(_one("serve", "a", "headrace_answer_fallbacks_total", "0x170 0+5x9", part="updates"))],
+    "EventsStopped": [
+        Case(
+            _series("stream", "headrace_events_total", "0+600x150 90000x29", type="impression")
+            | _series("stream", "headrace_events_total", "0+60x150 9000x29", type="click")
+        )
+    ],
     "EventTimeOff": [
         Case(_series("stream", "headrace_watermark_timestamp_seconds", "-10+60x150 8990x29", partition="0")),
         Case(_series("stream", "headrace_watermark_timestamp_seconds", "120+60x180", partition="0")),
@@ -127,6 +135,12 @@ CASES: Mapping[str, Sequence[Case]] = {
     "CalibrationOff": [_measure("calibration", "1.05x140 1.8x39"), _measure("calibration", "1.05x140 0.5x39")],
     "UpdatesNotFinite": [Case(_series("learn", "headrace_learn_skipped_updates_total", "0x177 0+1x2"))],
     "GradientsLong": [Case(_series("learn", "headrace_learn_gradient_norm", "1.5x155 20x24"), _LEARN)],
+    "UpdatesLong": [
+        Case(
+            _series("learn", "headrace_learn_update_norm", "0.05x155 1x24", part="orderer"),
+            {**_LEARN, "part": "orderer"},
+        )
+    ],
     "ClickThroughFalls": [Case(_series("stream", "headrace_actions_joined_total", "0+60x120 7212+12x59"))],
     "PropensitiesLie": [Case(_one("serve", "b", "headrace_propensity_evidence", "-0.5x170 9.5x9"))],
     "SlatesNarrow": [Case(_series("learn", "headrace_learn_items_shown_ratio", "0.4x120 0.1x59"), _LEARN)],
