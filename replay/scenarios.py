@@ -304,5 +304,6 @@ SCENARIOS = (
         "poison",
         frozenset({"gradient_norm", "update_norm", "features", "label_flip", "auc", "loss", "calibration"}),
         change=_garble,
+        minutes=15,
     ),
 )
