@@ -28,15 +28,17 @@ _PATIENCE = 10.0  # seconds to wait for the learner
 
 
 def list_versions(config: Path | None, as_json: bool) -> None:
-    """Print all checkpoints, oldest first."""
+    """Print all checkpoints, oldest first, with the rollbacks between them."""
     settings = load(config)
     told = checkpoints.told(settings.checkpoints, serving_version(settings))
-    hold = _hold(settings)
+    hold, began = _hold(settings), _rollbacks(settings)
     if as_json:
         print(json.dumps([one | {"held": hold is not None and one["serving"]} for one in told]))
         return
     table = Table("version", "parent", "made", "events", "", title=str(settings.checkpoints))
     for one in told:
+        for epoch in sorted(epoch for epoch in began if epoch <= one["epoch"]):
+            _tell_rollback(table, began.pop(epoch))
         made = (
             datetime.fromtimestamp(one["created"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if one["created"] else ""
         )
@@ -44,12 +46,19 @@ def list_versions(config: Path | None, as_json: bool) -> None:
         remark += f" [red]refused: {one['refused']}" if one["refused"] else ""
         remark += f" [yellow]alarm {one['alarm']}" if one["alarm"] else ""
         table.add_row(one["version"], one["parent"] or "", made, f"{sum(one['offsets'].values()):,}", remark)
+    for entry in began.values():
+        _tell_rollback(table, entry)
     Console().print(
         table if told else "no versions yet: `headrace learn` writes one every learn.checkpoint_every seconds"
     )
 
     if hold:
         Console().print(f"learning is held: {hold.reason}", style="yellow")
+
+
+def _tell_rollback(table: Table, entry: Rollback) -> None:
+    why = f": {entry.reason}" if entry.reason else ""
+    table.add_row(f"epoch {entry.epoch}", entry.version, "", "", f"[yellow]rolled back to {entry.version}{why}")
 
 
 def show_version(version: str, config: Path | None, as_json: bool) -> int:
