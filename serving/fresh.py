@@ -9,7 +9,7 @@ from online_models.bandits.budgets import Budget, Ledger, expected_loss
 from online_models.bandits.cold import WarmStart, narrowed, posterior
 from online_models.bandits.epsilon import EpsilonGreedy
 from online_models.bandits.normal_thompson import NormalThompson
-from online_models.bandits.policies import Policy, Rule
+from online_models.bandits.policies import Bounds, Policy, Rule
 from online_models.bandits.propensities import PropensityCheck
 from online_models.bandits.squarecb import SquareCB
 from online_models.bandits.thompson import Thompson
@@ -67,7 +67,7 @@ class Exploration:
         self.policy = settings.policy
         self.over_slate = settings.explore_over == "slate"
         self._is_linear = settings.policy in _LINEAR
-        self._policy = Policy(_RULES[settings.policy])
+        self._policy = Policy(_RULES[settings.policy], Bounds(settings.explore_floor, settings.explore_cap))
         self._warm = WarmStart()
         self._ledger = Ledger(self._budget)
         self._check = PropensityCheck()

@@ -20,10 +20,10 @@ def begun(folder: Path, **serve: object) -> Loop:
     return Loop(folder, **({"explore": 1.0, "explore_over": "slate", "explore_loss": 1000.0} | serve))
 
 
-def teach(loop: Loop) -> None:
+def teach(loop: Loop, clicks: int = 3) -> None:
     """Items that all have had their share of impressions, so that none is fresh."""
     loop.put(*ITEMS, created_ts=1)
-    for number in range(3):
+    for number in range(clicks):
         answer = loop.ask(f"u{number}", k=len(ITEMS))
         loop.send(event(user_id=f"u{number}", item_id=slate(answer)[0], impression_id=answer["impression_id"]))
     loop.settle()
@@ -54,6 +54,45 @@ def test_what_is_logged_is_what_was_told_and_no_alarm_is_raised(tmp_path: Path) 
     assert logged["propensities"] == [item["propensity"] for item in answer["items"]]
     assert any(item["propensity"] < 1 for item in answer["items"])
     assert {item["source"] for item in answer["items"] if item.get("explored")} <= {"thompson"}
+
+
+def logged_chances(loop: Loop, asked: int) -> dict[str, float]:
+    """The logged propensities of first places, by item; with `serve.explore` at 1 they are chances of the draw."""
+    for _ in range(asked):
+        loop.ask("someone", k=3)
+    impressions = [msgspec.json.decode(value) for value in loop.values(EVENTS)][-asked:]
+    return {told["items"][0]: told["propensities"][0] for told in impressions}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_floor_reaches_the_propensities_that_are_logged(tmp_path: Path, policy: str) -> None:
+    with begun(tmp_path, policy=policy, explore_floor=0.12) as loop:
+        teach(loop)
+        chances = logged_chances(loop, 100)
+
+    assert len(chances) == len(ITEMS)
+    assert min(chances.values()) >= 0.12
+    assert sum(chances.values()) == pytest.approx(1)
+
+
+def test_the_cap_reaches_the_propensities_that_are_logged(tmp_path: Path) -> None:
+    with begun(tmp_path, policy="epsilon", explore_cap=0.6) as loop:
+        teach(loop, clicks=1)  # so that one is the best by far
+        chances = logged_chances(loop, 100)
+
+    assert len(chances) > 1
+    assert max(chances.values()) == pytest.approx(0.6)
+
+
+def test_what_only_a_draw_puts_in_its_place_has_the_share_times_the_floor_at_least(tmp_path: Path) -> None:
+    with begun(tmp_path, explore=0.2, explore_over="fresh", explore_floor=0.5) as loop:  # so all chances are equal
+        loop.put(*ITEMS, created_ts=1)
+        slates = [loop.ask(f"u{number}", k=1)["items"][0] for number in range(60)]
+
+    drawn = [item["propensity"] for item in slates if item["explored"]]
+    assert drawn == pytest.approx([0.2 / len(ITEMS)] * len(drawn))
+    assert drawn
+    assert {item["propensity"] for item in slates if not item["explored"]} == {1 - 0.2 + 0.2 / len(ITEMS)}
 
 
 def test_nothing_is_drawn_where_that_was_not_asked_for(tmp_path: Path) -> None:
