@@ -97,7 +97,7 @@ class Exploration:
         Of each its entry in the lists, its item row, which `pool` has named, and what is `told` of it. `earned`, (n,):
         what a place is expected to earn that is not explored; `places`: of each slate.
         """
-        return self._weigh(entries, self._judge_fresh(rows, told), start, earned, places)
+        return self._weigh(entries, told, self._judge_fresh(rows, told), start, earned, places)
 
     def weigh_slate(
         self,
@@ -119,7 +119,7 @@ class Exploration:
         fresh = np.isin(rows, self._pool.rows)
         of_fresh = Judged(told.means[fresh], told.spreads[fresh])
         judged.means[fresh], judged.spreads[fresh] = self._judge_fresh(rows[fresh], of_fresh)
-        return self._weigh(entries, judged, start, earned, places)
+        return self._weigh(entries, told, judged, start, earned, places)
 
     def _judge_fresh(self, rows: np.ndarray, told: Judged) -> Judged:
         pool, warm = self._pool, self._warm
@@ -129,21 +129,21 @@ class Exploration:
         return posterior(warm.prior(pool.rate, around, told), pool.clicks[at], pool.shown[at])
 
     def _weigh(
-        self, entries: np.ndarray, judged: Judged, start: np.ndarray, earned: np.ndarray, places: int
+        self, entries: np.ndarray, told: Judged, judged: Judged, start: np.ndarray, earned: np.ndarray, places: int
     ) -> list[Fresh]:
         together = places * earned.size  # the slates share what may be lost
         spans = zip(start[:-1].tolist(), start[1:].tolist(), earned.tolist(), strict=True)
         return [
-            self._weighed(entries[a:b], Judged(judged.means[a:b], judged.spreads[a:b]), best, together)
+            self._weighed(entries[a:b], told.means[a:b], Judged(judged.means[a:b], judged.spreads[a:b]), best, together)
             for a, b, best in spans
         ]
 
-    def _weighed(self, entries: np.ndarray, judged: Judged, best: float, places: int) -> Fresh:
+    def _weighed(self, entries: np.ndarray, told: np.ndarray, judged: Judged, best: float, places: int) -> Fresh:
         if entries.size == 0:
             return NOTHING_FRESH
         chances = self._policy.chances(judged)
         loss = expected_loss(best, judged.means, chances)
-        return Fresh(entries, chances, self._ledger.share(places, loss), loss)
+        return Fresh(entries, chances, self._ledger.share(places, loss), loss, told, judged)
 
     def spend(self, fresh: Fresh, chosen: Chosen) -> None:
         """Take note of a slate that was shown."""
