@@ -54,10 +54,12 @@ class Story:
 class Shop:
     """One shop as it goes on, and what is counted of it."""
 
-    def __init__(self, folder: Path, share: float, rounds: int, seed: int, policy: PolicyName = "thompson") -> None:
+    def __init__(
+        self, folder: Path, share: float, rounds: int, seed: int, policy: PolicyName = "thompson", appeal: float = 0.0
+    ) -> None:
         items, shoppers = max(200, int(rounds * _ITEMS_PER_ROUND)), max(100, int(rounds * _SHOPPERS_PER_ROUND))
         rng = np.random.default_rng(seed)
-        self._shop, crowd = make_shop(items, _NOW, rng), make_crowd(shoppers, rng)
+        self._shop, crowd = make_shop(items, _NOW, rng), make_crowd(shoppers, rng, appeal)
         serve = Serve(explore=share, policy=policy, candidates=200, seed=seed + 1)
         self.loop = ClosedLoop(folder, self._shop, crowd, _NOW, serve, seed, searching=_SEARCHING)
         self.appeal = crowd.activity @ crowd.chances(self._shop)

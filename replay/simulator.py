@@ -111,18 +111,21 @@ def make_shop(items: int, now: int, rng: np.random.Generator) -> Shop:
     )
 
 
-def make_crowd(shoppers: int, rng: np.random.Generator) -> Crowd:
-    """Shoppers who each like two or three categories and have a style; a few come often, most seldom."""
+def make_crowd(shoppers: int, rng: np.random.Generator, appeal: float = 0.0) -> Crowd:
+    """Shoppers who each like two or three categories and have a style; a few come often, most seldom.
+
+    `appeal`: standard deviation, in log-odds, of how much a category is liked by all of them alike.
+    """
     if shoppers < 1:
         raise ValueError(f"a crowd needs at least one shopper, got {shoppers}")
     order = np.argsort(rng.random((shoppers, len(CATEGORIES))), axis=1)
     liked = order < rng.integers(2, 4, (shoppers, 1))
     activity = rng.lognormal(0.0, 0.6, shoppers)
-    return Crowd(
-        taste=np.where(liked, rng.normal(2.5, 0.4, order.shape), rng.normal(0.0, 0.2, order.shape)),
-        style=rng.normal(0.0, 0.5, (shoppers, _STYLES)),
-        activity=activity / activity.sum(),
-    )
+    taste = np.where(liked, rng.normal(2.5, 0.4, order.shape), rng.normal(0.0, 0.2, order.shape))
+    style = rng.normal(0.0, 0.5, (shoppers, _STYLES))
+    if appeal:
+        taste = taste + rng.normal(0.0, appeal, len(CATEGORIES))
+    return Crowd(taste, style, activity / activity.sum())
 
 
 def _titles(category: np.ndarray, rng: np.random.Generator) -> tuple[str, ...]:

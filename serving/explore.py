@@ -1,11 +1,14 @@
 """Fills a slate: the best by rank, with some places given to fresh items by chance that is known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from online_models.bandits.arms import Judged
 from online_models.bandits.policies import Placed
 from stream.compiled import kernel
+
+_NONE = np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,8 @@ class Fresh:
     chances: np.ndarray  # (n,) float64, sums to 1
     share: float = 0.0  # of the places, that may be drawn
     loss: float = 0.0  # clicks that each drawn place is expected to lose
+    told: np.ndarray = field(default_factory=lambda: _NONE)  # (n,) float64, means before their own counts spoke
+    judged: Judged = field(default_factory=lambda: Judged(_NONE, _NONE))  # of n items, by which they are drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,7 @@ class Chosen:
     arms: np.ndarray  # (k,) int64, which of those came
 
 
-NOTHING_FRESH = Fresh(np.zeros(0, np.int64), np.zeros(0))
+NOTHING_FRESH = Fresh(np.zeros(0, np.int64), _NONE)
 
 
 @kernel

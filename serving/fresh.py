@@ -1,15 +1,13 @@
 """Which items are explored, what is thought of them, and what it may cost to find out more."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from online_models.bandits.arms import Judged, Prior
+from online_models.bandits.arms import Judged
 from online_models.bandits.budgets import Budget, Ledger, expected_loss
 from online_models.bandits.cold import WarmStart, narrowed, posterior
 from online_models.bandits.epsilon import EpsilonGreedy
 from online_models.bandits.normal_thompson import NormalThompson
-from online_models.bandits.policies import Policy, Rule
+from online_models.bandits.policies import Bounds, Policy, Rule
 from online_models.bandits.propensities import PropensityCheck
 from online_models.bandits.squarecb import SquareCB
 from online_models.bandits.thompson import Thompson
@@ -17,13 +15,12 @@ from online_models.bandits.ucb import UpperBounds
 from online_models.retrievers.channels import Channel
 from online_models.stack import Stack
 from serving import metrics
-from serving.explore import NOTHING_FRESH, Chosen, Fresh, least_shown
+from serving.explore import NOTHING_FRESH, Chosen, Fresh
+from serving.pool import NO_POOL, Pool, pool_of
 from serving.replica import Replica
-from stream.batches import EventType
 from stream.config import Serve
 
 _TELL_EVERY = 16  # slates
-AT_ONCE = 32  # fresh items that are weighed against each other
 FRESH = np.uint16(1 << Channel.fresh)  # the bit of those that were found as such
 _RULES: dict[str, Rule] = {
     "thompson": Thompson(),
@@ -36,30 +33,14 @@ _RULES: dict[str, Rule] = {
 _LINEAR = ("linucb", "linear-thompson")  # they ask the learner's linear model what the ranker gets wrong
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """The fresh items of one state, with what is counted of them: what surely is better or worse than most is none."""
-
-    version: str
-    rows: np.ndarray  # (n,) int32
-    clicks: np.ndarray  # (n,) float64
-    shown: np.ndarray  # (n,) float64
-    rate: float  # clicks per place, of all items
-
-    def places_of(self, rows: np.ndarray) -> np.ndarray:
-        """Where rows of the pool stand in it, (m,) int64."""
-        order = np.argsort(self.rows)
-        places: np.ndarray = order[np.searchsorted(self.rows, rows, sorter=order)]
-        return places
-
-
 class Exploration:
     """Weighs fresh items for each question, and keeps the account of what exploring costs.
 
-    What nobody was shown yet is thought of as the ranker predicts it for this very person, as far as that can be
-    trusted; every place shown then counts for more than the prediction. The linear policies put the prediction right
-    by what became of the category in such contexts, and know how little they know of it. By setting, all that may
-    stand on the slate is weighed so, and not the fresh items alone.
+    What nobody was shown yet is thought of as the ranker predicts it for this very person, and as items like it fared
+    with everybody, as far as either can be trusted; every place shown then counts for more than both. The linear
+    policies learn from items like it in their own way: they put the prediction right by what became of the category in
+    such contexts, and know how little they know of it. By setting, all that may stand on the slate is weighed so, and
+    not the fresh items alone.
     """
 
     def __init__(self, settings: Serve) -> None:
@@ -67,12 +48,12 @@ class Exploration:
         self.policy = settings.policy
         self.over_slate = settings.explore_over == "slate"
         self._is_linear = settings.policy in _LINEAR
-        self._policy = Policy(_RULES[settings.policy])
+        self._policy = Policy(_RULES[settings.policy], Bounds(settings.explore_floor, settings.explore_cap))
         self._warm = WarmStart()
         self._ledger = Ledger(self._budget)
         self._check = PropensityCheck()
         self._slates = 0
-        self._pool = Pool("", NOTHING_FRESH.rows, NOTHING_FRESH.chances, NOTHING_FRESH.chances, 0.0)
+        self._pool = NO_POOL
 
     @property
     def alarm(self) -> bool:
@@ -82,20 +63,13 @@ class Exploration:
     def pool(self, replica: Replica) -> Pool:
         """The fresh items of this state; asked again of the same state, they are the same."""
         if self._pool.version != replica.version:
-            ever = replica.stack.items.counters["ever"][: len(replica.stack.items)]
-            rows = least_shown(ever[:, EventType.impression], replica.eligible, self._budget.impressions, AT_ONCE)
-            shown = ever[rows, EventType.impression].astype(float)
-            clicks = np.minimum(ever[rows, EventType.click], shown)
-            rate = min(0.9, float((replica.ever[EventType.click] + 1) / (replica.ever[EventType.impression] + 20)))
-            judged = posterior(Prior(np.full(rows.size, rate), np.full(rows.size, rate)), clicks, shown)
-            still = self._budget.is_fresh(shown, judged, rate)
-            self.follow(replica.version, rows[still], clicks[still], shown[still], rate)
-            metrics.fresh_items.set(int(still.sum()))
+            self.follow(pool_of(replica, self._budget, self._warm))
+            metrics.fresh_items.set(self._pool.rows.size)
         return self._pool
 
-    def follow(self, version: str, rows: np.ndarray, clicks: np.ndarray, shown: np.ndarray, rate: float) -> None:
+    def follow(self, pool: Pool) -> None:
         """Weigh these fresh items from now on."""
-        self._pool = Pool(version, rows, clicks, shown, rate)
+        self._pool = pool
 
     def told(
         self, stack: Stack, rows: np.ndarray, features: np.ndarray, entries: np.ndarray, predicted: np.ndarray
@@ -123,7 +97,7 @@ class Exploration:
         Of each its entry in the lists, its item row, which `pool` has named, and what is `told` of it. `earned`, (n,):
         what a place is expected to earn that is not explored; `places`: of each slate.
         """
-        return self._weigh(entries, self._judge_fresh(rows, told), start, earned, places)
+        return self._weigh(entries, told, self._judge_fresh(rows, told), start, earned, places)
 
     def weigh_slate(
         self,
@@ -139,34 +113,37 @@ class Exploration:
 
         What is fresh is judged by what became of it, all else by what is told of it for this person.
         """
-        prior = self._warm.prior_of_ranker(self._pool.rate, told)
+        rate, warm = self._pool.rate, self._warm
+        prior = warm.prior(rate, warm.strangers(rate, rows.size), told)
         judged = narrowed(told.means, prior.spreads, shown)
         fresh = np.isin(rows, self._pool.rows)
         of_fresh = Judged(told.means[fresh], told.spreads[fresh])
         judged.means[fresh], judged.spreads[fresh] = self._judge_fresh(rows[fresh], of_fresh)
-        return self._weigh(entries, judged, start, earned, places)
+        return self._weigh(entries, told, judged, start, earned, places)
 
     def _judge_fresh(self, rows: np.ndarray, told: Judged) -> Judged:
-        pool = self._pool
+        pool, warm = self._pool, self._warm
         at = pool.places_of(rows)
-        return posterior(self._warm.prior_of_ranker(pool.rate, told), pool.clicks[at], pool.shown[at])
+        # The linear model has learnt from items of the category: told of them twice, one would be too sure.
+        around = warm.strangers(pool.rate, at.size) if self._is_linear else pool.around_of(at)
+        return posterior(warm.prior(pool.rate, around, told), pool.clicks[at], pool.shown[at])
 
     def _weigh(
-        self, entries: np.ndarray, judged: Judged, start: np.ndarray, earned: np.ndarray, places: int
+        self, entries: np.ndarray, told: Judged, judged: Judged, start: np.ndarray, earned: np.ndarray, places: int
     ) -> list[Fresh]:
         together = places * earned.size  # the slates share what may be lost
         spans = zip(start[:-1].tolist(), start[1:].tolist(), earned.tolist(), strict=True)
         return [
-            self._weighed(entries[a:b], Judged(judged.means[a:b], judged.spreads[a:b]), best, together)
+            self._weighed(entries[a:b], told.means[a:b], Judged(judged.means[a:b], judged.spreads[a:b]), best, together)
             for a, b, best in spans
         ]
 
-    def _weighed(self, entries: np.ndarray, judged: Judged, best: float, places: int) -> Fresh:
+    def _weighed(self, entries: np.ndarray, told: np.ndarray, judged: Judged, best: float, places: int) -> Fresh:
         if entries.size == 0:
             return NOTHING_FRESH
         chances = self._policy.chances(judged)
         loss = expected_loss(best, judged.means, chances)
-        return Fresh(entries, chances, self._ledger.share(places, loss), loss)
+        return Fresh(entries, chances, self._ledger.share(places, loss), loss, told, judged)
 
     def spend(self, fresh: Fresh, chosen: Chosen) -> None:
         """Take note of a slate that was shown."""

@@ -70,6 +70,15 @@ class Asked:
         return self.ts, question.candidates is None, question.explore, question.size
 
 
+class Weighed(msgspec.Struct, frozen=True):
+    """What exploration thinks of an item that may be drawn."""
+
+    told: float  # the ranker's probability; the linear policies put it right by what became of the category
+    mean: float  # with what became of items like it, and of itself
+    spread: float  # standard deviation: how unsure that is
+    chance: float  # of this item, in the first draw of the slate
+
+
 class Recommended(msgspec.Struct, frozen=True, omit_defaults=True):
     """One place of a slate."""
 
@@ -81,6 +90,7 @@ class Recommended(msgspec.Struct, frozen=True, omit_defaults=True):
     probability: float | None = None
     channels: list[str] | None = None
     features: dict[str, float] | None = None
+    weighed: Weighed | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -13,7 +13,8 @@ from serving import metrics
 from serving.acknowledged import Acknowledged
 from serving.candidates import candidates_of, given, hidden_from
 from serving.explore import NOTHING_FRESH, Fresh, fill
-from serving.fresh import AT_ONCE, FRESH, Exploration
+from serving.fresh import FRESH, Exploration
+from serving.pool import AT_ONCE
 from serving.questions import Asked, Question
 from serving.ranking import Ranked, ranked
 from serving.replica import Replica

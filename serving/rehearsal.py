@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from online_models.bandits.cold import WarmStart
 from online_models.rankers.chances import chance_of
 from online_models.retrievers.selection import Hidden
 from online_models.stack import Stack
+from serving.alike import CategoryBoards
 from serving.explore import fill, least_shown
 from serving.fresh import FRESH, Exploration
+from serving.pool import Pool, lie_around
 from serving.ranking import ranked
 from stream.profiles import NOBODY, questions_of
 
@@ -23,7 +26,8 @@ def rehearse(exploration: Exploration) -> None:
     found = stack.candidates(people, 10, eligible, Hidden(np.array([0, 1]), rows[:1]), fresh)
     judged = ranked(stack, people, found, trust=0.5, most=10)
     at = np.flatnonzero(found.channels & FRESH)
-    exploration.follow("", fresh, np.zeros(2), np.zeros(2), 0.1)
+    around = lie_around(stack.items, CategoryBoards(stack.items), fresh, 0.1, WarmStart())
+    exploration.follow(Pool("", fresh, np.zeros(2), np.zeros(2), around, 0.1))
     chances, best = chance_of(judged.odds[at]).astype(float), np.array([0.1])
     told = exploration.told(stack, found.row[at], judged.features, at, chances)
     (weighed,) = exploration.weigh(at, found.row[at], np.array([0, at.size]), told, best, 10)

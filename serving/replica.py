@@ -11,6 +11,7 @@ from online_models.checkpoints import name_of
 from online_models.stack import Stack, seeded
 from online_models.updates import Update, decode_update
 from serving import metrics
+from serving.alike import CategoryBoards
 from stream.batches import EventType
 from stream.catalogue import Catalogue, Change, read_items
 from stream.config import Settings
@@ -37,6 +38,7 @@ class Replica:
         self._log = log
         self._settings = settings
         self.stack = Stack(seeded(settings.learn.seed))
+        self.boards = CategoryBoards(self.stack.items)
         self.epoch, self.step = 0, 0
         self.base = ""  # the checkpoint from which this state has come
         self.covered: dict[str, int] = {}  # next offset of the events that the state covers, by partition
@@ -164,11 +166,12 @@ class Replica:
         self._bar = next(ahead, ("", ""))
 
     def _take(self, update: Update) -> None:
-        """Apply the changes, and keep `ever` the sum over all items."""
+        """Apply the changes; keep `ever` the sum over all items, and the boards theirs."""
         items, rows = self.stack.items, update.changes["items.counters.rows"]
         self.ever -= items.counters["ever"][rows[rows < len(items)]].sum(axis=0)
         self.stack.apply(update.changes)
         self.ever += items.counters["ever"][rows].sum(axis=0)
+        self.boards.learn(np.union1d(rows, update.changes["items.catalogue.rows"]))
 
     @property
     def _expected(self) -> tuple[int, int]:
@@ -207,6 +210,7 @@ class Replica:
     def _become(self, manifest: checkpoints.Manifest, state: checkpoints.State) -> None:
         self.stack = Stack(seeded(self._settings.learn.seed))
         self.stack.restore(state)
+        self.boards = CategoryBoards(self.stack.items)
         self.ever = self.stack.items.counters["ever"][: len(self.stack.items)].sum(axis=0)
         self.epoch, self.step = manifest.epoch, manifest.step
         self.base = manifest.version

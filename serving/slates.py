@@ -13,7 +13,7 @@ from online_models.retrievers.channels import Channel
 from online_models.stack import Stack
 from serving import metrics
 from serving.explore import Chosen, Fresh
-from serving.questions import Answer, Asked, Question, Recommended
+from serving.questions import Answer, Asked, Question, Recommended, Weighed
 from serving.ranking import Ranked
 from serving.replica import Replica
 from stream.intake import encode_features
@@ -50,7 +50,7 @@ def slates_of(
         span = slice(begin, begin + places.placed.rows.size)
         begin, of_one = span.stop, items[span]
         if one.question.explain:
-            of_one = _explained(replica.stack, of_one, judged, at[span])
+            of_one = _explained(replica.stack, of_one, judged, fresh, at[span])
         answer = Answer(one.impression_id, replica.version, one.stale, of_one)
         slates.append(Slate(answer, rows[span], features[span], fresh, places))
     return slates
@@ -77,8 +77,11 @@ def _listed(
     return list(map(Recommended, ids, scores, sources, propensities, explored))
 
 
-def _explained(stack: Stack, items: Sequence[Recommended], judged: Ranked, at: np.ndarray) -> list[Recommended]:
-    """The same items, with who found them and what they were judged by."""
+def _explained(
+    stack: Stack, items: Sequence[Recommended], judged: Ranked, fresh: Fresh, at: np.ndarray
+) -> list[Recommended]:
+    """The same items, with who found them, what they were judged by and, if they might be drawn, weighed by."""
+    weighed = _weighed(fresh)
     found, chances = judged.found.channels[at].tolist(), chance_of(judged.odds[at]).tolist()
     features = np.round(judged.features[at].astype(float), 5).tolist()
     return [
@@ -87,9 +90,16 @@ def _explained(stack: Stack, items: Sequence[Recommended], judged: Ranked, at: n
             probability=round(chance, 6),
             channels=[channel.name for channel in Channel if bits >> channel & 1],
             features=dict(zip(stack.feature_names, row, strict=True)),
+            weighed=weighed.get(entry),
         )
-        for item, bits, chance, row in zip(items, found, chances, features, strict=True)
+        for item, entry, bits, chance, row in zip(items, at.tolist(), found, chances, features, strict=True)
     ]
+
+
+def _weighed(fresh: Fresh) -> dict[int, Weighed]:
+    """What exploration thinks of the entries that may be drawn."""
+    numbers = np.round([fresh.told, fresh.judged.means, fresh.judged.spreads, fresh.chances], 6)
+    return {entry: Weighed(*row) for entry, row in zip(fresh.rows.tolist(), numbers.T.tolist(), strict=True)}
 
 
 _places_of = cache(metrics.places.labels)  # finding a series by its label takes longer than to count

@@ -96,6 +96,22 @@ class Serve(_Section):
         description="what those places may go to: fresh (items), or slate (any of the best candidates)",
     )
     explore_loss: float = Field(5.0, gt=0, description="clicks that exploring may be expected to lose per 1,000 places")
+    explore_floor: float = Field(
+        1e-5,
+        gt=0,
+        le=0.5,
+        description="least chance of an item in a draw (of more than 1 / floor items all have the same); an item that"
+        " only a draw can put into a place has at least this propensity there, times the share of places drawn:"
+        " `serve.explore`, or less where `serve.explore_loss` holds it back",
+    )
+    explore_cap: float = Field(
+        1.0,
+        ge=0.5,
+        le=1,
+        description="greatest chance of an item in the first draw of a slate, if there are others; in later draws"
+        " those left share the chances of those drawn. The next best by rank keeps its place where none is drawn, so"
+        " its propensity may be greater",
+    )
     fresh_impressions: int = Field(100, ge=1, description="places shown after which an item is fresh no more")
     policy: PolicyName = Field(
         "thompson",

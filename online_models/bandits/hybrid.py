@@ -101,12 +101,13 @@ def _judge(
     for i in range(arms.size):
         if take_context(contexts, i, x):
             pairs_of(x[:d], pairs)
-        own = posterior[arms[i]]
+        own = posterior[arms[i]]  # read from its beginning to its end, so that the processor fetches ahead
+        mean = own[0] + dot(own[1 : 1 + d], x[:d])
+        variance = dot(own[1 + d : 1 + first], pairs)
         u[:] = x[d:]
         take_away(own[1 + first :], x[:d], u)
-        judged[0, i] = own[0] + dot(own[1 : 1 + d], x[:d]) + dot(u, shared[:k])
-        variance = dot(own[1 + d : 1 + first], pairs) + quadratic(square, u)
-        judged[1, i] = noise * np.sqrt(max(variance, 0.0))
+        judged[0, i] = mean + dot(u, shared[:k])
+        judged[1, i] = noise * np.sqrt(max(variance + quadratic(square, u), 0.0))
     return judged
 
 

@@ -44,13 +44,19 @@ def inner(left: np.ndarray, right: np.ndarray) -> float:
 
 @summing_kernel
 def quadratic(m: np.ndarray, u: np.ndarray) -> float:
-    """uᵀMu of a whole (d, d) matrix: for small ones faster than the packed half of it."""
-    total = 0.0
-    for i in range(u.size):
-        row = 0.0
+    """uᵀMu of a whole (d, d) matrix, for small ones faster than of the packed half; four rows at a time share u."""
+    total, whole = 0.0, u.size - u.size % 4
+    for i in range(0, whole, 4):
+        m0, m1, m2, m3 = m[i], m[i + 1], m[i + 2], m[i + 3]
+        r0, r1, r2, r3 = 0.0, 0.0, 0.0, 0.0
         for j in range(u.size):
-            row += m[i, j] * u[j]
-        total += row * u[i]
+            r0 += m0[j] * u[j]
+            r1 += m1[j] * u[j]
+            r2 += m2[j] * u[j]
+            r3 += m3[j] * u[j]
+        total += r0 * u[i] + r1 * u[i + 1] + r2 * u[i + 2] + r3 * u[i + 3]
+    for i in range(whole, u.size):
+        total += dot(m[i], u) * u[i]
     return total
 
 
@@ -65,10 +71,16 @@ def unpack(m: np.ndarray, out: np.ndarray) -> None:
 
 @kernel
 def take_away(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
-    """out -= Mᵀx, where M stands in m row after row."""
-    for i in range(x.size):
-        row = m[i * out.size : (i + 1) * out.size]
-        for j in range(out.size):
+    """out -= Mᵀx, where M stands in m row after row; four rows at a time, since `out` is written for each time."""
+    k, whole = out.size, x.size - x.size % 4
+    for i in range(0, whole, 4):
+        rows = m[i * k : (i + 4) * k]
+        m0, m1, m2, m3 = rows[:k], rows[k : 2 * k], rows[2 * k : 3 * k], rows[3 * k :]
+        for j in range(k):
+            out[j] -= m0[j] * x[i] + m1[j] * x[i + 1] + m2[j] * x[i + 2] + m3[j] * x[i + 3]
+    for i in range(whole, x.size):
+        row = m[i * k : (i + 1) * k]
+        for j in range(k):
             out[j] -= row[j] * x[i]
 
 

@@ -73,16 +73,17 @@ def estimated(decisions: list[Decision], policy: dict[str, float]) -> list[Estim
     return [ips(logged), snips(logged)]
 
 
-# Shares that leave about a hundred decisions' worth in a log: of fewer, means are not yet normal, and no interval that
-# is taken to be so holds the truth as often as it says.
+# Shares and a floor that leave a hundred decisions' worth in a log: of fewer, means are not yet normal, and no interval
+# that is taken to be so holds the truth as often as it says. At the default floor it is 43 for the greatest share.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("over", "policy", "shares"), [("fresh", "thompson", (0.0, 0.25, 0.5)), ("slate", "epsilon", (0.0, 0.1))]
+    ("over", "policy", "floor", "shares"),
+    [("fresh", "thompson", 5e-3, (0.0, 0.25, 0.5)), ("slate", "epsilon", 1e-5, (0.0, 0.1))],
 )
 def test_the_truth_is_in_the_interval_95_times_of_100(
-    tmp_path: Path, over: str, policy: str, shares: tuple[float, ...]
+    tmp_path: Path, over: str, policy: str, floor: float, shares: tuple[float, ...]
 ) -> None:
-    serve = {"explore": 0.5, "explore_over": over, "explore_loss": 1000.0, "policy": policy}
+    serve = {"explore": 0.5, "explore_over": over, "explore_loss": 1000.0, "policy": policy, "explore_floor": floor}
     world = World(tmp_path, Serve.model_validate(serve))
     logs = [list(world.log()) for _ in range(LOGS)]
     world.loop.close()

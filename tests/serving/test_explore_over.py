@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import get_args
 
 import msgspec
+import numpy as np
 import pytest
 
 from stream.config import PolicyName
+from stream.ids import keys_of
 from stream.topics import EVENTS
 from tests.serving.loop import Loop, event, slate
 
@@ -20,10 +22,10 @@ def begun(folder: Path, **serve: object) -> Loop:
     return Loop(folder, **({"explore": 1.0, "explore_over": "slate", "explore_loss": 1000.0} | serve))
 
 
-def teach(loop: Loop) -> None:
+def teach(loop: Loop, clicks: int = 3) -> None:
     """Items that all have had their share of impressions, so that none is fresh."""
     loop.put(*ITEMS, created_ts=1)
-    for number in range(3):
+    for number in range(clicks):
         answer = loop.ask(f"u{number}", k=len(ITEMS))
         loop.send(event(user_id=f"u{number}", item_id=slate(answer)[0], impression_id=answer["impression_id"]))
     loop.settle()
@@ -54,6 +56,90 @@ def test_what_is_logged_is_what_was_told_and_no_alarm_is_raised(tmp_path: Path) 
     assert logged["propensities"] == [item["propensity"] for item in answer["items"]]
     assert any(item["propensity"] < 1 for item in answer["items"])
     assert {item["source"] for item in answer["items"] if item.get("explored")} <= {"thompson"}
+
+
+def logged_chances(loop: Loop, asked: int) -> dict[str, float]:
+    """The logged propensities of first places, by item; with `serve.explore` at 1 they are chances of the draw."""
+    for _ in range(asked):
+        loop.ask("someone", k=3)
+    impressions = [msgspec.json.decode(value) for value in loop.values(EVENTS)][-asked:]
+    return {told["items"][0]: told["propensities"][0] for told in impressions}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_floor_reaches_the_propensities_that_are_logged(tmp_path: Path, policy: str) -> None:
+    with begun(tmp_path, policy=policy, explore_floor=0.12) as loop:
+        teach(loop)
+        chances = logged_chances(loop, 100)
+
+    assert len(chances) == len(ITEMS)
+    assert min(chances.values()) >= 0.12
+    assert sum(chances.values()) == pytest.approx(1)
+
+
+def test_the_cap_reaches_the_propensities_that_are_logged(tmp_path: Path) -> None:
+    with begun(tmp_path, policy="epsilon", explore_cap=0.6) as loop:
+        teach(loop, clicks=1)  # so that one is the best by far
+        chances = logged_chances(loop, 100)
+
+    assert len(chances) > 1
+    assert max(chances.values()) == pytest.approx(0.6)
+
+
+def test_what_only_a_draw_puts_in_its_place_has_the_share_times_the_floor_at_least(tmp_path: Path) -> None:
+    with begun(tmp_path, explore=0.2, explore_over="fresh", explore_floor=0.5) as loop:  # so all chances are equal
+        loop.put(*ITEMS, created_ts=1)
+        slates = [loop.ask(f"u{number}", k=1)["items"][0] for number in range(60)]
+
+    drawn = [item["propensity"] for item in slates if item["explored"]]
+    assert drawn == pytest.approx([0.2 / len(ITEMS)] * len(drawn))
+    assert drawn
+    assert {item["propensity"] for item in slates if not item["explored"]} == {1 - 0.2 + 0.2 / len(ITEMS)}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_explaining_tells_what_an_item_was_weighed_by(tmp_path: Path, policy: str) -> None:
+    with begun(tmp_path, policy=policy) as loop:
+        teach(loop)
+        items = loop.ask("someone", k=len(ITEMS), explain=True, log=False)["items"]
+        plain = loop.ask("someone", k=len(ITEMS), log=False)["items"]
+        unexplored = loop.ask("someone", k=len(ITEMS), explain=True, explore=False)["items"]
+
+    assert sum(item["weighed"]["chance"] for item in items) == pytest.approx(1, abs=1e-4)
+    assert items[0]["weighed"]["chance"] == pytest.approx(items[0]["propensity"], abs=1e-6)
+    assert all(0 <= item["weighed"]["mean"] <= 1 and item["weighed"]["spread"] > 0 for item in items)
+    if policy not in ("linucb", "linear-thompson"):
+        assert [item["weighed"]["told"] for item in items] == [item["probability"] for item in items]
+    assert not any("weighed" in item for item in plain + unexplored)
+
+
+@pytest.mark.parametrize("policy", ["linucb", "linear-thompson"])
+def test_explaining_tells_how_far_a_linear_policy_puts_the_ranker_right(tmp_path: Path, policy: str) -> None:
+    with begun(tmp_path, explore_over="fresh", explore=0.5, policy=policy) as loop:
+        loop.put(*ITEMS[:4], categories=["lamps"], created_ts=1)
+        loop.put(*ITEMS[4:], categories=["chairs"], created_ts=1)
+        bandit, items = loop.service.replica.stack.bandit, loop.service.replica.stack.items
+        rows = items.find(keys_of(ITEMS))
+        n, x = 2_000, np.zeros((2_000, len(loop.service.replica.stack.feature_names)), np.float32)
+        tried = rows[np.arange(n) % len(ITEMS)]
+        clicked = np.isin(tried, rows[:4]) & (np.arange(n) % 3 == 0)  # of lamps a third
+        bandit.learn(tried, x, np.full(n, 0.1), clicked, np.full(n, loop.clock.now_ms()))
+        told = {item["item_id"]: item for item in loop.ask(k=len(ITEMS), explain=True, log=False)["items"]}
+
+    assert all(told[lamp]["weighed"]["told"] > told[lamp]["probability"] + 0.05 for lamp in ITEMS[:4])
+    assert all(told[chair]["weighed"]["told"] < told[chair]["probability"] for chair in ITEMS[4:])
+    assert min(told[lamp]["weighed"]["chance"] for lamp in ITEMS[:4]) > max(
+        told[chair]["weighed"]["chance"] for chair in ITEMS[4:]
+    )
+
+
+def test_what_was_weighed_is_in_the_description_of_the_interface(tmp_path: Path) -> None:
+    with begun(tmp_path) as loop:
+        schemas = loop.http.get("/docs/openapi.json").json()["components"]["schemas"]
+
+    assert {"told", "mean", "spread", "chance"} <= next(
+        set(schema["properties"]) for name, schema in schemas.items() if name.endswith("Weighed")
+    )
 
 
 def test_nothing_is_drawn_where_that_was_not_asked_for(tmp_path: Path) -> None:

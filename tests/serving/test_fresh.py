@@ -1,16 +1,19 @@
 """What is explored, at what price, and that the propensities are true."""
 
 import math
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
 import pytest
 
-from online_models.bandits.arms import Judged
+from online_models.bandits.arms import Judged, Prior
+from online_models.bandits.cold import WarmStart
 from online_models.items import NO_TIME
 from online_models.stack import Stack
 from serving.explore import Fresh, _fill, fill
-from serving.fresh import Exploration, Pool
+from serving.fresh import Exploration
+from serving.pool import Pool
 from stream.compiled import kernel
 from stream.config import PolicyName, Serve
 
@@ -20,6 +23,7 @@ POOL = Pool(
     rows=np.arange(10, 14, dtype=np.int32),
     clicks=np.array([0.0, 0.0, 9.0, 0.0]),
     shown=np.array([0.0, 60.0, 30.0, 0.0]),
+    around=WarmStart().strangers(0.1, 4),
     rate=0.1,
 )
 
@@ -30,7 +34,7 @@ def told(predicted: list[float], unsure: float = 0.0) -> Judged:
 
 def weighed(exploration: Exploration, predicted: list[float], best: float = 0.1) -> Fresh:
     """What is thought of the pool's items, which stand last among twenty entries."""
-    exploration.follow(POOL.version, POOL.rows, POOL.clicks, POOL.shown, POOL.rate)
+    exploration.follow(POOL)
     start, earned = np.array([0, 4]), np.array([best])
     (fresh,) = exploration.weigh(np.arange(16, 20), POOL.rows, start, told(predicted), earned, places=10)
     return fresh
@@ -52,9 +56,23 @@ def test_a_cold_item_starts_from_what_the_ranker_predicts() -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+def test_what_items_like_it_did_counts_unless_the_policy_has_learnt_from_them_itself(policy: PolicyName) -> None:
+    liked = Prior(np.array([0.3, 0.02, 0.1, 0.1]), np.full(4, 0.05))
+    exploration = Exploration(Serve(policy=policy))
+    exploration.follow(replace(POOL, around=liked))
+    rows, start = POOL.rows[[0, 3, 1]], np.array([0, 3])
+    (fresh,) = exploration.weigh(np.arange(3), rows, start, told([0.1] * 3), np.array([0.1]), places=10)
+
+    if policy in ("linucb", "linear-thompson"):
+        assert fresh.chances[0] == fresh.chances[1]
+    else:
+        assert fresh.chances[0] > fresh.chances[1] >= fresh.chances[2]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 def test_only_the_linear_policies_put_the_rankers_word_right(policy: PolicyName) -> None:
     stack, keys, exploration = Stack(), np.arange(1, 3, dtype=np.uint64), Exploration(Serve(policy=policy))
-    exploration.follow(POOL.version, POOL.rows, POOL.clicks, POOL.shown, POOL.rate)
+    exploration.follow(POOL)
     categories = np.repeat(keys[:, None] + np.uint64(6), 4, axis=1)
     rows = stack.describe(keys, categories, np.full(2, NO_TIME), np.full(2, np.nan, np.float32))
     n, width = 3_000, len(stack.feature_names)
@@ -76,7 +94,7 @@ def test_only_the_linear_policies_put_the_rankers_word_right(policy: PolicyName)
 @pytest.mark.parametrize("policy", ["linucb", "linear-thompson"])
 def test_what_is_told_by_one_who_is_unsure_counts_for_less(policy: PolicyName) -> None:
     exploration = Exploration(Serve(policy=policy))
-    exploration.follow(POOL.version, POOL.rows, POOL.clicks, POOL.shown, POOL.rate)
+    exploration.follow(POOL)
     sure, unsure = (
         exploration.weigh(
             np.arange(4), POOL.rows, np.array([0, 4]), told([0.1, 0.1, 0.1, 0.4], by), np.array([0.1]), places=10
@@ -132,7 +150,7 @@ def test_questions_asked_together_are_weighed_as_if_alone() -> None:
 
 def test_slates_that_are_filled_together_share_what_may_be_lost() -> None:
     exploration = Exploration(Serve(explore_loss=1.0))
-    exploration.follow(POOL.version, POOL.rows, POOL.clicks, POOL.shown, POOL.rate)
+    exploration.follow(POOL)
     n = 16
     together = exploration.weigh(
         np.arange(4 * n), np.tile(POOL.rows, n), np.arange(0, 4 * n + 1, 4), told([0.1] * 4 * n), np.full(n, 0.5), 10
@@ -147,7 +165,7 @@ def test_slates_that_are_filled_together_share_what_may_be_lost() -> None:
 
 def weighed_slate(exploration: Exploration, predicted: list[float], shown: list[float]) -> Fresh:
     """What is thought of six candidates, of which the last four are the pool's."""
-    exploration.follow(POOL.version, POOL.rows, POOL.clicks, POOL.shown, POOL.rate)
+    exploration.follow(POOL)
     rows = np.concatenate([np.array([1, 2], np.int32), POOL.rows])
     start, earned = np.array([0, rows.size]), np.array([0.1])
     (fresh,) = exploration.weigh_slate(
