@@ -14,7 +14,9 @@ _PATIENCE_MS = 6 * 3_600_000  # event time after which a flip is the new usual
 _AT_ONCE = 4 * BIN_ROWS  # rows of a bin that came in one step
 _APART_MS = 3_600_000  # between two flips that are not of one piece
 _BACK = 15  # bins at most before a flip is sure
-_OVER = 1.3  # of what is usual, below which it is over
+_OVER = 1.3  # of what is usual, below which it is over, or
+_REST = 1 / 3  # of what was above it, as a rule, while it lasted
+_FEW = 1.0  # expected of the half that is predicted least, for a bin to tell
 
 
 class Labels:
@@ -23,6 +25,7 @@ class Labels:
     def __init__(self, z: float) -> None:
         self._z = z
         self._all, self._low = Rate(WARM), Rate(WARM)
+        self._held: list[float] = []  # how much too much was taken, by bin, while learning is held
         self._flipped = 0, -_APART_MS  # event time of the first flip in a row and of the last, ms
         self._loss, self._rise = Level(WARM), PageHinkley(slack=1.0, threshold=4 * z)
         self._auc, self._fall = Level(WARM), PageHinkley(slack=0.5, threshold=3 * z)
@@ -61,11 +64,23 @@ class Labels:
             rate.forget()
 
     def is_over(self, now: Bin) -> bool | None:
-        """Whether labels mean something again, by a learner that was not taught the flip; None: too little is known."""
+        """Whether labels mean something again, by a learner that was not taught the flip; None: too little is known.
+
+        Who is held grows stale: it is over when most of what was too much is gone.
+        """
         odd = self._low.judge(now.low_taken, now.low_expected)
         # After a restart nothing is usual yet: then what is predicted has to do.
         odd = odd or Odd(0.0, now.low_taken, now.low_expected)
-        return None if odd.expected < 3 else odd.ratio < _OVER
+        if odd.expected < _FEW:
+            return None
+        self._held.append(odd.ratio)
+        return odd.ratio < max(_OVER, 1 + _REST * (float(np.median(self._held)) - 1))
+
+    def settle(self, meant: bool) -> None:
+        """It is over, or is the new usual."""
+        self._held.clear()
+        if meant:
+            self.reset()
 
     def reset(self) -> None:
         for part in (self._all, self._low, self._loss, self._rise, self._auc, self._fall):

@@ -100,10 +100,10 @@ class Monitors:
 
     def settle(self, lasting: Lasting, meant: bool) -> None:
         """It is over, or has lasted for so long that it is `meant`, and the new usual."""
-        if lasting != "labels":
+        if lasting == "labels":
+            self._labels.settle(meant)
+        else:
             (self._silence.reset if meant else self._silence.forget)(lasting)
-        elif meant:
-            self._labels.reset()
 
     def forget(self) -> None:
         """Leave the bins so far out of what follows."""
