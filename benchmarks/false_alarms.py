@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 DETECTORS = {
-    "actor": ("flood", "forged", "speed"),
+    "actor": ("flood", "forged", "speed", "producer"),
     "stream": (
         "silence",
         "pumping",
