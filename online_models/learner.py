@@ -98,6 +98,10 @@ class LearnWorker:
         if self._hold:
             return self._look_on(timeout)
         batches = self._source.next_batch(self._blocks_per_step, timeout)
+        if self._log.end(CONTROL, 0) > self.progress.control:
+            # An order came while it waited: nothing that came behind it is learnt before it is carried out.
+            self._seek()
+            return 0
         items = self._log.end(ITEMS, 0)
         if batches or items > self.progress.items:
             entry = Step(self.progress.epoch, self.progress.step + 1, reads_of(batches), items, self.progress.control)

@@ -36,8 +36,8 @@ class WarmStart:
 
         >>> told = np.array([[1.0, 1.0], [0.0, 0.0]]), Judged(np.full((2, 2), 0.3), np.full((2, 2), 0.01))
         >>> prior = WarmStart().around(0.1, *told)
-        >>> prior.means.round(2).tolist(), prior.spreads.round(3).tolist()
-        ([0.26, 0.1], [0.072, 0.1])
+        >>> prior.means.round(2).tolist(), prior.spreads.round(2).tolist()
+        ([0.26, 0.1], [0.07, 0.1])
         """
         scale = max(rate, 1e-4)
         apart, common = (self.neighbour * scale) ** 2, (self.general**2 - self.neighbour**2) * scale**2

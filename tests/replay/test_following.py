@@ -6,7 +6,7 @@ import pytest
 
 from replay.scenarios import SCENARIOS, Event, World, happen
 from replay.trials import Rig
-from replay.undoing import people_of, recall_of
+from replay.undoing import recall_of
 from stream.alarms import known_alarms
 from stream.config import Guard
 
@@ -23,7 +23,7 @@ def played(folder: Path, guard: Guard) -> tuple[Rig, World, float]:
         if len(waiting) >= 64:
             rig.send(waiting)
             waiting = []
-    recall = recall_of(rig.learn.stack, world, people_of(rig, world))
+    recall = recall_of(rig, world)
     rig.close()
     return rig, world, recall
 
