@@ -9,6 +9,14 @@ from online_models.drift import Odd
 from online_models.watch import Bin
 
 WARM = 20  # bins before anything is judged
+Depth = Literal["actor", "stream", "learner", "service"]
+DEPTHS: dict[str, Depth] = {  # of the detectors whose findings have orders for a remedy
+    "silence": "stream",
+    "pumping": "stream",
+    "label_flip": "learner",
+    "click_through": "service",
+    "tastes": "learner",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +31,7 @@ class Forget:
 class Finding:
     """What a detector noticed."""
 
-    depth: Literal["actor", "stream", "learner", "service"]
+    depth: Depth
     kind: Literal["poison", "drift"]
     detector: str
     subject: str
@@ -39,6 +47,11 @@ class Finding:
     lasts: Lasting | None = None  # until it is over, nothing is to be learnt
     of_slates: bool = False  # slates and what answers them are poison, other actions are not
     borne: bool = False  # what answers slates bears the names of people who did not: it is to leave their past as well
+
+
+def detector_of(alarm: str) -> str:
+    """Who raised an alarm, by its id."""
+    return alarm.partition("-")[0]
 
 
 def first_of(bins: Sequence[Bin], back: int = 3) -> dict[int, int]:

@@ -4,31 +4,20 @@ It changes nothing itself. Its remedies are orders in the control topic, which t
 person's, so that the journal, recovery and replay know of them.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 from online_models.click_through import ClickThrough
-from online_models.control import (
-    ForgetOrder,
-    HoldOrder,
-    Lasting,
-    Order,
-    ResumeOrder,
-    RollbackOrder,
-    StrikeOrder,
-    encode_order,
-    orders_in,
-)
-from online_models.findings import Finding
+from online_models.control import ForgetOrder, HoldOrder, Order, RollbackOrder, encode_order, orders_in
+from online_models.findings import DEPTHS, Finding, detector_of
+from online_models.incidents import Incident, incident_of
 from online_models.lessons import Lesson, Progress, lesson
 from online_models.monitors import Monitors
 from online_models.pace import Pace
 from online_models.producers import findings_of
 from online_models.pumpers import Bars, finding_of, group_of
 from online_models.pumping import Pumped, Pumping
-from online_models.remedies import Remedies, together
+from online_models.remedies import Remedies, Remedy
 from online_models.rival import Rival
 from online_models.stack import Closed, Stack
 from online_models.tastes import Tastes
@@ -40,29 +29,10 @@ from stream.topics import CONTROL, EXAMPLES
 
 _QUIET_MS = 3_600_000  # between two alarms of one detector about the same
 _QUIET_UNDONE_MS = 120_000  # where each is undone
-_PATIENCE_MS = 6 * 3_600_000  # event time after which what lasts is the new usual
 _WARM_BLOCKS = 200  # of examples before the learner's place that are looked at when it starts
 _LOOK_BLOCKS = 64  # that are looked at in one go while learning is held
 _NAMED = 20  # accounts that an alarm names
 _UNSERVED = "nothing is undone; what is learnt is not served while it lasts, for half an hour at most"
-_DEPTHS: dict[str, Literal["stream", "learner", "service"]] = {
-    "silence": "stream",
-    "pumping": "stream",
-    "label_flip": "learner",
-    "click_through": "service",
-    "tastes": "learner",
-}
-
-
-@dataclass(slots=True)
-class Incident:
-    """A poison that lasts: learning is held until it is over."""
-
-    alarm: str
-    version: str  # to go on from, "" if none is sound
-    first: dict[str, int]
-    lasting: Lasting
-    since: int  # event time, ms
 
 
 class Guard:
@@ -79,6 +49,7 @@ class Guard:
         self._known = {alarm.id: alarm for alarm in known_alarms(log)}
         self._raised: dict[tuple[str, str], int] = {}  # when, by detector and subject
         self._incident: Incident | None = None
+        self._is_held = False
         self._cut = 0  # event time, ms, before which nothing counts of people's past
         self._read: dict[int, int] = {}  # next offset of the examples topic, by partition
         self._tell_untold(now - _QUIET_MS)
@@ -102,10 +73,10 @@ class Guard:
         orders = orders_in(self._log, self._log.end(CONTROL, 0), since)
         reasons = {order.reason for order in orders if isinstance(order, RollbackOrder | HoldOrder | ForgetOrder)}
         for reason in sorted(reasons - self._known.keys()):
-            if (detector := reason.partition("-")[0]) in _DEPTHS:
+            if (detector := detector_of(reason)) in DEPTHS:
                 evidence = {"reason": "what was found was lost when the process died; its remedy was not"}
                 kind: Kind = "drift" if detector == "tastes" else "poison"
-                self._tell(Alarm(reason, 0, _DEPTHS[detector], kind, detector, evidence, "carried out all the same"))
+                self._tell(Alarm(reason, 0, DEPTHS[detector], kind, detector, evidence, "carried out all the same"))
 
     def warm(self, progress: Progress, hold: HoldOrder | None) -> None:
         """Look at what came before, and raise nothing; take up the hold that is on."""
@@ -121,13 +92,13 @@ class Guard:
 
     def held(self, hold: HoldOrder) -> None:
         """Learning is held; if that is for an incident that is not known here, since the process died, take it up."""
-        if self._incident is None and hold.lasting:
-            self._take_up(hold)
-            self._remedies.open = hold.reason
+        self._is_held = True
+        if self._incident is None and (incident := incident_of(hold)):
+            self._incident, self._remedies.open = incident, hold.reason
 
     def resumed(self) -> None:
         """Learning goes on, by whoever's order."""
-        self._incident = None
+        self._incident, self._is_held = None, False
         self._remedies.over()
 
     def see(self, learnt: Lesson, stack: Stack, version: str, progress: Progress) -> None:
@@ -146,11 +117,9 @@ class Guard:
             self._raise(finding, progress, full.end if full else ts)
         if due := self._remedies.due(self._watch.seen, progress, ts):
             alarm, remedy = due
-            self._take_up(remedy.hold)
-            self._order(remedy.orders)
-            told = {"reason": "what was put off is done now", "alarm": alarm}
-            depth = _DEPTHS[alarm.partition("-")[0]]
-            self._tell(Alarm(f"{alarm}-late", ts, depth, "poison", alarm.partition("-")[0], told, remedy.words))
+            self._carry_out(remedy)
+            told, detector = {"reason": "what was put off is done now", "alarm": alarm}, detector_of(alarm)
+            self._tell(Alarm(f"{alarm}-late", ts, DEPTHS[detector], "poison", detector, told, remedy.words))
 
     def _follow(self, stack: Stack, ts: int) -> None:
         """What is left out of people's past, or counts again, changes features by order."""
@@ -166,9 +135,12 @@ class Guard:
             start = self._read.get(partition, 0)
             end = min(self._log.end(EXAMPLES, partition), start + _LOOK_BLOCKS)
             for come in self._lessons(ahead, partition, start, end):
-                if not (full := self._add(come, stack, stack.foresee(come.batch))[0]) or not self._incident:
+                full, pumped, paced = self._add(come, stack, stack.foresee(come.batch))
+                for finding in [finding_of(one) for one in pumped] + paced:
+                    self._raise(finding, progress, int(come.batch.ts.max()))
+                if not full or not self._incident:
                     continue
-                if any(full.first.get(int(p), 0) < first for p, first in self._incident.first.items()):
+                if self._incident.is_before(full):
                     self._monitors.see(full)  # from before it began: after a restart, what is usual has to be learnt
                 else:
                     self._check(self._incident, full, progress)
@@ -223,45 +195,30 @@ class Guard:
         if alarm_id in self._known or ts - self._raised.get(subject, ts - quiet) < quiet:
             return
         self._raised[subject] = ts
-        remedy = self._remedies.of(finding, alarm_id, self._watch.seen, progress, ts)
-        self._take_up(remedy.hold)
+        remedy = self._remedies.of(finding, alarm_id, self._watch.seen, progress, ts, self._is_held)
         # Orders first: a remedy without its alarm is told of after a restart; an alarm would not get its remedy.
-        self._order(remedy.orders)
+        self._carry_out(remedy)
         words = _UNSERVED if finding.refuse and self._settings.remedy else remedy.words + barring
         self._tell(Alarm(alarm_id, ts, finding.depth, finding.kind, finding.detector, evidence, words))
 
-    def _take_up(self, hold: HoldOrder | None) -> None:
-        if hold and hold.lasting:
-            self._incident = Incident(hold.reason, hold.version, hold.first, hold.lasting, hold.since)
+    def _carry_out(self, remedy: Remedy) -> None:
+        self._incident = incident_of(remedy.hold) or self._incident
+        self._order(remedy.orders)
 
     def _check(self, incident: Incident, now: Bin, progress: Progress) -> None:
         """End a hold when what lasted is over, or after so long that it must be meant."""
-        over, patient = self._monitors.is_over(incident.lasting, now), now.end < incident.since + _PATIENCE_MS
-        if not over and patient:
+        over = self._monitors.is_over(incident.lasting, now)
+        if not over and incident.is_borne_with(now):
             return
         self._monitors.settle(incident.lasting, meant=not over)
-        self._incident = None
-        self._remedies.over()
-        flipped = incident.lasting == "labels"
-        end = now.first | now.shown_from if flipped else now.first
-        bad = {p: [(first, max(first, end.get(int(p), first)))] for p, first in incident.first.items()}
-        skip, slates = together(progress.skip), together(progress.slates, bad)
-        back: list[Order] = [StrikeOrder(bad, incident.alarm)] if flipped else []
-        back += [RollbackOrder(incident.version, skip, incident.alarm, slates)] if incident.version else []
-        evidence: dict[str, Any] = {
-            "reason": "it is over" if over else "it has lasted for so long that it must be meant",
-            "alarm": incident.alarm,
-            "left_out": bad,
-        }
-        self._order([*back, ResumeOrder(incident.alarm)])
-        remedy = "learning goes on, and leaves it out"
-        detector = incident.alarm.partition("-")[0]
-        self._tell(Alarm(f"{incident.alarm}-over", now.end, _DEPTHS[detector], "poison", detector, evidence, remedy))
+        self.resumed()
+        self._order(incident.orders(now, progress))
+        self._tell(incident.told_over(now, meant=not over))
 
     def _tell(self, alarm: Alarm) -> None:
         self._known[alarm.id] = alarm
         raise_alarms(self._log, [alarm])
 
-    def _order(self, orders: "list[Order] | tuple[Order, ...]") -> None:
+    def _order(self, orders: Sequence[Order]) -> None:
         if orders:
             self._log.append(CONTROL, 0, [(None, encode_order(order)) for order in orders])

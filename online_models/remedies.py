@@ -15,6 +15,7 @@ _PATIENCE_MS = 6 * 3_600_000  # event time after which what cannot be undone is 
 _BACK_OFF_MS = 120_000  # before the next remedy; twice as long after each, until a day has been quiet
 _DAY_MS = 86_400_000
 _NEARLY = 0.8
+_LIMIT = 8  # remedies in a row, after which people have to see to it
 Ranges = dict[str, list[tuple[int, int]]]
 
 
@@ -45,8 +46,13 @@ class Remedies:
         """Why the state as it is now may not be served, "" if it may."""
         return f"alarm {self.open} is open" if self.open and self._allowed else ""
 
-    def of(self, finding: Finding, alarm: str, seen: dict[int, int], progress: Progress, ts: int) -> Remedy:
-        """What to do about a finding; `seen`: next offset of the events, by partition."""
+    def of(
+        self, finding: Finding, alarm: str, seen: dict[int, int], progress: Progress, ts: int, held: bool = False
+    ) -> Remedy:
+        """What to do about a finding.
+
+        `seen`: next offset of the events, by partition; `held`: nothing is learnt now.
+        """
         if finding.kind == "drift":
             return self._follow(finding, alarm)
         if not finding.undo:
@@ -56,9 +62,12 @@ class Remedies:
         self.open, self._opened = alarm, ts
         if not self._allowed:
             return Remedy("none: guard.remedy is off")
-        if ts < self._ready:
+        if self._count >= _LIMIT and ts < self._last + _DAY_MS:
+            return Remedy(f"left to people: {self._count} remedies in a row did not end it; nothing of it is served")
+        if held or ts < self._ready:
             self._due[alarm] = finding
-            return Remedy("later: too soon after the last remedy; nothing of it is served until then")
+            why = "learning is held" if held else "too soon after the last remedy"
+            return Remedy(f"later: {why}; nothing of it is served until then")
         return self._undo([finding], alarm, seen, progress, ts)
 
     def _follow(self, finding: Finding, alarm: str) -> Remedy:

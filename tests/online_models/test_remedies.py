@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from online_models import gate
 from online_models.checkpoints import save
 from online_models.control import HoldOrder, RollbackOrder, StrikeOrder
@@ -77,3 +79,27 @@ def test_a_flip_is_left_out_of_slates_and_of_the_past_and_learning_is_held(tmp_p
         RollbackOrder("000001-000000001", {}, "alarm", ranges),
         HoldOrder("alarm", "000001-000000001", {"0": 15}, since=5, flipped=True),
     )
+
+
+def test_what_is_found_while_learning_is_held_is_undone_when_it_goes_on(tmp_path: Path) -> None:
+    save(tmp_path, manifest(1), STATE)
+    remedies = Remedies(log(), tmp_path, allowed=True)
+    held = remedies.of(POISON, "alarm", {0: 30}, Progress(), ts=0, held=True)
+    due = remedies.due({0: 30}, Progress(), ts=1)
+
+    assert held.orders == ()
+    assert due is not None
+    assert due[1].orders == (RollbackOrder("000001-000000001", {"0": [(15, 30)]}, "alarm"),)
+
+
+def test_remedies_come_ever_more_seldom_and_after_so_many_are_left_to_people(tmp_path: Path) -> None:
+    save(tmp_path, manifest(1), STATE)
+    remedies, at = Remedies(log(), tmp_path, allowed=True), []
+    for minute in range(24 * 60):
+        ts = (minute + 1) * 60_000
+        remedy = remedies.of(POISON, f"alarm-{minute}", {0: 30}, Progress(), ts)
+        due = remedies.due({0: 30}, Progress(), ts)
+        at += [minute] if remedy.orders or (due and due[1].orders) else []
+
+    assert np.diff(at).tolist() == [2, 4, 8, 16, 32, 64, 128]
+    assert remedy.words.startswith("left to people")
