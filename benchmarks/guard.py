@@ -70,7 +70,7 @@ def judge_clean(hours: float, seeds: int) -> None:
 
 def judge_undone(seeds: int, names: list[str]) -> None:
     """Recall@10 an hour after poison began, beside a learner that saw none and one that was left alone."""
-    print("| scenario | clean | undone | left alone | lost, undone | lost, left alone | rolled back |")
+    print("| scenario | clean | undone | left alone | lost, undone | lost, left alone | rollbacks |")
     print("|---|---|---|---|---|---|---|")
     for scenario in SCENARIOS:
         if scenario.name not in (names or _UNDONE):
@@ -81,7 +81,7 @@ def judge_undone(seeds: int, names: list[str]) -> None:
         means = " | ".join(f"{mean:.3f}" for mean in recall.mean(axis=0))
         lost = " | ".join(_share_lost(1 - recall[:, i] / recall[:, 0]) for i in (1, 2))
         back = sum(one.rollbacks for one in ones)
-        print(f"| {scenario.name} | {means} | {lost} | {back} of {seeds} |", flush=True)
+        print(f"| {scenario.name} | {means} | {lost} | {back} |", flush=True)
 
 
 def _share_lost(lost: np.ndarray) -> str:
