@@ -98,7 +98,8 @@ def streams_of(bins: Sequence[Bin]) -> Streams:
         "late": np.array([(one.late - one.lost) / max(1, one.rows) for one in bins]),
         "loss": np.array([one.loss / max(1, one.places) for one in bins]),
         "calibration": np.array([one.taken / max(1e-9, one.expected) for one in bins]),
-        "least expected": np.array([one.low_taken / max(1e-9, one.low_expected) for one in bins]),
+        "place of answers": np.array([one.places_of_answers / max(1, one.answers) for one in bins]),
+        "answers": np.array([one.answers / max(1, one.shown) for one in bins]),
         "items": np.array(moved),
     }
 

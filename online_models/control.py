@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Literal
 
 import msgspec
 
@@ -45,12 +44,12 @@ class HoldOrder(msgspec.Struct, frozen=True, tag="hold"):
     first: dict[str, int] = {}  # offset of the first event that must not be learnt, by partition
     silent: tuple[int, int] | None = None  # surface and type of the actions that must be heard again
     since: int = 0  # event time, ms
-    flipped: bool = False  # labels must mean something again
+    answers: float = 0.0  # a slate, to which they must come back after labels meant nothing
 
     @property
     def lasting(self) -> "Lasting | None":
         """What has to be over before learning goes on, None if only a person knows."""
-        return "labels" if self.flipped else self.silent
+        return self.answers or self.silent
 
 
 class ResumeOrder(msgspec.Struct, frozen=True, tag="resume"):
@@ -67,7 +66,7 @@ class ForgetOrder(msgspec.Struct, frozen=True, tag="forget"):
     reason: str = ""  # id of the alarm that it remedies, or what a person says
 
 
-Lasting = tuple[int, int] | Literal["labels"]  # surface and type of actions that fell silent; labels that mean nothing
+Lasting = tuple[int, int] | float  # surface and type of actions that fell silent; the usual answers a slate
 Order = RollbackOrder | CheckpointOrder | HoldOrder | ResumeOrder | ForgetOrder | StrikeOrder
 _decoder = msgspec.json.Decoder(Order)
 

@@ -59,13 +59,5 @@ def first_of(bins: Sequence[Bin], back: int = 3) -> dict[int, int]:
     return list(bins)[-back:][0].first
 
 
-def shown_from(bins: Sequence[Bin], back: int) -> dict[int, int]:
-    """Offsets of the first slates whose outcome the last few bins tell, by partition: they were shown long before."""
-    first = first_of(bins, back)
-    for one in list(bins)[-back:]:
-        first |= {p: min(offset, first.get(p, offset)) for p, offset in one.shown_from.items()}
-    return first
-
-
 def told(odd: Odd) -> dict[str, float]:
     return {"z": round(odd.z, 1), "counted": round(odd.counted, 1), "expected": round(odd.expected, 1)}

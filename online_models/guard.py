@@ -7,9 +7,11 @@ person's, so that the journal, recovery and replay know of them.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from online_models.answered import Answered
 from online_models.click_through import ClickThrough
 from online_models.control import ForgetOrder, HoldOrder, Order, RollbackOrder, encode_order, orders_in
 from online_models.findings import DEPTHS, Finding, detector_of
+from online_models.foretelling import Foretold
 from online_models.incidents import Incident, incident_of
 from online_models.lessons import Lesson, Progress, lesson
 from online_models.monitors import Monitors
@@ -19,7 +21,7 @@ from online_models.pumpers import Bars, finding_of, group_of
 from online_models.pumping import Pumped, Pumping
 from online_models.remedies import Remedies, Remedy
 from online_models.rival import Rival
-from online_models.stack import Closed, Stack
+from online_models.stack import Stack
 from online_models.tastes import Tastes
 from online_models.watch import Bin, Watch
 from stream import config
@@ -108,12 +110,14 @@ class Guard:
         judged = self._rival.see(stack, version)
         clicks = self._clicks.see(learnt.batch, self._watch.fresh(learnt), judged, version, progress.offsets)
         self._follow(stack, ts)
-        full, pumped, paced = self._add(learnt, stack, stack.closed)
+        full, pumped, paced = self._add(learnt, stack, stack.answered)
         findings = [finding_of(one) for one in pumped] + (self._monitors.see(full) if full else [])
         findings += clicks + paced + findings_of(self._log, learnt, stack.caps.exceeded)
         for began in [finding.began for finding in findings if finding.began]:
             self._tastes.doubt(began)
-        for finding in findings + self._tastes.see(stack.foretold, stack.past, progress.offsets):
+        # Answers that come in such a number are nobody's tastes.
+        believed = Foretold() if self._monitors.answers.is_odd(full or self._watch.open_bin) else stack.foretold
+        for finding in findings + self._tastes.see(believed, stack.past, progress.offsets):
             self._raise(finding, progress, full.end if full else ts)
         if due := self._remedies.due(self._watch.seen, progress, ts):
             alarm, remedy = due
@@ -135,7 +139,7 @@ class Guard:
             start = self._read.get(partition, 0)
             end = min(self._log.end(EXAMPLES, partition), start + _LOOK_BLOCKS)
             for come in self._lessons(ahead, partition, start, end):
-                full, pumped, paced = self._add(come, stack, stack.foresee(come.batch))
+                full, pumped, paced = self._add(come, None, stack.foresee(come.batch))
                 for finding in [finding_of(one) for one in pumped] + paced:
                     self._raise(finding, progress, int(come.batch.ts.max()))
                 if not full or not self._incident:
@@ -165,12 +169,12 @@ class Guard:
             first = records.offsets[-1] + 1
 
     def _add(
-        self, learnt: Lesson, stack: Stack | None, closed: Closed | None
+        self, learnt: Lesson, stack: Stack | None, answers: Answered | None
     ) -> tuple[Bin | None, list[Pumped], list[Finding]]:
         fresh = self._watch.fresh(learnt)
         pumped = self._pumping.see(learnt, fresh)
         paced = self._pace.see(learnt, fresh, self._watch.seen)
-        full = self._watch.see(learnt, fresh, stack, closed)
+        full = self._watch.see(learnt, fresh, stack, answers)
         if full:
             self._pumping.tidy()
         return full, pumped, paced

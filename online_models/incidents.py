@@ -31,14 +31,15 @@ class Incident:
         return any(now.first.get(int(p), 0) < first for p, first in self.first.items())
 
     def left_out(self, now: Bin) -> Ranges:
-        """What is left out when it is over with a bin: of labels, up to the first slates whose outcome is as ever."""
-        end = now.first | now.shown_from if self._is_flip else now.first
-        return {p: [(first, max(first, end.get(int(p), first)))] for p, first in self.first.items()}
+        """What is left out when it is over with a bin."""
+        return {p: [(first, max(first, now.first.get(int(p), first)))] for p, first in self.first.items()}
 
     def orders(self, now: Bin, progress: Progress) -> list[Order]:
         """Go on from the version of before it, without it."""
-        bad = self.left_out(now)
-        skip, slates = together(progress.skip), together(progress.slates, bad)
+        bad, skip = self.left_out(now), together(progress.skip)
+        # What the remedy left out went on to wherever the log had come; now it is known where it ended.
+        before = {p: [(a, min(b, self.first.get(str(p), b))) for a, b in runs] for p, runs in progress.slates.items()}
+        slates = together(before, bad)
         strike: list[Order] = [StrikeOrder(bad, self.alarm)] if self._is_flip else []
         back: list[Order] = [RollbackOrder(self.version, skip, self.alarm, slates)] if self.version else []
         return [*strike, *back, ResumeOrder(self.alarm)]
@@ -55,7 +56,7 @@ class Incident:
 
     @property
     def _is_flip(self) -> bool:
-        return self.lasting == "labels"
+        return isinstance(self.lasting, float)
 
 
 def incident_of(hold: HoldOrder | None) -> Incident | None:

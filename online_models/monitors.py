@@ -4,6 +4,7 @@ from collections import deque
 
 import numpy as np
 
+from online_models.answers import Answers
 from online_models.control import Lasting
 from online_models.distributions import Distributions
 from online_models.drift import Level, Rate, psi, z_for
@@ -83,7 +84,7 @@ class Monitors:
 
     def __init__(self, false_alarms: float) -> None:
         z = z_for(false_alarms, _TESTS)
-        self._silence = Silence(z)
+        self._silence, self.answers = Silence(z), Answers(z)
         self.features, self.norms = Distributions(z), Norms(z)
         self._fields, self._labels, self._mix = Fields(z), Labels(z), Mix(z)
         self._bins: deque[Bin] = deque(maxlen=_KEPT)
@@ -91,19 +92,22 @@ class Monitors:
     def see(self, now: Bin) -> list[Finding]:
         """What is odd about this bin and those before it."""
         self._bins.append(now)
-        monitors = (self._silence, self._fields, self._labels, self._mix, self.features, self.norms)
-        return [finding for monitor in monitors for finding in monitor.see(self._bins)]
+        monitors = (self._silence, self._fields, self.answers, self._mix, self.features, self.norms)
+        found = [finding for monitor in monitors for finding in monitor.see(self._bins)]
+        return found + self._labels.see(self._bins, doubtful=self.answers.is_odd(now))
 
     def is_over(self, lasting: Lasting, now: Bin) -> bool | None:
         """Whether what lasted is over; None: too little happened to say."""
-        return self._labels.is_over(now) if lasting == "labels" else self._silence.is_over(lasting, now)
+        if isinstance(lasting, tuple):
+            return self._silence.is_over(lasting, now)
+        return self.answers.is_over(lasting, now)
 
     def settle(self, lasting: Lasting, meant: bool) -> None:
         """It is over, or has lasted for so long that it is `meant`, and the new usual."""
-        if lasting == "labels":
-            self._labels.settle(meant)
-        else:
+        if isinstance(lasting, tuple):
             (self._silence.reset if meant else self._silence.forget)(lasting)
+        else:
+            self.answers.settle(meant)
 
     def forget(self) -> None:
         """Leave the bins so far out of what follows."""

@@ -127,8 +127,8 @@ class Remedies:
         if lasting is None:
             return Remedy(words, tuple(orders))
         began = {str(p): offset for p, offset in lasting.first.items()}
-        silent = lasting.lasts if isinstance(lasting.lasts, tuple) else None
-        hold = HoldOrder(alarm, version or "", began, silent, ts, flipped=silent is None)
+        silent, answers = (lasting.lasts, 0.0) if isinstance(lasting.lasts, tuple) else (None, lasting.lasts or 0.0)
+        hold = HoldOrder(alarm, version or "", began, silent, ts, answers)
         return Remedy(f"{words}; learning is held until it is over", (*orders, hold), hold)
 
     def _is_left_out(self, finding: Finding) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from online_models.answered import Answered, answered
 from online_models.as_shown import AsShown
 from online_models.bandits.by_category import ByCategory
 from online_models.caps import Caps
@@ -122,7 +123,7 @@ class Stack:
         self.orderer = ListNet(len(self._features), setting.ranker)  # of what is shown, which one will be taken
         self.chances = Chances(len(self._features) + setting.ranker.hidden)
         self.bandit = ByCategory(self.items, self._features.names)
-        self.closed, self.foretold = Closed(), Foretold()
+        self.closed, self.foretold, self.answered = Closed(), Foretold(), Answered()
         self._as_shown = AsShown(self._features)
 
     @property
@@ -181,6 +182,7 @@ class Stack:
         flat, _ = flat_runs(batch.lists.start, chosen)
         lists = x, batch.lists.label[flat], start
         compared = self._compared(batch.questions.take(chosen), chosen, slates) if chosen.size else None
+        self.answered = answered(batch, chosen, self.probability(x))
         self.foretold = foretold(self.orderer, batch.questions.ts[chosen], lists, self._features.personal, compared)
         self.orderer.learn_lists(*lists)
 
@@ -209,13 +211,11 @@ class Stack:
         label = (found.row == np.repeat(taken, np.diff(found.start))).astype(np.float32)
         return self._features.of(people, slates), label, found.start
 
-    def foresee(self, batch: ExampleBatch) -> Closed:
-        """What is predicted of the lists that a batch closes, and what came of them; nothing is learnt."""
-        people, slates = self.people(batch.questions), self.items.slates(batch.lists)
-        chosen = np.flatnonzero(batch.kind == Kind.closed)
-        x, _ = self._as_shown.of(batch, chosen, people, slates)
-        flat, _ = flat_runs(batch.lists.start, chosen)
-        return Closed(self.chances.predict(self.orderer.inside(x)), batch.lists.label[flat], x)
+    def foresee(self, batch: ExampleBatch) -> Answered:
+        """What is taken of slates, and how it was predicted; nothing is learnt."""
+        chosen = np.flatnonzero(batch.kind == Kind.clicked)
+        x, _ = self._as_shown.of(batch, chosen, self.people(batch.questions), self.items.slates(batch.lists))
+        return answered(batch, chosen, self.probability(x))
 
     def _learn_chances(self, batch: ExampleBatch, people: People, slates: Slates) -> None:
         chosen = np.flatnonzero(batch.kind == Kind.closed)

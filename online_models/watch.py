@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from online_models.answered import Answered
 from online_models.lessons import Lesson
 from online_models.stack import Closed, Stack, StepReport
-from stream.batches import ExampleBatch, Kind, flat_runs
+from stream.batches import ExampleBatch, Kind
 
 BIN_MS = 60_000  # a bin is at least so long, and
 BIN_ROWS = 256  # holds at least so many rows
 BUCKETS = 32  # of items, by their key
+_AT_ONCE = 4 * BIN_ROWS  # rows that come in one step to whoever catches up
+_LAIN = 0.1  # of the slates that are answered, which may have lain for long
 _LATE_MS, _LOST_MS = 60_000, 600_000
 _SAMPLED, _SAMPLE = 64, 384  # places whose features are looked at, of a step and of a bin
 # Multiples of the golden ratio lie evenly, and in step with no length of slates.
@@ -26,7 +29,6 @@ class Bin:
     first: dict[int, int]  # offset of its first event, by partition
     start: int  # event time, ms
     end: int = 0
-    shown_from: dict[int, int] = field(default_factory=dict)  # offset of the first slate that was closed, by partition
     rows: int = 0
     shown: int = 0
     acted: Counter[tuple[int, int]] = field(default_factory=Counter)  # actions by (surface, type)
@@ -39,11 +41,11 @@ class Bin:
     loss: float = 0.0
     expected: float = 0.0  # actions on them, as predicted before
     taken: float = 0.0
-    low_expected: float = 0.0  # the same for the half that was predicted least
-    low_taken: float = 0.0
-    chances: list[np.ndarray] = field(default_factory=list)  # as predicted, by step
-    outcomes: list[np.ndarray] = field(default_factory=list)
-    low_items: Counter[int] = field(default_factory=Counter)  # what was taken there
+    steps: int = 0  # that told of them
+    answers: int = 0  # to slates, at once
+    places_of_answers: float = 0.0  # summed: 1 for what was predicted best, 0 for what was least
+    answered: Counter[int] = field(default_factory=Counter)  # items, by their answers
+    origins: dict[int, list[int]] = field(default_factory=dict)  # offsets of slates answered, by partition
     names: tuple[str, ...] = ()  # of features
     sample: list[np.ndarray] = field(default_factory=list)  # some of the features that places were shown with
     norms: dict[tuple[str, str], tuple[float, int]] = field(
@@ -55,6 +57,17 @@ class Bin:
     @property
     def actions(self) -> int:
         return self.acted.total()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether one long step told all of it: catching up, what it predicts is worse by itself."""
+        return self.steps == 1 and self.rows >= _AT_ONCE
+
+    @property
+    def answered_from(self) -> dict[int, int]:
+        """Offset of the first slate that was answered, by partition, but for a few that lay there for long."""
+        shown = {p: int(np.quantile(offsets, _LAIN, method="lower")) for p, offsets in self.origins.items()}
+        return self.first | {p: min(offset, self.first.get(p, offset)) for p, offset in shown.items()}
 
 
 class Watch:
@@ -73,8 +86,13 @@ class Watch:
         fresh: np.ndarray = lesson.batch.offset >= known[lesson.partition]
         return fresh
 
-    def see(self, lesson: Lesson, fresh: np.ndarray, stack: Stack | None, closed: Closed | None) -> Bin | None:
-        """Add the fresh rows; returns the bin that is full with them. `closed`: what `stack` predicted."""
+    @property
+    def open_bin(self) -> Bin | None:
+        """The bin that is not full yet."""
+        return self._bin
+
+    def see(self, lesson: Lesson, fresh: np.ndarray, stack: Stack | None, answers: Answered | None) -> Bin | None:
+        """Add the fresh rows; returns the bin that is full with them. `stack`: what has learnt them, if it has."""
         if not fresh.any():
             return None
         batch = lesson.batch
@@ -82,9 +100,11 @@ class Watch:
         now = self._bin = self._bin or Bin(dict(self.seen), int(batch.ts[fresh].min()))
         self._count(now, batch, events)
         self._time(now, lesson, events)
-        if stack is not None and closed is not None:
+        if answers is not None:
+            _count_answers(now, lesson, fresh, answers)
+        if stack is not None:
             now.names = stack.feature_names
-            _judge(now, lesson, fresh, closed)
+            _judge(now, batch, fresh, stack.closed)
             _measure(now, stack.report)
         for partition in np.unique(lesson.partition).tolist():
             here = fresh & (lesson.partition == partition)
@@ -115,29 +135,30 @@ class Watch:
             self._top[partition] = int(top[-1])
 
 
-def _judge(now: Bin, lesson: Lesson, fresh: np.ndarray, closed: Closed) -> None:
+def _count_answers(now: Bin, lesson: Lesson, fresh: np.ndarray, answers: Answered) -> None:
+    kept = fresh[answers.row]
+    rows = answers.row[kept]
+    now.answers += rows.size
+    now.places_of_answers += float(answers.place[kept].sum())
+    now.answered.update(answers.item[kept].tolist())
+    for partition, origin in zip(lesson.partition[rows].tolist(), lesson.batch.origin[rows].tolist(), strict=True):
+        now.origins.setdefault(partition, []).append(origin)
+
+
+def _judge(now: Bin, batch: ExampleBatch, fresh: np.ndarray, closed: Closed) -> None:
     """Add what was predicted of the lists that were closed, and what came of them."""
-    batch = lesson.batch
     rows = np.flatnonzero(batch.kind == Kind.closed)
-    for partition, origin in zip(lesson.partition[rows].tolist(), batch.origin[rows].tolist(), strict=True):
-        now.shown_from[partition] = min(origin, now.shown_from.get(partition, origin))
-    flat, start = flat_runs(batch.lists.start, rows)
-    kept = np.repeat(fresh[rows], np.diff(start))
-    p, y, item = closed.probability[kept].astype(float), closed.label[kept] > 0, batch.lists.item[flat][kept]
+    kept = np.repeat(fresh[rows], np.diff(batch.lists.start)[rows])
+    p, y = closed.probability[kept].astype(float), closed.label[kept] > 0
     if p.size == 0:
         return
     p = np.clip(p, 1e-6, 1 - 1e-6)
     _sample(now, closed.features, kept)
-    low = p <= np.median(p)
     now.places += p.size
-    now.chances.append(p)
-    now.outcomes.append(y)
+    now.steps += 1
     now.loss += float(-np.where(y, np.log(p), np.log1p(-p)).sum())
     now.expected += float(p.sum())
     now.taken += float(y.sum())
-    now.low_expected += float(p[low].sum())
-    now.low_taken += float(y[low].sum())
-    now.low_items.update(item[low & y].tolist())
 
 
 def _sample(now: Bin, features: np.ndarray, kept: np.ndarray) -> None:

@@ -70,14 +70,14 @@ def test_one_more_item_of_a_group_that_was_left_out_asks_for_nothing_more(tmp_pa
 
 def test_a_flip_is_left_out_of_slates_and_of_the_past_and_learning_is_held(tmp_path: Path) -> None:
     save(tmp_path, manifest(1), STATE)
-    flip = replace(POISON, detector="label_flip", of_slates=True, borne=True, lasts="labels")
+    flip = replace(POISON, detector="label_flip", of_slates=True, borne=True, lasts=0.4)
     remedy = Remedies(log(), tmp_path, allowed=True).of(flip, "alarm", {0: 30}, Progress(), ts=5)
     ranges = {"0": [(15, 30)]}
 
     assert remedy.orders == (
         StrikeOrder(ranges, "alarm"),
         RollbackOrder("000001-000000001", {}, "alarm", ranges),
-        HoldOrder("alarm", "000001-000000001", {"0": 15}, since=5, flipped=True),
+        HoldOrder("alarm", "000001-000000001", {"0": 15}, since=5, answers=0.4),
     )
 
 

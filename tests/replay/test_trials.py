@@ -29,7 +29,7 @@ from tests.online_models.learning import bits_of, differing
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 UNDONE = (
     "pumping group", "shilling group", "coordinated group", "broken button", "label flip 5 %", "label flip 30 %",
-    "worse version", "garbled features",  # as a label flip: what is predicted from noise means nothing either
+    "worse version",
 )  # fmt: skip
 CALM = 40.0  # minutes
 TOGETHER = 38.0  # of them, which the trials share
