@@ -37,7 +37,7 @@ _UNDONE = {  # minutes that each lasts
 }
 
 
-def judge_scenarios(seeds: int, names: list[str]) -> None:
+def judge_scenarios(seeds: int, names: list[str], window: float) -> None:
     """One line per scenario, and the confusion of kinds."""
     print("| scenario | truth | noticed | as | detectors | minutes until then | events until then | rolled back |")
     print("|---|---|---|---|---|---|---|---|")
@@ -46,7 +46,7 @@ def judge_scenarios(seeds: int, names: list[str]) -> None:
         if names and scenario.name not in names:
             continue
         linger = 6.0 if scenario.truth == "poison" and scenario.minutes > 30 else 1e9
-        trials = [try_out(scenario, seed, linger=linger) for seed in range(1, seeds + 1)]
+        trials = [try_out(scenario, seed, linger=linger, window=window) for seed in range(1, seeds + 1)]
         confusion.update((scenario.truth, _verdict(trial)) for trial in trials)
         print(_line(scenario.name, scenario.truth, trials), flush=True)
     print("\n| truth | poison | drift | nothing |\n|---|---|---|---|")
@@ -56,11 +56,11 @@ def judge_scenarios(seeds: int, names: list[str]) -> None:
         )
 
 
-def judge_clean(hours: float, seeds: int) -> None:
+def judge_clean(hours: float, seeds: int, window: float) -> None:
     """False alarms on simulated shopping in which nothing happens, by detector."""
     found: Counter[str] = Counter()
     for seed in range(1, seeds + 1):
-        trial = try_out(SCENARIOS[0], seed, calm=60 * hours, length=0)
+        trial = try_out(SCENARIOS[0], seed, calm=60 * hours, length=0, window=window)
         found.update(alarm.detector for alarm in trial.alarms)
         print(
             f"seed {seed}: {hours:g} clean hours, {len(trial.alarms)} alarms, {trial.quarantined} held back", flush=True
@@ -146,18 +146,18 @@ def main() -> None:
     parser.add_argument("--clean", type=float, help="hours")
     parser.add_argument("--recorded", nargs="*", type=Path)
     parser.add_argument("--limit", type=int, default=30_000)
-    parser.add_argument("--window", type=float, default=1800.0)
+    parser.add_argument("--window", type=float, help="seconds: 1800 of clean and recorded logs, 60 of scenarios")
     parser.add_argument("--undone", action="store_true")
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
     if asked.recorded:
-        judge_recorded(asked.recorded, asked.limit, asked.window)
+        judge_recorded(asked.recorded, asked.limit, asked.window or 1800.0)
     elif asked.undone:
         judge_undone(asked.seeds or 3, asked.only)
     elif asked.clean:
-        judge_clean(asked.clean, asked.seeds or 1)
+        judge_clean(asked.clean, asked.seeds or 1, asked.window or 1800.0)
     else:
-        judge_scenarios(asked.seeds or 3, asked.only)
+        judge_scenarios(asked.seeds or 3, asked.only, asked.window or 60.0)
 
 
 if __name__ == "__main__":

@@ -110,8 +110,10 @@ class Rig:
 class Shop:
     """A world whose events go to a rig as they happen."""
 
-    def __init__(self, folder: Path, seed: int = 1, pace: float = 2.0, guard: Guard | None = None) -> None:
-        self.rig = Rig(folder, guard)
+    def __init__(
+        self, folder: Path, seed: int = 1, pace: float = 2.0, guard: Guard | None = None, window: float = 60.0
+    ) -> None:
+        self.rig = Rig(folder, guard, window)
         self._world = World(seed, pace)
         self.rig.put(self._world.shop.records())
         self._waiting: list[Event] = []
@@ -166,11 +168,14 @@ class Shop:
 
 def try_out(
     scenario: Scenario, seed: int = 1, pace: float = 2.0, calm: float = 40.0, length: float = 30.0,
-    guard: Guard | None = None, linger: float = 1e9,
+    guard: Guard | None = None, linger: float = 1e9, window: float = 60.0,
 ) -> Trial:  # fmt: skip
-    """Play a scenario, until so long after the first alarm; times in minutes, `pace` in visits a second."""
+    """Play a scenario, until so long after the first alarm; times in minutes, but for the window in seconds.
+
+    `pace` is in visits a second.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        shop = Shop(Path(folder), seed, pace, guard)
+        shop = Shop(Path(folder), seed, pace, guard, window)
         trial = shop.meet(scenario, calm, length, linger)
         shop.rig.close()
     return trial
