@@ -32,15 +32,12 @@ class Bars:
     def put(self, group: Group, ts: int) -> None:
         """From now on; who is barred already stays so as long as was said."""
         bars = [(ANYTHING if one in group.keen else group.item, one) for one in group.people]
-        lasting = self._lasting(ts)
-        fresh = [(item, one) for item, one in bars if lasting.isdisjoint({(item, one), (ANYTHING, one)})]
+        self._until = {bar: until for bar, until in self._until.items() if until > ts}
+        fresh = [(item, one) for item, one in bars if self._until.keys().isdisjoint({(item, one), (ANYTHING, one)})]
         for item, partition in sorted({(item, partition) for item, (partition, _) in fresh}):
             names = [user for of, (p, user) in fresh if (of, p) == (item, partition)]
             bar(self._log, partition, names, item, ts + _DAY_MS)
         self._until |= dict.fromkeys(fresh, ts + _DAY_MS)
-
-    def _lasting(self, ts: int) -> set[tuple[str, tuple[int, str]]]:
-        return {bar for bar, until in self._until.items() if until > ts}
 
 
 def finding_of(pumped: Pumped) -> Finding:
