@@ -2,11 +2,12 @@
 FROM python:3.11-slim AS build
 WORKDIR /source
 RUN python -m venv /headrace
-COPY constraints.txt pyproject.toml README.md headrace.py ./
+COPY constraints.txt pyproject.toml README.md ./
 COPY stream stream
 COPY online_models online_models
 COPY serving serving
 COPY replay replay
+COPY headrace headrace
 RUN /headrace/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[fast-kafka]'
 
 FROM python:3.11-slim

@@ -30,7 +30,7 @@ test: lint
 	$(VENV)/bin/pytest -n 2 $(ARGS)
 
 services: install
-	$(VENV)/bin/python -m tests.services $(ARGS)
+	$(VENV)/bin/python -m tests.support.services $(ARGS)
 
 bench: install
 	$(VENV)/bin/python -m benchmarks $(ARGS)

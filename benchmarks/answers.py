@@ -9,18 +9,18 @@ import numpy as np
 
 from benchmarks import traffic
 from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
-from online_models.learner import LearnWorker
+from online_models.worker import LearnWorker
 from serving import metrics
-from serving.acknowledged import Acknowledged
-from serving.fresh import Exploration
-from serving.questions import Question
-from serving.recommender import Recommender
-from serving.replica import Replica
+from serving.exploration.explorer import Exploration
+from serving.ingest.pending_writes import Acknowledged
+from serving.pipeline.recommender import Recommender
+from serving.pipeline.schemas import Question
+from serving.replica.replica import Replica
 from stream.clock import ManualClock
 from stream.config import Data, Guard, Serve, Settings
 from stream.stores import UserStore
 from stream.testing import MemoryLog, MemoryStore
-from stream.worker import StreamWorker
+from stream.worker.worker import StreamWorker
 
 CATALOGUES = (10_000, 100_000, 1_000_000)
 USERS = 20_000

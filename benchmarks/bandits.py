@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.runs import Numbers, Size, run_alone
 from online_models.bandits import Bandit, Disjoint, Hybrid, NormalThompson, Policy, Rewards, UpperBounds
-from online_models.stack import Stack
+from online_models.model import Stack
 
 SHAPES = ((34, 20), (1_000, 32))  # arms, numbers of a context
 BATCH = 256

@@ -10,9 +10,9 @@ from uuid import uuid4
 from redis import Redis as Client
 
 from benchmarks.runs import temporary_folder
-from stream.kafka_client import admin
-from stream.kafka_url import parse_url
-from tests.services import Kafka, Redis, running
+from stream.kafka.kafka_python.connections import admin
+from stream.kafka.url import parse_url
+from tests.support.services import Kafka, Redis, running
 
 _AT_ONCE = 5_000  # keys
 

@@ -10,12 +10,12 @@ import numpy as np
 from benchmarks import traffic
 from benchmarks.http import SETTINGS, events, furnish
 from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
-from online_models import checkpoints
-from online_models.checkpoints import Manifest
-from online_models.items import NO_TIME
-from online_models.keeper import Keeper
-from online_models.stack import Stack
-from tests.system.running import Running
+from online_models.model import Stack
+from online_models.state.item_table import NO_TIME
+from online_models.versions import checkpoints
+from online_models.versions.checkpoint_writer import Keeper
+from online_models.versions.checkpoints import Manifest
+from tests.support.processes import Running
 
 STATE = 1_000_000_000  # bytes
 _TOUCHED = 2_000  # rows that one step of the learner changes

@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 from river import base, drift
 
-from online_models.drift import Level, psi
-from online_models.findings import Finding
-from online_models.monitors import Monitors
-from online_models.watch import Bin
-from replay.scenarios import SCENARIOS, Scenario, play
-from replay.trials import Rig
-from stream.batches import EventType
+from online_models.guard.bins import Bin
+from online_models.guard.detector_suite import Monitors
+from online_models.guard.findings import Finding
+from online_models.guard.robust_stats import Level, psi
+from replay.simulation.guard_trials import Rig
+from replay.simulation.scenarios import SCENARIOS, Scenario, play
 from stream.config import Guard
+from stream.records.batches import EventType
 
 _DAY = 1440.0  # minutes
 _WARM = 20  # bins

@@ -24,8 +24,8 @@ import numpy as np
 
 from benchmarks.plots import Panel, drawn
 from benchmarks.sections import asked, tell
-from replay.closed_loop import ClosedLoop, Visit
-from replay.simulator import looks, make_crowd, make_shop
+from replay.simulation.closed_loop import ClosedLoop, Visit
+from replay.simulation.simulator import looks, make_crowd, make_shop
 from stream.config import PolicyName, Serve
 
 K = 10

@@ -15,10 +15,10 @@ from dataclasses import replace
 import numpy as np
 
 from online_models.control import ForgetOrder, encode_order
-from online_models.stack import Stack
-from replay.closed_loop import ClosedLoop
-from replay.following import Act, Followed, Shopping, follow
-from serving.fresh import Exploration
+from online_models.model import Stack
+from replay.simulation.closed_loop import ClosedLoop
+from replay.simulation.preference_shift import Act, Followed, Shopping, follow
+from serving.exploration.explorer import Exploration
 from stream.config import Guard, Serve
 from stream.topics import CONTROL
 

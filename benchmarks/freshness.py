@@ -7,7 +7,7 @@ import httpx
 
 from benchmarks.http import SETTINGS, events, furnish
 from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
-from tests.system.running import Running
+from tests.support.processes import Running
 
 PROBES = 100
 _PAUSE = 0.001  # seconds between two looks

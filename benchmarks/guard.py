@@ -19,9 +19,9 @@ import msgspec
 import numpy as np
 
 from benchmarks.false_alarms import table
-from replay.scenarios import SCENARIOS
-from replay.trials import Rig, Trial, try_out
-from replay.undoing import undo
+from replay.simulation.guard_trials import Rig, Trial, try_out
+from replay.simulation.poison_recovery import undo
+from replay.simulation.scenarios import SCENARIOS
 from stream.alarms import known_alarms
 from stream.quarantine import held_back
 

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import traffic
 from benchmarks.open_loop import Answered, posted, sent
 from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
-from tests.system.running import Running
+from tests.support.processes import Running
 
 ITEMS, USERS = 10_000, 5_000
 SHOWN = 20

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from benchmarks.http import SETTINGS, answers, events, furnish
 from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
-from tests.system.running import Running
+from tests.support.processes import Running
 
 CATALOGUES = (10_000, 100_000, 1_000_000)
 RATE = 20  # a second: each is answered before the next is asked

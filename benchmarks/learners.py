@@ -22,7 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from online_models.learners import FieldBatch, Ranker
+from online_models.protocols import FieldBatch, Ranker
 from online_models.rankers import DeepFM, FactorizationMachine, Linear, LinearSettings
 
 RUNS = 5

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.logs import open_log
-from stream.stores import open_store
+from stream.drivers import open_log, open_store
 
 RUNS = 5
 RECORDS = 200_000

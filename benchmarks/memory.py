@@ -9,12 +9,13 @@ import numpy as np
 from benchmarks import traffic
 from benchmarks.answers import learnt
 from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
-from online_models.stack import Stack
+from online_models.model import Stack
 from stream.clock import ManualClock
 from stream.config import Events, Settings
-from stream.stores import UserStore, open_store
+from stream.drivers import open_store
+from stream.stores import UserStore
 from stream.testing import MemoryLog, MemoryStore
-from stream.worker import StreamWorker
+from stream.worker.worker import StreamWorker
 
 ITEMS = 100_000
 USERS = 5_000

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.feedback import K, Shop
 from benchmarks.sections import asked, tell
-from replay.simulator import looks
+from replay.simulation.simulator import looks
 from stream.config import PolicyName
 
 SHARE = 0.1  # serve.explore

@@ -81,7 +81,7 @@ def main() -> None:
         if missing:
             print(f"{name}: left out, {missing[0]} is not there", file=sys.stderr)
             continue
-        command = [sys.executable, str(ROOT / "headrace.py"), "replay", "evaluate", *words, "--json"]
+        command = [sys.executable, "-m", "headrace", "replay", "evaluate", *words, "--json"]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
         section = markdown(name, run, json.loads(done.stdout))
         if options.into:

@@ -26,7 +26,7 @@ from stream.config import Log, Settings
 from stream.ids import partition_of
 from stream.logs import EventLog, Record
 from stream.topics import EVENTS, open_topics
-from tests.system.running import HEADRACE, free_port
+from tests.support.processes import HEADRACE, free_port
 
 PARTITIONS = 12
 USERS = ITEMS = 100_000

@@ -12,10 +12,11 @@ from benchmarks import traffic
 from benchmarks.brokers import Services, room, services
 from benchmarks.runs import Numbers, Size, run_alone
 from stream.config import Events, Settings
-from stream.kafka_url import CLIENTS
-from stream.logs import EventLog, Record, open_log
-from stream.stores import UserStore, open_store
-from stream.worker import StreamWorker
+from stream.drivers import open_log, open_store
+from stream.kafka.url import CLIENTS
+from stream.logs import EventLog, Record
+from stream.stores import UserStore
+from stream.worker.worker import StreamWorker
 
 USERS = ITEMS = 100_000
 BATCHED = 64  # events of one record

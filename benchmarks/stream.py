@@ -8,10 +8,11 @@ from benchmarks import traffic
 from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
 from stream.clock import ManualClock
 from stream.config import Settings
-from stream.logs import EventLog, Record, open_log
-from stream.stores import UserStore, open_store
+from stream.drivers import open_log, open_store
+from stream.logs import EventLog, Record
+from stream.stores import UserStore
 from stream.testing import MemoryLog, MemoryStore
-from stream.worker import StreamWorker
+from stream.worker.worker import StreamWorker
 
 USERS = ITEMS = 100_000
 _TOPICS = ("events", "examples", "users", "dead-letter", "quarantine", "alarms")

@@ -5,8 +5,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from online_models.learners import FieldBatch, Ranker
-from online_models.tables import State
+from online_models.protocols import FieldBatch, Ranker
+from online_models.state.tables import State
 
 Make = Callable[[], Ranker]  # a new ranker, each time the same
 Batches = Sequence[FieldBatch]

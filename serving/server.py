@@ -11,11 +11,11 @@ from threading import Event as Signal
 import uvicorn
 import uvloop
 
-from serving.app import create_app
+from serving.http.app import create_app
 from serving.service import Service
 from stream.clock import SystemClock
 from stream.config import Serve, Settings
-from stream.stores import open_store
+from stream.drivers import open_store
 from stream.topics import open_topics
 
 _SWITCH = 0.0005  # seconds after which an answer lets the threads that read and write the log go on

@@ -12,24 +12,24 @@ from itertools import count
 import numpy as np
 
 from serving import metrics
-from serving.acknowledged import Acknowledged
-from serving.appender import Appender
-from serving.fresh import Exploration
-from serving.inbox import Inbox
-from serving.problems import Problem
-from serving.questions import Answer, Question
-from serving.recommender import Recommender
-from serving.rehearsal import rehearse
-from serving.replica import Replica
-from serving.slates import Slate, impression
+from serving.exploration.explorer import Exploration
+from serving.http.errors import Problem
+from serving.ingest.event_ingest import Inbox
+from serving.ingest.group_commit import Appender
+from serving.ingest.pending_writes import Acknowledged
+from serving.pipeline.recommender import Recommender
+from serving.pipeline.responses import Slate, impression
+from serving.pipeline.schemas import Answer, Question
+from serving.pipeline.warmup import rehearse
+from serving.replica.replica import Replica
 from stream.clock import Clock
 from stream.config import Settings
-from stream.events import Limits
 from stream.ids import key_of
 from stream.logs import EventLog
-from stream.profiles import decode_profile
+from stream.records.events import Limits
 from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS
+from stream.users.profiles import decode_profile
 
 _POLL = 0.02  # seconds between looks at the log for updates
 _TOGETHER = 16  # questions that are answered in one go at most

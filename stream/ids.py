@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from stream.compiled import kernel
+from stream.jit import kernel
 
 NO_KEY = 0  # stands for "no id": an empty slot, an absent field
 _MIX = np.uint64(0x9E3779B97F4A7C15)

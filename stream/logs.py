@@ -3,15 +3,11 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Protocol
-
-from stream.clock import Clock, SystemClock
 
 Record = tuple[bytes | None, bytes | None]  # key, value; value None = tombstone
 Revoked = Callable[[frozenset[int]], None]
 
-_DRIVERS = {"local": "stream.local_log", "kafka": "stream.kafka_log"}
 TOMBSTONE_AGE_MS = 24 * 3600 * 1000  # how long a reader may lag and still hear that a key has gone
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")  # what Kafka allows; two names and a suffix still fit into a file name
 
@@ -162,12 +158,3 @@ def checked_name(kind: str, name: str) -> str:
     if not _NAME.fullmatch(name) or name in (".", ".."):
         raise ValueError(f"{kind} must be 1 to 100 of A-Z a-z 0-9 . _ -, got {name!r}")
     return name
-
-
-def open_log(url: str, prefix: str = "", clock: Clock | None = None) -> EventLog:
-    """Open `local:FOLDER` or `kafka://host:port,…`; `prefix` goes before every topic and group."""
-    scheme, found, _ = url.partition(":")
-    if not found or scheme not in _DRIVERS:
-        raise ValueError(f"log url must be local:FOLDER or kafka://host:port,…, got {url!r}")
-    log: EventLog = import_module(_DRIVERS[scheme]).open_url(url, prefix, clock or SystemClock())
-    return log

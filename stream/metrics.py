@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from stream.batches import EventType
+from stream.records.batches import EventType
 
 events = Counter("headrace_events", "Events applied, by type", ["type"])
 events_repeated = Counter("headrace_events_repeated", "Events skipped because their event_id was known")

@@ -1,6 +1,7 @@
 """Quarantine: actions that must not be learnt from wait here until somebody releases or drops them."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -8,11 +9,11 @@ import numpy as np
 
 from stream import metrics
 from stream.alarms import Alarm, known_alarms, raise_alarms
-from stream.intake import RELEASED, Intake
 from stream.logs import EventLog
-from stream.screens import DETECTORS, Told
+from stream.records.decoding import RELEASED, Intake
 from stream.topics import EVENTS, QUARANTINE, USERS
-from stream.users import Applied
+from stream.users.rate_limits import DETECTORS
+from stream.users.table import Applied
 
 _SLACK = 60_000  # ms by which the clocks of two writers of the log may differ
 _READ = 4096
@@ -51,6 +52,14 @@ class Bar(msgspec.Struct, frozen=True):
 
     item_id: str  # `ANYTHING`: with whatever item
     until: int
+
+
+@dataclass(slots=True)
+class Told:
+    """What a crash left in the quarantine and alarms topics about events that are not yet published, by its id."""
+
+    quarantined: set[str] = field(default_factory=set)
+    alarmed: set[str] = field(default_factory=set)
 
 
 # Begins the key of such a record; no id of a person holds a control character.

@@ -3,15 +3,12 @@
 import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Protocol
 
 import numpy as np
 
 from stream.ids import NO_KEY
 from stream.logs import Overtaken
-
-_DRIVERS = {"local": "stream.local_store", "redis": "stream.redis_store"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +84,3 @@ def overtaken(mark: Mark, found: str, where: str) -> Overtaken:
     """The error of a store whose mark is not where a writer left it."""
     told = f"the user store has partition {mark.partition} at {found!r}, not at {mark.before!r}"
     return Overtaken(errno.ESTALE, f"{told}: another worker has written, or the store has lost what was written", where)
-
-
-def open_store(url: str, prefix: str = "") -> UserStore:
-    """Open `local:FOLDER` or `redis://…`; stores with different prefixes see nothing of each other."""
-    scheme, found, _ = url.partition(":")
-    if not found or scheme not in _DRIVERS:
-        raise ValueError(f"store url must be local:FOLDER or redis://host:port/db, got {url!r}")
-    store: UserStore = import_module(_DRIVERS[scheme]).open_url(url, prefix)
-    return store

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import settings
 from xdist.remote import Producer
 
-from tests.services import Kafka, Missing, Redis, RedisCluster, Service, program, running
-from tests.sharing import Sharing, longest_first
+from tests.support.scheduling import Sharing, longest_first
+from tests.support.services import Kafka, Missing, Redis, RedisCluster, Service, program, running
 
 doors: dict[str, str] = {}  # other ways into the services that run
 S = TypeVar("S", bound=Service)

@@ -6,12 +6,12 @@ from pathlib import Path
 import prometheus_client
 import pytest
 
-import headrace
 import online_models.metrics
 import serving.metrics
 import stream.metrics
 from benchmarks.false_alarms import DETECTORS
-from replay.scenarios import SCENARIOS
+from headrace import cli
+from replay.simulation.scenarios import SCENARIOS
 from stream.config import Settings, names
 
 README = Path(__file__).parent.parent / "README.md"
@@ -44,8 +44,8 @@ def metric_names() -> list[str]:
 
 def commands() -> list[str]:
     """Every verb with its subverbs."""
-    found = [command.callback.__name__ for command in headrace.app.registered_commands if command.callback]
-    for group in headrace.app.registered_groups:
+    found = [command.callback.__name__ for command in cli.app.registered_commands if command.callback]
+    for group in cli.app.registered_groups:
         assert group.typer_instance
         found += [f"{group.name} {command.name}" for command in group.typer_instance.registered_commands]
     return found

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.rankers.layer import add_weighed, forward, forward_rows, square_of, standard
-from online_models.tables import State
-from stream.compiled import kernel
+from online_models.rankers.dense_layer import add_weighed, forward, forward_rows, square_of, standard
+from online_models.state.tables import State
+from stream.jit import kernel
 
 _SLOWEST = 0.002  # part of the way that the moments move with each call, once they are settled
 # Of `told`: sums over lists, updates skipped as not finite or clipped, the greatest gradient norm; updates made, and

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from online_models.items import NO_TIME, Items
-from online_models.retrievers.boards import Board, first_eligible
-from online_models.tables import State
+from online_models.retrievers.leaderboard import Board, first_eligible
+from online_models.state.item_table import NO_TIME, Items
+from online_models.state.tables import State
 
 
 class Newest:

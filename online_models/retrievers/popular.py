@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from online_models.caps import VIEWED
-from online_models.items import HORIZONS, Items
-from online_models.retrievers.boards import Board, first_eligible
-from online_models.tables import State, joined, part_of
+from online_models.retrievers.leaderboard import Board, first_eligible
+from online_models.state.contribution_caps import VIEWED
+from online_models.state.item_table import HORIZONS, Items
+from online_models.state.tables import State, joined, part_of
 
 _DAY, _WEEK, _MONTHS = 3, 4, 5  # of HORIZONS
 

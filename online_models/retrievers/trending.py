@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from online_models.caps import VIEWED
-from online_models.items import HORIZONS, Items
-from online_models.retrievers.boards import Board, first_eligible
+from online_models.retrievers.leaderboard import Board, first_eligible
 from online_models.retrievers.popular import faded_order
-from online_models.tables import State
-from stream.compiled import kernel
+from online_models.state.contribution_caps import VIEWED
+from online_models.state.item_table import HORIZONS, Items
+from online_models.state.tables import State
+from stream.jit import kernel
 
 _FAST, _SLOW = 1, 4  # an hour, a week; of HORIZONS
 _PRIOR = 2.0  # actions: how many it takes before a rise is believed

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.caps import VIEWED
-from online_models.items import Actions, Items, People, Slates
-from online_models.retrievers.selection import Hidden, Scratch
-from online_models.retrievers.tower_index import TowerIndex
-from online_models.tables import Column, State, Table, joined, part_of
-from stream.compiled import kernel
+from online_models.retrievers.top_k import Hidden
+from online_models.retrievers.vector_index import TowerIndex
+from online_models.state.contribution_caps import VIEWED
+from online_models.state.item_table import Actions, Items, People, Slates
+from online_models.state.tables import Column, State, Table, joined, part_of
+from online_models.state.workspace import Scratch
+from stream.jit import kernel
 
 _WEEK = 4  # of items.HORIZONS: the popularity by which negatives are drawn
 # Of `told`: the greatest gradient norm of a row, squares of all, rows moved, how far in squares, rows left alone.

@@ -8,17 +8,18 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from online_models import checkpoints
-from online_models.journal import Journal, Read, Rollback, Step
-from online_models.updates import Update, encode_update
-from stream.events import Limits
-from stream.intake import encode_features, take_in
+from online_models.training.journal import Journal, Read, Rollback, Step
+from online_models.training.updates import Update, encode_update
+from online_models.versions import checkpoints
 from stream.logs import Records
-from stream.partition import examples_of
-from stream.profiles import text_of
+from stream.records.decoding import take_in
+from stream.records.events import Limits
+from stream.records.example_blocks import Reach, encode_examples
+from stream.records.feature_codec import encode_features
 from stream.testing import MemoryStore
-from stream.topics import Reach, encode_examples
-from stream.users import UserTable
+from stream.users.profiles import text_of
+from stream.users.table import UserTable
+from stream.worker.partition import examples_of
 
 FOLDER = Path(__file__).parent
 TS = 1_767_225_600_000

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from online_models import checkpoints
-from online_models.journal import Read, Rollback, Step, entries
-from online_models.updates import decode_update
-from stream.events import Event, Limits, parse, screen
+from online_models.training.journal import Read, Rollback, Step, entries
+from online_models.training.updates import decode_update
+from online_models.versions import checkpoints
 from stream.ids import key_of
-from stream.profiles import decode_profile, describe
-from stream.topics import Reach, decode_examples
+from stream.records.events import Event, Limits, parse, screen
+from stream.records.example_blocks import Reach, decode_examples
+from stream.users.profiles import decode_profile, describe
 from tests.golden.make import CLICKED, FOLDER, MADE, SHOWN, TS
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.loop import Loop
+from tests.support.serving_loop import Loop
 
 
 @pytest.fixture

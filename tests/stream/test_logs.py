@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stream.clock import ManualClock
-from stream.logs import EventLog, Position, Record, Records, Source, open_log
+from stream.drivers import open_log
+from stream.logs import EventLog, Position, Record, Records, Source
 from stream.testing import Crash, Crashed, MemoryLog
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -578,7 +579,7 @@ def test_partitions_move_between_batches_and_may_be_committed_before_they_go() -
 
 OPEN = """
 import sys
-from stream.logs import open_log
+from stream.drivers import open_log
 log = open_log("local:" + sys.argv[1])
 log.create("events", 2)
 """

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from stream.alarms import known_alarms
-from stream.batches import Kind
 from stream.config import Guard
 from stream.ids import key_of
 from stream.logs import Record
-from stream.profiles import decode_profile, describe
 from stream.quarantine import ANYTHING, BARRED, Bar, drop, held_back, release
+from stream.records.batches import Kind
 from stream.topics import ALARMS, QUARANTINE, USERS
-from tests.crashes import Fuse
-from tests.stream.shoppers import START
-from tests.stream.test_worker import World, record, settings_of, shown, told
+from stream.users.profiles import decode_profile, describe
+from tests.stream.worker.test_worker import World, record, settings_of, shown, told
+from tests.support.events import START
+from tests.support.faults import Fuse
 
 LIMITS = Guard(flood=20, forged=10, speed=100)
 

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stream.drivers import open_store
 from stream.logs import Overtaken
-from stream.stores import Mark, UserStore, open_store
+from stream.stores import Mark, UserStore
 from stream.testing import MemoryStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -224,7 +225,7 @@ def test_two_processes_may_write(folder: Path) -> None:
 
 def test_kill_9_keeps_what_was_acknowledged_and_writes_all_or_nothing(folder: Path) -> None:
     script = (
-        "import sys\nimport numpy as np\nfrom stream.stores import open_store\n"
+        "import sys\nimport numpy as np\nfrom stream.drivers import open_store\n"
         "store = open_store('local:' + sys.argv[1])\nkeys = np.arange(1, 2501, dtype=np.uint64)\n"
         "for i in range(int(sys.argv[2]), 10**6):\n"
         "    store.put_many(keys, [b'%d' % i] * 2500)\n    print(i, flush=True)\n"

@@ -6,10 +6,10 @@ import numpy as np
 from redis import Redis
 
 from benchmarks.brokers import Services, room
-from stream.kafka_client import admin
-from stream.kafka_url import parse_url
-from stream.logs import Position, open_log
-from stream.stores import open_store
+from stream.drivers import open_log, open_store
+from stream.kafka.kafka_python.connections import admin
+from stream.kafka.url import parse_url
+from stream.logs import Position
 
 
 def used(found: Services, prefix: str) -> None:

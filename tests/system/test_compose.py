@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from tests.conftest import needed
-from tests.system.running import free_port
+from tests.support.processes import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 OURS = ("stream", "learn", "serve")
@@ -124,7 +124,7 @@ def test_the_image_has_every_package() -> None:
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     packages = re.findall(r'"(\w+)\*"', (ROOT / "pyproject.toml").read_text().partition("packages.find]")[2])
 
-    assert {*packages, "headrace.py", "pyproject.toml", "constraints.txt"} <= copied
+    assert {*packages, "pyproject.toml", "constraints.txt"} <= copied
     assert copied == let_in
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.running import Running
+from tests.support.processes import Running
 
 FLOOD, MORE = 600, 5
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.system.running import VERBS, Running
+from tests.support.processes import VERBS, Running
 
 KILLS = 20
 ITEMS = [f"i{n}" for n in range(60)]

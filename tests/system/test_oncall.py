@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from tests.conftest import needed
-from tests.system.alarming import CASES, WELL, Case
-from tests.system.prometheus import OPERATIONS, Prometheus, rules
-from tests.system.running import Running
+from tests.support.alerts import CASES, WELL, Case
+from tests.support.processes import Running
+from tests.support.prometheus import OPERATIONS, Prometheus, rules
 from tests.test_docs import metric_names
 
 RUNBOOK = (OPERATIONS.parent / "docs" / "operations.md").read_text()

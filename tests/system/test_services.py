@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import made
-from tests.services import Kafka, Redis
-from tests.system.running import HEADRACE, Running
+from tests.support.processes import HEADRACE, Running
+from tests.support.services import Kafka, Redis
 from tests.system.test_kills import ITEMS, Producer, assert_counted_once, shop
 
 PARTITIONS = 12

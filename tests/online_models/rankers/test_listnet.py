@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from online_models.rankers.chances import Chances
+from online_models.rankers.click_head import Chances
 from online_models.rankers.listnet import ListNet, ListNetSettings
-from stream.batches import offsets_of
+from stream.records.batches import offsets_of
 
 
 def lists_with_a_rule(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from online_models.items import Actions, Items
-from online_models.retrievers.selection import Hidden, Scratch, best, nothing_hidden
-from online_models.retrievers.tower_index import TowerIndex
+from online_models.retrievers.top_k import Hidden, best, nothing_hidden
 from online_models.retrievers.two_tower import TwoTower, TwoTowerSettings
-from tests.online_models.shopping import GROUP, ITEMS, START, questions
+from online_models.retrievers.vector_index import TowerIndex
+from online_models.state.item_table import Actions, Items
+from online_models.state.workspace import Scratch
+from tests.support.batches import GROUP, ITEMS, START, questions
 
 
 def trained(steps: int = 60) -> tuple[Items, TwoTower]:

@@ -1,0 +1,1 @@
+"""Headrace: a recommender that learns while it serves."""

@@ -1,0 +1,79 @@
+"""`headrace produce`: files into the log, with a progress bar, and what came of them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from replay.file_loader import Loaded, Loader, open_lines
+from stream.clock import Clock, SystemClock
+from stream.config import load
+from stream.topics import open_topics
+
+
+def produce_files(files: list[str], speed: float | None, config: Path | None, as_json: bool) -> int:
+    """Load each file; exit code 1 if nothing of one could be taken."""
+    settings = load(config)
+    clock = SystemClock()
+    log = open_topics(settings, clock)
+    console = Console(stderr=True)
+    results = {}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    loader = Loader(log, settings, clock)
+    with Progress(*columns, console=console) as bars:
+        for path in files:
+            results[path] = _load(loader, path, speed, bars, clock)
+    log.close()
+    if as_json:
+        print(json.dumps({path: _told(loaded) for path, loaded in results.items()}))
+    for path, loaded in results.items():
+        _explain(console, path, loaded)
+    return 1 if any(loaded.refused and not loaded.written for loaded in results.values()) else 0
+
+
+def _load(loader: Loader, path: str, speed: float | None, bars: Progress, clock: Clock) -> Loaded:
+    lines, raw, size = open_lines(path)
+    task = bars.add_task(Path(path).name, total=size or None, rate="")
+    started = clock.now_ms()
+    done = 0
+
+    def advance(n: int) -> None:
+        nonlocal done
+        done += n
+        rate = f"{done / max(0.001, (clock.now_ms() - started) / 1000):,.0f} records/s"
+        bars.update(task, completed=raw.tell() if size else done, rate=rate)
+
+    return loader.load(_lines(lines), speed, advance)
+
+
+def _lines(lines: IO[bytes]) -> Iterator[bytes]:
+    try:
+        yield from lines
+    except (EOFError, OSError) as error:
+        raise OSError(f"the file ends early or is damaged: {error}; what came before it has been written") from None
+
+
+def _told(loaded: Loaded) -> dict[str, object]:
+    return {"topic": loaded.topic, "written": loaded.written, "refused": loaded.refused, "reasons": loaded.reasons}
+
+
+def _explain(console: Console, path: str, loaded: Loaded) -> None:
+    console.print(f"{path}: {loaded.written:,} records written to {loaded.topic or 'nothing'}", highlight=False)
+    if loaded.refused:
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(loaded.reasons.items()))
+        console.print(
+            f"  {loaded.refused:,} refused ({reasons}) and kept in dead-letter; the first: {loaded.first_refusal}"
+        )
+    if loaded.reasons.get("too_old"):
+        console.print(
+            "  recorded logs are old: set HEADRACE_EVENTS__MAX_AGE=0, here and for `up`, to take events of any age"
+        )

@@ -1,0 +1,23 @@
+"""ε-greedy: the best arm, and with probability epsilon any arm."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from online_models.bandits.protocols import Judged
+
+
+@dataclass(frozen=True, slots=True)
+class EpsilonGreedy:
+    """Chooses by the mean alone (Sutton and Barto 2018, section 2.2); arms that tie for the best share its chance."""
+
+    epsilon: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.epsilon <= 1:
+            raise ValueError(f"epsilon must be from 0 to 1, got {self.epsilon}")
+
+    def weigh(self, judged: Judged) -> np.ndarray:
+        best = judged.means == judged.means.max()
+        chances: np.ndarray = (1 - self.epsilon) * best / best.sum() + self.epsilon / best.size
+        return chances

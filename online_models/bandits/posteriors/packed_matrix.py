@@ -1,0 +1,141 @@
+"""Symmetric matrices by their lower triangle, row after row: half the memory, and symmetric whatever is rounded."""
+
+import numpy as np
+
+from stream.jit import kernel, summing_kernel
+
+
+def packed_size(d: int) -> int:
+    """Entries of a packed (d, d) matrix.
+
+    >>> packed_size(3)
+    6
+    """
+    return d * (d + 1) // 2
+
+
+@kernel
+def pairs_of(x: np.ndarray, pairs: np.ndarray) -> None:
+    """Products of entries, so that xᵀMx = dot(M, pairs): an entry off the diagonal stands for two."""
+    p = 0
+    for i in range(x.size):
+        for j in range(i):
+            pairs[p + j] = 2.0 * x[i] * x[j]
+        pairs[p + i] = x[i] * x[i]
+        p += i + 1
+
+
+@summing_kernel
+def dot(left: np.ndarray, right: np.ndarray) -> float:
+    total = 0.0
+    for i in range(left.size):
+        total += left[i] * right[i]
+    return total
+
+
+@kernel
+def inner(left: np.ndarray, right: np.ndarray) -> float:
+    """The same as `dot`, summed as written: for what is learnt and has to be the same bits on every processor."""
+    total = 0.0
+    for i in range(left.size):
+        total += left[i] * right[i]
+    return total
+
+
+@summing_kernel
+def quadratic(m: np.ndarray, u: np.ndarray) -> float:
+    """uᵀMu of a whole (d, d) matrix, for small ones faster than of the packed half; four rows at a time share u."""
+    total, whole = 0.0, u.size - u.size % 4
+    for i in range(0, whole, 4):
+        m0, m1, m2, m3 = m[i], m[i + 1], m[i + 2], m[i + 3]
+        r0, r1, r2, r3 = 0.0, 0.0, 0.0, 0.0
+        for j in range(u.size):
+            r0 += m0[j] * u[j]
+            r1 += m1[j] * u[j]
+            r2 += m2[j] * u[j]
+            r3 += m3[j] * u[j]
+        total += r0 * u[i] + r1 * u[i + 1] + r2 * u[i + 2] + r3 * u[i + 3]
+    for i in range(whole, u.size):
+        total += dot(m[i], u) * u[i]
+    return total
+
+
+@kernel
+def unpack(m: np.ndarray, out: np.ndarray) -> None:
+    p = 0
+    for i in range(out.shape[0]):
+        for j in range(i + 1):
+            out[i, j] = out[j, i] = m[p + j]
+        p += i + 1
+
+
+@kernel
+def take_away(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """out -= Mᵀx, where M stands in m row after row; four rows at a time, since `out` is written for each time."""
+    k, whole = out.size, x.size - x.size % 4
+    for i in range(0, whole, 4):
+        rows = m[i * k : (i + 4) * k]
+        m0, m1, m2, m3 = rows[:k], rows[k : 2 * k], rows[2 * k : 3 * k], rows[3 * k :]
+        for j in range(k):
+            out[j] -= m0[j] * x[i] + m1[j] * x[i + 1] + m2[j] * x[i + 2] + m3[j] * x[i + 3]
+    for i in range(whole, x.size):
+        row = m[i * k : (i + 1) * k]
+        for j in range(k):
+            out[j] -= row[j] * x[i]
+
+
+@kernel
+def times(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """out = M x."""
+    p = 0
+    for i in range(x.size):
+        total = m[p + i] * x[i]
+        for j in range(i):
+            total += m[p + j] * x[j]
+            out[j] += m[p + j] * x[i]
+        out[i] = total
+        p += i + 1
+
+
+@kernel
+def add_outer(m: np.ndarray, factor: float, v: np.ndarray) -> None:
+    """M += factor · v vᵀ: with v = M x and factor -w / (1 + w xᵀv) it is the formula of Sherman and Morrison."""
+    p = 0
+    for i in range(v.size):
+        scaled = factor * v[i]
+        for j in range(i + 1):
+            m[p + j] += scaled * v[j]
+        p += i + 1
+
+
+@kernel
+def invert(m: np.ndarray, ridge: float, out: np.ndarray) -> None:
+    """out = (M + ridge · I)⁻¹ for positive semidefinite M, by Cholesky; what rounding made negative is lifted."""
+    d = 0
+    while d * (d + 1) // 2 < m.size:
+        d += 1
+    least = ridge
+    for i in range(d):
+        least = max(least, 1e-13 * m[i * (i + 1) // 2 + i])
+    low = np.zeros((d, d))
+    for i in range(d):
+        for j in range(i + 1):
+            total = m[i * (i + 1) // 2 + j] + (ridge if i == j else 0.0)
+            for k in range(j):
+                total -= low[i, k] * low[j, k]
+            # A Schur complement of M + ridge · I is never less than ridge.
+            low[i, j] = np.sqrt(max(total, least)) if i == j else total / low[j, j]
+    back = np.zeros((d, d))  # L⁻¹
+    for j in range(d):
+        back[j, j] = 1.0 / low[j, j]
+        for i in range(j + 1, d):
+            total = 0.0
+            for k in range(j, i):
+                total -= low[i, k] * back[k, j]
+            back[i, j] = total / low[i, i]
+    for i in range(d):
+        for j in range(i + 1):
+            total = 0.0
+            for k in range(i, d):
+                total += back[k, i] * back[k, j]
+            out[i * (i + 1) // 2 + j] = total

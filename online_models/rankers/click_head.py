@@ -1,0 +1,85 @@
+"""The probability that a shown item is acted on: logistic regression over what ListNet's network makes of it."""
+
+import numpy as np
+
+from online_models.rankers.dense_layer import add_weighed, square_of
+from online_models.state.tables import State
+from stream.jit import kernel
+
+_RATE = 0.02  # of Adagrad
+_PRIOR = -3.0  # log odds before anything is known
+_FARTHEST = np.float32(15.0)  # from 0, of log odds
+
+
+@kernel
+def _log_odds(inputs: np.ndarray, weight: np.ndarray) -> np.float32:
+    odds = weight[inputs.size]
+    for j in range(inputs.size):
+        odds += inputs[j] * weight[j]
+    return min(_FARTHEST, max(-_FARTHEST, odds))
+
+
+@kernel
+def _learn(
+    inputs: np.ndarray, label: np.ndarray, rate: np.float32, weight: np.ndarray, square: np.ndarray
+) -> np.float32:
+    """Returns the squares of how far the rows moved the weights, summed."""
+    size, moved, steps = inputs.shape[1], np.float32(0.0), np.zeros(weight.size, np.float32)
+    for m in range(inputs.shape[0]):
+        odds = _log_odds(inputs[m], weight)
+        known = min(np.float32(1.0), max(np.float32(0.0), label[m]))
+        error = np.float32(1.0) / (np.float32(1.0) + np.exp(-odds)) - known
+        if not np.isfinite(error):
+            continue
+        for j in range(size + 1):
+            g = error * (min(np.float32(8.0), max(np.float32(-8.0), inputs[m, j])) if j < size else np.float32(1.0))
+            square[j] += g * g
+            steps[j] = rate * g / np.sqrt(square[j] + np.float32(1e-3))
+            weight[j] -= steps[j]
+        moved += square_of(steps)
+    return moved
+
+
+def chance_of(odds: np.ndarray) -> np.ndarray:
+    """Probabilities of log-odds."""
+    chance: np.ndarray = np.float32(1.0) / (np.float32(1.0) + np.exp(-odds))
+    return chance
+
+
+class Chances:
+    """A pointwise head, because a listwise score is defined only up to a constant per list."""
+
+    def __init__(self, inputs: int) -> None:
+        self._weight = np.zeros(inputs + 1, np.float32)
+        self._weight[-1] = _PRIOR
+        self._square = np.zeros(inputs + 1, np.float32)
+        self.update_norm = 0.0  # how far a row of the last call of `learn` moved the weights, root mean square
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """(m,) float32 in (0, 1), for rows of `ListNet.inside`."""
+        return chance_of(self.log_odds(inputs))
+
+    def log_odds(self, inputs: np.ndarray) -> np.ndarray:
+        """The same as log-odds, (m,) float32, within ± 15."""
+        odds = np.full(inputs.shape[0], self._weight[-1])
+        add_weighed(inputs, self._weight[:-1], odds)
+        return odds.clip(-_FARTHEST, _FARTHEST)
+
+    def learn(self, inputs: np.ndarray, label: np.ndarray) -> None:
+        """Shown items with what became of them, 0 or 1."""
+        moved = _learn(inputs, label, np.float32(_RATE), self._weight, self._square)
+        self.update_norm = float(np.sqrt(moved / max(1, label.size)))
+
+    def state(self) -> State:
+        return {"weight": self._weight, "square": self._square}
+
+    def restore(self, state: State) -> None:
+        if state["weight"].size != self._weight.size:
+            raise ValueError(f"a head over {self._weight.size - 1} inputs was given {state['weight'].size - 1} weights")
+        self._weight, self._square = state["weight"].copy(), state["square"].copy()
+
+    def changes(self) -> State:
+        return {"weight": self._weight.copy()}
+
+    def apply(self, changes: State) -> None:
+        self._weight = changes["weight"].copy()

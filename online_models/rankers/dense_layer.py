@@ -1,0 +1,100 @@
+"""One hidden layer over standardised features: the forward half of the small networks, one row or many at a time."""
+
+import numpy as np
+
+from stream.jit import kernel
+
+_TILE = 4  # rows that share each weight while it is at hand
+
+
+@kernel
+def standard(x: np.ndarray, mean: np.ndarray, scale: np.ndarray, z: np.ndarray) -> None:
+    """One row, standardised and held within ± 4."""
+    for f in range(z.size):
+        z[f] = min(np.float32(4.0), max(np.float32(-4.0), (x[f] - mean[f]) * scale[f]))
+
+
+@kernel
+def forward(z: np.ndarray, w: np.ndarray, bias: np.ndarray, hidden: np.ndarray) -> None:
+    """The hidden layer of one row: leaky rectified linear units."""
+    hidden[:] = bias
+    for f in range(z.size):
+        if z[f] != np.float32(0.0):
+            for j in range(hidden.size):
+                hidden[j] += z[f] * w[f, j]
+    for j in range(hidden.size):
+        hidden[j] = max(hidden[j], np.float32(0.01) * hidden[j])
+
+
+@kernel
+def forward_rows(
+    x: np.ndarray, mean: np.ndarray, scale: np.ndarray, w: np.ndarray, bias: np.ndarray, out: np.ndarray
+) -> None:
+    """(m, inputs + hidden): each row standardised, and behind it its hidden layer, to the bit as `forward` makes it.
+
+    Two inputs at a time, so that what is summed up is fetched and put back once for both.
+    """
+    rows, size, width = x.shape[0], x.shape[1], bias.size
+    z, hidden = np.empty((_TILE, size), np.float32), np.empty((_TILE, width), np.float32)
+    even = size // 2 * 2
+    for first in range(0, rows, _TILE):
+        for r in range(_TILE):
+            standard(x[min(first + r, rows - 1)], mean, scale, z[r])  # the last tile works on its last row again
+            hidden[r] = bias
+        for f in range(0, even, 2):
+            a, b, c, d = z[0, f], z[1, f], z[2, f], z[3, f]
+            e, g, h, i = z[0, f + 1], z[1, f + 1], z[2, f + 1], z[3, f + 1]
+            for j in range(width):
+                one, two = w[f, j], w[f + 1, j]
+                hidden[0, j] = hidden[0, j] + a * one + e * two
+                hidden[1, j] = hidden[1, j] + b * one + g * two
+                hidden[2, j] = hidden[2, j] + c * one + h * two
+                hidden[3, j] = hidden[3, j] + d * one + i * two
+        for f in range(even, size):
+            for r in range(_TILE):
+                for j in range(width):
+                    hidden[r, j] += z[r, f] * w[f, j]
+        for r in range(min(_TILE, rows - first)):
+            for f in range(size):
+                out[first + r, f] = z[r, f]
+            for j in range(width):
+                out[first + r, size + j] = max(hidden[r, j], np.float32(0.01) * hidden[r, j])
+
+
+@kernel
+def add_weighed(rows: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> None:
+    """Add to each row's sum its columns by their weights, one after the other.
+
+    Four rows side by side: each addition has to wait for the one before it in its own row only.
+    """
+    last = rows.shape[0] - 1
+    for first in range(0, rows.shape[0], 4):
+        second, third, fourth = min(first + 1, last), min(first + 2, last), min(first + 3, last)
+        a, b, c, d = sums[first], sums[second], sums[third], sums[fourth]
+        for j in range(weight.size):
+            a += rows[first, j] * weight[j]
+            b += rows[second, j] * weight[j]
+            c += rows[third, j] * weight[j]
+            d += rows[fourth, j] * weight[j]
+        sums[first] = a
+        if second > first:
+            sums[second] = b
+        if third > second:
+            sums[third] = c
+        if fourth > third:
+            sums[fourth] = d
+
+
+@kernel
+def square_of(values: np.ndarray) -> np.float32:
+    """Sum of squares, in four sums of which none waits for another."""
+    a, b, c, d = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    whole = values.size - values.size % 4
+    for q in range(0, whole, 4):
+        a += values[q] * values[q]
+        b += values[q + 1] * values[q + 1]
+        c += values[q + 2] * values[q + 2]
+        d += values[q + 3] * values[q + 3]
+    for q in range(whole, values.size):
+        a += values[q] * values[q]
+    return a + b + c + d

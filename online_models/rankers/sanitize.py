@@ -1,0 +1,76 @@
+"""Which rows a ranker may learn from, and what it makes of the others: hostile input never reaches a parameter."""
+
+import math
+
+import numpy as np
+
+from online_models.protocols import FieldBatch
+from stream.jit import kernel
+
+BOUND = 1e6  # numbers are cut to ±BOUND: their squares still fit a float32 sum
+LOGIT_BOUND = 15.0  # probabilities stay away from 0 and 1, where the log loss is infinite
+
+Real = float | np.float32
+
+
+@kernel
+def bounded(value: Real) -> np.float32:
+    """A number that can be summed; one that is none counts as 0."""
+    if math.isnan(value):
+        return np.float32(0)
+    return np.float32(min(max(value, -BOUND), BOUND))
+
+
+@kernel
+def probability(logit: Real) -> np.float32:
+    """The logistic function, cut so that neither 0 nor 1 comes out; a logit that is no number counts as 0."""
+    x = min(max(np.float32(logit), np.float32(-LOGIT_BOUND)), np.float32(LOGIT_BOUND))
+    if math.isnan(logit):
+        x = np.float32(0)
+    return np.float32(np.float32(1) / (np.float32(1) + math.exp(-x)))
+
+
+@kernel
+def _find_sound(numbers: np.ndarray, label: np.ndarray, weight: np.ndarray, sound: np.ndarray) -> None:
+    for i in range(label.size):
+        sound[i] = 0 <= label[i] <= 1 and 0 <= weight[i] < np.inf
+        for j in range(numbers.shape[1]):
+            sound[i] = sound[i] and abs(numbers[i, j]) < np.inf
+
+
+def sound_rows(batch: FieldBatch) -> FieldBatch:
+    """The rows that may be learnt from: label in [0, 1], weight finite and not negative, numbers finite."""
+    sound = np.empty(len(batch), np.bool_)
+    _find_sound(batch.numbers, batch.label, batch.weight, sound)
+    if sound.all():
+        return batch
+    start = np.concatenate([[0], np.cumsum(sound)])[batch.start]
+    return FieldBatch(
+        batch.keys[sound], batch.numbers[sound], batch.label[sound], batch.weight[sound], start, batch.now
+    )
+
+
+@kernel
+def clipped(gradient: Real, square: Real, clip: float) -> float:
+    """A row's derivative by its logit, made smaller where the norm of the row's whole gradient is above `clip`.
+
+    `square` is the squared norm of the logit's own gradient, so the whole norm is |gradient| √square.
+    """
+    norm = abs(float(gradient)) * math.sqrt(square)
+    return float(gradient) * (clip / norm) if norm > clip else float(gradient)
+
+
+@kernel
+def mix_fields(keys: np.ndarray, mixed: np.ndarray) -> None:
+    """Keys that differ from field to field, so that one table serves all of them; 0 stays 0."""
+    for i in range(keys.shape[0]):
+        for j in range(keys.shape[1]):
+            apart = keys[i, j] + np.uint64(j) * np.uint64(0x9E3779B97F4A7C15)
+            mixed[i, j] = apart if keys[i, j] != np.uint64(0) else np.uint64(0)
+
+
+def keys_by_field(keys: np.ndarray) -> np.ndarray:
+    """Keys of fields as keys of one table, (n, c) uint64."""
+    mixed = np.empty_like(keys)
+    mix_fields(keys, mixed)
+    return mixed

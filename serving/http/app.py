@@ -1,0 +1,67 @@
+"""HTTP: the routes as one application, with its documentation."""
+
+from typing import Any
+
+from litestar import Litestar, Request
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.static_files import create_static_files_router
+from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+from swagger_ui_bundle import swagger_ui_path
+
+from serving.http import admin_routes as operator_routes
+from serving.http import item_routes
+from serving.http import recommendation_routes as shop_routes
+from serving.http.errors import Problem, answer_away, answer_fault, answer_http_error, answer_problem
+from serving.service import Service
+
+_DOCS_PARTS = "/docs/parts"
+
+
+class _App(Litestar):
+    """Routes by the path as it was sent: decoded, an id that holds a slash would fall apart."""
+
+    async def __call__(
+        self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
+    ) -> None:
+        if scope["type"] != "lifespan":
+            scope["path"] = scope["raw_path"].partition(b"?")[0].decode(errors="replace")
+        await super().__call__(scope, receive, send)
+
+
+class _DocsPage(SwaggerRenderPlugin):
+    """The page at /docs, with its parts from the package that ships them: it works without the outside world."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            path="/",
+            js_url=f"{_DOCS_PARTS}/swagger-ui-bundle.js",
+            css_url=f"{_DOCS_PARTS}/swagger-ui.css",
+            standalone_preset_js_url=f"{_DOCS_PARTS}/swagger-ui-standalone-preset.js",
+            favicon=f"<link rel='icon' href='{_DOCS_PARTS}/favicon-32x32.png'>",
+        )
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        # The page knows OpenAPI up to 3.0 and refuses a higher number, though what is new in 3.1 is not used here.
+        return super().render(request, openapi_schema | {"openapi": "3.0.3"})
+
+
+def create_app(service: Service) -> Litestar:
+    """The routes over a service that has been built; it starts and stops with them."""
+    return _App(
+        [
+            *shop_routes.ROUTES, *item_routes.ROUTES, *operator_routes.ROUTES,
+            create_static_files_router(_DOCS_PARTS, [swagger_ui_path], include_in_schema=False),
+        ],
+        state=State({"service": service}),
+        on_startup=[service.start],
+        on_shutdown=[service.stop],
+        request_max_body_size=None,
+        logging_config=None,
+        openapi_config=OpenAPIConfig(title="Headrace", version="1", path="/docs", render_plugins=[_DocsPage()]),
+        exception_handlers={
+            Problem: answer_problem, HTTPException: answer_http_error, OSError: answer_away, Exception: answer_fault,
+        },
+    )  # fmt: skip

@@ -1,0 +1,54 @@
+"""What every route needs of a request: the service behind it, a body that is JSON, an id out of the path."""
+
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from litestar import Request
+from litestar.datastructures import State
+
+from serving.http.errors import Problem
+from serving.ingest.json_bodies import elements
+from serving.service import Service
+from stream.records.events import id_fault
+
+_MAX_BODY = 16 << 20
+
+
+def service_of(state: State) -> Service:
+    service: Service = state["service"]
+    return service
+
+
+async def body_of(request: Request[Any, Any, Any]) -> bytes:
+    """The body, if it says that it is JSON."""
+    chunks, size = [], 0
+    # Read to the end whatever comes: a server that answers into a body still being sent resets the connection.
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= _MAX_BODY:
+            chunks.append(chunk)
+    if size > _MAX_BODY:
+        raise Problem(413, "Too large", f"the body has {size} bytes; at most {_MAX_BODY} are taken")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise Problem(415, "Not JSON", f"content-type is {kind!r}; application/json is expected")
+    return b"".join(chunks)
+
+
+def elements_of(body: bytes) -> list[msgspec.Raw]:
+    try:
+        return elements(body)
+    except ValueError as error:
+        raise Problem(400, "Not JSON", f"the body is not JSON in UTF-8: {error}") from None
+
+
+def id_of(field: str, text: str) -> str:
+    """An id out of the path, where it stands percent-encoded."""
+    try:
+        name = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise Problem(422, "Not an id", f"{field} {text} is not percent-encoded UTF-8", field=field) from None
+    if fault := id_fault(field, name):
+        raise Problem(422, "Not an id", fault[1], field=field)
+    return name

@@ -1,0 +1,102 @@
+"""What a shop's backend may ask, and what it is told."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from stream.records.events import id_fault
+from stream.users.profiles import Profile
+
+MAX_K = 1000
+_MAX_CONTEXT = 16 << 10  # bytes of JSON: it travels with every impression
+
+
+class Filters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Only items that fit all of what is named."""
+
+    categories: list[str] | None = None  # at least one of these
+    min_price: float | None = None
+    max_price: float | None = None
+
+
+class Question(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """One request for recommendations."""
+
+    user_id: str
+    k: Annotated[int, Meta(ge=1, le=MAX_K)] | None = None  # default 10, or all of `candidates`
+    surface: Annotated[str, Meta(max_length=256)] = ""
+    context: dict[str, Any] = {}
+    exclude: list[str] = []
+    filters: Filters | None = None
+    candidates: Annotated[list[str], Meta(max_length=MAX_K)] | None = None
+    repeats: bool = False
+    ts: Annotated[int, Meta(ge=0, le=1 << 53)] | None = None
+    explain: bool = False
+    explore: bool = True
+    log: bool = True
+
+    def __post_init__(self) -> None:
+        ids = {"user_id": [self.user_id], "exclude": self.exclude, "candidates": self.candidates or []}
+        for field, name in ((field, name) for field, names in ids.items() for name in names):
+            if fault := id_fault(field, name):
+                raise ValueError(fault[1])
+        if self.context and (size := len(msgspec.json.encode(self.context))) > _MAX_CONTEXT:
+            raise ValueError(f"context has {size} bytes of JSON; at most {_MAX_CONTEXT} are taken")
+
+    @property
+    def size(self) -> int:
+        if self.k is not None:
+            return self.k
+        return 10 if self.candidates is None else len(self.candidates)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with what is known of who asks."""
+
+    question: Question
+    impression_id: str
+    user: int
+    profile: Profile
+    stale: bool
+    ts: int
+
+    @property
+    def kind(self) -> tuple[int, bool, bool, int]:
+        """Questions of one kind go through the pipeline together, and none changes the answer to another."""
+        question = self.question
+        return self.ts, question.candidates is None, question.explore, question.size
+
+
+class Weighed(msgspec.Struct, frozen=True):
+    """What exploration thinks of an item that may be drawn."""
+
+    told: float  # the ranker's probability; the linear policies put it right by what became of the category
+    mean: float  # with what became of items like it, and of itself
+    spread: float  # standard deviation: how unsure that is
+    chance: float  # of this item, in the first draw of the slate
+
+
+class Recommended(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One place of a slate."""
+
+    item_id: str
+    score: float
+    source: str
+    propensity: float
+    explored: bool = msgspec.field(default_factory=bool)
+    probability: float | None = None
+    channels: list[str] | None = None
+    features: dict[str, float] | None = None
+    weighed: Weighed | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A slate; empty when there is nothing to recommend."""
+
+    impression_id: str
+    model_version: str
+    stale: bool
+    items: list[Recommended]

@@ -1,0 +1,123 @@
+"""The items topic as a table that every process keeps for itself."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from stream.ids import key_of
+from stream.logs import EventLog
+from stream.records.events import MAX_TS, id_fault
+from stream.topics import ITEMS
+
+_READ = 4096
+
+
+class Item(msgspec.Struct, gc=False):
+    """An item as it stands on the wire; fields that are not named here pass through in the log untouched."""
+
+    item_id: str
+    title: str | None = None
+    categories: list[str] = []
+    created_ts: int | None = None
+    price: float | None = None
+    creator: str | None = None
+    available: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One record of the items topic; `item` is None when it is gone."""
+
+    key: int
+    item: Item | None
+    raw: bytes
+
+
+_decoder = msgspec.json.Decoder(Item)
+
+
+def parse_item(value: bytes | msgspec.Raw) -> Item:
+    """The item in these bytes; ValueError says what is wrong with them."""
+    try:
+        item = _decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"not an item: {error}") from None
+    if fault := id_fault("item_id", item.item_id):
+        raise ValueError(fault[1])
+    if item.price is not None and not 0 <= item.price < 1e12:
+        raise ValueError(f"price {item.price!r} of item {item.item_id} must be finite and not negative")
+    if item.created_ts is not None and abs(item.created_ts) > MAX_TS:
+        raise ValueError(f"created_ts {item.created_ts} of item {item.item_id} is not epoch milliseconds")
+    return item
+
+
+def read_items(log: EventLog, offset: int, before: int | None = None) -> Iterator[tuple[int, list[Change]]]:
+    """Changes of the catalogue from an offset on, a batch at a time, each with the next offset.
+
+    A record that is no item is passed over: it was refused where it came in.
+    """
+    before = log.end(ITEMS, 0) if before is None else before
+    while offset < before:
+        records = log.read(ITEMS, 0, offset, min(_READ, before - offset))
+        if not len(records) or records.offsets[0] >= before:
+            return
+        changes = []
+        for at, key, value in zip(records.offsets, records.keys, records.values, strict=True):
+            if key is None or at >= before:
+                continue
+            try:
+                changes.append(Change(key_of(key.decode()), parse_item(value) if value else None, value or b""))
+            except ValueError:
+                continue
+        offset = records.offsets[-1] + 1
+        yield offset, changes
+
+
+class Catalogue:
+    """Every item by key, with its JSON for people; follow the topic with `poll`."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._items: dict[int, Item] = {}
+        self._raw: dict[int, bytes] = {}
+        self._gone: set[int] = set()
+        self.next = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def poll(self) -> list[Change]:
+        """Take what is new in the topic; returns it."""
+        return self.take(list(read_items(self._log, self.next)))
+
+    def take(self, batches: Sequence[tuple[int, list[Change]]]) -> list[Change]:
+        """Take changes as `read_items` gives them; those taken before are passed over."""
+        taken: list[Change] = []
+        for next_, changes in batches:
+            if next_ <= self.next:
+                continue
+            self.next = next_
+            for change in changes:
+                if change.item is None:
+                    self._items.pop(change.key, None)
+                    self._raw.pop(change.key, None)
+                    self._gone.add(change.key)
+                else:
+                    self._gone.discard(change.key)
+                    self._items[change.key], self._raw[change.key] = change.item, change.raw
+            taken += changes
+        return taken
+
+    def get(self, key: int) -> Item | None:
+        return self._items.get(key)
+
+    def is_gone(self, key: int) -> bool:
+        """It was in the catalogue, and was taken out."""
+        return key in self._gone
+
+    def json(self, key: int) -> dict[str, Any] | None:
+        """The item with every field it came with, or None."""
+        raw = self._raw.get(key)
+        return None if raw is None else msgspec.json.decode(raw)

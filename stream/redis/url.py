@@ -1,0 +1,51 @@
+"""Open a Redis or Redis Cluster store by its URL."""
+
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from redis import Redis, RedisCluster, exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from stream.redis.cluster_store import RedisClusterStore
+from stream.redis.store import RedisStore, explained
+
+
+def open_url(url: str, prefix: str) -> RedisStore:
+    """`redis://user:password@host:port/db`, `rediss://` with TLS; in its query `ttl`, `cluster`, redis-py's own."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValueError(f"store url must be redis://host:port/db, got {url!r}")
+    asked = dict(parse_qsl(parts.query))
+    ttl = asked.pop("ttl", "0")
+    if not ttl.isdecimal():
+        raise ValueError(f"ttl in the store url must be a whole number of seconds, got {ttl!r}")
+    cluster = asked.pop("cluster", "false")
+    if cluster not in ("true", "false"):
+        raise ValueError(f"cluster in the store url must be true or false, got {cluster!r}")
+    plain = parts._replace(query=urlencode(asked)).geturl()
+    try:
+        where = f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
+        if cluster == "true":
+            return RedisClusterStore(_cluster(plain, where), where, prefix, int(ttl))
+        # One try more, on a new connection: those in the pool have died if Redis was started again.
+        client = Redis.from_url(
+            plain, **{"retry": Retry(NoBackoff(), 1), "socket_connect_timeout": 1.0, "socket_timeout": 10.0}
+        )
+        client.connection_pool.make_connection()  # it does not connect yet, but knows its settings
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"store url is not understood ({error}): redis://user:password@host:port/db?name=value"
+        ) from None
+    return RedisStore(client, where, prefix, int(ttl))
+
+
+def _cluster(url: str, where: str) -> Any:
+    """A client that has asked the cluster who has what."""
+    with explained(where):
+        try:
+            return RedisCluster.from_url(url, **{"socket_connect_timeout": 1.0, "socket_timeout": 10.0})
+        except exceptions.RedisClusterException as error:
+            if "cluster mode" in str(error).lower() or "cluster support disabled" in str(error).lower():
+                raise ValueError(f"{where} is no cluster: leave out cluster=true in HEADRACE_STORE__URL") from error
+            raise exceptions.ConnectionError(str(error)) from error

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from online_models.checks import generated
+from online_models.protocols import FieldBatch
+from online_models.rankers import DeepFM, DeepSettings
+from online_models.rankers.deepfm import Layers, backward, forward, layers_of
+from online_models.state.embeddings import EmbeddingSettings
+
+
+def test_the_network_s_slopes_are_those_of_finite_differences() -> None:
+    rng = np.random.default_rng(1)
+    widths = (5, 4, 3, 1)
+    flat = rng.normal(0, 1, 5 * 4 + 4 + 4 * 3 + 3 + 3 + 1)
+    inputs, label = rng.normal(0, 1, (7, 5)), rng.integers(0, 2, 7).astype(float)
+
+    def loss(flat: np.ndarray, inputs: np.ndarray) -> float:
+        logits = forward(layers_of(flat, widths), inputs)[-1][:, 0]
+        return float(np.sum(np.logaddexp(0, logits) - label * logits))
+
+    layers: Layers = layers_of(flat, widths)
+    values = forward(layers, inputs)
+    by_layers = np.zeros_like(flat)
+    by_inputs = backward(layers, values, 1 / (1 + np.exp(-values[-1][:, 0])) - label, layers_of(by_layers, widths))
+
+    for i in range(flat.size):
+        step = np.zeros_like(flat)
+        step[i] = 1e-6
+        assert by_layers[i] == pytest.approx((loss(flat + step, inputs) - loss(flat - step, inputs)) / 2e-6, abs=1e-6)
+    for at in np.ndindex(*inputs.shape):
+        step = np.zeros_like(inputs)
+        step[at] = 1e-6
+        assert by_inputs[at] == pytest.approx((loss(flat, inputs + step) - loss(flat, inputs - step)) / 2e-6, abs=1e-6)
+
+
+def test_ids_follow_the_slope_of_the_log_loss() -> None:
+    settings = DeepSettings(EmbeddingSettings(dim=3, scale=0.5), hidden=(8, 4), rate=0.1, weight_rate=0.2)
+    ranker = DeepFM(2, 1, settings)
+    one = np.ones(1, np.float32)
+    batch = FieldBatch(np.array([[5, 6]], np.uint64), 0.7 * one[:, None], one, one, np.arange(2))
+    for _ in range(20):
+        ranker.learn(batch)
+    before = {name: array.copy() for name, array in ranker.state().items()}
+    ranker.learn(batch)
+    after = ranker.state()
+
+    name = "ids.rows.row"
+    for row in range(2):
+        for column, square, rate in [(0, 3, 0.1), (1, 3, 0.1), (2, 3, 0.1), (4, 5, 0.2)]:
+            moved = float(before[name][row, column]) - float(after[name][row, column])
+            slope = moved * float(after[name][row, square]) ** 0.5 / rate
+            assert slope == pytest.approx(slope_of_loss(settings, before, name, (row, column), batch), abs=2e-3)
+
+
+def slope_of_loss(
+    settings: DeepSettings, state: dict[str, np.ndarray], name: str, at: tuple[int, ...], batch: FieldBatch
+) -> float:
+    """By central differences; the label is 1."""
+    losses = []
+    for sign in (1, -1):
+        moved = {key: array.copy() for key, array in state.items()}
+        moved[name][at] += sign * 0.01
+        ranker = DeepFM(2, 1, settings)
+        ranker.restore(moved)
+        losses.append(-float(np.log(ranker.predict(batch)[0])))
+    return (losses[0] - losses[1]) / 0.02
+
+
+def test_splitting_at_whole_steps_changes_nothing() -> None:
+    whole, split = (DeepFM(4, 2, DeepSettings(hidden=(8,), batch=100)) for _ in range(2))
+    for batch in generated(4, 2):
+        whole.learn(batch)
+        for first in range(0, 300, 100):
+            part = slice(first, first + 100)
+            arrays = batch.keys[part], batch.numbers[part], batch.label[part], batch.weight[part]
+            split.learn(FieldBatch(*arrays, np.arange(101), batch.now))
+
+    for batch in generated(4, 2):
+        assert whole.predict(batch).tobytes() == split.predict(batch).tobytes()
+
+
+def test_one_row_cannot_push_the_network_far() -> None:
+    ranker = DeepFM(4, 2, DeepSettings(hidden=(8,), clip=0.5))
+    batches = generated(4, 2)
+    for batch in batches:
+        ranker.learn(batch)
+    before = ranker.predict(batches[0])
+    batches[1].weight[7] = 1e30
+    ranker.learn(batches[1])
+
+    assert abs(ranker.predict(batches[0]) - before).max() < 0.2
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"hidden": ()}, {"hidden": (0,)}, {"batch": 0}, {"rate": 0.0}, {"dense_rate": float("inf")}, {"clip": 0.0}],
+    ids=str,
+)
+def test_settings_name_what_is_wrong(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        DeepSettings(**bad)  # type: ignore[arg-type]

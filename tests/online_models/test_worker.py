@@ -1,0 +1,296 @@
+"""The learner's bits are those of its journal, whenever it dies and whatever of its files is damaged."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from online_models.control import CheckpointOrder, HoldOrder, ResumeOrder, RollbackOrder, encode_order
+from online_models.training import journal
+from online_models.versions import checkpoints
+from stream.logs import Record
+from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES
+from tests.support.faults import Fuse
+from tests.support.learner_lab import Lab, differing, followed, lessons
+
+Blocks = dict[int, list[Record]]
+SKIPPED = (20, 60)
+SHORT = {(1, 1): CheckpointOrder(), (1, 2): RollbackOrder("000001-000000001", {"0": [SKIPPED]})}
+LONG = {
+    (1, 3): CheckpointOrder(),
+    (1, 6): CheckpointOrder(),
+    (1, 8): RollbackOrder("000001-000000003", {"0": [SKIPPED]}),
+    (2, 5): CheckpointOrder(),
+    (2, 7): RollbackOrder("000001-000000006"),
+    (3, 9): CheckpointOrder(),
+}
+
+
+@pytest.fixture(scope="module")
+def blocks() -> Blocks:
+    return lessons()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, blocks: Blocks) -> Lab:
+    """A learner that has written two checkpoints and gone a few steps beyond the newest."""
+    return Lab(tmp_path, blocks, {(1, 3): CheckpointOrder(), (1, 6): CheckpointOrder()}).finish()
+
+
+def test_a_crash_at_any_moment_leaves_the_same_bits(tmp_path: Path, blocks: Blocks) -> None:
+    few = {0: blocks[0][:3]}
+    calm = Lab(tmp_path / "calm", few, SHORT).finish()
+    assert (calm.start().progress.epoch, calm.start().progress.step) == (2, 3)
+    for moment in range(calm.log.fuse.burnt):
+        lab = Lab(tmp_path / str(moment), few, SHORT, Fuse(moment)).finish()
+
+        assert lab.crashes == 1
+        assert lab.start().progress == calm.start().progress
+        assert differing(lab.bits, calm.bits) == [], f"crash at moment {moment}"
+
+
+def test_bits_are_those_of_the_journal_across_rollbacks_and_crashes(tmp_path: Path, blocks: Blocks) -> None:
+    calm = Lab(tmp_path / "calm", blocks, LONG).finish()
+    rough = Lab(tmp_path / "rough", blocks, LONG, Fuse(*[11] * 20)).finish()
+    progress = calm.start().progress
+
+    assert progress.epoch == 3
+    assert rough.crashes > 4
+    assert rough.start().progress == progress
+    assert differing(rough.bits, calm.bits) == []
+    assert differing(calm.bits, followed(calm, progress.epoch, progress.step)) == []
+
+
+def test_what_arrives_while_the_learner_is_down_is_no_part_of_the_steps_it_took(tmp_path: Path, blocks: Blocks) -> None:
+    lab = Lab(tmp_path, {0: blocks[0][:3]}, batch=2048)
+    lab.step()
+    bits = lab.bits
+    lab.die()
+    lab.log.write(EXAMPLES, 0, *blocks[0][3:])
+    lab.log.write(ITEMS, 0, (b"late", b'{"item_id":"late"}'))
+
+    assert differing(lab.bits, bits) == []
+    assert lab.start().progress.step == 1
+
+
+def test_blocks_that_are_published_twice_teach_once(tmp_path: Path, blocks: Blocks) -> None:
+    once = Lab(tmp_path / "once", {0: blocks[0][:4]}, batch=1).finish()
+    twice = Lab(tmp_path / "twice", {0: [*blocks[0][:3], *blocks[0][1:4]]}, batch=1).finish()
+    counters = {name for name in once.bits if name.startswith("items.counters")}
+
+    assert not counters & set(differing(twice.bits, once.bits))
+    assert twice.start().progress.offsets == once.start().progress.offsets
+
+
+@pytest.mark.parametrize("left", [0, 1, 20])
+def test_a_torn_last_line_of_the_journal_is_a_step_never_taken(lab: Lab, left: int) -> None:
+    bits, step = lab.bits, lab.start().progress.step
+    lab.die()
+    newest = max((lab.settings.checkpoints / "journal").glob("*.jsonl"))
+    *whole, last = newest.read_bytes().splitlines(keepends=True)
+    newest.write_bytes(b"".join(whole) + last[:left])
+
+    assert lab.start().progress.step == step - 1
+
+    lab.finish()
+
+    assert differing(lab.bits, bits) == []
+    assert differing(bits, followed(lab, 1, step)) == []
+
+
+def flip(path: Path) -> None:
+    data = bytearray((path / "items.counters.safetensors").read_bytes())
+    data[-1] ^= 1
+    (path / "items.counters.safetensors").write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    whole = (path / "covisits.safetensors").read_bytes()
+    (path / "covisits.safetensors").write_bytes(whole[: len(whole) // 2])
+
+
+def remove_file(path: Path) -> None:
+    (path / "sessions.store.safetensors").unlink()
+
+
+def garble_manifest(path: Path) -> None:
+    (path / "manifest.json").write_bytes(b"\x00\xff{")
+
+
+def cut_manifest(path: Path) -> None:
+    (path / "manifest.json").write_bytes((path / "manifest.json").read_bytes()[:-100])
+
+
+def remove_manifest(path: Path) -> None:
+    (path / "manifest.json").unlink()
+
+
+DAMAGES = [flip, truncate, remove_file, garble_manifest, cut_manifest, remove_manifest, shutil.rmtree]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_the_checkpoint_before_a_damaged_one_leads_to_the_same_bits(
+    lab: Lab, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    bits = lab.bits
+    lab.die()
+    damage(lab.settings.checkpoints / "000001-000000006")
+    worker = lab.start()
+
+    assert differing(lab.bits, bits) == []
+    assert worker._parent == "000001-000000003"
+    told = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert bool(told) == (damage is not shutil.rmtree)
+    assert all("000001-000000006 is damaged" in record.message for record in told)
+
+
+def test_the_journal_alone_leads_to_the_same_bits(tmp_path: Path, blocks: Blocks) -> None:
+    lab = Lab(tmp_path, blocks, LONG).finish()
+    bits = lab.bits
+    lab.die()
+    for version in checkpoints.versions_in(lab.settings.checkpoints):
+        shutil.rmtree(lab.settings.checkpoints / version)
+
+    assert differing(lab.bits, bits) == []
+
+
+def test_a_step_that_is_missing_from_the_journal_stops_the_learner(lab: Lab) -> None:
+    lab.die()
+    newest = max((lab.settings.checkpoints / "journal").glob("*.jsonl"))
+    lines = newest.read_bytes().splitlines(keepends=True)
+    newest.write_bytes(b"".join(lines[1:]))
+
+    with pytest.raises(ValueError, match="goes on with step 000001-000000008 behind 000001-000000006"):
+        lab.start()
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        b"no json",
+        encode_order(RollbackOrder("000009-000000001")),
+        encode_order(RollbackOrder("../../etc")),
+        encode_order(RollbackOrder("000001-000000003", {"7": [(0, 5)]})),
+        encode_order(RollbackOrder("000001-000000003", {"0": [(5, 5)]})),
+        encode_order(RollbackOrder("000001-000000003", {"²": [(0, 5)]})),
+    ],
+)
+def test_an_order_that_cannot_be_carried_out_changes_nothing(
+    lab: Lab, order: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    bits, updates = lab.bits, lab.log.end(MODEL_UPDATES, 0)
+    lab.log.write(CONTROL, 0, (None, order))
+    lab.finish()
+    progress = lab.start().progress
+
+    assert differing(lab.bits, bits) == []
+    assert (progress.epoch, progress.control) == (1, lab.log.end(CONTROL, 0))
+    assert lab.log.end(MODEL_UPDATES, 0) == updates
+    assert "not carried out" in caplog.text
+
+
+def test_an_order_to_a_version_older_than_the_log_changes_nothing(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    bits = lab.bits
+    lab.log.trim(EXAMPLES, 0, lab.start().progress.examples[0])
+    lab.log.write(CONTROL, 0, (None, encode_order(RollbackOrder("000001-000000003"))))
+    lab.finish()
+
+    assert differing(lab.bits, bits) == []
+    assert lab.start().progress.epoch == 1
+    assert "go back to a newer one" in caplog.text
+
+
+def test_an_order_to_a_damaged_version_changes_nothing(lab: Lab) -> None:
+    bits = lab.bits
+    flip(lab.settings.checkpoints / "000001-000000003")
+    lab.log.write(CONTROL, 0, (None, encode_order(RollbackOrder("000001-000000003"))))
+    lab.finish()
+
+    assert differing(lab.bits, bits) == []
+    assert lab.start().progress.epoch == 1
+
+
+def test_a_rollback_leaves_out_what_the_skipped_events_taught(tmp_path: Path, blocks: Blocks) -> None:
+    order = {(1, 2): CheckpointOrder(), (1, 12): RollbackOrder("000001-000000002", {"0": [SKIPPED]})}
+    lab = Lab(tmp_path, blocks, order).finish()
+    all_of_it = Lab(tmp_path / "all", blocks).finish()
+    learnt, everything = (one.start().stack.items.counters["ever"].sum() for one in (lab, all_of_it))
+
+    assert lab.start().progress.epoch == 2
+    assert lab.start().progress.offsets == all_of_it.start().progress.offsets
+    assert 0 < everything - learnt <= 5 * (SKIPPED[1] - SKIPPED[0])
+
+
+def test_a_rollback_without_ranges_goes_on_with_what_comes_next(tmp_path: Path, blocks: Blocks) -> None:
+    early, late = blocks[0][:8], blocks[0][8:]
+    order = {(1, 2): CheckpointOrder(), (1, 8): RollbackOrder("000001-000000002")}
+    lab = Lab(tmp_path, {0: early}, order, batch=1).finish()
+    at_version = checkpoints.load(lab.settings.checkpoints, "000001-000000002")[1]
+    before = lab.start().stack.items.counters["ever"].sum()
+    covered = lab.start().progress.offsets[0]
+    lab.start()._keeper.wait()
+    lab.log.write(EXAMPLES, 0, *late)
+    lab.finish()
+
+    assert before == at_version["items.counters.ever"].sum()
+    assert covered == checkpoints.read_manifest(lab.settings.checkpoints, "000001-000000008").offsets["0"]
+    assert lab.start().stack.items.counters["ever"].sum() > before
+
+
+def test_the_version_gone_back_to_is_kept_however_old(tmp_path: Path, blocks: Blocks) -> None:
+    orders = {(1, step): CheckpointOrder() for step in range(1, 8)} | {
+        (1, 8): RollbackOrder("000001-000000006"),
+        **{(2, step): CheckpointOrder() for step in range(7, 12)},
+    }
+    lab = Lab(tmp_path, blocks, orders, keep=3).finish()
+    kept = checkpoints.versions_in(lab.settings.checkpoints)
+
+    assert lab.start().progress.epoch == 2
+    assert kept == ["000001-000000001", "000001-000000006", "000002-000000009", "000002-000000010", "000002-000000011"]
+
+
+def test_a_rollback_that_was_not_yet_journaled_is_carried_out_after_a_restart(lab: Lab) -> None:
+    lab.die()
+    (lab.settings.checkpoints / "journal" / "000002-000000003.jsonl").write_bytes(b'{"type":"roll')
+    lab.log.write(CONTROL, 0, (None, encode_order(RollbackOrder("000001-000000003"))))
+    lab.finish()
+    progress = lab.start().progress
+
+    assert progress.epoch == 2
+    assert differing(lab.bits, followed(lab, 2, progress.step)) == []
+
+
+def test_a_learner_tidies_up_what_a_dead_one_was_writing(lab: Lab) -> None:
+    lab.die()
+    (lab.settings.checkpoints / ".000001-000000009.123").mkdir()
+    lab.start()
+
+    assert not list(lab.settings.checkpoints.glob(".*"))
+
+
+def test_a_learner_that_is_held_takes_no_steps_until_it_is_resumed_and_comes_to_the_same_bits(
+    tmp_path: Path, blocks: Blocks
+) -> None:
+    calm = Lab(tmp_path / "calm", blocks).finish()
+    lab = Lab(tmp_path / "held", blocks, {(1, 5): HoldOrder("by hand")})
+    for _ in range(3):
+        lab.finish()
+        assert lab.start().progress.step == 5
+        assert lab.start()._hold == HoldOrder("by hand")
+        lab.die()
+    lab.log.write(CONTROL, 0, (None, encode_order(ResumeOrder())))
+    lab.finish()
+
+    assert lab.start().progress.step == calm.start().progress.step
+    assert differing(lab.bits, calm.bits) == []
+
+
+def test_every_step_is_in_the_journal_once(lab: Lab) -> None:
+    for _ in range(3):
+        lab.die()
+        lab.finish()
+    entries = list(journal.entries(lab.settings.checkpoints / "journal"))
+
+    assert [entry.step for entry in entries] == list(range(1, lab.start().progress.step + 1))

@@ -1,0 +1,28 @@
+"""An update says whose state it changes, and how."""
+
+import numpy as np
+
+from online_models.training.updates import Update, decode_update, encode_update
+
+
+def test_an_update_round_trips() -> None:
+    changes = {"items.rows": np.array([3], np.int32), "bias.b": np.array([0.5], np.float32), "none.x": np.zeros((0, 4))}
+    update = Update(2, 7, "", items=5, control=1, offsets={"0": 70}, changes=changes)
+    again = decode_update(encode_update(update))
+
+    assert (again.version, again.base, again.items, again.control, again.offsets) == (
+        "000002-000000007",
+        "",
+        5,
+        1,
+        {"0": 70},
+    )
+    assert {name: (array.dtype, array.shape, array.tolist()) for name, array in again.changes.items()} == {
+        name: (array.dtype, array.shape, array.tolist()) for name, array in changes.items()
+    }
+
+
+def test_a_new_epoch_names_the_version_it_goes_on_from() -> None:
+    update = Update(3, 4, "000001-000000004", items=0, control=2, offsets={}, changes={})
+
+    assert decode_update(encode_update(update)) == update

@@ -1,0 +1,19 @@
+"""Once poison is undone the model recommends as well as one that never saw it."""
+
+from dataclasses import replace
+
+import pytest
+
+from replay.simulation.poison_recovery import undo
+from replay.simulation.scenarios import SCENARIOS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_group_that_pumped_an_item_costs_less_than_one_in_a_hundred_of_what_was_found_before() -> None:
+    pumping = next(scenario for scenario in SCENARIOS if scenario.name == "pumping group")
+    undone = undo(replace(pumping, minutes=4.0), calm=32.0, length=6.0)
+
+    assert undone.rollbacks == 1
+    assert undone.clean > 0.3
+    assert abs(undone.lost) < 0.01

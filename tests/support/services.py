@@ -1,0 +1,340 @@
+"""A real Kafka and a real Redis on this machine, without Docker: `python -m tests.support.services start|stop|status`.
+
+`start` says where they are in `.services/running.json`; the tests use what runs there, or else start their own.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNNING = ROOT / ".services" / "running.json"
+KAFKA = "4.1.1"
+USER, PASSWORD = "headrace", "open-sesame"  # of the broker's second door, which asks who is there
+_JARS = Path.home() / ".cache" / "headrace" / f"kafka-{KAFKA}"
+_PORTS = range(12_000, 22_000)  # below those that outgoing connections are given
+_PATIENCE = 60.0  # seconds that a service has to answer
+_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion><groupId>headrace</groupId><artifactId>services</artifactId><version>1</version>
+  <dependencies><dependency>
+    <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA}</version>
+  </dependency></dependencies>
+</project>
+"""
+_BROKER = """process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listeners=OPEN://127.0.0.1:{port},ASKING://127.0.0.1:{asking},CONTROLLER://127.0.0.1:{controller}{listeners}
+listener.security.protocol.map=OPEN:PLAINTEXT,ASKING:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
+inter.broker.listener.name=OPEN
+sasl.enabled.mechanisms=PLAIN
+listener.name.asking.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+user_{user}="{password}";
+log.dirs={folder}/data
+auto.create.topics.enable=false
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+{settings}"""
+
+
+class Missing(Exception):
+    """A program that a service needs is not on this machine; the text says how to get it."""
+
+
+class Service(Protocol):
+    url: str
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Process:
+    """A server that may be killed and started again on the same port and folder."""
+
+    def __init__(self, name: str, command: Sequence[str], folder: Path, answers: Callable[[], bool]) -> None:
+        self.pid = 0
+        self._name = name
+        self._command = command
+        self._log = folder / f"{name}.log"
+        self._answers = answers
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        self.pid = self._process.pid
+        deadline = time.monotonic() + _PATIENCE
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self._name} does not answer:\n{self._log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(number)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One more way into a broker."""
+
+    name: str
+    protocol: str  # SSL, SASL_SSL, …
+    settings: Mapping[str, str]  # of this way in alone, so without `listener.name.…`
+
+
+class Kafka:
+    """One broker that is its own controller. `url` is the open door, `asking_url` the one that wants a password.
+
+    Other doors are at `addresses`, by name; those that ask for it know the same user by SCRAM-SHA-256.
+    """
+
+    def __init__(self, folder: Path, doors: Sequence[Door] = ()) -> None:
+        java, jars = program("java", "default-jre-headless"), _jars()
+        folder.mkdir(parents=True, exist_ok=True)
+        port, asking, controller, *ports = free_ports(3 + len(doors))
+        self.url = f"kafka://127.0.0.1:{port}"
+        self.asking_url = f"kafka://127.0.0.1:{asking}?security_protocol=SASL_PLAINTEXT&sasl_mechanism=PLAIN"
+        self.addresses = {door.name: f"127.0.0.1:{at}" for door, at in zip(doors, ports, strict=True)}
+        settings = folder / "server.properties"
+        places = {"port": port, "asking": asking, "controller": controller, "folder": folder}
+        settings.write_text(
+            _BROKER.format(
+                **places,
+                user=USER,
+                password=PASSWORD,
+                listeners="".join(f",{name}://{at}" for name, at in self.addresses.items()),
+                protocols="".join(f",{door.name}:{door.protocol}" for door in doors),
+                settings="".join(
+                    f"listener.name.{door.name.lower()}.{name}={value}\n"
+                    for door in doors
+                    for name, value in door.settings.items()
+                ),
+            )
+        )
+        # Compiled once and no further: on a small machine the second compiler takes the time that the tests need.
+        run = [java, "-Xmx640m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
+        format_ = [*run, "kafka.tools.StorageTool", "format", "--standalone", "-c", str(settings)]
+        format_ += ["-t", "5L6g3nShT-eMCtK--X86sw", "-S", f"SCRAM-SHA-256=[name={USER},password={PASSWORD}]"]
+        said = subprocess.run(format_, capture_output=True, text=True, timeout=60, check=False)
+        if said.returncode:
+            raise RuntimeError(f"Kafka's storage could not be made:\n{said.stdout}{said.stderr}")
+        self._process = Process("kafka", [*run, "kafka.Kafka", str(settings)], folder, lambda: _listens(port))
+        self.start = self._process.start
+        self.stop = self._process.stop
+        self.kill = self._process.kill
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+
+class Redis:
+    """A Redis that keeps what it has (`appendonly`), or forgets it all when it ends."""
+
+    def __init__(self, folder: Path, keeps: bool = False, cluster: bool = False) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (port,) = free_ports(1)
+        self.port = port
+        self.url = f"redis://127.0.0.1:{port}/0"
+        command = [program("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
+        command += ["--dir", str(folder), "--save", "", "--appendonly", "yes" if keeps else "no"]
+        if cluster:
+            (bus,) = free_ports(1)
+            command += ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "2000"]
+        self._process = Process("redis", command, folder, lambda: _pongs(port))
+        self.start = self._process.start
+        self.stop = self._process.stop
+        self.kill = self._process.kill
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+
+class RedisCluster:
+    """Three primaries of one cluster, which forget it all when they end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.nodes = [Redis(folder / str(n), cluster=True) for n in range(3)]
+        self.url = f"{self.nodes[0].url}?cluster=true"
+        self._client = program("redis-cli", "redis-tools")
+
+    def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+        hosts = [f"127.0.0.1:{node.port}" for node in self.nodes]
+        command = [self._client, "--cluster", "create", *hosts, "--cluster-replicas", "0", "--cluster-yes"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if said.returncode:
+            raise RuntimeError(f"the cluster could not be made:\n{said.stdout}{said.stderr}")
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.stop()
+
+    def kill(self) -> None:
+        for node in self.nodes:
+            node.kill()
+
+
+def program(name: str, package: str) -> str:
+    """Where a program is; `Missing` with the package that has it."""
+    found = shutil.which(name)
+    if found is None:
+        raise Missing(f"{name} is missing: on Debian or Ubuntu, apt-get install {package}")
+    return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now, and that no outgoing connection is given before somebody does."""
+    probes: list[socket.socket] = []
+    try:
+        while len(probes) < count:
+            probe = socket.socket()
+            try:
+                probe.bind(("127.0.0.1", random.choice(_PORTS)))
+            except OSError:
+                probe.close()
+            else:
+                probes.append(probe)
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def _jars() -> Path:
+    """The folder of Kafka's jars, fetched by Maven the first time."""
+    if _JARS.exists():
+        return _JARS
+    maven = program("mvn", "maven")
+    _JARS.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_JARS.parent) as temporary:
+        pom, fetched = Path(temporary) / "pom.xml", Path(temporary) / "jars"
+        pom.write_text(_POM)
+        command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={fetched}"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        if said.returncode:
+            raise Missing(f"Maven could not fetch Kafka {KAFKA}: {said.stdout[-500:]}{said.stderr[-500:]}")
+        # Rename last: another process sees no jars, or all of them.
+        if not _JARS.exists():
+            fetched.rename(_JARS)
+    return _JARS
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _pongs(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as talk:
+            talk.sendall(b"PING\r\n")
+            return talk.recv(16) == b"+PONG\r\n"
+    except OSError:
+        return False
+
+
+def running() -> Mapping[str, Mapping[str, str | int]]:
+    """The services that `start` left running, by name; empty if there are none."""
+    if not RUNNING.exists():
+        return {}
+    told: dict[str, dict[str, str | int]] = json.loads(RUNNING.read_text())
+    return told if all(_alive(int(service["pid"])) for service in told.values()) else {}
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def start() -> None:
+    if running():
+        return
+    folder = RUNNING.parent
+    shutil.rmtree(folder, ignore_errors=True)
+    kafka, redis = Kafka(folder / "kafka"), Redis(folder / "redis")
+    redis.start()
+    try:
+        kafka.start()
+    except BaseException:
+        redis.kill()
+        raise
+    told = {
+        "kafka": {"url": kafka.url, "asking_url": kafka.asking_url, "pid": kafka.pid},
+        "redis": {"url": redis.url, "pid": redis.pid},
+    }
+    RUNNING.write_text(json.dumps(told, indent=2) + "\n")
+
+
+def stop() -> None:
+    for service in running().values():
+        os.kill(int(service["pid"]), signal.SIGTERM)
+    deadline = time.monotonic() + 20
+    while running() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    shutil.rmtree(RUNNING.parent, ignore_errors=True)
+
+
+def status() -> None:
+    for name, service in running().items():
+        print(f"{name:<6} {service['url']}  pid {service['pid']}")
+    if running():
+        print(f"HEADRACE_LOG__URL={running()['kafka']['url']} HEADRACE_STORE__URL={running()['redis']['url']}")
+    else:
+        print("no services run: make services")
+
+
+def main(words: Sequence[str]) -> int:
+    verbs: dict[str, Callable[[], None]] = {"start": start, "stop": stop, "status": status}
+    if len(words) > 1 or (words and words[0] not in verbs):
+        print("usage: python -m tests.support.services [start | stop | status]", file=sys.stderr)
+        return 2
+    try:
+        verbs[words[0] if words else "start"]()
+    except (Missing, RuntimeError) as error:
+        print(f"services: {error}", file=sys.stderr)
+        return 1
+    status()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
