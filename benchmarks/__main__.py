@@ -21,12 +21,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.runs import readable, shown
+from benchmarks.harness.runs import readable, shown
 
 Found = dict[str, list[float]]  # the numbers of each run, by name
 _PATIENCE = 3_600  # seconds that one module may take
 _QUICK_PATIENCE = 300
-_FIXED = ("log_and_store", "news")  # subjects that decide themselves how often they run
+_FIXED = ("speed.local_drivers", "quality.vw_news_simulator")  # subjects that decide themselves how often they run
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,50 +43,52 @@ class Budget:
 
 
 SUBJECTS = {  # with what each is told when it is to be quick
-    "learners": ("--examples", "20000", "--runs", "1"),
-    "stream": ("--quick",),
-    "log_and_store": ("--quick",),
-    "services": ("--quick",),
-    "scale_out": ("--quick",),
-    "answers": ("--quick",),
-    "http": ("--quick",),
-    "http_sizes": ("--quick",),
-    "freshness": ("--quick",),
-    "checkpointing": ("--quick",),
-    "memory": ("--quick",),
-    "bandits": ("--quick",),
-    "news": ("--quick",),
+    "speed.rankers": ("--examples", "20000", "--runs", "1"),
+    "speed.stream_worker": ("--quick",),
+    "speed.local_drivers": ("--quick",),
+    "speed.broker_drivers": ("--quick",),
+    "speed.stream_scaling": ("--quick",),
+    "speed.ranking_latency": ("--quick",),
+    "speed.http_load": ("--quick",),
+    "speed.http_latency": ("--quick",),
+    "speed.freshness": ("--quick",),
+    "speed.checkpoints": ("--quick",),
+    "speed.memory": ("--quick",),
+    "speed.bandits": ("--quick",),
+    "quality.vw_news_simulator": ("--quick",),
 }
 BUDGETS = (
-    Budget("learners", "headrace linear, examples/s", 3_000_000, at_least=True),
-    Budget("learners", "headrace fm, examples/s", 800_000, at_least=True),
-    Budget("learners", "headrace deep, examples/s", 150_000, at_least=True),
-    Budget("stream", "stream: clicks and views, events/s", 100_000, at_least=True),
-    Budget("stream", "stream: slates of ten and clicks, events/s", 100_000, at_least=True),
-    Budget("log_and_store", "log: written and tailed, records/s", 150_000, at_least=True),
-    Budget("log_and_store", "store: put_many, users/s", 200_000, at_least=True),
-    Budget("log_and_store", "store: get, p99 ms", 0.4),
-    Budget("services", "stream: kafka-python and Redis, 1 a record, events/s of CPU", 50_000, at_least=True),
-    Budget("services", "stream: confluent and Redis, 1 a record, events/s of CPU", 90_000, at_least=True),
-    Budget("answers", "answer, 1,000,000 items, p50 ms", 2.5),
-    Budget("answers", "answer, 1,000,000 items, p99 ms", 6.0),
-    Budget("http", "http: 1,000 answers/s asked, p99 ms", 25.0),
-    Budget("http", "http: errors in them", 0),
-    Budget("http", "http: answers/s at p99 ≤ 25 ms", 1_000, at_least=True),
-    Budget("freshness", "freshness: click to count, p99 ms", 250.0),
-    Budget("freshness", "freshness: click to answer, p99 ms", 250.0),
-    Budget("checkpointing", "checkpoint: write and fsync, s", 2.0),
-    Budget("checkpointing", "checkpoint: learner stands still, ms", 100.0),
-    Budget("checkpointing", "kill -9 serve: answers again, s", 10.0),
-    Budget("checkpointing", "kill -9 learn: answers hold new events again, s", 10.0),
-    Budget("checkpointing", "kill -9 stream: answers hold new events again, s", 10.0),
-    Budget("memory", "memory: bytes per item row, counters, catalogue, vectors", 1_024),
-    Budget("memory", "memory: bytes per user record, 20 actions each", 1_024),
-    Budget("bandits", "headrace LinUCB, 34 arms, d = 20, predictions/s", 50_000, at_least=True),
-    Budget("bandits", "headrace LinUCB, 34 arms, d = 20, updates/s", 100_000, at_least=True),
-    Budget("bandits", "headrace LinUCB, 1,000 arms, d = 32, predictions/s", 5_000, at_least=True),
-    Budget("news", "headrace LinUCB, static", 0.997, at_least=True),
-    Budget("news", "headrace LinUCB, flip", 0.97, at_least=True),
+    Budget("speed.rankers", "headrace linear, examples/s", 3_000_000, at_least=True),
+    Budget("speed.rankers", "headrace fm, examples/s", 800_000, at_least=True),
+    Budget("speed.rankers", "headrace deep, examples/s", 150_000, at_least=True),
+    Budget("speed.stream_worker", "stream: clicks and views, events/s", 100_000, at_least=True),
+    Budget("speed.stream_worker", "stream: slates of ten and clicks, events/s", 100_000, at_least=True),
+    Budget("speed.local_drivers", "log: written and tailed, records/s", 150_000, at_least=True),
+    Budget("speed.local_drivers", "store: put_many, users/s", 200_000, at_least=True),
+    Budget("speed.local_drivers", "store: get, p99 ms", 0.4),
+    Budget(
+        "speed.broker_drivers", "stream: kafka-python and Redis, 1 a record, events/s of CPU", 50_000, at_least=True
+    ),
+    Budget("speed.broker_drivers", "stream: confluent and Redis, 1 a record, events/s of CPU", 90_000, at_least=True),
+    Budget("speed.ranking_latency", "answer, 1,000,000 items, p50 ms", 2.5),
+    Budget("speed.ranking_latency", "answer, 1,000,000 items, p99 ms", 6.0),
+    Budget("speed.http_load", "http: 1,000 answers/s asked, p99 ms", 25.0),
+    Budget("speed.http_load", "http: errors in them", 0),
+    Budget("speed.http_load", "http: answers/s at p99 ≤ 25 ms", 1_000, at_least=True),
+    Budget("speed.freshness", "freshness: click to count, p99 ms", 250.0),
+    Budget("speed.freshness", "freshness: click to answer, p99 ms", 250.0),
+    Budget("speed.checkpoints", "checkpoint: write and fsync, s", 2.0),
+    Budget("speed.checkpoints", "checkpoint: learner stands still, ms", 100.0),
+    Budget("speed.checkpoints", "kill -9 serve: answers again, s", 10.0),
+    Budget("speed.checkpoints", "kill -9 learn: answers hold new events again, s", 10.0),
+    Budget("speed.checkpoints", "kill -9 stream: answers hold new events again, s", 10.0),
+    Budget("speed.memory", "memory: bytes per item row, counters, catalogue, vectors", 1_024),
+    Budget("speed.memory", "memory: bytes per user record, 20 actions each", 1_024),
+    Budget("speed.bandits", "headrace LinUCB, 34 arms, d = 20, predictions/s", 50_000, at_least=True),
+    Budget("speed.bandits", "headrace LinUCB, 34 arms, d = 20, updates/s", 100_000, at_least=True),
+    Budget("speed.bandits", "headrace LinUCB, 1,000 arms, d = 32, predictions/s", 5_000, at_least=True),
+    Budget("quality.vw_news_simulator", "headrace LinUCB, static", 0.997, at_least=True),
+    Budget("quality.vw_news_simulator", "headrace LinUCB, flip", 0.97, at_least=True),
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 import online_models.metrics
 import serving.metrics
 import stream.metrics
-from benchmarks.false_alarms import DETECTORS
+from benchmarks.guard.false_alarms import DETECTORS
 from headrace import cli
 from replay.simulation.scenarios import SCENARIOS
 from stream.config import Settings, names

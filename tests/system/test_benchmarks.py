@@ -5,7 +5,7 @@ import os
 import numpy as np
 from redis import Redis
 
-from benchmarks.brokers import Services, room
+from benchmarks.harness.brokers import Services, room
 from stream.drivers import open_log, open_store
 from stream.kafka.kafka_python.connections import admin
 from stream.kafka.url import parse_url

@@ -18,9 +18,9 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks import traffic
-from benchmarks.brokers import Services, busy_seconds, cpu_seconds, memory_bytes, room, services
-from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
+from benchmarks.harness import traffic
+from benchmarks.harness.brokers import Services, busy_seconds, cpu_seconds, memory_bytes, room, services
+from benchmarks.harness.runs import Numbers, Size, run_alone, temporary_folder
 from stream.clock import SystemClock
 from stream.config import Log, Settings
 from stream.ids import partition_of

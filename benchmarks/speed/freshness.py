@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
-from benchmarks.http import SETTINGS, events, furnish
-from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
+from benchmarks.harness.runs import Numbers, Size, quantiles, run_alone, temporary_folder
+from benchmarks.speed.http_load import SETTINGS, events, furnish
 from tests.support.processes import Running
 
 PROBES = 100

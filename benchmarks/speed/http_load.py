@@ -7,9 +7,9 @@ from itertools import islice
 import msgspec
 import numpy as np
 
-from benchmarks import traffic
-from benchmarks.open_loop import Answered, posted, sent
-from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
+from benchmarks.harness import traffic
+from benchmarks.harness.load_generator import Answered, posted, sent
+from benchmarks.harness.runs import Numbers, Size, quantiles, run_alone, temporary_folder
 from tests.support.processes import Running
 
 ITEMS, USERS = 10_000, 5_000

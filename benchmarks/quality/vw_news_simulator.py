@@ -1,6 +1,6 @@
 """The news simulator of Vowpal Wabbit's tutorial: who finds out what Tom and Anna read, and that they changed.
 
-    python -m benchmarks.news [--rounds 5000] [--seeds 3] [--json] [--into docs/quality.md]
+    python -m benchmarks.quality.vw_news_simulator [--rounds 5000] [--seeds 3] [--json] [--into docs/quality.md]
 
 Two people come in the morning or in the afternoon, all four alike often; each time one of seven articles is shown, of
 which they click the one that they like. First preferences stay; then they change after half of the rounds. Peers are
@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.sections import asked, tell
+from benchmarks.harness.sections import asked, tell
 from online_models.bandits import (  # fmt: skip
     Bandit,
     Beta,
@@ -186,7 +186,7 @@ def markdown(found: dict[str, dict[str, list[float]]], rounds: int, seeds: int) 
     lines = [
         "### news",
         "",
-        f"    python -m benchmarks.news --rounds {rounds} --seeds {seeds}",
+        f"    python -m benchmarks.quality.vw_news_simulator --rounds {rounds} --seeds {seeds}",
         "",
         "The news simulator of Vowpal Wabbit's tutorial: four kinds of visit, seven articles, one of them liked."
         f" Click-through over {rounds:,} rounds, and over {rounds:,} before and {rounds:,} after the tutorial's first"

@@ -4,8 +4,8 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from benchmarks import traffic
-from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
+from benchmarks.harness import traffic
+from benchmarks.harness.runs import Numbers, Size, run_alone, temporary_folder
 from stream.clock import ManualClock
 from stream.config import Settings
 from stream.drivers import open_log, open_store

@@ -1,8 +1,8 @@
 """What each policy of `serve.policy` earns: the same shops, each explored in its own way.
 
-    python -m benchmarks.policies [--rounds 4000] [--seeds 8] [--appeal 0] [--json] [--into docs/quality.md]
+    python -m benchmarks.quality.policy_value [--rounds 4000] [--seeds 8] [--appeal 0] [--json] [--into docs/quality.md]
 
-The shops of `benchmarks.feedback`; with `--appeal 0.8` some categories are liked more than others by everybody. What
+The shops of `benchmarks.quality.exploration_value`; with `--appeal 0.8` some categories are liked more than others by everybody. What
 is shown is judged by the shoppers' true tastes, not by the clicks that chance made of them; but shops part ways with
 the first click, so that two seeds of one policy differ as well.
 """
@@ -20,8 +20,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from benchmarks.feedback import K, Shop
-from benchmarks.sections import asked, tell
+from benchmarks.harness.sections import asked, tell
+from benchmarks.quality.exploration_value import K, Shop
 from replay.simulation.simulator import looks
 from stream.config import PolicyName
 
@@ -64,8 +64,8 @@ def markdown(found: dict[str, np.ndarray], rounds: int, seeds: int, appeal: floa
     more = f" --appeal {appeal:g}" if appeal else ""
     lines = [
         f"### {section_of(appeal)}", "",
-        f"    python -m benchmarks.policies --rounds {rounds} --seeds {seeds}{more}", "",
-        f"What is explored weighed by each `serve.policy`, in the shops of `benchmarks.feedback`, {rounds:,} slates of"
+        f"    python -m benchmarks.quality.policy_value --rounds {rounds} --seeds {seeds}{more}", "",
+        f"What is explored weighed by each `serve.policy`, in the shops of `benchmarks.quality.exploration_value`, {rounds:,} slates of"
         f" ten and `serve.explore` at its default of {SHARE}. Clicks are those that the shoppers' true tastes let one"
         " expect of what was shown: in all places, in those of the last fifth of the rounds, and in those given by"
         f" chance to another item than the next best. Mean of {seeds} seeds (least to greatest).", "",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import traffic
-from benchmarks.http import SETTINGS, events, furnish
-from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
+from benchmarks.harness import traffic
+from benchmarks.harness.runs import Numbers, Size, run_alone, temporary_folder
+from benchmarks.speed.http_load import SETTINGS, events, furnish
 from online_models.model import Stack
 from online_models.state.item_table import NO_TIME
 from online_models.versions import checkpoints

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import traffic
-from benchmarks.answers import learnt
-from benchmarks.runs import Numbers, Size, run_alone, temporary_folder
+from benchmarks.harness import traffic
+from benchmarks.harness.runs import Numbers, Size, run_alone, temporary_folder
+from benchmarks.speed.ranking_latency import learnt
 from online_models.model import Stack
 from stream.clock import ManualClock
 from stream.config import Events, Settings
@@ -20,7 +20,7 @@ from stream.worker.worker import StreamWorker
 ITEMS = 100_000
 USERS = 5_000
 ACTIONS = 20  # of each generated person
-RECORDED = Path(__file__).parents[2] / "shared" / "data" / "ml-100k" / "events.jsonl.gz"
+RECORDED = Path(__file__).parents[3] / "shared" / "data" / "ml-100k" / "events.jsonl.gz"
 _ROW = ("items.", "tower.")  # counters, catalogue, vectors with their optimizer's state: a row for every item
 
 

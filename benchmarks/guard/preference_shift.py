@@ -1,8 +1,8 @@
 """How soon what is shown follows shoppers whose tastes change at once, and what a false alarm of it costs.
 
-python -m benchmarks.following                     # with the guard and without, three seeds
-python -m benchmarks.following --by-hand           # other remedies, each by hand five minutes after the change
-python -m benchmarks.following --false             # tastes stay, and the remedy is ordered all the same
+python -m benchmarks.guard.preference_shift                     # with the guard and without, three seeds
+python -m benchmarks.guard.preference_shift --by-hand           # other remedies, each by hand five minutes after the change
+python -m benchmarks.guard.preference_shift --false             # tastes stay, and the remedy is ordered all the same
 
 Slates are those of the live recommender: what is shown is clicked by known tastes, and what is clicked is learnt.
 """

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from benchmarks.http import SETTINGS, answers, events, furnish
-from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
+from benchmarks.harness.runs import Numbers, Size, quantiles, run_alone, temporary_folder
+from benchmarks.speed.http_load import SETTINGS, answers, events, furnish
 from tests.support.processes import Running
 
 CATALOGUES = (10_000, 100_000, 1_000_000)

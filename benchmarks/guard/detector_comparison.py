@@ -1,6 +1,6 @@
 """Headrace's monitors beside River's ADWIN, Page–Hinkley and KSWIN, and beside dummies, on the same streams.
 
-python -m benchmarks.detectors [--seeds 2] [--hours 4]
+python -m benchmarks.guard.detector_comparison [--seeds 2] [--hours 4]
 
 Every detector sees, minute by minute, the numbers that the live learner's guard sees: of clean hours, and of scenarios
 whose beginning is known. River's are set, by hindsight, to what notices most without a false alarm in one half of the

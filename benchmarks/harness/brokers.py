@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from redis import Redis as Client
 
-from benchmarks.runs import temporary_folder
+from benchmarks.harness.runs import temporary_folder
 from stream.kafka.kafka_python.connections import admin
 from stream.kafka.url import parse_url
 from tests.support.services import Kafka, Redis, running

@@ -1,6 +1,6 @@
 """Every recorded log through `headrace replay evaluate`, as markdown.
 
-    python benchmarks/quality.py [--data FOLDER] [--into docs/quality.md] [NAME…]
+    python -m benchmarks.quality.recorded_logs [--data FOLDER] [--into docs/quality.md] [NAME…]
 
 Logs are read from shared/data beside the checkout if no folder is named; those that are not there are named and left
 out. Runs one after another on one core; with names, those runs only. With `--into`, each run's section of that file
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sections import replaced
+from benchmarks.harness.sections import replaced
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PICKED = ("recall", "mrr", "ndcg", "returning_recall", "returning_mrr", "coverage", "events_per_second")
 LISTED = ("impression_auc", "impression_mrr", "auc", "log_loss", "calibration")
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.runs import Numbers, Size, run_alone
+from benchmarks.harness.runs import Numbers, Size, run_alone
 from online_models.bandits import Bandit, Disjoint, Hybrid, NormalThompson, Policy, Rewards, UpperBounds
 from online_models.model import Stack
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import traffic
-from benchmarks.runs import Numbers, Size, quantiles, run_alone, temporary_folder
+from benchmarks.harness import traffic
+from benchmarks.harness.runs import Numbers, Size, quantiles, run_alone, temporary_folder
 from online_models.worker import LearnWorker
 from serving import metrics
 from serving.exploration.explorer import Exploration

@@ -1,6 +1,6 @@
 """Pictures for the docs, as plain SVG, out of the tables that stand there.
 
-python -m benchmarks.charts docs/guard.md docs/images/guard.svg
+python -m benchmarks.harness.dot_charts docs/guard.md docs/images/guard.svg
 """
 
 import argparse
@@ -53,7 +53,7 @@ def _dot(x: float, y: float, colour: str, hollow: bool) -> str:
 
 
 def delays_in(page: str) -> tuple[list[str], dict[str, list[float | None]]]:
-    """Detectors, and by scenario the minutes that each needs, as the table of `benchmarks.detectors` has them."""
+    """Detectors, and by scenario the minutes that each needs, as the table of `benchmarks.guard.detector_comparison` has them."""
     lines = [line for line in page.splitlines() if line.startswith("|")]
     first = next(i for i, line in enumerate(lines) if line.endswith("| F1 |"))
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[first:]]

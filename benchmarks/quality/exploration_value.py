@@ -1,6 +1,6 @@
 """The feedback loop with exploration off and on: how the long tail starves, what it costs, and what is regained.
 
-    python -m benchmarks.feedback [--rounds 100000] [--json] [--into docs/quality.md] [--plot docs/images/feedback.svg]
+    python -m benchmarks.quality.exploration_value [--rounds 100000] [--json] [--into docs/quality.md] [--plot docs/images/feedback.svg]
 
 The live stream worker, learner and recommender in one process, before simulated shoppers whose tastes are known. A
 quarter of the catalogue is there from the beginning, the rest comes evenly over the first four fifths of the rounds;
@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.plots import Panel, drawn
-from benchmarks.sections import asked, tell
+from benchmarks.harness.line_charts import Panel, drawn
+from benchmarks.harness.sections import asked, tell
 from replay.simulation.closed_loop import ClosedLoop, Visit
 from replay.simulation.simulator import looks, make_crowd, make_shop
 from stream.config import PolicyName, Serve
@@ -137,7 +137,7 @@ def numbers(found: dict[str, Story]) -> dict[str, float]:
 def markdown(found: dict[str, Story], rounds: int) -> str:
     told_of = numbers(found)
     lines = [
-        "### feedback", "", f"    python -m benchmarks.feedback --rounds {rounds}", "",
+        "### feedback", "", f"    python -m benchmarks.quality.exploration_value --rounds {rounds}", "",
         "A loop that shows only what it believes in learns only of what it shows. The live stream worker, learner and"
         f" recommender before simulated shoppers, {rounds:,} slates of ten, with `serve.explore` at 0 and at its"
         f" default of 0.1. A quarter of {max(200, int(rounds * _ITEMS_PER_ROUND)):,} items is there from the beginning,"

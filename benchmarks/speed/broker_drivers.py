@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from benchmarks import traffic
-from benchmarks.brokers import Services, room, services
-from benchmarks.runs import Numbers, Size, run_alone
+from benchmarks.harness import traffic
+from benchmarks.harness.brokers import Services, room, services
+from benchmarks.harness.runs import Numbers, Size, run_alone
 from stream.config import Events, Settings
 from stream.drivers import open_log, open_store
 from stream.kafka.url import CLIENTS

@@ -1,9 +1,9 @@
 """What the guard notices, how soon, and how often it is wrong: scenarios of known truth, and recorded logs.
 
-python -m benchmarks.guard                         # all scenarios, three seeds each
-python -m benchmarks.guard --clean 24 --seeds 2    # hours of clean simulated shopping, of each of two shops
-python -m benchmarks.guard --recorded FILE.jsonl.gz …
-python -m benchmarks.guard --undone                # what poison costs once it is undone: Recall@10
+python -m benchmarks.guard.guard_scenarios                         # all scenarios, three seeds each
+python -m benchmarks.guard.guard_scenarios --clean 24 --seeds 2    # hours of clean simulated shopping, of each of two shops
+python -m benchmarks.guard.guard_scenarios --recorded FILE.jsonl.gz …
+python -m benchmarks.guard.guard_scenarios --undone                # what poison costs once it is undone: Recall@10
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from benchmarks.false_alarms import table
+from benchmarks.guard.false_alarms import table
 from replay.simulation.guard_trials import Rig, Trial, try_out
 from replay.simulation.poison_recovery import undo
 from replay.simulation.scenarios import SCENARIOS

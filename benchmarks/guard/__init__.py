@@ -1,0 +1,1 @@
+"""The guard: scenarios, false alarms, and detectors beside others."""

@@ -1,0 +1,1 @@
+"""What is learned: rankings on recorded logs, exploration, policies."""

@@ -1,0 +1,1 @@
+"""Speed, memory and latency, each subject beside its budget."""
