@@ -21,25 +21,25 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.harness.runs import readable, shown
+from benchmarks.harness.runs import build_table, format_number
 
-Found = dict[str, list[float]]  # the numbers of each run, by name
-_PATIENCE = 3_600  # seconds that one module may take
-_QUICK_PATIENCE = 300
-_FIXED = ("speed.local_drivers", "quality.vw_news_simulator")  # subjects that decide themselves how often they run
+SubjectNumbers = dict[str, list[float]]  # the numbers of each run, by name
+_TIMEOUT_S = 3_600  # seconds that one module may take
+_QUICK_TIMEOUT_S = 300
+_FIXED_RUNS = ("speed.local_drivers", "quality.vw_news_simulator")  # subjects that decide themselves how often they run
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class PerformanceBudget:
     """What the design asks of a number."""
 
     subject: str
     name: str
     limit: float
-    at_least: bool = False  # else at most
+    is_minimum: bool = False  # else at most
 
-    def holds(self, number: float) -> bool:
-        return number >= self.limit if self.at_least else number <= self.limit
+    def is_satisfied(self, number: float) -> bool:
+        return number >= self.limit if self.is_minimum else number <= self.limit
 
 
 SUBJECTS = {  # with what each is told when it is to be quick
@@ -58,97 +58,99 @@ SUBJECTS = {  # with what each is told when it is to be quick
     "quality.vw_news_simulator": ("--quick",),
 }
 BUDGETS = (
-    Budget("speed.rankers", "headrace linear, examples/s", 3_000_000, at_least=True),
-    Budget("speed.rankers", "headrace fm, examples/s", 800_000, at_least=True),
-    Budget("speed.rankers", "headrace deep, examples/s", 150_000, at_least=True),
-    Budget("speed.stream_worker", "stream: clicks and views, events/s", 100_000, at_least=True),
-    Budget("speed.stream_worker", "stream: slates of ten and clicks, events/s", 100_000, at_least=True),
-    Budget("speed.local_drivers", "log: written and tailed, records/s", 150_000, at_least=True),
-    Budget("speed.local_drivers", "store: put_many, users/s", 200_000, at_least=True),
-    Budget("speed.local_drivers", "store: get, p99 ms", 0.4),
-    Budget(
-        "speed.broker_drivers", "stream: kafka-python and Redis, 1 a record, events/s of CPU", 50_000, at_least=True
+    PerformanceBudget("speed.rankers", "headrace linear, examples/s", 3_000_000, is_minimum=True),
+    PerformanceBudget("speed.rankers", "headrace fm, examples/s", 800_000, is_minimum=True),
+    PerformanceBudget("speed.rankers", "headrace deep, examples/s", 150_000, is_minimum=True),
+    PerformanceBudget("speed.stream_worker", "stream: clicks and views, events/s", 100_000, is_minimum=True),
+    PerformanceBudget("speed.stream_worker", "stream: slates of ten and clicks, events/s", 100_000, is_minimum=True),
+    PerformanceBudget("speed.local_drivers", "log: written and tailed, records/s", 150_000, is_minimum=True),
+    PerformanceBudget("speed.local_drivers", "store: put_many, users/s", 200_000, is_minimum=True),
+    PerformanceBudget("speed.local_drivers", "store: get, p99 ms", 0.4),
+    PerformanceBudget(
+        "speed.broker_drivers", "stream: kafka-python and Redis, 1 a record, events/s of CPU", 50_000, is_minimum=True
     ),
-    Budget("speed.broker_drivers", "stream: confluent and Redis, 1 a record, events/s of CPU", 90_000, at_least=True),
-    Budget("speed.ranking_latency", "answer, 1,000,000 items, p50 ms", 2.5),
-    Budget("speed.ranking_latency", "answer, 1,000,000 items, p99 ms", 6.0),
-    Budget("speed.http_load", "http: 1,000 answers/s asked, p99 ms", 25.0),
-    Budget("speed.http_load", "http: errors in them", 0),
-    Budget("speed.http_load", "http: answers/s at p99 ≤ 25 ms", 1_000, at_least=True),
-    Budget("speed.freshness", "freshness: click to count, p99 ms", 250.0),
-    Budget("speed.freshness", "freshness: click to answer, p99 ms", 250.0),
-    Budget("speed.checkpoints", "checkpoint: write and fsync, s", 2.0),
-    Budget("speed.checkpoints", "checkpoint: learner stands still, ms", 100.0),
-    Budget("speed.checkpoints", "kill -9 serve: answers again, s", 10.0),
-    Budget("speed.checkpoints", "kill -9 learn: answers hold new events again, s", 10.0),
-    Budget("speed.checkpoints", "kill -9 stream: answers hold new events again, s", 10.0),
-    Budget("speed.memory", "memory: bytes per item row, counters, catalogue, vectors", 1_024),
-    Budget("speed.memory", "memory: bytes per user record, 20 actions each", 1_024),
-    Budget("speed.bandits", "headrace LinUCB, 34 arms, d = 20, predictions/s", 50_000, at_least=True),
-    Budget("speed.bandits", "headrace LinUCB, 34 arms, d = 20, updates/s", 100_000, at_least=True),
-    Budget("speed.bandits", "headrace LinUCB, 1,000 arms, d = 32, predictions/s", 5_000, at_least=True),
-    Budget("quality.vw_news_simulator", "headrace LinUCB, static", 0.997, at_least=True),
-    Budget("quality.vw_news_simulator", "headrace LinUCB, flip", 0.97, at_least=True),
+    PerformanceBudget(
+        "speed.broker_drivers", "stream: confluent and Redis, 1 a record, events/s of CPU", 90_000, is_minimum=True
+    ),
+    PerformanceBudget("speed.ranking_latency", "answer, 1,000,000 items, p50 ms", 2.5),
+    PerformanceBudget("speed.ranking_latency", "answer, 1,000,000 items, p99 ms", 6.0),
+    PerformanceBudget("speed.http_load", "http: 1,000 answers/s asked, p99 ms", 25.0),
+    PerformanceBudget("speed.http_load", "http: errors in them", 0),
+    PerformanceBudget("speed.http_load", "http: answers/s at p99 ≤ 25 ms", 1_000, is_minimum=True),
+    PerformanceBudget("speed.freshness", "freshness: click to count, p99 ms", 250.0),
+    PerformanceBudget("speed.freshness", "freshness: click to answer, p99 ms", 250.0),
+    PerformanceBudget("speed.checkpoints", "checkpoint: write and fsync, s", 2.0),
+    PerformanceBudget("speed.checkpoints", "checkpoint: learner stands still, ms", 100.0),
+    PerformanceBudget("speed.checkpoints", "kill -9 serve: answers again, s", 10.0),
+    PerformanceBudget("speed.checkpoints", "kill -9 learn: answers hold new events again, s", 10.0),
+    PerformanceBudget("speed.checkpoints", "kill -9 stream: answers hold new events again, s", 10.0),
+    PerformanceBudget("speed.memory", "memory: bytes per item row, counters, catalogue, vectors", 1_024),
+    PerformanceBudget("speed.memory", "memory: bytes per user record, 20 actions each", 1_024),
+    PerformanceBudget("speed.bandits", "headrace LinUCB, 34 arms, d = 20, predictions/s", 50_000, is_minimum=True),
+    PerformanceBudget("speed.bandits", "headrace LinUCB, 34 arms, d = 20, updates/s", 100_000, is_minimum=True),
+    PerformanceBudget("speed.bandits", "headrace LinUCB, 1,000 arms, d = 32, predictions/s", 5_000, is_minimum=True),
+    PerformanceBudget("quality.vw_news_simulator", "headrace LinUCB, static", 0.997, is_minimum=True),
+    PerformanceBudget("quality.vw_news_simulator", "headrace LinUCB, flip", 0.97, is_minimum=True),
 )
 
 
-def run(subject: str, quick: bool, runs: int | None = None) -> Found:
+def run_subject(subject: str, quick: bool, runs: int | None = None) -> SubjectNumbers:
     """What a module prints as JSON; RuntimeError if it failed."""
-    words = [sys.executable, "-m", f"benchmarks.{subject}", "--json", *(SUBJECTS[subject] if quick else ())]
-    if runs and subject not in _FIXED:
-        words += ["--runs", str(runs)]
-    with tempfile.TemporaryFile() as told:
-        patience = _QUICK_PATIENCE if quick else _PATIENCE
-        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=told, timeout=patience, check=False)
-        told.seek(0)
-        if done.returncode:
-            said = told.read().decode()[-2_000:]
-            raise RuntimeError(f"benchmarks.{subject} ended with code {done.returncode}:\n{said}")
-    return numbers_of(json.loads(done.stdout))
+    command = [sys.executable, "-m", f"benchmarks.{subject}", "--json", *(SUBJECTS[subject] if quick else ())]
+    if runs and subject not in _FIXED_RUNS:
+        command += ["--runs", str(runs)]
+    with tempfile.TemporaryFile() as stderr:
+        timeout = _QUICK_TIMEOUT_S if quick else _TIMEOUT_S
+        process = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, timeout=timeout, check=False)
+        stderr.seek(0)
+        if process.returncode:
+            error_output = stderr.read().decode()[-2_000:]
+            raise RuntimeError(f"benchmarks.{subject} ended with code {process.returncode}:\n{error_output}")
+    return parse_numbers(json.loads(process.stdout))
 
 
-def numbers_of(printed: dict[str, Any]) -> Found:
+def parse_numbers(document: dict[str, Any]) -> SubjectNumbers:
     """One shape for all: learners tell rows, the others numbers by name, of one run or of each."""
-    if "rows" in printed:
+    if "rows" in document:
         return {
             f"{row['name']}, {name}": [row[column]]
-            for row in printed["rows"]
-            for name, column in (("examples/s", "learnt"), ("log loss", "log_loss"))
+            for row in document["rows"]
+            for name, column in (("examples/s", "train_rate"), ("log loss", "log_loss"))
         }
-    return {name: number if isinstance(number, list) else [number] for name, number in printed.items()}
+    return {name: number if isinstance(number, list) else [number] for name, number in document.items()}
 
 
-def judged(found: dict[str, Found]) -> Iterator[tuple[Budget, float]]:
+def compare_budgets(results: dict[str, SubjectNumbers]) -> Iterator[tuple[PerformanceBudget, float]]:
     for budget in BUDGETS:
-        if numbers := found.get(budget.subject, {}).get(budget.name):
+        if numbers := results.get(budget.subject, {}).get(budget.name):
             yield budget, statistics.median(numbers)
 
 
-def summary(found: dict[str, Found], quick: bool) -> Table:
+def build_summary(results: dict[str, SubjectNumbers], quick: bool) -> Table:
     table = Table(title="Beside the budgets" + (", which are not for so small a run" if quick else ""))
     table.add_column("what", no_wrap=True)
     for column in ("median", "budget", ""):
         table.add_column(column, justify="right", no_wrap=True)
-    for budget, number in judged(found):
-        verdict = "[green]held[/]" if budget.holds(number) else "[red]over[/]"
-        table.add_row(budget.name, readable(number), _limit(budget), verdict)
+    for budget, number in compare_budgets(results):
+        verdict = "[green]held[/]" if budget.is_satisfied(number) else "[red]over[/]"
+        table.add_row(budget.name, format_number(number), _format_limit(budget), verdict)
     return table
 
 
-def _limit(budget: Budget) -> str:
-    return f"{'≥' if budget.at_least else '≤'} {readable(budget.limit)}"
+def _format_limit(budget: PerformanceBudget) -> str:
+    return f"{'≥' if budget.is_minimum else '≤'} {format_number(budget.limit)}"
 
 
-def markdown(found: dict[str, Found]) -> str:
+def format_markdown(results: dict[str, SubjectNumbers]) -> str:
     """The tables of docs/benchmarks.md."""
     lines = ["| beside the budgets | median | budget | |", "|---|--:|--:|---|"]
-    for budget, number in judged(found):
-        verdict = "held" if budget.holds(number) else "**over**"
-        lines.append(f"| {budget.name} | {readable(number)} | {_limit(budget)} | {verdict} |")
-    for subject, numbers in found.items():
+    for budget, number in compare_budgets(results):
+        verdict = "held" if budget.is_satisfied(number) else "**over**"
+        lines.append(f"| {budget.name} | {format_number(number)} | {_format_limit(budget)} | {verdict} |")
+    for subject, numbers in results.items():
         lines += ["", f"| {subject} | median | least | greatest |", "|---|--:|--:|--:|"]
         for name, runs in numbers.items():
-            cells = [readable(number) for number in (statistics.median(runs), min(runs), max(runs))]
+            cells = [format_number(number) for number in (statistics.median(runs), min(runs), max(runs))]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -161,26 +163,26 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers of every run")
     parser.add_argument("--markdown", action="store_true", help="print the tables of docs/benchmarks.md instead")
     arguments = parser.parse_args()
-    say, found, failed = Console(stderr=True), {}, []
+    console, results, failed = Console(stderr=True), {}, []
     for subject in arguments.only or SUBJECTS:
-        begin = time.monotonic()
+        started = time.monotonic()
         try:
-            found[subject] = run(subject, arguments.quick, arguments.runs)
+            results[subject] = run_subject(subject, arguments.quick, arguments.runs)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             failed.append(subject)
-            say.print(str(error), style="red", markup=False)
-        say.print(f"{subject}: {time.monotonic() - begin:.0f} s, load {os.getloadavg()[0]:.1f}", highlight=False)
+            console.print(str(error), style="red", markup=False)
+        console.print(f"{subject}: {time.monotonic() - started:.0f} s, load {os.getloadavg()[0]:.1f}", highlight=False)
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
     if arguments.markdown:
-        print(markdown(found))
+        print(format_markdown(results))
     else:
         out = Console(width=None if sys.stdout.isatty() else 110)
-        for subject, numbers in found.items():
-            table = shown(numbers)
+        for subject, numbers in results.items():
+            table = build_table(numbers)
             table.title = subject
             out.print(table)
-        out.print(summary(found, arguments.quick))
+        out.print(build_summary(results, arguments.quick))
     raise SystemExit(1 if failed else 0)
 
 

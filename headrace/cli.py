@@ -61,7 +61,7 @@ def learn(config: Config = None, child: Child = False) -> None:
     from online_models.worker import LearnWorker
     from stream.clock import SystemClock
     from stream.config import load
-    from stream.process import hold_alone, log_to_stderr, serve_metrics, stop_on_signals, stop_with_parent
+    from stream.process import acquire_lock, log_to_stderr, serve_metrics, stop_on_signals, stop_with_parent
     from stream.topics import open_topics
 
     log_to_stderr("learn")
@@ -71,7 +71,7 @@ def learn(config: Config = None, child: Child = False) -> None:
         stop_with_parent(stop)
     serve_metrics(settings.learn.metrics_port, "HEADRACE_LEARN__METRICS_PORT")
     # A log that shares partitions out would let two learners in, and each would write the other's checkpoints.
-    with hold_alone(settings.checkpoints / "learn.lock"):
+    with acquire_lock(settings.checkpoints / "learn.lock"):
         log = open_topics(settings, SystemClock())
         LearnWorker(log, settings, SystemClock()).run(stop)
         log.close()
@@ -95,15 +95,15 @@ def serve(config: Config = None, child: Child = False) -> None:
 @app.command()
 def up(config: Config = None) -> None:
     """Run stream, learn and serve on this machine, and restart one that died."""
-    from headrace.supervisor import Household
+    from headrace.supervisor import ProcessSupervisor
     from stream.config import load
     from stream.process import log_to_stderr, stop_on_signals
 
     log_to_stderr("up")
     stop = stop_on_signals()
     settings = load(config)
-    with Household(config, servers=settings.serve.processes) as household:
-        household.keep(stop)
+    with ProcessSupervisor(config, servers=settings.serve.processes) as supervisor:
+        supervisor.run(stop)
 
 
 @app.command()
@@ -186,47 +186,47 @@ def models_rollback(
             help="Leave out events PARTITION:FROM-TO (TO not included) and learn the rest again; may be repeated."
         ),
     ] = None,
-    slates: Annotated[
+    impressions: Annotated[
         list[str] | None,
         typer.Option(
             help="Leave out slates PARTITION:FROM-TO and what was done with them, which leaves people's past as well; "
             "other actions teach as ever. May be repeated."
         ),
     ] = None,
-    ripple: Annotated[
+    downstream: Annotated[
         bool, typer.Option(help="Leave out as well what came of the skipped events: slates of versions they taught.")
     ] = False,
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Go back to a version. Without --skip and --slates, all that was learnt since is left out."""
-    from headrace.commands.models import LeftOut, roll_back
+    """Go back to a version. Without --skip and --impressions, all that was learnt since is left out."""
+    from headrace.commands.models import ExcludedRanges, rollback
 
-    raise typer.Exit(roll_back(version, LeftOut(skip or [], slates or [], ripple), config, json))
+    raise typer.Exit(rollback(version, ExcludedRanges(skip or [], impressions or [], downstream), config, json))
 
 
-@models.command("refuse")
-def models_refuse(version: str, reason: str = "by hand", config: Config = None) -> None:
+@models.command("block")
+def models_block(version: str, reason: str = "manual", config: Config = None) -> None:
     """Keep a version from being served; a process that serves it already goes on until it is rolled back."""
-    from headrace.commands.models import refuse_version
+    from headrace.commands.models import override_version
 
-    raise typer.Exit(refuse_version(version, reason or "by hand", config))
+    raise typer.Exit(override_version(version, reason or "manual", config))
 
 
-@models.command("accept")
-def models_accept(version: str, config: Config = None) -> None:
+@models.command("approve")
+def models_approve(version: str, config: Config = None) -> None:
     """Let a version be served whatever the guard said of it."""
-    from headrace.commands.models import refuse_version
+    from headrace.commands.models import override_version
 
-    raise typer.Exit(refuse_version(version, "", config))
+    raise typer.Exit(override_version(version, "", config))
 
 
-@models.command("hold")
-def models_hold(reason: str = "", config: Config = None) -> None:
+@models.command("pause")
+def models_pause(reason: str = "", config: Config = None) -> None:
     """Learn nothing until told to resume; answers go on."""
-    from headrace.commands.models import hold_learning
+    from headrace.commands.models import pause_learning
 
-    hold_learning(reason, config)
+    pause_learning(reason, config)
 
 
 @models.command("resume")
@@ -240,9 +240,9 @@ def models_resume(config: Config = None) -> None:
 @quarantine.command("list")
 def quarantine_list(config: Config = None, json: Json = False) -> None:
     """What is held back, by which detector, and why."""
-    from headrace.commands.quarantine import list_held
+    from headrace.commands.quarantine import print_quarantine
 
-    list_held(config, json)
+    print_quarantine(config, json)
 
 
 @quarantine.command("release")
@@ -250,9 +250,9 @@ def quarantine_release(
     events: Annotated[list[str], typer.Argument(metavar="EVENT_ID…")], config: Config = None, json: Json = False
 ) -> None:
     """Let events count after all: each is learnt as if it came now."""
-    from headrace.commands.quarantine import release_held
+    from headrace.commands.quarantine import release_events
 
-    raise typer.Exit(release_held(events, config, json))
+    raise typer.Exit(release_events(events, config, json))
 
 
 @quarantine.command("drop")
@@ -260,17 +260,17 @@ def quarantine_drop(
     events: Annotated[list[str], typer.Argument(metavar="EVENT_ID…")], config: Config = None, json: Json = False
 ) -> None:
     """Be done with events: they are listed no more, and never learnt from."""
-    from headrace.commands.quarantine import drop_held
+    from headrace.commands.quarantine import drop_events
 
-    raise typer.Exit(drop_held(events, config, json))
+    raise typer.Exit(drop_events(events, config, json))
 
 
 @replay.command("run")
 def replay_run(config: Config = None, json: Json = False) -> None:
     """Run the whole log again through the live code, and compare the bits with the live state."""
-    from replay.verify import run_again
+    from replay.verify import verify_log
 
-    raise typer.Exit(run_again(config, json))
+    raise typer.Exit(verify_log(config, json))
 
 
 @replay.command("evaluate")
@@ -303,11 +303,11 @@ def main() -> None:
     try:
         app()
     except (OSError, ValueError) as error:
-        say_error(error)
+        print_error(error)
         raise SystemExit(2 if type(error).__name__ == "SettingsError" else 1) from None
 
 
-def say_error(error: Any) -> None:
+def print_error(error: Any) -> None:
     print(f"headrace: {error}", file=sys.stderr)
 
 

@@ -32,7 +32,7 @@ class Stateful(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FieldBatch:
+class FeatureRows:
     """Rows for a ranker: hashed fields, numbers, and what is known of the outcome."""
 
     keys: np.ndarray  # (n, c) uint64, one key per categorical field, 0 = missing
@@ -49,10 +49,10 @@ class FieldBatch:
 class Ranker(Stateful, Protocol):
     """Scores rows. Predicting leaves the ranker alone; learning leaves its input alone."""
 
-    def predict(self, batch: FieldBatch) -> np.ndarray:
+    def predict(self, batch: FeatureRows) -> np.ndarray:
         """Probability of the label, (n,) float32."""
         ...
 
-    def learn(self, batch: FieldBatch) -> None:
+    def learn(self, batch: FeatureRows) -> None:
         """One pass over the rows in their order, each from what the rows before it left."""
         ...

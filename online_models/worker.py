@@ -7,34 +7,34 @@ from threading import Event as Signal
 
 from online_models import metrics
 from online_models.control import (
-    CheckpointOrder,
-    ForgetOrder,
-    HoldOrder,
-    Order,
-    RollbackOrder,
-    StrikeOrder,
-    decode_order,
-    hold_at,
+    CheckpointCommand,
+    Command,
+    ExcludeActionsCommand,
+    PauseCommand,
+    RollbackCommand,
+    TruncateHistoryCommand,
+    current_pause,
+    decode_command,
 )
 from online_models.guard.guard import Guard
-from online_models.model import Stack, seeded
+from online_models.model import RecommenderModel, settings_with_seed
 from online_models.training import journal
 from online_models.training.journal import Entry, Journal, Rollback, Step
-from online_models.training.progressive_metrics import Meter
-from online_models.training.rollback import demand_kept, go_back, plan_rollback, progress_of
-from online_models.training.step import Progress, blocks_of, reads_of, take
-from online_models.training.updates import Update, encode_update
+from online_models.training.progressive_metrics import ProgressiveMetrics
+from online_models.training.rollback import apply_rollback, check_retained, plan_rollback, progress_from_manifest
+from online_models.training.step import Progress, apply_step, read_blocks, to_offset_ranges
+from online_models.training.updates import ModelUpdate, encode_update
 from online_models.versions import checkpoints, gate
-from online_models.versions.checkpoint_writer import Keeper
-from online_models.versions.checkpoints import Manifest, name_of
+from online_models.versions.checkpoint_writer import CheckpointWriter
+from online_models.versions.checkpoints import Manifest, version_name
 from stream.clock import Clock
 from stream.config import Settings
 from stream.logs import EventLog, Position
-from stream.records.example_blocks import sound_blocks
+from stream.records.example_blocks import valid_blocks
 from stream.topics import ALARMS, CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES, QUARANTINE
 
-_REPLICAS_MAY_LAG = 3  # checkpoints
-_TELL_EVERY = 5_000  # ms between looks at what only people on call want to know
+_MAX_REPLICA_LAG = 3  # checkpoints
+_GAUGE_INTERVAL_MS = 5_000  # ms between looks at what only people on call want to know
 _logger = logging.getLogger(__name__)
 
 
@@ -55,75 +55,81 @@ class LearnWorker:
         self._blocks_per_step = max(1, settings.learn.batch // 512)
         self._clock = clock
         self._folder = settings.checkpoints
-        self.stack = Stack(seeded(settings.learn.seed))
+        self.model = RecommenderModel(settings_with_seed(settings.learn.seed))
         self.progress = Progress()
         self._parent: str | None = None
         self._base: str | None = None  # the version that this epoch goes on from
-        self._meter = Meter()
+        self._progressive_metrics = ProgressiveMetrics()
         self._guard: Guard | None = None  # looks away while the journal's steps are taken again
-        self._updates: deque[int] = deque(maxlen=_REPLICAS_MAY_LAG)
+        self._update_offsets: deque[int] = deque(maxlen=_MAX_REPLICA_LAG)
         # All partitions by name: there is one learner, and it needs all of them.
-        self._source = log.source(EXAMPLES, "learn", partitions=range(log.partitions(EXAMPLES)))
-        self._keeper = Keeper(self._folder, settings.learn.keep)
-        self._resume()
+        self._source = log.open_source(EXAMPLES, "learn", partitions=range(log.partitions(EXAMPLES)))
+        self._checkpoint_writer = CheckpointWriter(self._folder, settings.learn.checkpoints_kept)
+        self._recover()
         self._journal = Journal(self._folder / "journal")
         self._journal.rotate(self.progress.epoch, self.progress.step)
-        self._saved_at = self._told_at = clock.now_ms()
-        self._hold = hold_at(log, self.progress.control)
-        metrics.held.set(self._hold is not None)
+        self._saved_at = self._gauges_updated_at = clock.now_ms()
+        self._pause = current_pause(log, self.progress.control_offset)
+        metrics.learn_paused.set(self._pause is not None)
         if settings.guard.enabled:
             self._guard = Guard(log, settings.guard, self._folder, clock.now_ms())
-            self._guard.warm(self.progress, self._hold)
+            self._guard.warm_up(self.progress, self._pause)
 
     @property
     def version(self) -> str:
         """The name of the state as it is now."""
-        return name_of(self.progress.epoch, self.progress.step)
+        return version_name(self.progress.epoch, self.progress.step)
 
     def run(self, stop: Signal) -> None:
         """start → run → drain → stop: whole steps until told to stop, then a last checkpoint."""
         while not stop.is_set():
-            begun = time.monotonic()
+            started = time.monotonic()
             if self.step(timeout=0.2) < self._blocks_per_step:
                 # What comes first after a quiet time is learnt at once, what comes thick and fast is learnt together.
-                stop.wait(max(0.0, begun + self._settings.learn.linger / 1000 - time.monotonic()))
+                stop.wait(max(0.0, started + self._settings.learn.linger / 1000 - time.monotonic()))
         self.close()
 
     def close(self) -> None:
         self.save()
-        self._keeper.wait()
+        self._checkpoint_writer.wait()
         self._journal.close()
         self._source.close()
 
     def step(self, timeout: float) -> int:
         """Take one step; returns how many blocks of examples it consumed."""
-        self._obey()
-        if self._hold:
-            return self._look_on(timeout)
+        self._process_commands()
+        if self._pause:
+            return self._observe_while_paused(timeout)
         batches = self._source.next_batch(self._blocks_per_step, timeout)
-        if self._log.end(CONTROL, 0) > self.progress.control:
+        if self._log.end_offset(CONTROL, 0) > self.progress.control_offset:
             # An order came while it waited: nothing that came behind it is learnt before it is carried out.
             self._seek()
             return 0
-        items = self._log.end(ITEMS, 0)
-        if batches or items > self.progress.items:
-            entry = Step(self.progress.epoch, self.progress.step + 1, reads_of(batches), items, self.progress.control)
+        items_end = self._log.end_offset(ITEMS, 0)
+        if batches or items_end > self.progress.items_offset:
+            entry = Step(
+                self.progress.epoch,
+                self.progress.step + 1,
+                to_offset_ranges(batches),
+                items_end,
+                self.progress.control_offset,
+            )
             self._journal.append(entry)
-            with metrics.step_seconds.time():
-                self._take(entry, [block for records in batches for block in sound_blocks(records)])
-            metrics.lag.set(sum(self._log.ends(EXAMPLES).values()) - sum(self.progress.examples.values()))
+            with metrics.step_duration_seconds.time():
+                self._apply_step(entry, [block for records in batches for block in valid_blocks(records)])
+            metrics.lag.set(sum(self._log.end_offsets(EXAMPLES).values()) - sum(self.progress.example_offsets.values()))
         if self._clock.now_ms() - self._saved_at >= self._settings.learn.checkpoint_every * 1000:
             self.save()
-        self._keeper.reap()
-        if self._clock.now_ms() - self._told_at >= _TELL_EVERY:
-            self._tell()
+        self._checkpoint_writer.poll()
+        if self._clock.now_ms() - self._gauges_updated_at >= _GAUGE_INTERVAL_MS:
+            self._update_gauges()
         return sum(len(records) for records in batches)
 
-    def _look_on(self, timeout: float) -> int:
+    def _observe_while_paused(self, timeout: float) -> int:
         """While learning is held: the guard sees what comes, and says when it is over."""
         if self._guard:
-            self._guard.look(self.progress, self.stack)
-        self._keeper.reap()
+            self._guard.observe_while_paused(self.progress, self.model)
+        self._checkpoint_writer.poll()
         time.sleep(timeout)
         return 0
 
@@ -132,127 +138,133 @@ class LearnWorker:
         self._saved_at = self._clock.now_ms()
         if self.progress.step == 0 or (version := self.version) == self._parent:
             return
-        self._keeper.save(self._manifest(version), self.stack.state(), self._base)
+        self._checkpoint_writer.save(self._build_manifest(version), self.model.state(), self._base)
         self._journal.rotate(self.progress.epoch, self.progress.step)
-        self._source.commit(_positions(self.progress))
+        self._source.commit(_to_positions(self.progress))
         self._parent = version
         # A replica starts from the newest sound checkpoint; updates before the third newest are nobody's any more.
-        self._updates.append(self._log.end(MODEL_UPDATES, 0))
-        self._log.trim(MODEL_UPDATES, 0, self._updates[0] if len(self._updates) == _REPLICAS_MAY_LAG else 0)
-        if oldest := checkpoints.versions_in(self._folder)[:1]:
-            starts = {partition: self._log.start(EXAMPLES, partition) for partition in self._source.snapshot()}
+        self._update_offsets.append(self._log.end_offset(MODEL_UPDATES, 0))
+        self._log.trim(
+            MODEL_UPDATES, 0, self._update_offsets[0] if len(self._update_offsets) == _MAX_REPLICA_LAG else 0
+        )
+        if oldest := checkpoints.list_version_names(self._folder)[:1]:
+            starts = {partition: self._log.start_offset(EXAMPLES, partition) for partition in self._source.snapshot()}
             journal.prune(self._folder / "journal", oldest[0], starts)
 
-    def _tell(self) -> None:
+    def _update_gauges(self) -> None:
         """Measure what changes slowly. Alarms and quarantine are counted where they stand, whoever put them there."""
-        self._told_at = self._clock.now_ms()
-        metrics.alarms.set(self._log.end(ALARMS, 0))
-        metrics.quarantined.set(self._log.end(QUARANTINE, 0))
-        metrics.items_shown.set(self.stack.items.shown_share())
+        self._gauges_updated_at = self._clock.now_ms()
+        metrics.alarms.set(self._log.end_offset(ALARMS, 0))
+        metrics.quarantine_events.set(self._log.end_offset(QUARANTINE, 0))
+        metrics.item_coverage_ratio.set(self.model.items.coverage_ratio())
 
-    def _take(self, entry: Step, blocks: list[bytes]) -> None:
-        taken = take(self._log, self.stack, self.progress, entry, blocks)
-        if taken.lesson is not None:
-            self._meter.see(taken.lesson.batch, self.stack)
+    def _apply_step(self, entry: Step, blocks: list[bytes]) -> None:
+        result = apply_step(self._log, self.model, self.progress, entry, blocks)
+        if result.training_batch is not None:
+            self._progressive_metrics.update(result.training_batch.batch, self.model)
             if self._guard:
-                self._guard.see(taken.lesson, self.stack, self.version, self.progress)
-        self._publish(taken.changes)
+                self._guard.observe(result.training_batch, self.model, self.version, self.progress)
+        self._publish(result.changes)
 
     def _publish(self, changes: checkpoints.State, base: str = "") -> None:
         progress = self.progress
-        update = Update(
+        update = ModelUpdate(
             epoch=progress.epoch,
             step=progress.step,
             base=base,
-            items=progress.items,
-            control=progress.control,
+            items_offset=progress.items_offset,
+            control_offset=progress.control_offset,
             offsets={str(p): offset for p, offset in progress.offsets.items()},
             changes=changes,
-            refused=self._guard.refusal if self._guard else "",
+            blocked_reason=self._guard.block_reason if self._guard else "",
         )
-        metrics.refused.set(bool(update.refused))
+        metrics.serving_blocked.set(bool(update.blocked_reason))
         self._log.append(MODEL_UPDATES, 0, [(None, encode_update(update))])
         metrics.steps.inc()
 
-    def _resume(self) -> None:
+    def _recover(self) -> None:
         """Load the newest sound checkpoint on the way to the journal's end, then take the steps from there again."""
-        folder, versions = self._folder / "journal", checkpoints.versions_in(self._folder)
-        checkpoints.sweep(self._folder)
+        folder, versions = self._folder / "journal", checkpoints.list_version_names(self._folder)
+        checkpoints.remove_partial(self._folder)
         epochs = [int(version.partition("-")[0]) for version in versions]
-        legs = journal.way(folder, max(journal.newest_epoch(folder), *epochs, 1))
-        self._base = name_of(legs[1].epoch, legs[1].until or 0) if len(legs) > 1 else None
-        fitting = [version for version in reversed(versions) if any(leg.holds(version) for leg in legs)]
-        loaded = checkpoints.load_latest(self._folder, fitting)
-        if loaded:
-            self._become(*loaded)
-        redone = 0
-        for entry in journal.since(folder, legs, self.progress.epoch, self.progress.step):
-            self._redo(entry)
-            redone += 1
+        segments = journal.epoch_path(folder, max(journal.newest_epoch(folder), *epochs, 1))
+        self._base = version_name(segments[1].epoch, segments[1].last_step or 0) if len(segments) > 1 else None
+        reachable = [
+            version for version in reversed(versions) if any(segment.contains(version) for segment in segments)
+        ]
+        checkpoint = checkpoints.load_latest(self._folder, reachable)
+        if checkpoint:
+            self._load(*checkpoint)
+        replayed = 0
+        for entry in journal.read_entries_after(folder, segments, self.progress.epoch, self.progress.step):
+            self._replay_entry(entry)
+            replayed += 1
         self._seek()
-        _logger.info("at version %s: checkpoint %s, %d steps of the journal", self.version, self._parent, redone)
+        _logger.info("at version %s: checkpoint %s, %d steps of the journal", self.version, self._parent, replayed)
 
     def _seek(self) -> None:
         for partition in self._source.snapshot():
-            start = self._log.start(EXAMPLES, partition)
-            self._source.seek(partition, self.progress.examples.get(partition, start))
+            start = self._log.start_offset(EXAMPLES, partition)
+            self._source.seek(partition, self.progress.example_offsets.get(partition, start))
 
-    def _redo(self, entry: Entry) -> None:
-        at = self.progress
+    def _replay_entry(self, entry: Entry) -> None:
+        progress = self.progress
         if isinstance(entry, Rollback):
             self._begin_epoch(entry)
-        elif (entry.epoch, entry.step) == (at.epoch, at.step + 1):
-            self._take(entry, list(blocks_of(self._log, entry.reads)))
+        elif (entry.epoch, entry.step) == (progress.epoch, progress.step + 1):
+            self._apply_step(entry, list(read_blocks(self._log, entry.ranges)))
         else:
-            before, behind = name_of(at.epoch, at.step), name_of(entry.epoch, entry.step)
+            before, after = version_name(progress.epoch, progress.step), version_name(entry.epoch, entry.step)
             raise ValueError(
-                f"the journal goes on with step {behind} behind {before}: "
+                f"the journal goes on with step {after} behind {before}: "
                 f"a part of it, or the checkpoint between them, is missing from {self._folder}"
             )
 
-    def _become(self, manifest: Manifest, state: checkpoints.State) -> None:
-        self.stack = Stack(seeded(self._settings.learn.seed))
-        self.stack.restore(state)
+    def _load(self, manifest: Manifest, state: checkpoints.State) -> None:
+        self.model = RecommenderModel(settings_with_seed(self._settings.learn.seed))
+        self.model.restore(state)
         self._parent = manifest.version
-        self.progress = progress_of(manifest)
+        self.progress = progress_from_manifest(manifest)
 
-    def _obey(self) -> None:
+    def _process_commands(self) -> None:
         """Carry out the orders that came in since the last step; one that cannot be carried out changes nothing."""
-        records = self._log.read(CONTROL, 0, self.progress.control, 100)
+        records = self._log.read(CONTROL, 0, self.progress.control_offset, 100)
         for offset, value in zip(records.offsets, records.values, strict=True):
             try:
-                order = decode_order(value or b"")
-                goal = self._goal(order, offset + 1)
+                command = decode_command(value or b"")
+                target = self._rollback_target(command, offset + 1)
             except (ValueError, OSError, checkpoints.DamagedCheckpoint) as error:
                 _logger.error("order at offset %d of the control topic not carried out: %s", offset, error)
-                self.progress.control = offset + 1
+                self.progress.control_offset = offset + 1
                 continue
-            if goal:
-                self._roll_back(*goal)
+            if target:
+                self._roll_back(*target)
                 continue
-            self.progress.control = offset + 1
-            if isinstance(order, CheckpointOrder):
+            self.progress.control_offset = offset + 1
+            if isinstance(command, CheckpointCommand):
                 self.save()
-                self._keeper.wait()
-            elif not isinstance(order, ForgetOrder | StrikeOrder):  # those are the next step's
-                self._take_hold(order)
+                self._checkpoint_writer.wait()
+            elif not isinstance(command, TruncateHistoryCommand | ExcludeActionsCommand):  # those are the next step's
+                self._set_pause(command)
 
-    def _goal(self, order: Order, control: int) -> tuple[Rollback, Manifest, checkpoints.State] | None:
+    def _rollback_target(
+        self, command: Command, control_offset: int
+    ) -> tuple[Rollback, Manifest, checkpoints.State] | None:
         """Where a rollback leads to, None for any other order."""
-        if not isinstance(order, RollbackOrder):
+        if not isinstance(command, RollbackCommand):
             return None
-        self._keeper.wait()
-        gate.demand_served(self._folder, order.version)
-        manifest, state = checkpoints.load(self._folder, order.version)
-        demand_kept(self._log, manifest)
-        return plan_rollback(order, manifest, self.progress, control), manifest, state
+        self._checkpoint_writer.wait()
+        gate.check_servable(self._folder, command.version)
+        manifest, state = checkpoints.load(self._folder, command.version)
+        check_retained(self._log, manifest)
+        return plan_rollback(command, manifest, self.progress, control_offset), manifest, state
 
-    def _take_hold(self, order: Order) -> None:
-        self._hold = order if isinstance(order, HoldOrder) else None
+    def _set_pause(self, command: Command) -> None:
+        self._pause = command if isinstance(command, PauseCommand) else None
         if self._guard:
-            self._guard.held(self._hold) if self._hold else self._guard.resumed()
-        metrics.held.set(self._hold is not None)
-        _logger.warning("learning is held: %s" if self._hold else "learning goes on: %s", order)
+            self._guard.on_pause(self._pause) if self._pause else self._guard.on_resume()
+        metrics.learn_paused.set(self._pause is not None)
+        _logger.warning("learning is held: %s" if self._pause else "learning goes on: %s", command)
 
     def _roll_back(self, entry: Rollback, manifest: Manifest, state: checkpoints.State) -> None:
         """The journal decides: before its line the order is still to be carried out, behind it the epoch has begun."""
@@ -260,20 +272,20 @@ class LearnWorker:
         self.save()
         self._journal.rotate(entry.epoch, entry.step)
         self._journal.append(entry)
-        self._become(manifest, state)
+        self._load(manifest, state)
         self._begin_epoch(entry)
         self._seek()
         _logger.warning("rolled back to %s as epoch %d", entry.version, entry.epoch)
         metrics.rollbacks.inc()
         if self._guard:
-            self._guard.undone()
+            self._guard.on_rollback()
 
     def _begin_epoch(self, entry: Rollback) -> None:
-        go_back(self.progress, entry)
+        apply_rollback(self.progress, entry)
         self._parent = self._base = entry.version
         self._publish({}, base=entry.version)
 
-    def _manifest(self, version: str) -> Manifest:
+    def _build_manifest(self, version: str) -> Manifest:
         progress = self.progress
         return Manifest(
             version=version,
@@ -281,21 +293,21 @@ class LearnWorker:
             step=progress.step,
             parent=self._parent,
             created=self._clock.now_ms(),
-            code=checkpoints.code_version(),
-            examples={str(p): offset for p, offset in progress.examples.items()},
+            code_version=checkpoints.code_version(),
+            example_offsets={str(p): offset for p, offset in progress.example_offsets.items()},
             offsets={str(p): offset for p, offset in progress.offsets.items()},
             skip={str(p): ranges for p, ranges in progress.skip.items()},
-            slates={str(p): ranges for p, ranges in progress.slates.items()},
-            items=progress.items,
-            control=progress.control,
-            updates=self._log.end(MODEL_UPDATES, 0),
+            skip_impressions={str(p): ranges for p, ranges in progress.skip_impressions.items()},
+            items_offset=progress.items_offset,
+            control_offset=progress.control_offset,
+            updates_offset=self._log.end_offset(MODEL_UPDATES, 0),
             watermark=progress.watermark,
-            alarm=self._guard.open if self._guard else "",
-            refused=self._guard.verdict() if self._guard else "",
+            open_alarm=self._guard.open_alarm if self._guard else "",
+            blocked_reason=self._guard.version_block_reason() if self._guard else "",
             config=self._settings.learn.model_dump(mode="json"),
-            metrics=self._meter.values(),
+            metrics=self._progressive_metrics.values(),
         )
 
 
-def _positions(progress: Progress) -> dict[int, Position]:
-    return {partition: Position(offset) for partition, offset in progress.examples.items()}
+def _to_positions(progress: Progress) -> dict[int, Position]:
+    return {partition: Position(offset) for partition, offset in progress.example_offsets.items()}

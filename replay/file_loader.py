@@ -14,28 +14,28 @@ import zstandard
 
 from stream.clock import Clock
 from stream.config import Settings
-from stream.ids import partition_of
+from stream.ids import partition_for_id
 from stream.logs import EventLog, Record
 from stream.records.catalog import parse_item
-from stream.records.dead_letters import Refused, dead_letter
-from stream.records.events import Event, Limits, Refusal, parse, screen
+from stream.records.dead_letters import RejectedEvent, encode_dead_letter
+from stream.records.events import Event, Limits, Rejection, parse, validate
 from stream.topics import DEAD_LETTER, EVENTS, ITEMS, USERS
 
-_AT_ONCE = 5000  # lines in one durable write
+_LINES_PER_WRITE = 5000  # lines in one durable write
 
 
 @dataclass(slots=True)
-class Loaded:
+class LoadResult:
     """What a file came to."""
 
     topic: str = ""
     written: int = 0
-    refused: int = 0
+    rejected: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    first_refusal: str = ""
+    first_rejection: str = ""
 
 
-class _Named(msgspec.Struct):
+class _RecordIds(msgspec.Struct):
     type: str | None = None
     item_id: str | None = None
     user_id: str | None = None
@@ -54,15 +54,15 @@ def open_lines(path: str) -> tuple[IO[bytes], IO[bytes], int]:
     return raw, raw, size
 
 
-def topic_of(line: bytes) -> str:
+def detect_topic(line: bytes) -> str:
     """What kind of record a line is, by the ids and the type it has."""
     try:
-        named = msgspec.json.decode(line, type=_Named)
+        ids = msgspec.json.decode(line, type=_RecordIds)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return EVENTS
-    if named.type is not None or (named.item_id is None and named.user_id is None):
+    if ids.type is not None or (ids.item_id is None and ids.user_id is None):
         return EVENTS
-    return USERS if named.item_id is None else ITEMS
+    return USERS if ids.item_id is None else ITEMS
 
 
 class Loader:
@@ -73,30 +73,30 @@ class Loader:
         self._clock = clock
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
 
-    def load(self, lines: Iterator[bytes], speed: float | None, progress: Callable[[int], None]) -> Loaded:
+    def load(self, lines: Iterator[bytes], speed: float | None, progress: Callable[[int], None]) -> LoadResult:
         """Load all lines, `speed` × as fast as they were recorded (None: at once); `progress` hears of each batch."""
-        loaded = Loaded()
+        result = LoadResult()
         start: tuple[int, int] | None = None
         batch: list[bytes] = []
         for line in lines:
             if not line.strip():
                 continue
-            loaded.topic = loaded.topic or topic_of(line)
+            result.topic = result.topic or detect_topic(line)
             batch.append(line.rstrip(b"\r\n"))
-            if speed is not None and loaded.topic == EVENTS:
+            if speed is not None and result.topic == EVENTS:
                 start = self._keep_pace(line, speed, start)
-            if len(batch) >= (_AT_ONCE if speed is None else 1):
-                self._write(batch, loaded)
+            if len(batch) >= (_LINES_PER_WRITE if speed is None else 1):
+                self._write(batch, result)
                 progress(len(batch))
                 batch = []
         if batch:
-            self._write(batch, loaded)
+            self._write(batch, result)
             progress(len(batch))
-        return loaded
+        return result
 
     def _keep_pace(self, line: bytes, speed: float, start: tuple[int, int] | None) -> tuple[int, int] | None:
         event = parse(line)
-        if isinstance(event, Refusal):
+        if isinstance(event, Rejection):
             return start
         now = self._clock.now_ms()
         if start is None:
@@ -104,52 +104,60 @@ class Loader:
         time.sleep(max(0.0, (event.ts - start[0]) / speed - (now - start[1])) / 1000)
         return start
 
-    def _write(self, lines: list[bytes], loaded: Loaded) -> None:
-        records, refused = (self._events if loaded.topic == EVENTS else self._described)(lines, loaded.topic)
-        partitions = self._log.partitions(loaded.topic)
+    def _write(self, lines: list[bytes], result: LoadResult) -> None:
+        records, rejected = (self._validate_events if result.topic == EVENTS else self._validate_records)(
+            lines, result.topic
+        )
+        partitions = self._log.partitions(result.topic)
         batches: dict[int, list[Record]] = {}
-        for name, value in records:
-            batches.setdefault(partition_of(name, partitions), []).append((name.encode(), value))
+        for record_id, value in records:
+            batches.setdefault(partition_for_id(record_id, partitions), []).append((record_id.encode(), value))
         if batches:
-            self._log.append_many(loaded.topic, batches)
-        if refused:
-            self._log.append(DEAD_LETTER, 0, [(None, dead_letter(one, None)) for one in refused])
-        loaded.written += len(records)
-        loaded.refused += len(refused)
-        for one in refused:
-            loaded.reasons[one.refusal.reason] = loaded.reasons.get(one.refusal.reason, 0) + 1
-            loaded.first_refusal = loaded.first_refusal or one.refusal.detail
+            self._log.append_many(result.topic, batches)
+        if rejected:
+            self._log.append(DEAD_LETTER, 0, [(None, encode_dead_letter(event, None)) for event in rejected])
+        result.written += len(records)
+        result.rejected += len(rejected)
+        for event in rejected:
+            result.reasons[event.rejection.reason] = result.reasons.get(event.rejection.reason, 0) + 1
+            result.first_rejection = result.first_rejection or event.rejection.detail
 
-    def _events(self, lines: list[bytes], topic: str) -> tuple[list[tuple[str, bytes]], list[Refused]]:
-        parsed = [_recorded(parse(line), line) for line in lines]
-        refused = [Refused(-1, i, one, line) for i, (one, line) in enumerate(parsed) if isinstance(one, Refusal)]
-        sound = [(event, line) for event, line in parsed if isinstance(event, Event)]
+    def _validate_events(self, lines: list[bytes], topic: str) -> tuple[list[tuple[str, bytes]], list[RejectedEvent]]:
+        parsed = [_normalize_event(parse(line), line) for line in lines]
+        rejected = [
+            RejectedEvent(-1, i, result, line)
+            for i, (result, line) in enumerate(parsed)
+            if isinstance(result, Rejection)
+        ]
+        valid = [(event, line) for event, line in parsed if isinstance(event, Event)]
         now = self._clock.now_ms()
-        screened = screen([event for event, _ in sound], [now] * len(sound), self._limits)
-        refused += [Refused(-1, i, refusal, sound[i][1]) for i, refusal in screened.items()]
-        return [(event.user_id, line) for i, (event, line) in enumerate(sound) if i not in screened], refused
+        rejections = validate([event for event, _ in valid], [now] * len(valid), self._limits)
+        rejected += [RejectedEvent(-1, i, rejection, valid[i][1]) for i, rejection in rejections.items()]
+        return [(event.user_id, line) for i, (event, line) in enumerate(valid) if i not in rejections], rejected
 
-    def _described(self, lines: list[bytes], topic: str) -> tuple[list[tuple[str, bytes]], list[Refused]]:
+    def _validate_records(self, lines: list[bytes], topic: str) -> tuple[list[tuple[str, bytes]], list[RejectedEvent]]:
         """Items or users: an object with its id."""
-        records, refused = [], []
+        records, rejected = [], []
         for i, line in enumerate(lines):
             try:
-                name = parse_item(line).item_id if topic == ITEMS else msgspec.json.decode(line, type=_User).user_id
-                records.append((name, line))
-            except (ValueError, msgspec.DecodeError) as error:
-                refused.append(
-                    Refused(-1, i, Refusal("not_an_item" if topic == ITEMS else "not_a_user", str(error)), line)
+                record_id = (
+                    parse_item(line).item_id if topic == ITEMS else msgspec.json.decode(line, type=_User).user_id
                 )
-        return records, refused
+                records.append((record_id, line))
+            except (ValueError, msgspec.DecodeError) as error:
+                rejected.append(
+                    RejectedEvent(-1, i, Rejection("not_an_item" if topic == ITEMS else "not_a_user", str(error)), line)
+                )
+        return records, rejected
 
 
 class _User(msgspec.Struct):
     user_id: str
 
 
-def _recorded(event: Event | Refusal, line: bytes) -> tuple[Event | Refusal, bytes]:
+def _normalize_event(event: Event | Rejection, line: bytes) -> tuple[Event | Rejection, bytes]:
     """A recorded like of -1 is a dislike."""
-    if isinstance(event, Refusal) or event.type != "like" or event.value != -1:
+    if isinstance(event, Rejection) or event.type != "like" or event.value != -1:
         return event, line
     values = msgspec.json.decode(line) | {"type": "dislike", "value": None}
     line = msgspec.json.encode(values)

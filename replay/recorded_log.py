@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from stream.logs import EventLog, Position, Record, Records
-from stream.records.example_blocks import Reach, decode_examples, sound_blocks
+from stream.records.example_blocks import BlockRange, decode_examples, valid_blocks
 from stream.topics import ALARMS, DEAD_LETTER, EVENTS, EXAMPLES, QUARANTINE, USERS
 
 
@@ -17,44 +17,46 @@ class RecordedLog:
     def __init__(self, log: EventLog, partition: int) -> None:
         self._log = log
         self._partition = partition
-        self._users = 0
-        self._written = log.start(EXAMPLES, partition)
+        self._users_end = 0
+        self._block_offset = log.start_offset(EXAMPLES, partition)
         self.blocks = 0
-        self.different: list[int] = []  # offsets of blocks that came out otherwise
-        self.reached = 0
+        self.differing_offsets: list[int] = []  # offsets of blocks that came out otherwise
+        self.next_offset = 0
 
-    def micro_batches(self) -> Iterator[Reach]:
+    def micro_batches(self) -> Iterator[BlockRange]:
         """The live worker's micro-batches: the last block of each."""
-        for offset in range(self._log.start(EXAMPLES, self._partition), self._log.end(EXAMPLES, self._partition)):
-            for block in sound_blocks(self._log.read(EXAMPLES, self._partition, offset, 1)):
-                reach, _ = decode_examples(block)
-                if reach.next == reach.until:
-                    yield reach
+        for offset in range(
+            self._log.start_offset(EXAMPLES, self._partition), self._log.end_offset(EXAMPLES, self._partition)
+        ):
+            for block in valid_blocks(self._log.read(EXAMPLES, self._partition, offset, 1)):
+                block_range, _ = decode_examples(block)
+                if block_range.next_offset == block_range.batch_next_offset:
+                    yield block_range
 
-    def source(
-        self, topic: str, group: str | None, partitions: object = None, revoked: object = None
+    def open_source(
+        self, topic: str, group: str | None, partitions: object = None, on_revoke: object = None
     ) -> "RecordedSource":
         return RecordedSource(self)
 
-    def end(self, topic: str, partition: int) -> int:
+    def end_offset(self, topic: str, partition: int) -> int:
         if topic == USERS:
-            return self._users
-        return 0 if topic == EXAMPLES else self._log.end(topic, partition)
+            return self._users_end
+        return 0 if topic == EXAMPLES else self._log.end_offset(topic, partition)
 
-    def ends(self, topic: str) -> dict[int, int]:
-        return {self._partition: self.end(topic, self._partition)}
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        return {self._partition: self.end_offset(topic, self._partition)}
 
-    def find_time(self, topic: str, partition: int, ts: int) -> int:
-        return self.end(topic, partition)
+    def offset_for_time(self, topic: str, partition: int, ts: int) -> int:
+        return self.end_offset(topic, partition)
 
-    def start(self, topic: str, partition: int) -> int:
-        return 0 if topic == EXAMPLES else self._log.start(topic, partition)
+    def start_offset(self, topic: str, partition: int) -> int:
+        return 0 if topic == EXAMPLES else self._log.start_offset(topic, partition)
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> Records:
         if topic in (DEAD_LETTER, QUARANTINE, ALARMS):
             return Records(partition, [], [], [], [])
         if topic == USERS:
-            limit = min(limit, self._users - offset)
+            limit = min(limit, self._users_end - offset)
         return self._log.read(topic, partition, offset, limit)
 
     def append(self, topic: str, partition: int, records: Sequence[Record]) -> int:
@@ -63,43 +65,43 @@ class RecordedLog:
     def append_many(self, topic: str, batches: Mapping[int, Sequence[Record]]) -> dict[int, int]:
         for _, value in batches.get(self._partition, ()):
             if value != self._next_block():
-                self.different.append(self._written)
+                self.differing_offsets.append(self._block_offset)
             self.blocks += 1
         return {}
 
     def _next_block(self) -> bytes | None:
         """The block that the live worker published next; None if there is none."""
-        while len(live := self._log.read(EXAMPLES, self._partition, self._written, 1)):
-            self._written = live.offsets[0] + 1
-            if blocks := sound_blocks(live):
+        while len(records := self._log.read(EXAMPLES, self._partition, self._block_offset, 1)):
+            self._block_offset = records.offsets[0] + 1
+            if blocks := valid_blocks(records):
                 return blocks[0]
         return None
 
-    def next_records(self, reach: Reach) -> Records:
+    def next_records(self, block_range: BlockRange) -> Records:
         """The events of a micro-batch, with the users topic as far as it had been read."""
-        self._users = reach.users
-        first = self.reached or self._log.start(EVENTS, self._partition)
-        self.reached = reach.until
-        return self._log.read(EVENTS, self._partition, first, reach.until - first)
+        self._users_end = block_range.next_users_offset
+        first = self.next_offset or self._log.start_offset(EVENTS, self._partition)
+        self.next_offset = block_range.batch_next_offset
+        return self._log.read(EVENTS, self._partition, first, block_range.batch_next_offset - first)
 
 
 class RecordedSource:
     """The events of a recorded log, a micro-batch at a time."""
 
-    def __init__(self, recorded: RecordedLog) -> None:
-        self._recorded = recorded
-        self._batches = recorded.micro_batches()
-        self._joined = False
+    def __init__(self, log: RecordedLog) -> None:
+        self._log = log
+        self._batches = log.micro_batches()
+        self._has_joined = False
 
     def next_batch(self, limit: int, timeout: float) -> list[Records]:
-        if not self._joined:  # a worker takes up a partition before it reads from it
-            self._joined = True
+        if not self._has_joined:  # a worker takes up a partition before it reads from it
+            self._has_joined = True
             return []
-        reach = next(self._batches, None)
-        return [] if reach is None else [self._recorded.next_records(reach)]
+        block_range = next(self._batches, None)
+        return [] if block_range is None else [self._log.next_records(block_range)]
 
     def snapshot(self) -> dict[int, int]:
-        return {self._recorded._partition: self._recorded.reached}
+        return {self._log._partition: self._log.next_offset}
 
     def seek(self, partition: int, offset: int) -> None:
         pass

@@ -10,13 +10,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from online_models.control import CheckpointOrder, encode_order
-from online_models.model import Stack, seeded
+from online_models.control import CheckpointCommand, encode_command
+from online_models.model import RecommenderModel, settings_with_seed
 from online_models.training import journal
 from online_models.training.journal import Rollback
-from online_models.training.rollback import go_back
+from online_models.training.rollback import apply_rollback
 from online_models.training.step import Progress as Learnt
-from online_models.training.step import blocks_of, take
+from online_models.training.step import apply_step, read_blocks
 from online_models.versions import checkpoints, listing
 from online_models.versions.checkpoints import Manifest, State
 from replay.recorded_log import RecordedLog
@@ -30,7 +30,7 @@ from stream.topics import CONTROL, EVENTS, EXAMPLES, open_topics
 from stream.users.profiles import Profile, decode_profile
 from stream.worker.worker import StreamWorker
 
-_PATIENCE = 10.0  # seconds to wait for a live learner's checkpoint
+_TIMEOUT_S = 10.0  # seconds to wait for a live learner's checkpoint
 
 
 @dataclass(slots=True)
@@ -40,141 +40,141 @@ class Comparison:
     version: str | None = None
     events: int = 0
     blocks: int = 0
-    blocks_different: list[str] = field(default_factory=list)
+    differing_blocks: list[str] = field(default_factory=list)
     users: int = 0
-    users_different: list[str] = field(default_factory=list)
-    users_moved_on: int = 0  # changed by events that came after the run began
+    differing_users: list[str] = field(default_factory=list)
+    users_updated_since: int = 0  # changed by events that came after the run began
     steps: int = 0
     arrays: int = 0
-    arrays_different: list[str] = field(default_factory=list)
+    differing_arrays: list[str] = field(default_factory=list)
 
     @property
     def equal(self) -> bool:
-        return not (self.blocks_different or self.users_different or self.arrays_different)
+        return not (self.differing_blocks or self.differing_users or self.differing_arrays)
 
 
-def run_again(config: Path | None, as_json: bool) -> int:
+def verify_log(config: Path | None, as_json: bool) -> int:
     """Exit code 0 if all bits are equal, 1 if not."""
     settings = load(config)
     log = open_topics(settings, SystemClock())
     store = open_store(settings.store_url, settings.store.prefix)
-    _ask_for_checkpoint(log, settings)
+    _request_checkpoint(log, settings)
     comparison = Comparison()
     with Progress(console=Console(stderr=True), transient=True) as bars:
         for partition in range(log.partitions(EVENTS)):
-            task = bars.add_task(f"stream, partition {partition}", total=log.end(EVENTS, partition))
-            for reached in _stream_again(log, store, settings, partition, comparison):
-                bars.update(task, completed=reached)
+            task = bars.add_task(f"stream, partition {partition}", total=log.end_offset(EVENTS, partition))
+            for offset in _replay_stream(log, store, settings, partition, comparison):
+                bars.update(task, completed=offset)
         task = bars.add_task("learn", total=None)
-        for done, steps in _learn_again(log, settings, comparison):
+        for done, steps in _replay_steps(log, settings, comparison):
             bars.update(task, completed=done, total=steps)
     store.close()
     log.close()
-    _tell(comparison, as_json)
+    _print_comparison(comparison, as_json)
     return 0 if comparison.equal else 1
 
 
-def _ask_for_checkpoint(log: EventLog, settings: Settings) -> None:
+def _request_checkpoint(log: EventLog, settings: Settings) -> None:
     """Have a live learner write its state down, unless the newest checkpoint holds all there is to hold."""
-    if _covers(log, _newest(settings)):
+    if _is_up_to_date(log, _newest_manifest(settings)):
         return
-    offset = log.append(CONTROL, 0, [(None, encode_order(CheckpointOrder()))])
-    deadline = time.monotonic() + _PATIENCE
+    offset = log.append(CONTROL, 0, [(None, encode_command(CheckpointCommand()))])
+    deadline = time.monotonic() + _TIMEOUT_S
     while time.monotonic() < deadline:
-        newest = _newest(settings)
-        if newest and newest.control > offset:
+        newest = _newest_manifest(settings)
+        if newest and newest.control_offset > offset:
             return
         time.sleep(0.05)
 
 
-def _newest(settings: Settings) -> Manifest | None:
-    found = [one.manifest for one in listing.listing(settings.checkpoints) if one.fault is None]
-    return found[-1] if found else None
+def _newest_manifest(settings: Settings) -> Manifest | None:
+    manifests = [info.manifest for info in listing.read_versions(settings.checkpoints) if info.error is None]
+    return manifests[-1] if manifests else None
 
 
-def _covers(log: EventLog, manifest: Manifest | None) -> bool:
-    ends = {str(p): log.end(EXAMPLES, p) for p in range(log.partitions(EXAMPLES))}
-    held = manifest.examples if manifest else {}
-    return all(held.get(p, 0) == end for p, end in ends.items())
+def _is_up_to_date(log: EventLog, manifest: Manifest | None) -> bool:
+    ends = {str(p): log.end_offset(EXAMPLES, p) for p in range(log.partitions(EXAMPLES))}
+    offsets = manifest.example_offsets if manifest else {}
+    return all(offsets.get(p, 0) == end for p, end in ends.items())
 
 
-def _stream_again(
+def _replay_stream(
     log: EventLog, store: UserStore, settings: Settings, partition: int, comparison: Comparison
 ) -> Iterator[int]:
     """Run the stream worker on a recorded partition; yields the offset reached."""
-    recorded, again = RecordedLog(log, partition), MemoryStore()
-    worker = StreamWorker(recorded, again, settings)  # type: ignore[arg-type]
+    recorded_log, replayed_store = RecordedLog(log, partition), MemoryStore()
+    worker = StreamWorker(recorded_log, replayed_store, settings)  # type: ignore[arg-type]
     worker.step(0)
     while worker.step(0):
-        yield recorded.reached
-    comparison.events += recorded.reached - log.start(EVENTS, partition)
-    comparison.blocks += recorded.blocks
-    comparison.blocks_different += [f"{partition}:{offset}" for offset in recorded.different]
-    for key, value in again.scan():
-        live = store.get(key)
-        if live is not None and _has_moved_on(decode_profile(live), decode_profile(value)):
-            comparison.users_moved_on += 1
+        yield recorded_log.next_offset
+    comparison.events += recorded_log.next_offset - log.start_offset(EVENTS, partition)
+    comparison.blocks += recorded_log.blocks
+    comparison.differing_blocks += [f"{partition}:{offset}" for offset in recorded_log.differing_offsets]
+    for key, value in replayed_store.scan():
+        live_value = store.get(key)
+        if live_value is not None and _has_later_updates(decode_profile(live_value), decode_profile(value)):
+            comparison.users_updated_since += 1
             continue
         comparison.users += 1
-        if live != value:
-            comparison.users_different.append(decode_profile(value).name)
-    yield recorded.reached
+        if live_value != value:
+            comparison.differing_users.append(decode_profile(value).user_id)
+    yield recorded_log.next_offset
 
 
-def _has_moved_on(live: Profile, again: Profile) -> bool:
+def _has_later_updates(live: Profile, replayed: Profile) -> bool:
     """Whether this person did something, or was described or forgotten, behind what was replayed."""
-    return live.offset > again.offset or live.users_offset > again.users_offset
+    return live.offset > replayed.offset or live.users_offset > replayed.users_offset
 
 
-def _learn_again(log: EventLog, settings: Settings, comparison: Comparison) -> Iterator[tuple[int, int]]:
+def _replay_steps(log: EventLog, settings: Settings, comparison: Comparison) -> Iterator[tuple[int, int]]:
     """Take the journal's steps on a fresh stack up to the newest checkpoint; yields (steps taken, of how many)."""
-    manifest = _newest(settings)
+    manifest = _newest_manifest(settings)
     if manifest is None:
         return
     comparison.version = manifest.version
     folder = settings.checkpoints / "journal"
-    entries = list(journal.since(folder, journal.way(folder, manifest.epoch, manifest.step), 1, 0))
-    stack, learnt = Stack(seeded(settings.learn.seed)), Learnt()
+    entries = list(journal.read_entries_after(folder, journal.epoch_path(folder, manifest.epoch, manifest.step), 1, 0))
+    model, training_progress = RecommenderModel(settings_with_seed(settings.learn.seed)), Learnt()
     for done, entry in enumerate(entries):
         if isinstance(entry, Rollback):
-            go_back(learnt, entry)
+            apply_rollback(training_progress, entry)
         else:
-            take(log, stack, learnt, entry, list(blocks_of(log, entry.reads)))
+            apply_step(log, model, training_progress, entry, list(read_blocks(log, entry.ranges)))
             comparison.steps += 1
         yield done + 1, len(entries)
     _, state = checkpoints.load(settings.checkpoints, manifest.version)
-    _compare(stack.state(), state, comparison)
+    _compare_arrays(model.state(), state, comparison)
 
 
-def _compare(again: State, live: State, comparison: Comparison) -> None:
+def _compare_arrays(replayed: State, live: State, comparison: Comparison) -> None:
     comparison.arrays = len(live)
-    for name in sorted(again.keys() | live.keys()):
-        if name not in again or name not in live or not _same_bits(again[name], live[name]):
-            comparison.arrays_different.append(name)
+    for name in sorted(replayed.keys() | live.keys()):
+        if name not in replayed or name not in live or not _is_bit_identical(replayed[name], live[name]):
+            comparison.differing_arrays.append(name)
 
 
-def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+def _is_bit_identical(a: np.ndarray, b: np.ndarray) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-def _tell(comparison: Comparison, as_json: bool) -> None:
+def _print_comparison(comparison: Comparison, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"equal": comparison.equal} | asdict(comparison)))
         return
     console = Console()
     c = comparison
     console.print(
-        f"{c.events:,} events through the stream again: {c.blocks:,} blocks of examples, {_verdict(c.blocks_different)}"
+        f"{c.events:,} events through the stream again: {c.blocks:,} blocks of examples, {_format_differences(c.differing_blocks)}"
     )
-    moved = f" ({c.users_moved_on:,} have moved on since)" if c.users_moved_on else ""
-    console.print(f"{c.users:,} users{moved}: {_verdict(c.users_different)}")
+    updated_note = f" ({c.users_updated_since:,} have moved on since)" if c.users_updated_since else ""
+    console.print(f"{c.users:,} users{updated_note}: {_format_differences(c.differing_users)}")
     console.print(
-        f"{c.steps:,} steps of the journal to version {c.version}: {c.arrays} arrays, {_verdict(c.arrays_different)}"
+        f"{c.steps:,} steps of the journal to version {c.version}: {c.arrays} arrays, {_format_differences(c.differing_arrays)}"
     )
     console.print("equal, bit for bit" if c.equal else "NOT equal")
 
 
-def _verdict(different: list[str]) -> str:
-    if not different:
+def _format_differences(differing: list[str]) -> str:
+    if not differing:
         return "all equal"
-    return f"{len(different)} different: {', '.join(different[:5])}{' …' if len(different) > 5 else ''}"
+    return f"{len(differing)} different: {', '.join(differing[:5])}{' …' if len(differing) > 5 else ''}"

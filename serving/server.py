@@ -14,13 +14,15 @@ import uvloop
 from serving.http.app import create_app
 from serving.service import Service
 from stream.clock import SystemClock
-from stream.config import Serve, Settings
+from stream.config import ServeSettings, Settings
 from stream.drivers import open_store
 from stream.topics import open_topics
 
-_SWITCH = 0.0005  # seconds after which an answer lets the threads that read and write the log go on
-_IDLE = 75  # seconds after which a connection without requests is closed: longer than a shop's backend keeps one
-_DRAIN = 10  # seconds at most for what is under way when told to stop
+_SWITCH_INTERVAL = 0.0005  # seconds after which an answer lets the threads that read and write the log go on
+_KEEP_ALIVE_TIMEOUT = (
+    75  # seconds after which a connection without requests is closed: longer than a shop's backend keeps one
+)
+_DRAIN_TIMEOUT = 10  # seconds at most for what is under way when told to stop
 _logger = logging.getLogger(__name__)
 
 
@@ -34,52 +36,52 @@ class _Server(uvicorn.Server):
 
 def serve_http(settings: Settings, stop: Signal) -> None:
     """Answer until told to stop, then finish what is under way."""
-    with _bound(settings.serve) as door:
-        sys.setswitchinterval(_SWITCH)
+    with _bind(settings.serve) as listener:
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         clock = SystemClock()
         log = open_topics(settings, clock)
         store = open_store(settings.store_url, settings.store.prefix)
         service = Service(log, store, settings, clock)
-        uvloop.run(_serve(service, door, stop))
+        uvloop.run(_serve(service, listener, stop))
         store.close()
         log.close()
 
 
-def _bound(serve: Serve) -> socket.socket:
+def _bind(serve: ServeSettings) -> socket.socket:
     """The port, OSError if it is taken: requests to a server that shares it with a stranger would go astray."""
     family, kind, proto, _, address = socket.getaddrinfo(serve.host, serve.port, type=socket.SOCK_STREAM)[0]
-    door = socket.socket(family, kind, proto)
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, serve.processes > 1)
+    listener = socket.socket(family, kind, proto)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, serve.processes > 1)
     try:
-        door.bind(address)
+        listener.bind(address)
     except OSError as error:
-        door.close()
+        listener.close()
         raise OSError(
             f"port {serve.port} of {serve.host} cannot be used ({error.strerror}): "
             "stop what listens there, or set HEADRACE_SERVE__PORT to a free port",
         ) from None
-    return door
+    return listener
 
 
-async def _serve(service: Service, door: socket.socket, stop: Signal) -> None:
+async def _serve(service: Service, listener: socket.socket, stop: Signal) -> None:
     # What reads and writes the connections is the thread that answers: a request that comes meanwhile waits in the
     # socket, and none is handed from thread to thread.
     server = _Server(
         uvicorn.Config(
             create_app(service), http="httptools", ws="none", lifespan="on", log_config=None, log_level="error",
-            access_log=False, proxy_headers=False, server_header=False, backlog=1024, timeout_keep_alive=_IDLE,
-            timeout_graceful_shutdown=_DRAIN,
+            access_log=False, proxy_headers=False, server_header=False, backlog=1024, timeout_keep_alive=_KEEP_ALIVE_TIMEOUT,
+            timeout_graceful_shutdown=_DRAIN_TIMEOUT,
         )
     )  # fmt: skip
-    asked = asyncio.create_task(_stop_when_told(server, stop))
-    _logger.info("answering on http://%s:%d", *door.getsockname()[:2])
-    await server.serve([door])
+    stop_task = asyncio.create_task(_wait_for_stop(server, stop))
+    _logger.info("answering on http://%s:%d", *listener.getsockname()[:2])
+    await server.serve([listener])
     stop.set()
-    await asked
+    await stop_task
 
 
-async def _stop_when_told(server: uvicorn.Server, stop: Signal) -> None:
+async def _wait_for_stop(server: uvicorn.Server, stop: Signal) -> None:
     while not stop.is_set():
         await asyncio.sleep(0.05)
     server.should_exit = True

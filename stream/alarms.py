@@ -10,8 +10,8 @@ from stream import metrics
 from stream.logs import EventLog
 from stream.topics import ALARMS
 
-Kind = Literal["poison", "drift"]
-_READ = 4096
+AlarmKind = Literal["poison", "drift"]
+_READ_SIZE = 4096
 _logger = logging.getLogger(__name__)
 
 
@@ -21,7 +21,7 @@ class Alarm(msgspec.Struct, frozen=True):
     id: str
     ts: int  # event time, ms
     depth: Literal["actor", "stream", "learner", "service"]
-    kind: Kind  # drift is followed, poison is undone
+    kind: AlarmKind  # drift is followed, poison is undone
     detector: str
     evidence: dict[str, Any]
     remedy: str  # what is done about it, in words
@@ -29,20 +29,20 @@ class Alarm(msgspec.Struct, frozen=True):
 
 def raise_alarms(log: EventLog, alarms: Iterable[Alarm]) -> None:
     """Write alarms to their topic, and count them."""
-    raised = list(alarms)
-    if not raised:
+    alarm_list = list(alarms)
+    if not alarm_list:
         return
-    log.append(ALARMS, 0, [(None, msgspec.json.encode(alarm)) for alarm in raised])
-    for alarm in raised:
+    log.append(ALARMS, 0, [(None, msgspec.json.encode(alarm)) for alarm in alarm_list])
+    for alarm in alarm_list:
         metrics.alarms.labels(alarm.depth, alarm.kind, alarm.detector).inc()
         _logger.warning("alarm %s: %s, %s: %s", alarm.id, alarm.kind, alarm.remedy, alarm.evidence)
 
 
-def known_alarms(log: EventLog, since: int = 0) -> list[Alarm]:
+def read_alarms(log: EventLog, start_ts: int = 0) -> list[Alarm]:
     """Alarms that were appended at or after a time, ms."""
     alarms: list[Alarm] = []
-    at = max(log.start(ALARMS, 0), log.find_time(ALARMS, 0, since))
-    while len(records := log.read(ALARMS, 0, at, _READ)):
+    offset = max(log.start_offset(ALARMS, 0), log.offset_for_time(ALARMS, 0, start_ts))
+    while len(records := log.read(ALARMS, 0, offset, _READ_SIZE)):
         alarms += [msgspec.json.decode(value, type=Alarm) for value in records.values if value]
-        at = records.offsets[-1] + 1
+        offset = records.offsets[-1] + 1
     return alarms

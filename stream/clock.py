@@ -47,7 +47,7 @@ class Watermark:
     different speeds, and restore it with the position it belongs to.
 
     >>> watermark = Watermark(lateness=2.0)
-    >>> watermark.see(10_000), watermark.see(7_000), watermark.see(11_000)
+    >>> watermark.update(10_000), watermark.update(7_000), watermark.update(11_000)
     (8000, 8000, 9000)
     """
 
@@ -57,17 +57,17 @@ class Watermark:
         self.ts = ts
         self._lateness_ms = round(lateness * 1000)
 
-    def see(self, ts: int) -> int:
+    def update(self, ts: int) -> int:
         """Take note of an event (or of the latest of many) and return the watermark after it."""
-        reached = ts - self._lateness_ms
-        self.ts = reached if self.ts is None else max(self.ts, reached)
+        candidate = ts - self._lateness_ms
+        self.ts = candidate if self.ts is None else max(self.ts, candidate)
         return self.ts
 
-    def see_all(self, ts: np.ndarray) -> np.ndarray:
+    def update_many(self, ts: np.ndarray) -> np.ndarray:
         """Take note of events one after the other, (n,) int64, and return the watermark after each."""
-        reached: np.ndarray = np.maximum.accumulate(ts - self._lateness_ms)
+        watermarks: np.ndarray = np.maximum.accumulate(ts - self._lateness_ms)
         if self.ts is not None:
-            reached = np.maximum(reached, self.ts)
-        if reached.size:
-            self.ts = int(reached[-1])
-        return reached
+            watermarks = np.maximum(watermarks, self.ts)
+        if watermarks.size:
+            self.ts = int(watermarks[-1])
+        return watermarks

@@ -4,61 +4,66 @@ import numpy as np
 
 from stream.ids import KeyIndex
 
-_OLD_MS = 600_000  # behind the latest event; who only tries again does so sooner
-_WARM = 2_000  # events before anything is said
+_STALE_MS = 600_000  # behind the latest event; who only tries again does so sooner
+_WARMUP_EVENTS = 2_000  # events before anything is said
 _WINDOW = 1_000  # events over which the shares fade
-_ENOUGH = 200  # old repeats among them
-_SHARE = 0.2
-_QUIET_MS = 3_600_000  # event time between two words about it
+_MIN_STALE = 200  # old repeats among them
+_MIN_SHARE = 0.2
+_ALARM_INTERVAL_MS = 3_600_000  # event time between two words about it
 
 
-class Repeats:
+class StaleDuplicateDetector:
     """Counts the events of one partition, by event time: a repeat sent at once is somebody who was unsure."""
 
     def __init__(self) -> None:
-        self._old = self._all = 0.0
-        self._seen, self._told = 0, -_QUIET_MS
-        self.latest = 0  # event time, ms
+        self._stale_count = self._total_count = 0.0
+        self._n_events, self._last_alarm_ts = 0, -_ALARM_INTERVAL_MS
+        self.latest_ts = 0  # event time, ms
 
-    def see(self, ts: np.ndarray, fresh: np.ndarray) -> float:
+    def update(self, ts: np.ndarray, is_new: np.ndarray) -> float:
         """The share of old repeats among the last events when it is worth a word, 0 otherwise.
 
         `ts`: (n,) int64 ms; `fresh`: (n,) bool, what is no repeat.
         """
         if ts.size == 0:
             return 0.0
-        top = np.maximum(np.maximum.accumulate(ts), self.latest)
-        kept = (1 - 1 / _WINDOW) ** ts.size
-        weight = (1 - kept) * _WINDOW / ts.size
-        self._old = kept * self._old + weight * float((~fresh & (ts < top - _OLD_MS)).sum())
-        self._all = kept * self._all + weight * ts.size
-        self._seen += ts.size
-        self.latest = int(top[-1])
-        share = self._old / self._all
-        if self._seen < _WARM or self._old < _ENOUGH or share < _SHARE or self.latest < self._told + _QUIET_MS:
+        running_max = np.maximum(np.maximum.accumulate(ts), self.latest_ts)
+        decay = (1 - 1 / _WINDOW) ** ts.size
+        weight = (1 - decay) * _WINDOW / ts.size
+        self._stale_count = decay * self._stale_count + weight * float((~is_new & (ts < running_max - _STALE_MS)).sum())
+        self._total_count = decay * self._total_count + weight * ts.size
+        self._n_events += ts.size
+        self.latest_ts = int(running_max[-1])
+        share = self._stale_count / self._total_count
+        if (
+            self._n_events < _WARMUP_EVENTS
+            or self._stale_count < _MIN_STALE
+            or share < _MIN_SHARE
+            or self.latest_ts < self._last_alarm_ts + _ALARM_INTERVAL_MS
+        ):
             return 0.0
-        self._told = self.latest
+        self._last_alarm_ts = self.latest_ts
         return share
 
 
-class SeenEvents:
+class Deduplicator:
     """Knows at least the last n event keys: two generations, the older one dropped when the younger is full."""
 
     def __init__(self, n: int) -> None:
         self._n = n
-        self._young, self._old = KeyIndex(), KeyIndex()
+        self._current, self._previous = KeyIndex(), KeyIndex()
 
-    def first_seen(self, keys: np.ndarray) -> np.ndarray:
+    def check_and_add(self, keys: np.ndarray) -> np.ndarray:
         """Which keys, (n,) bool, are new here; they are known from now on."""
-        places = np.zeros(keys.size, np.bool_)
-        places[np.unique(keys, return_index=True)[1]] = True
-        fresh: np.ndarray = places & ~self.knows(keys)
-        self._young.number(keys[fresh], len(self._young))
-        if len(self._young) >= self._n:
-            self._young, self._old = KeyIndex(), self._young
-        return fresh
+        is_first = np.zeros(keys.size, np.bool_)
+        is_first[np.unique(keys, return_index=True)[1]] = True
+        is_new: np.ndarray = is_first & ~self.contains(keys)
+        self._current.lookup_or_insert(keys[is_new], len(self._current))
+        if len(self._current) >= self._n:
+            self._current, self._previous = KeyIndex(), self._current
+        return is_new
 
-    def knows(self, keys: np.ndarray) -> np.ndarray:
+    def contains(self, keys: np.ndarray) -> np.ndarray:
         """Which keys, (n,) bool, have been seen; changes nothing."""
-        known: np.ndarray = (self._young.find(keys) >= 0) | (self._old.find(keys) >= 0)
-        return known
+        is_known: np.ndarray = (self._current.lookup(keys) >= 0) | (self._previous.lookup(keys) >= 0)
+        return is_known

@@ -7,12 +7,12 @@ from stream.stores import UserStore
 
 def open_log(url: str, prefix: str = "", clock: Clock | None = None) -> EventLog:
     """Open `local:FOLDER` or `kafka://host:port,…`; `prefix` goes before every topic and group."""
-    scheme, rest = _split(url)
-    if rest and scheme == "local":
+    scheme, separator, _ = url.partition(":")
+    if separator and scheme == "local":
         from stream.local.log import open_url as open_local
 
         return open_local(url, prefix, clock or SystemClock())
-    if rest and scheme == "kafka":
+    if separator and scheme == "kafka":
         from stream.kafka.log import open_url as open_kafka
 
         return open_kafka(url, prefix, clock or SystemClock())
@@ -21,18 +21,13 @@ def open_log(url: str, prefix: str = "", clock: Clock | None = None) -> EventLog
 
 def open_store(url: str, prefix: str = "") -> UserStore:
     """Open `local:FOLDER` or `redis://…`; stores with different prefixes see nothing of each other."""
-    scheme, rest = _split(url)
-    if rest and scheme == "local":
+    scheme, separator, _ = url.partition(":")
+    if separator and scheme == "local":
         from stream.local.store import open_url as open_local
 
         return open_local(url, prefix)
-    if rest and scheme == "redis":
+    if separator and scheme == "redis":
         from stream.redis.url import open_url as open_redis
 
         return open_redis(url, prefix)
     raise ValueError(f"store url must be local:FOLDER or redis://host:port/db, got {url!r}")
-
-
-def _split(url: str) -> tuple[str, str]:
-    scheme, _, rest = url.partition(":")
-    return scheme, rest

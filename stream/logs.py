@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 Record = tuple[bytes | None, bytes | None]  # key, value; value None = tombstone
-Revoked = Callable[[frozenset[int]], None]
+RevokeCallback = Callable[[frozenset[int]], None]
 
 TOMBSTONE_AGE_MS = 24 * 3600 * 1000  # how long a reader may lag and still hear that a key has gone
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")  # what Kafka allows; two names and a suffix still fit into a file name
+_NAME_PATTERN = re.compile(
+    r"[A-Za-z0-9._-]{1,100}"
+)  # what Kafka allows; two names and a suffix still fit into a file name
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,14 @@ class Position:
     """How far a group has read: the offset of the next record, with a short note that is kept beside it."""
 
     offset: int
-    note: str = ""
+    metadata: str = ""
 
     def __post_init__(self) -> None:
-        if "\0" in self.note:  # where clients of Kafka end a text
-            raise ValueError(f"a note must be text without NUL, got {self.note!r}")
+        if "\0" in self.metadata:  # where clients of Kafka end a text
+            raise ValueError(f"a note must be text without NUL, got {self.metadata!r}")
 
 
-class Overtaken(OSError):
+class OwnershipLost(OSError):
     """Others have taken over what this process held: what it was about to write or commit must come from them."""
 
 
@@ -105,28 +107,28 @@ class EventLog(Protocol):
         """Up to `limit` records from the first one at or after `offset`; none when there are none."""
         ...
 
-    def start(self, topic: str, partition: int) -> int:
+    def start_offset(self, topic: str, partition: int) -> int:
         """Offset from which records are kept."""
         ...
 
-    def end(self, topic: str, partition: int) -> int:
+    def end_offset(self, topic: str, partition: int) -> int:
         """Offset that the next append gets."""
         ...
 
-    def ends(self, topic: str) -> dict[int, int]:
+    def end_offsets(self, topic: str) -> dict[int, int]:
         """`end` of each partition, at one look."""
         ...
 
-    def find_time(self, topic: str, partition: int, ts: int) -> int:
+    def offset_for_time(self, topic: str, partition: int, ts: int) -> int:
         """Offset of the first record appended at or after `ts`; the end if there is none."""
         ...
 
-    def source(
+    def open_source(
         self,
         topic: str,
         group: str | None,
         partitions: Sequence[int] | None = None,
-        revoked: Revoked | None = None,
+        on_revoke: RevokeCallback | None = None,
     ) -> Source:
         """Read a topic, all partitions by default; without a group, a plain reader that commits nothing."""
         ...
@@ -153,8 +155,8 @@ class EventLog(Protocol):
     def close(self) -> None: ...
 
 
-def checked_name(kind: str, name: str) -> str:
+def validate_name(kind: str, name: str) -> str:
     """A topic's or group's name, if every driver can carry it."""
-    if not _NAME.fullmatch(name) or name in (".", ".."):
+    if not _NAME_PATTERN.fullmatch(name) or name in (".", ".."):
         raise ValueError(f"{kind} must be 1 to 100 of A-Z a-z 0-9 . _ -, got {name!r}")
     return name

@@ -30,13 +30,13 @@ def stop_on_signals() -> Signal:
     """A signal that SIGTERM and SIGINT set; a second one ends the process at once."""
     stop = Signal()
 
-    def ask(number: int, frame: object) -> None:
+    def request_stop(signum: int, frame: object) -> None:
         if stop.is_set():
             os._exit(1)
         stop.set()
 
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGTERM, request_stop)
+    signal.signal(signal.SIGINT, request_stop)
     return stop
 
 
@@ -53,21 +53,21 @@ def stop_with_parent(stop: Signal) -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def hold_alone(path: Path) -> IO[str]:
+def acquire_lock(path: Path) -> IO[str]:
     """Keep a second process like this one away from a folder, until the file returned is closed or this one ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    held = path.open("a+")
+    lock_file = path.open("a+")
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        held.seek(0)
-        told = f"process {held.read() or 'unknown'} has it: stop that one, or use another HEADRACE_DATA__FOLDER"
-        held.close()
-        raise BlockingIOError(errno.EWOULDBLOCK, told, str(path)) from None
-    held.truncate(0)
-    held.write(str(os.getpid()))
-    held.flush()
-    return held
+        lock_file.seek(0)
+        message = f"process {lock_file.read() or 'unknown'} has it: stop that one, or use another HEADRACE_DATA__FOLDER"
+        lock_file.close()
+        raise BlockingIOError(errno.EWOULDBLOCK, message, str(path)) from None
+    lock_file.truncate(0)
+    lock_file.write(str(os.getpid()))
+    lock_file.flush()
+    return lock_file
 
 
 def serve_metrics(port: int, setting: str) -> None:

@@ -8,24 +8,24 @@ import msgspec
 import numpy as np
 
 from stream import metrics
-from stream.alarms import Alarm, known_alarms, raise_alarms
+from stream.alarms import Alarm, raise_alarms, read_alarms
 from stream.logs import EventLog
-from stream.records.decoding import RELEASED, Intake
+from stream.records.decoding import RELEASED_KEY_PREFIX, DecodedBatch
 from stream.topics import EVENTS, QUARANTINE, USERS
 from stream.users.rate_limits import DETECTORS
-from stream.users.table import Applied
+from stream.users.table import ApplyResult
 
-_SLACK = 60_000  # ms by which the clocks of two writers of the log may differ
-_READ = 4096
+_CLOCK_SKEW_MS = 60_000  # ms by which the clocks of two writers of the log may differ
+_READ_SIZE = 4096
 _REASONS = {
     "flood": "one person acts on the same few items faster than anybody does",
     "speed": "one person acts faster than anybody can",
-    "pumping": "one of a group that pumps an item",
-    "forged": "one person names slates that they were not shown",
+    "shilling": "one of a group that pumps an item",
+    "forged_impression": "one person names slates that they were not shown",
 }
 
 
-class Held(msgspec.Struct, frozen=True, tag="held", tag_field="state"):
+class QuarantinedAction(msgspec.Struct, frozen=True, tag="quarantined", tag_field="state"):
     """An action in quarantine."""
 
     event_id: str
@@ -38,139 +38,154 @@ class Held(msgspec.Struct, frozen=True, tag="held", tag_field="state"):
     event: msgspec.Raw
 
 
-class Done(msgspec.Struct, frozen=True, tag="done", tag_field="state"):
+class Resolution(msgspec.Struct, frozen=True, tag="resolved", tag_field="state"):
     """It is no longer in quarantine."""
 
     event_id: str
     partition: int
     offset: int
-    how: Literal["released", "dropped"]
+    outcome: Literal["released", "dropped"]
 
 
-class Bar(msgspec.Struct, frozen=True):
+class Ban(msgspec.Struct, frozen=True):
     """A record of the users topic: what this person does with an item is held back up to an event time, ms."""
 
     item_id: str  # `ANYTHING`: with whatever item
-    until: int
+    end_ts: int
 
 
 @dataclass(slots=True)
-class Told:
+class AlreadyReported:
     """What a crash left in the quarantine and alarms topics about events that are not yet published, by its id."""
 
-    quarantined: set[str] = field(default_factory=set)
-    alarmed: set[str] = field(default_factory=set)
+    quarantine_ids: set[str] = field(default_factory=set)
+    alarm_ids: set[str] = field(default_factory=set)
 
 
 # Begins the key of such a record; no id of a person holds a control character.
-BARRED = b"\x01barred\x01"
-ANYTHING = ""  # its key is NO_KEY
-_bars = msgspec.json.Decoder(Bar)
-_decoder = msgspec.json.Decoder(Held | Done)
+BAN_KEY_PREFIX = b"\x01ban\x01"
+ANY_ITEM = ""  # its key is NO_KEY
+_ban_decoder = msgspec.json.Decoder(Ban)
+_decoder = msgspec.json.Decoder(QuarantinedAction | Resolution)
 
 
-def quarantine(log: EventLog, number: int, intake: Intake, rows: np.ndarray, applied: Applied, told: Told) -> None:
+def quarantine(
+    log: EventLog,
+    number: int,
+    decoded_batch: DecodedBatch,
+    rows: np.ndarray,
+    result: ApplyResult,
+    already_reported: AlreadyReported,
+) -> None:
     """Write down what the screen holds back, but for what a crash left there already; `rows` are the intake's."""
-    held, alarms = [], []
-    for i in np.flatnonzero(applied.verdict).tolist():
-        row, detector = int(rows[i]), DETECTORS[applied.verdict[i]]
-        metrics.quarantined.labels(detector).inc()
-        one = _held(intake, row, detector, number)
-        if _id(one) not in told.quarantined:
-            held.append(one)
-        if applied.alarming[i] and _id(one) not in told.alarmed:
-            alarms.append(_alarm(one, intake.events[row].ts))
-    if held:
-        log.append(QUARANTINE, 0, [(None, msgspec.json.encode(one)) for one in held])
+    actions, alarms = [], []
+    for i in np.flatnonzero(result.violation).tolist():
+        row, detector = int(rows[i]), DETECTORS[result.violation[i]]
+        metrics.events_quarantined.labels(detector).inc()
+        action = _build_action(decoded_batch, row, detector, number)
+        if _action_id(action) not in already_reported.quarantine_ids:
+            actions.append(action)
+        if result.is_alarm[i] and _action_id(action) not in already_reported.alarm_ids:
+            alarms.append(_build_alarm(action, decoded_batch.events[row].ts))
+    if actions:
+        log.append(QUARANTINE, 0, [(None, msgspec.json.encode(action)) for action in actions])
     raise_alarms(log, alarms)
 
 
-def bar(log: EventLog, partition: int, users: Iterable[str], item: str, until: int) -> None:
+def ban(log: EventLog, partition: int, users: Iterable[str], item: str, end_ts: int) -> None:
     """Hold back what these people do with an item from now on."""
-    value = msgspec.json.encode(Bar(item, until))
-    log.append(USERS, partition, [(BARRED + user.encode(), value) for user in users])
+    value = msgspec.json.encode(Ban(item, end_ts))
+    log.append(USERS, partition, [(BAN_KEY_PREFIX + user.encode(), value) for user in users])
 
 
-def bar_in(key: bytes | None, value: bytes | None) -> tuple[str, Bar] | None:
+def parse_ban(key: bytes | None, value: bytes | None) -> tuple[str, Ban] | None:
     """The person and the bar in a record of the users topic, None if it is another record or no sound one."""
-    if key is None or not key.startswith(BARRED):
+    if key is None or not key.startswith(BAN_KEY_PREFIX):
         return None
     try:
-        return key.removeprefix(BARRED).decode(), _bars.decode(value or b"")
+        return key.removeprefix(BAN_KEY_PREFIX).decode(), _ban_decoder.decode(value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def left_behind(log: EventLog, number: int, offset: int) -> Told:
+def reported_since(log: EventLog, number: int, offset: int) -> AlreadyReported:
     """What stands in quarantine and alarms about events at or after an offset, since a process died behind them."""
-    waiting = log.read(EVENTS, number, offset, 1)
-    if not len(waiting):
-        return Told()
-    since = waiting.times[0] - _SLACK
-    entries = (one for one in _entries(log, log.find_time(QUARANTINE, 0, since)) if isinstance(one, Held))
-    return Told(
-        {_id(one) for one in entries if one.partition == number and one.offset >= offset},
-        {alarm.id for alarm in known_alarms(log, since)},
+    pending = log.read(EVENTS, number, offset, 1)
+    if not len(pending):
+        return AlreadyReported()
+    start_ts = pending.times[0] - _CLOCK_SKEW_MS
+    entries = (
+        entry
+        for entry in _read_entries(log, log.offset_for_time(QUARANTINE, 0, start_ts))
+        if isinstance(entry, QuarantinedAction)
+    )
+    return AlreadyReported(
+        {_action_id(entry) for entry in entries if entry.partition == number and entry.offset >= offset},
+        {alarm.id for alarm in read_alarms(log, start_ts)},
     )
 
 
-def held_back(log: EventLog) -> list[Held]:
+def list_quarantined(log: EventLog) -> list[QuarantinedAction]:
     """What is in quarantine now, oldest first."""
-    waiting: dict[tuple[int, int, str], Held] = {}
-    for one in _entries(log, log.start(QUARANTINE, 0)):
-        place = one.partition, one.offset, one.event_id
-        if isinstance(one, Held):
-            waiting[place] = one
+    pending: dict[tuple[int, int, str], QuarantinedAction] = {}
+    for entry in _read_entries(log, log.start_offset(QUARANTINE, 0)):
+        key = entry.partition, entry.offset, entry.event_id
+        if isinstance(entry, QuarantinedAction):
+            pending[key] = entry
         else:
-            waiting.pop(place, None)
-    return list(waiting.values())
+            pending.pop(key, None)
+    return list(pending.values())
 
 
-def release(log: EventLog, one: Held) -> None:
+def release(log: EventLog, action: QuarantinedAction) -> None:
     """Send an event once more, so that the screen lets it pass."""
-    log.append(EVENTS, one.partition, [(RELEASED + one.user_id.encode(), bytes(one.event))])
-    _close(log, one, "released")
+    log.append(EVENTS, action.partition, [(RELEASED_KEY_PREFIX + action.user_id.encode(), bytes(action.event))])
+    _resolve(log, action, "released")
 
 
-def drop(log: EventLog, one: Held) -> None:
+def drop(log: EventLog, action: QuarantinedAction) -> None:
     """Be done with an event: nothing is ever learnt from it."""
-    _close(log, one, "dropped")
+    _resolve(log, action, "dropped")
 
 
-def _close(log: EventLog, one: Held, how: Literal["released", "dropped"]) -> None:
-    log.append(QUARANTINE, 0, [(None, msgspec.json.encode(Done(one.event_id, one.partition, one.offset, how)))])
+def _resolve(log: EventLog, action: QuarantinedAction, outcome: Literal["released", "dropped"]) -> None:
+    log.append(
+        QUARANTINE,
+        0,
+        [(None, msgspec.json.encode(Resolution(action.event_id, action.partition, action.offset, outcome)))],
+    )
 
 
-def _held(intake: Intake, row: int, detector: str, number: int) -> Held:
-    event = intake.events[row]
-    return Held(
+def _build_action(decoded_batch: DecodedBatch, row: int, detector: str, number: int) -> QuarantinedAction:
+    event = decoded_batch.events[row]
+    return QuarantinedAction(
         event_id=event.event_id,
         user_id=event.user_id,
         item_id=event.item_id,
         detector=detector,
         reason=_REASONS[detector],
         partition=number,
-        offset=int(intake.batch.offset[row]),
-        event=msgspec.Raw(intake.raw(row)),
+        offset=int(decoded_batch.batch.offset[row]),
+        event=msgspec.Raw(decoded_batch.raw_event(row)),
     )
 
 
-def _alarm(one: Held, ts: int) -> Alarm:
+def _build_alarm(action: QuarantinedAction, ts: int) -> Alarm:
     evidence: dict[str, Any] = {
-        "user_id": one.user_id,
-        "item_id": one.item_id,
-        "reason": one.reason,
-        "partition": one.partition,
-        "offset": one.offset,
+        "user_id": action.user_id,
+        "item_id": action.item_id,
+        "reason": action.reason,
+        "partition": action.partition,
+        "offset": action.offset,
     }
-    return Alarm(_id(one), ts, "actor", "poison", one.detector, evidence, "quarantine")
+    return Alarm(_action_id(action), ts, "actor", "poison", action.detector, evidence, "quarantine")
 
 
-def _id(one: Held) -> str:
-    return f"{one.detector}-{one.partition}-{one.offset}-{one.event_id}"
+def _action_id(action: QuarantinedAction) -> str:
+    return f"{action.detector}-{action.partition}-{action.offset}-{action.event_id}"
 
 
-def _entries(log: EventLog, at: int) -> Iterator[Held | Done]:
-    while len(records := log.read(QUARANTINE, 0, at, _READ)):
+def _read_entries(log: EventLog, offset: int) -> Iterator[QuarantinedAction | Resolution]:
+    while len(records := log.read(QUARANTINE, 0, offset, _READ_SIZE)):
         yield from (_decoder.decode(value) for value in records.values if value)
-        at = records.offsets[-1] + 1
+        offset = records.offsets[-1] + 1

@@ -8,11 +8,11 @@ from typing import Protocol
 import numpy as np
 
 from stream.ids import NO_KEY
-from stream.logs import Overtaken
+from stream.logs import OwnershipLost
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class StoreWatermark:
     """How far the store has come in a partition, in the words of whoever writes it, before a write and after it."""
 
     partition: int
@@ -29,7 +29,7 @@ class UserStore(Protocol):
         """Values in the order of `keys`, (n,) uint64; None where a key is unknown."""
         ...
 
-    def put_many(self, keys: np.ndarray, values: Sequence[bytes], marks: Sequence[Mark] = ()) -> None:
+    def put_many(self, keys: np.ndarray, values: Sequence[bytes], watermarks: Sequence[StoreWatermark] = ()) -> None:
         """Write values for keys, (n,) uint64, all or none, durable on return; the last one wins where a key repeats.
 
         The marks are moved together with the values, unless one is not where it is said to be: then nothing is
@@ -37,7 +37,7 @@ class UserStore(Protocol):
         """
         ...
 
-    def mark(self, partition: int) -> str:
+    def watermark(self, partition: int) -> str:
         """The newest mark of a partition; empty in a store that is new, or has lost what it had."""
         ...
 
@@ -48,7 +48,7 @@ class UserStore(Protocol):
         """
         ...
 
-    def trouble(self) -> str:
+    def health_problem(self) -> str:
         """What is wrong with how the store is set up, and how to mend it; empty if nothing is."""
         ...
 
@@ -65,22 +65,24 @@ class UserStore(Protocol):
     def close(self) -> None: ...
 
 
-def checked_keys(keys: np.ndarray) -> np.ndarray:
+def validate_keys(keys: np.ndarray) -> np.ndarray:
     """The keys, if they are of the right type."""
     if keys.dtype != np.uint64:
         raise TypeError(f"keys must be uint64, got {keys.dtype}")
     return keys
 
 
-def checked_values(keys: np.ndarray, values: Sequence[bytes]) -> None:
+def validate_values(keys: np.ndarray, values: Sequence[bytes]) -> None:
     """Refuse what cannot be put."""
-    if checked_keys(keys).size != len(values):
+    if validate_keys(keys).size != len(values):
         raise ValueError(f"each key needs a value, got {keys.size} keys and {len(values)} values")
     if (keys == NO_KEY).any():
         raise ValueError(f"key {NO_KEY} stands for no id and has no state to keep")
 
 
-def overtaken(mark: Mark, found: str, where: str) -> Overtaken:
+def ownership_lost_error(watermark: StoreWatermark, actual: str, location: str) -> OwnershipLost:
     """The error of a store whose mark is not where a writer left it."""
-    told = f"the user store has partition {mark.partition} at {found!r}, not at {mark.before!r}"
-    return Overtaken(errno.ESTALE, f"{told}: another worker has written, or the store has lost what was written", where)
+    message = f"the user store has partition {watermark.partition} at {actual!r}, not at {watermark.before!r}"
+    return OwnershipLost(
+        errno.ESTALE, f"{message}: another worker has written, or the store has lost what was written", location
+    )

@@ -13,10 +13,10 @@ CONTROL, ALARMS = "control", "alarms"
 def open_topics(settings: Settings, clock: Clock) -> EventLog:
     """The log with every topic there; the first process to start makes them."""
     log = open_log(settings.log_url, settings.log.prefix, clock)
-    by_user = settings.log.partitions
-    log.create(EVENTS, by_user)
-    log.create(EXAMPLES, by_user)
-    log.create(USERS, by_user, compacted=True)
+    partitions = settings.log.partitions
+    log.create(EVENTS, partitions)
+    log.create(EXAMPLES, partitions)
+    log.create(USERS, partitions, compacted=True)
     log.create(ITEMS, 1, compacted=True)
     log.create(MODEL_UPDATES, 1, durable=False)
     for topic in (DEAD_LETTER, QUARANTINE, CONTROL, ALARMS):

@@ -9,11 +9,19 @@ import pytest
 from hypothesis import settings
 from xdist.remote import Producer
 
-from tests.support.scheduling import Sharing, longest_first
-from tests.support.services import Kafka, Missing, Redis, RedisCluster, Service, program, running
+from tests.support.scheduling import GroupedScheduling, sort_longest_first
+from tests.support.services import (
+    ExternalService,
+    Kafka,
+    MissingProgram,
+    Redis,
+    RedisCluster,
+    find_program,
+    load_running_services,
+)
 
-doors: dict[str, str] = {}  # other ways into the services that run
-S = TypeVar("S", bound=Service)
+listener_urls: dict[str, str] = {}  # other ways into the services that run
+S = TypeVar("S", bound=ExternalService)
 
 # A kernel that reaches beyond its arrays fails its test; processes that tests start run kernels as they are shipped.
 numba.config.BOUNDSCHECK = 1  # type: ignore[attr-defined]
@@ -23,62 +31,62 @@ settings.load_profile("headrace")
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:
-    return Sharing(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupedScheduling:
+    return GroupedScheduling(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
-        longest_first(items)
+        sort_longest_first(items)
 
 
 @pytest.fixture(scope="session")
 def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Kafka for tests: each keeps to a prefix of its own."""
-    yield from _served("kafka", lambda: Kafka(tmp_path_factory.mktemp("kafka")))
+    yield from _provide_service("kafka", lambda: Kafka(tmp_path_factory.mktemp("kafka")))
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Redis for tests: each keeps to a prefix of its own."""
-    yield from _served("redis", lambda: Redis(tmp_path_factory.mktemp("redis")))
+    yield from _provide_service("redis", lambda: Redis(tmp_path_factory.mktemp("redis")))
 
 
 @pytest.fixture(scope="session")
 def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Redis Cluster for tests: each keeps to a prefix of its own."""
-    yield from _served("redis cluster", lambda: RedisCluster(tmp_path_factory.mktemp("cluster")))
+    yield from _provide_service("redis cluster", lambda: RedisCluster(tmp_path_factory.mktemp("cluster")))
 
 
-def _served(name: str, make: Callable[[], Service]) -> Iterator[str]:
-    if name in running():  # make services
-        doors.update({door: str(url) for door, url in running()[name].items()})
-        yield str(running()[name]["url"])
+def _provide_service(name: str, make: Callable[[], ExternalService]) -> Iterator[str]:
+    if name in load_running_services():  # make services
+        listener_urls.update({key: str(url) for key, url in load_running_services()[name].items()})
+        yield str(load_running_services()[name]["url"])
         return
-    service = made(make)
+    service = create_or_skip(make)
     service.start()
-    doors.update({door: url for door, url in vars(service).items() if door.endswith("url")})
+    listener_urls.update({key: url for key, url in vars(service).items() if key.endswith("url")})
     yield service.url
     service.stop()
 
 
-def made(make: Callable[[], S]) -> S:
+def create_or_skip(make: Callable[[], S]) -> S:
     """A service for a test; without its programs the test is skipped, or fails where services are required."""
     try:
         return make()
-    except Missing as error:
-        _go_without(error)
+    except MissingProgram as error:
+        _skip_or_fail(error)
 
 
-def needed(name: str, package: str) -> str:
+def find_program_or_skip(name: str, package: str) -> str:
     """A program for a test; without it the test is skipped, or fails where services are required."""
     try:
-        return program(name, package)
-    except Missing as error:
-        _go_without(error)
+        return find_program(name, package)
+    except MissingProgram as error:
+        _skip_or_fail(error)
 
 
-def _go_without(missing: Missing) -> NoReturn:
+def _skip_or_fail(error: MissingProgram) -> NoReturn:
     if os.environ.get("HEADRACE_REQUIRE_SERVICES"):
-        pytest.fail(str(missing))
-    pytest.skip(str(missing))
+        pytest.fail(str(error))
+    pytest.skip(str(error))

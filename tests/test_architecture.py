@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LINE = ("stream", "online_models", "serving", "replay", "headrace")
+PACKAGE_ORDER = ("stream", "online_models", "serving", "replay", "headrace")
 MOST_MODULES = 14  # in a folder
 MOST_LEVELS = 3  # folders, the package included
-DOORS = {
+ALLOWED_IMPORTERS = {
     "confluent_kafka": {"stream/kafka/confluent.py"},
     "faiss": {"online_models/retrievers/vector_index.py"},
     "httpx": {"headrace/demo/demo.py", "headrace/demo/traffic.py"},
@@ -39,7 +39,7 @@ DOORS = {
     "xxhash": {"stream/ids.py"},
     "zstandard": {"replay/evaluation/evaluate.py", "replay/file_loader.py"},
 }
-SOURCES = [path for package in LINE for path in sorted((ROOT / package).rglob("*.py"))]
+SOURCES = [path for package in PACKAGE_ORDER for path in sorted((ROOT / package).rglob("*.py"))]
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_bytes()) for path in SOURCES}
 FOLDERS = sorted({Path(name).parent.as_posix() for name in TREES})
 
@@ -51,7 +51,7 @@ def module_name(path: str) -> str:
 MODULES = {module_name(path) for path in TREES}
 
 
-def imported(tree: ast.AST) -> set[str]:
+def find_imported_modules(tree: ast.AST) -> set[str]:
     """Modules that a file imports anywhere, or names in a string."""
     modules = set()
     for node in ast.walk(tree):
@@ -65,14 +65,14 @@ def imported(tree: ast.AST) -> set[str]:
     return modules
 
 
-IMPORTS = {module_name(path): imported(tree) for path, tree in TREES.items()}
+IMPORTS = {module_name(path): find_imported_modules(tree) for path, tree in TREES.items()}
 
 
 @pytest.mark.parametrize("module", IMPORTS)
 def test_imports_run_leftwards(module: str) -> None:
-    rightwards = LINE[LINE.index(module.partition(".")[0]) + 1 :]
+    forbidden_packages = PACKAGE_ORDER[PACKAGE_ORDER.index(module.partition(".")[0]) + 1 :]
 
-    assert not [name for name in IMPORTS[module] if name.partition(".")[0] in rightwards]
+    assert not [name for name in IMPORTS[module] if name.partition(".")[0] in forbidden_packages]
 
 
 def test_imports_have_no_cycle() -> None:
@@ -81,11 +81,13 @@ def test_imports_have_no_cycle() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError that names the cycle
 
 
-@pytest.mark.parametrize("library", DOORS)
+@pytest.mark.parametrize("library", ALLOWED_IMPORTERS)
 def test_library_is_imported_in_named_places_only(library: str) -> None:
-    users = {name for name, tree in TREES.items() if any(m.partition(".")[0] == library for m in imported(tree))}
+    users = {
+        name for name, tree in TREES.items() if any(m.partition(".")[0] == library for m in find_imported_modules(tree))
+    }
 
-    assert users == DOORS[library]
+    assert users == ALLOWED_IMPORTERS[library]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -108,5 +110,16 @@ def test_clock_is_read_in_one_place() -> None:
     assert readers == {"stream/clock.py"}
 
 
-def test_nothing_is_unpickled() -> None:
+def test_no_module_imports_pickle() -> None:
     assert not [module for module, names in IMPORTS.items() if names & {"pickle", "marshal", "shelve", "dill"}]
+
+
+def test_public_class_name_stands_for_one_thing() -> None:
+    classes = Counter(
+        node.name
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+
+    assert [name for name, count in classes.items() if count > 1] == []

@@ -19,177 +19,186 @@ import numpy as np
 from river import base, drift
 
 from online_models.guard.bins import Bin
-from online_models.guard.detector_suite import Monitors
+from online_models.guard.detector_suite import DetectorSuite
 from online_models.guard.findings import Finding
-from online_models.guard.robust_stats import Level, psi
-from replay.simulation.guard_trials import Rig
-from replay.simulation.scenarios import SCENARIOS, Scenario, play
-from stream.config import Guard
+from online_models.guard.robust_stats import MedianBaseline, psi
+from replay.simulation.guard_trials import InProcessSystem
+from replay.simulation.scenarios import SCENARIOS, Scenario, run_scenario
+from stream.config import GuardSettings
 from stream.records.batches import EventType
 
-_DAY = 1440.0  # minutes
-_WARM = 20  # bins
-_CALM, _LENGTH = 40.0, 25.0  # minutes
-_CLEAN = SCENARIOS[0]
-_POISON = ("broken button", "label flip 5 %", "skewed clock", "lost surface")
-_SUBJECTS = (*_POISON, "taste flip", "seasonal cycle", "new catalogue", "viral item")
+_MINUTES_PER_DAY = 1440.0  # minutes
+_WARMUP_BINS = 20  # bins
+_WARMUP, _DURATION = 40.0, 25.0  # minutes
+_CLEAN_SCENARIO = SCENARIOS[0]
+_POISON_NAMES = ("broken button", "label flip 5 %", "skewed clock", "lost surface")
+_SCENARIO_NAMES = (*_POISON_NAMES, "taste flip", "seasonal cycle", "new catalogue", "viral item")
 Streams = dict[str, np.ndarray]  # by name, one number per bin
-Make = Callable[[], base.DriftDetector]
-Fires = Callable[[Streams], list[int]]  # the bins in which a detector fires
+DetectorFactory = Callable[[], base.DriftDetector]
+FireFunction = Callable[[Streams], list[int]]  # the bins in which a detector fires
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedRun:
     """What the guard saw of a run, and what it made of it."""
 
-    minute: np.ndarray  # (bins,) end of each, from the beginning
+    bin_end_minutes: np.ndarray  # (bins,) end of each, from the beginning
     streams: Streams
-    found: list[int]  # bins in which the monitors told something
-    began: float  # minute, inf if nothing happened
+    finding_bins: list[int]  # bins in which the monitors told something
+    start_minute: float  # minute, inf if nothing happened
 
 
-class _Listener(Monitors):
+class _RecordingSuite(DetectorSuite):
     """The monitors of a guard, that also write down what they see."""
 
     def __init__(self, false_alarms: float) -> None:
         super().__init__(false_alarms)
         self.bins: list[Bin] = []
-        self.found: list[int] = []
+        self.finding_bins: list[int] = []
 
-    def see(self, now: Bin) -> list[Finding]:
-        self.bins.append(deepcopy(now))
-        found = super().see(now)
-        self.found += [len(self.bins) - 1] * bool(found)
-        return found
+    def update(self, current: Bin) -> list[Finding]:
+        self.bins.append(deepcopy(current))
+        findings = super().update(current)
+        self.finding_bins += [len(self.bins) - 1] * bool(findings)
+        return findings
 
 
-def record(scenario: Scenario, seed: int, calm: float, length: float) -> Recorded:
+def record_run(scenario: Scenario, seed: int, warmup: float, duration: float) -> RecordedRun:
     """Play a scenario to the live processes, with alarms but no remedies: all detectors are to see the same."""
     with tempfile.TemporaryDirectory() as folder:
-        rig = Rig(Path(folder), Guard(remedy=False))
-        listener = _Listener(1.0)
-        assert rig.learn._guard
-        rig.learn._guard._monitors = listener
-        waiting, start, began = [], 0, float("inf")
-        for on, events in play(scenario, seed, 2.0, calm, length):
+        system = InProcessSystem(Path(folder), GuardSettings(auto_remediate=False))
+        suite = _RecordingSuite(1.0)
+        assert system.learn_worker._guard
+        system.learn_worker._guard._suite = suite
+        pending, start, start_minute = [], 0, float("inf")
+        for is_active, events in run_scenario(scenario, seed, 2.0, warmup, duration):
             start = start or events[0]["ts"]
-            if on:
-                began = min(began, (events[0]["ts"] - start) / 60_000)
-            waiting += events
-            if len(waiting) >= 64:
-                rig.send(waiting)
-                waiting = []
-        rig.close()
-    minute = np.array([(one.end - start) / 60_000 for one in listener.bins])
-    return Recorded(minute, streams_of(listener.bins), listener.found, began)
+            if is_active:
+                start_minute = min(start_minute, (events[0]["ts"] - start) / 60_000)
+            pending += events
+            if len(pending) >= 64:
+                system.send_events(pending)
+                pending = []
+        system.close()
+    minute = np.array([(bin_.end - start) / 60_000 for bin_ in suite.bins])
+    return RecordedRun(minute, extract_streams(suite.bins), suite.finding_bins, start_minute)
 
 
-def streams_of(bins: Sequence[Bin]) -> Streams:
+def extract_streams(bins: Sequence[Bin]) -> Streams:
     """The numbers behind the monitors, each as a share or a mean per bin."""
-    bought = np.array([sum(n for (_, kind), n in one.acted.items() if kind == EventType.purchase) for one in bins])
-    buckets = np.array([one.buckets for one in bins])
-    moved = [
-        psi(buckets[max(0, i - 60) : i - 4].sum(axis=0), buckets[i - 4 : i + 1].sum(axis=0)) if i >= _WARM else 0.0
+    purchases = np.array(
+        [sum(n for (_, kind), n in bin_.action_counts.items() if kind == EventType.purchase) for bin_ in bins]
+    )
+    buckets = np.array([bin_.item_buckets for bin_ in bins])
+    item_drift = [
+        psi(buckets[max(0, i - 60) : i - 4].sum(axis=0), buckets[i - 4 : i + 1].sum(axis=0))
+        if i >= _WARMUP_BINS
+        else 0.0
         for i in range(len(bins))
     ]
     return {
-        "bought": bought / [max(1, one.shown + one.actions) for one in bins],
-        "no surface": np.array([one.unplaced / max(1, one.shown) for one in bins]),
-        "late": np.array([(one.late - one.lost) / max(1, one.rows) for one in bins]),
-        "loss": np.array([one.loss / max(1, one.places) for one in bins]),
-        "calibration": np.array([one.taken / max(1e-9, one.expected) for one in bins]),
-        "place of answers": np.array([one.places_of_answers / max(1, one.answers) for one in bins]),
-        "answers": np.array([one.answers / max(1, one.shown) for one in bins]),
-        "items": np.array(moved),
+        "bought": purchases / [max(1, bin_.impressions + bin_.actions) for bin_ in bins],
+        "no surface": np.array([bin_.missing_surface / max(1, bin_.impressions) for bin_ in bins]),
+        "late": np.array([(bin_.late - bin_.very_late) / max(1, bin_.rows) for bin_ in bins]),
+        "loss": np.array([bin_.log_loss_sum / max(1, bin_.closed_items) for bin_ in bins]),
+        "calibration": np.array([bin_.observed_clicks / max(1e-9, bin_.expected_clicks) for bin_ in bins]),
+        "place of answers": np.array([bin_.click_rank_sum / max(1, bin_.slate_clicks) for bin_ in bins]),
+        "answers": np.array([bin_.slate_clicks / max(1, bin_.impressions) for bin_ in bins]),
+        "items": np.array(item_drift),
     }
 
 
-def each(make: Make, standardised: bool) -> Fires:
+def make_fire_function(make: DetectorFactory, standardize: bool) -> FireFunction:
     """A detector of River on every stream by itself; `standardised`: it sees robust z-scores instead of numbers."""
 
     def fires(streams: Streams) -> list[int]:
-        found: set[int] = set()
+        fired_bins: set[int] = set()
         for values in streams.values():
             detector = make()
-            for i, value in enumerate(_z_of(values) if standardised else values.tolist()):
+            for i, value in enumerate(_compute_z_scores(values) if standardize else values.tolist()):
                 detector.update(value)
-                if detector.drift_detected and i >= _WARM:
-                    found.add(i)
-        return sorted(found)
+                if detector.drift_detected and i >= _WARMUP_BINS:
+                    fired_bins.add(i)
+        return sorted(fired_bins)
 
     return fires
 
 
-def _z_of(values: np.ndarray) -> Iterator[float]:
-    level = Level(_WARM)
+def _compute_z_scores(values: np.ndarray) -> Iterator[float]:
+    baseline = MedianBaseline(_WARMUP_BINS)
     for value in values.tolist():
-        z = level.see(value)
+        z = baseline.update(value)
         # Two minutes without a single late event make a spread of 0, and any number infinitely odd.
         yield 0.0 if z is None else float(np.clip(z, -10, 10))
 
 
-def best(makes: Sequence[tuple[str, Make]], clean: Recorded, runs: dict[str, list[Recorded]]) -> tuple[str, Fires]:
+def select_best(
+    factories: Sequence[tuple[str, DetectorFactory]], clean: RecordedRun, runs: dict[str, list[RecordedRun]]
+) -> tuple[str, FireFunction]:
     """Of the settings that raise no false alarm on clean hours the one that notices most, by hindsight: River's due."""
-    settings = [(name, each(make, False)) for name, make in makes]
-    settings += [(f"{name}, of z-scores", each(make, True)) for name, make in makes]
-    quiet = [(name, fires) for name, fires in settings if not fires(clean.streams)]
+    settings = [(name, make_fire_function(make, False)) for name, make in factories]
+    settings += [(f"{name}, of z-scores", make_fire_function(make, True)) for name, make in factories]
+    quiet_settings = [(name, fires) for name, fires in settings if not fires(clean.streams)]
 
-    def noticed(fires: Fires) -> int:
-        ones = [one for subject in _POISON for one in runs[subject]]
-        return sum(bool((one.minute[fires(one.streams)] >= one.began).any()) for one in ones)
+    def count_detected(fires: FireFunction) -> int:
+        scenario_runs = [run for subject in _POISON_NAMES for run in runs[subject]]
+        return sum(bool((run.bin_end_minutes[fires(run.streams)] >= run.start_minute).any()) for run in scenario_runs)
 
-    return max(quiet or settings[-1:], key=lambda setting: noticed(setting[1]))
+    return max(quiet_settings or settings[-1:], key=lambda setting: count_detected(setting[1]))
 
 
-def judged(name: str, fires: Fires | None, runs: dict[str, list[Recorded]], clean: Recorded) -> str:
+def format_row(name: str, fires: FireFunction | None, runs: dict[str, list[RecordedRun]], clean: RecordedRun) -> str:
     """A line of the table: what was noticed of each scenario and when, and how often it was wrong."""
 
-    def fired(one: Recorded) -> np.ndarray:
-        return one.minute[one.found if fires is None else fires(one.streams)]
+    def fire_minutes(run: RecordedRun) -> np.ndarray:
+        return run.bin_end_minutes[run.finding_bins if fires is None else fires(run.streams)]
 
-    wrong, minutes = fired(clean).size, clean.minute[-1]
-    noticed, missed, cells = 0, 0, []
-    for subject, ones in runs.items():
+    false_alarms, minutes = fire_minutes(clean).size, clean.bin_end_minutes[-1]
+    detected, missed, cells = 0, 0, []
+    for subject, scenario_runs in runs.items():
         delays = []
-        for one in ones:
-            alarms = fired(one)
-            wrong, minutes = wrong + int((alarms < one.began).sum()), minutes + one.began
-            late = alarms[alarms >= one.began]
-            delays += [float(late[0] - one.began)] if late.size else []
-        if subject in _POISON:
-            noticed, missed = noticed + len(delays), missed + len(ones) - len(delays)
-        cells.append(f"{np.median(delays):.1f} ({len(delays)} of {len(ones)})" if delays else "–")
-    f1 = 2 * noticed / max(1, 2 * noticed + missed + wrong)
-    return f"| {name} | " + " | ".join(cells) + f" | {wrong / minutes * _DAY:.1f} | {f1:.2f} |"
+        for run in scenario_runs:
+            alarms = fire_minutes(run)
+            false_alarms, minutes = false_alarms + int((alarms < run.start_minute).sum()), minutes + run.start_minute
+            true_alarms = alarms[alarms >= run.start_minute]
+            delays += [float(true_alarms[0] - run.start_minute)] if true_alarms.size else []
+        if subject in _POISON_NAMES:
+            detected, missed = detected + len(delays), missed + len(scenario_runs) - len(delays)
+        cells.append(f"{np.median(delays):.1f} ({len(delays)} of {len(scenario_runs)})" if delays else "–")
+    f1 = 2 * detected / max(1, 2 * detected + missed + false_alarms)
+    return f"| {name} | " + " | ".join(cells) + f" | {false_alarms / minutes * _MINUTES_PER_DAY:.1f} | {f1:.2f} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--hours", type=float, default=4.0, help="clean, to set thresholds by; as many to test")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    tuned, clean = (record(_CLEAN, seed, 60 * asked.hours, 0) for seed in (1, 2))
-    subjects = [one for one in SCENARIOS if one.name in _SUBJECTS]
-    runs = {one.name: [record(one, 3 + seed, _CALM, _LENGTH) for seed in range(asked.seeds)] for one in subjects}
+    tuning_run, clean = (record_run(_CLEAN_SCENARIO, seed, 60 * arguments.hours, 0) for seed in (1, 2))
+    subjects = [scenario for scenario in SCENARIOS if scenario.name in _SCENARIO_NAMES]
+    runs = {
+        scenario.name: [record_run(scenario, 3 + seed, _WARMUP, _DURATION) for seed in range(arguments.seeds)]
+        for scenario in subjects
+    }
     adwin = [
         (f"ADWIN, δ {d:g}", lambda d=d: drift.ADWIN(delta=d, clock=1, grace_period=5))
         for d in 10.0 ** -np.arange(1, 13)
     ]
     hinkley = [
-        (f"Page–Hinkley, λ {t}", lambda t=t: drift.PageHinkley(min_instances=_WARM, delta=0.5, threshold=t))
+        (f"Page–Hinkley, λ {t}", lambda t=t: drift.PageHinkley(min_instances=_WARMUP_BINS, delta=0.5, threshold=t))
         for t in (2, 4, 6, 8, 12, 16, 24, 32)
     ]
     kswin = [
         (f"KSWIN, α {a:g}", lambda a=a: drift.KSWIN(alpha=a, window_size=60, stat_size=10, seed=1))
         for a in 10.0 ** -np.arange(2, 12)
     ]
-    rows: list[tuple[str, Fires | None]] = [("Headrace", None)]
-    rows += [best(makes, tuned, runs) for makes in (adwin, hinkley, kswin)]
+    rows: list[tuple[str, FireFunction | None]] = [("Headrace", None)]
+    rows += [select_best(factories, tuning_run, runs) for factories in (adwin, hinkley, kswin)]
     rows += [
-        ("River's ADWIN as it comes", each(drift.ADWIN, False)),
-        ("River's Page–Hinkley as it comes", each(drift.PageHinkley, False)),
-        ("River's KSWIN as it comes", each(lambda: drift.KSWIN(seed=1), False)),
+        ("River's ADWIN as it comes", make_fire_function(drift.ADWIN, False)),
+        ("River's Page–Hinkley as it comes", make_fire_function(drift.PageHinkley, False)),
+        ("River's KSWIN as it comes", make_fire_function(lambda: drift.KSWIN(seed=1), False)),
         ("always", lambda streams: list(range(len(streams["loss"])))),
         ("never", lambda streams: []),
         ("every hour", lambda streams: list(range(59, len(streams["loss"]), 60))),
@@ -197,7 +206,7 @@ def main() -> None:
     print("| detector | " + " | ".join(runs) + " | false a day | F1 |")
     print("|---|" + "---|" * (len(runs) + 2))
     for name, fires in rows:
-        print(judged(name, fires, runs, clean), flush=True)
+        print(format_row(name, fires, runs, clean), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,16 +18,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from benchmarks.guard.false_alarms import table
-from replay.simulation.guard_trials import Rig, Trial, try_out
-from replay.simulation.poison_recovery import undo
+from benchmarks.guard.false_alarms import format_table
+from replay.simulation.guard_trials import InProcessSystem, TrialResult, run_trial
+from replay.simulation.poison_recovery import run_recovery
 from replay.simulation.scenarios import SCENARIOS
-from stream.alarms import known_alarms
-from stream.quarantine import held_back
+from stream.alarms import read_alarms
+from stream.quarantine import list_quarantined
 
-_AT_ONCE = 512  # events between two steps
+_BATCH_SIZE = 512  # events between two steps
 _DAY_MS = 86_400_000
-_UNDONE = {  # minutes that each lasts
+_POISON_MINUTES = {  # minutes that each lasts
     "click flood": 5.0,
     "pumping group": 5.0,
     "shilling group": 5.0,
@@ -37,7 +37,7 @@ _UNDONE = {  # minutes that each lasts
 }
 
 
-def judge_scenarios(seeds: int, names: list[str], window: float) -> None:
+def measure_scenarios(seeds: int, names: list[str], attribution_window: float) -> None:
     """One line per scenario, and the confusion of kinds."""
     print("| scenario | truth | noticed | as | detectors | minutes until then | events until then | rolled back |")
     print("|---|---|---|---|---|---|---|---|")
@@ -45,10 +45,13 @@ def judge_scenarios(seeds: int, names: list[str], window: float) -> None:
     for scenario in SCENARIOS:
         if names and scenario.name not in names:
             continue
-        linger = 6.0 if scenario.truth == "poison" and scenario.minutes > 30 else 1e9
-        trials = [try_out(scenario, seed, linger=linger, window=window) for seed in range(1, seeds + 1)]
-        confusion.update((scenario.truth, _verdict(trial)) for trial in trials)
-        print(_line(scenario.name, scenario.truth, trials), flush=True)
+        linger = 6.0 if scenario.truth == "poison" and scenario.duration_minutes > 30 else 1e9
+        results = [
+            run_trial(scenario, seed, linger=linger, attribution_window=attribution_window)
+            for seed in range(1, seeds + 1)
+        ]
+        confusion.update((scenario.truth, _classify(result)) for result in results)
+        print(_format_row(scenario.name, scenario.truth, results), flush=True)
     print("\n| truth | poison | drift | nothing |\n|---|---|---|---|")
     for truth in ("poison", "genuine", "clean"):
         print(
@@ -56,86 +59,90 @@ def judge_scenarios(seeds: int, names: list[str], window: float) -> None:
         )
 
 
-def judge_clean(hours: float, seeds: int, window: float) -> None:
+def measure_clean(hours: float, seeds: int, attribution_window: float) -> None:
     """False alarms on simulated shopping in which nothing happens, by detector."""
-    found: Counter[str] = Counter()
+    alarm_counts: Counter[str] = Counter()
     for seed in range(1, seeds + 1):
-        trial = try_out(SCENARIOS[0], seed, calm=60 * hours, length=0, window=window)
-        found.update(alarm.detector for alarm in trial.alarms)
+        result = run_trial(SCENARIOS[0], seed, warmup=60 * hours, duration=0, attribution_window=attribution_window)
+        alarm_counts.update(alarm.detector for alarm in result.alarms)
         print(
-            f"seed {seed}: {hours:g} clean hours, {len(trial.alarms)} alarms, {trial.quarantined} held back", flush=True
+            f"seed {seed}: {hours:g} clean hours, {len(result.alarms)} alarms, {result.n_quarantined} held back",
+            flush=True,
         )
-    print("", *table(found, seeds * hours / 24), sep="\n")
+    print("", *format_table(alarm_counts, seeds * hours / 24), sep="\n")
 
 
-def judge_undone(seeds: int, names: list[str]) -> None:
+def measure_recovery(seeds: int, names: list[str]) -> None:
     """Recall@10 an hour after poison began, beside a learner that saw none and one that was left alone."""
     print("| scenario | clean | undone | left alone | lost, undone | lost, left alone | rollbacks |")
     print("|---|---|---|---|---|---|---|")
     for scenario in SCENARIOS:
-        if scenario.name not in (names or _UNDONE):
+        if scenario.name not in (names or _POISON_MINUTES):
             continue
-        short = replace(scenario, minutes=_UNDONE[scenario.name])
-        ones = [undo(short, seed, length=60.0) for seed in range(1, seeds + 1)]
-        recall = np.array([(one.clean, one.guarded, one.unguarded) for one in ones])
+        shortened = replace(scenario, duration_minutes=_POISON_MINUTES[scenario.name])
+        results = [run_recovery(shortened, seed, duration=60.0) for seed in range(1, seeds + 1)]
+        recall = np.array([(result.clean, result.guarded, result.unguarded) for result in results])
         means = " | ".join(f"{mean:.3f}" for mean in recall.mean(axis=0))
-        lost = " | ".join(_share_lost(1 - recall[:, i] / recall[:, 0]) for i in (1, 2))
-        back = sum(one.rollbacks for one in ones)
-        print(f"| {scenario.name} | {means} | {lost} | {back} |", flush=True)
+        losses = " | ".join(_format_loss(1 - recall[:, i] / recall[:, 0]) for i in (1, 2))
+        rollbacks = sum(result.rollbacks for result in results)
+        print(f"| {scenario.name} | {means} | {losses} | {rollbacks} |", flush=True)
 
 
-def _share_lost(lost: np.ndarray) -> str:
+def _format_loss(losses: np.ndarray) -> str:
     """Mean over shops, and two standard errors of it."""
-    error = 2 * lost.std(ddof=1) / np.sqrt(lost.size) if lost.size > 1 else np.nan
-    return f"{100 * lost.mean():.1f} ± {100 * error:.1f} %"
+    error = 2 * losses.std(ddof=1) / np.sqrt(losses.size) if losses.size > 1 else np.nan
+    return f"{100 * losses.mean():.1f} ± {100 * error:.1f} %"
 
 
-def judge_recorded(paths: list[Path], limit: int, window: float) -> None:
+def measure_recorded(paths: list[Path], limit: int, attribution_window: float) -> None:
     """False alarms on recorded logs, by log and by detector."""
     print("| log | events | days | held back | alarms | which |\n|---|---|---|---|---|---|")
-    found, days = Counter[str](), 0.0
+    alarm_counts, days = Counter[str](), 0.0
     for path in paths:
-        more, lasted = _recorded(path, limit, window)
-        found, days = found + more, days + lasted
-    print("", *table(found, days), sep="\n")
+        counts, n_days = _measure_log(path, limit, attribution_window)
+        alarm_counts, days = alarm_counts + counts, days + n_days
+    print("", *format_table(alarm_counts, days), sep="\n")
 
 
-def _recorded(path: Path, limit: int, window: float) -> tuple[Counter[str], float]:
+def _measure_log(path: Path, limit: int, attribution_window: float) -> tuple[Counter[str], float]:
     """Alarms on a recorded log, all of which are taken for false, by detector; and how many days it is long."""
     with tempfile.TemporaryDirectory() as folder, gzip.open(path) as file:
-        rig = Rig(Path(folder), window=window, keep=2)
+        system = InProcessSystem(Path(folder), attribution_window=attribution_window, checkpoints_kept=2)
         first = last = 0
-        events, decode = 0, msgspec.json.Decoder(dict[str, object]).decode
-        while lines := list(islice(file, min(_AT_ONCE, limit - events))):
-            told = [(decode(line), line) for line in lines]
-            rig.append([(str(one["user_id"]), int(str(one["ts"])), line) for one, line in told])
-            first, last = first or int(str(told[0][0]["ts"])), int(str(told[-1][0]["ts"]))
-            events += len(lines)
-        rig.settle()
-        alarms, held = known_alarms(rig.log), held_back(rig.log)
-        rig.close()
+        n_events, decode = 0, msgspec.json.Decoder(dict[str, object]).decode
+        while lines := list(islice(file, min(_BATCH_SIZE, limit - n_events))):
+            events_and_lines = [(decode(line), line) for line in lines]
+            system.append([(str(event["user_id"]), int(str(event["ts"])), line) for event, line in events_and_lines])
+            first, last = first or int(str(events_and_lines[0][0]["ts"])), int(str(events_and_lines[-1][0]["ts"]))
+            n_events += len(lines)
+        system.run_until_idle()
+        alarms, quarantined = read_alarms(system.log), list_quarantined(system.log)
+        system.close()
     days = (last - first) / _DAY_MS
-    found = Counter((alarm.kind, alarm.detector) for alarm in alarms)
-    print(f"| {path.parent.name} | {events:,} | {days:.1f} | {len(held)} | {len(alarms)} | {dict(found)} |", flush=True)
+    counts = Counter((alarm.kind, alarm.detector) for alarm in alarms)
+    print(
+        f"| {path.parent.name} | {n_events:,} | {days:.1f} | {len(quarantined)} | {len(alarms)} | {dict(counts)} |",
+        flush=True,
+    )
     for alarm in alarms:
         logging.info("%s", alarm)
     return Counter(alarm.detector for alarm in alarms), days
 
 
-def _verdict(trial: Trial) -> str:
-    return next((kind for kind in ("poison", "drift") if kind in trial.kinds), "nothing")
+def _classify(result: TrialResult) -> str:
+    return next((kind for kind in ("poison", "drift") if kind in result.kinds), "nothing")
 
 
-def _line(name: str, truth: str, trials: list[Trial]) -> str:
-    noticed = [trial for trial in trials if trial.delay is not None]
-    detectors = sorted(set().union(*(trial.detectors for trial in trials)))
-    minutes = f"{np.median([trial.delay for trial in noticed]):.1f}" if noticed else "–"
-    events = f"{np.median([trial.poisoned for trial in noticed]):.0f}" if noticed else "–"
-    kinds = ", ".join(f"{kind} {n}" for kind, n in Counter(map(_verdict, trials)).items())
-    back = sum(trial.rollbacks > 0 for trial in trials)
+def _format_row(name: str, truth: str, results: list[TrialResult]) -> str:
+    detected = [result for result in results if result.delay_minutes is not None]
+    detectors = sorted(set().union(*(result.detectors for result in results)))
+    minutes = f"{np.median([result.delay_minutes for result in detected]):.1f}" if detected else "–"
+    events = f"{np.median([result.n_poisoned for result in detected]):.0f}" if detected else "–"
+    kinds = ", ".join(f"{kind} {n}" for kind, n in Counter(map(_classify, results)).items())
+    n_rolled_back = sum(result.rollbacks > 0 for result in results)
     return (
-        f"| {name} | {truth} | {len(noticed)} of {len(trials)} | {kinds} | {', '.join(detectors)} "
-        f"| {minutes} | {events} | {back} of {len(trials)} |"
+        f"| {name} | {truth} | {len(detected)} of {len(results)} | {kinds} | {', '.join(detectors)} "
+        f"| {minutes} | {events} | {n_rolled_back} of {len(results)} |"
     )
 
 
@@ -147,17 +154,17 @@ def main() -> None:
     parser.add_argument("--recorded", nargs="*", type=Path)
     parser.add_argument("--limit", type=int, default=30_000)
     parser.add_argument("--window", type=float, help="seconds: 1800 of clean and recorded logs, 60 of scenarios")
-    parser.add_argument("--undone", action="store_true")
-    asked = parser.parse_args()
+    parser.add_argument("--recovery", action="store_true")
+    arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    if asked.recorded:
-        judge_recorded(asked.recorded, asked.limit, asked.window or 1800.0)
-    elif asked.undone:
-        judge_undone(asked.seeds or 3, asked.only)
-    elif asked.clean:
-        judge_clean(asked.clean, asked.seeds or 1, asked.window or 1800.0)
+    if arguments.recorded:
+        measure_recorded(arguments.recorded, arguments.limit, arguments.window or 1800.0)
+    elif arguments.undone:
+        measure_recovery(arguments.seeds or 3, arguments.only)
+    elif arguments.clean:
+        measure_clean(arguments.clean, arguments.seeds or 1, arguments.window or 1800.0)
     else:
-        judge_scenarios(asked.seeds or 3, asked.only, asked.window or 60.0)
+        measure_scenarios(arguments.seeds or 3, arguments.only, arguments.window or 60.0)
 
 
 if __name__ == "__main__":

@@ -14,97 +14,104 @@ from dataclasses import replace
 
 import numpy as np
 
-from online_models.control import ForgetOrder, encode_order
-from online_models.model import Stack
+from online_models.control import TruncateHistoryCommand, encode_command
+from online_models.model import RecommenderModel
 from replay.simulation.closed_loop import ClosedLoop
-from replay.simulation.preference_shift import Act, Followed, Shopping, follow
-from serving.exploration.explorer import Exploration
-from stream.config import Guard, Serve
+from replay.simulation.preference_shift import Intervention, ShiftResult, ShopSettings, run_shift
+from serving.exploration.explorer import Explorer
+from stream.config import GuardSettings, ServeSettings
 from stream.topics import CONTROL
 
 _DAY_MS = 86_400_000
 _SPANS = ((-10, 0), (0, 5), (5, 10), (10, 15), (15, 20), (20, 25))  # minutes since the change
-_OFF, _ON = Guard(enabled=False), Guard()
+_GUARD_OFF, _GUARD_ON = GuardSettings(enabled=False), GuardSettings()
 
 
-def on_both(change: Callable[[Stack], None]) -> Act:
+def apply_to_both(change: Callable[[RecommenderModel], None]) -> Intervention:
     """Do it to the learner and to the replica that answers."""
 
-    def act(loop: ClosedLoop) -> None:
-        loop.follow()
-        for stack in (loop.rig.learn.stack, loop.replica.stack):
-            change(stack)
+    def intervene(loop: ClosedLoop) -> None:
+        loop.catch_up()
+        for model in (loop.system.learn_worker.model, loop.replica.model):
+            change(model)
 
-    return act
-
-
-def learn_faster(stack: Stack) -> None:
-    for net in (stack.orderer, stack.picker):
-        net.settings = replace(net.settings, rate=4 * net.settings.rate)
+    return intervene
 
 
-def let_the_head_forget(stack: Stack) -> None:
-    stack.chances._square /= 16
+def raise_learning_rate(model: RecommenderModel) -> None:
+    for ranker in (model.slate_ranker, model.candidate_ranker):
+        ranker.settings = replace(ranker.settings, rate=4 * ranker.settings.rate)
 
 
-def fade_counts(stack: Stack) -> None:
-    stack.items.counters["counts"][:] *= 0.25
+def raise_click_head_rate(model: RecommenderModel) -> None:
+    model.click_head._square /= 16
 
 
-def fade_covisits(stack: Stack) -> None:
+def decay_counts(model: RecommenderModel) -> None:
+    model.items.counters["counts"][:] *= 0.25
+
+
+def decay_covisitations(model: RecommenderModel) -> None:
     for column in ("weight", "total"):
-        stack.covisits.table[column][:] *= 0.25
+        model.covisitation.table[column][:] *= 0.25
 
 
 def explore_more(loop: ClosedLoop) -> None:
-    loop.exploration = Exploration(Serve(explore=0.3, explore_over="slate"))
-    loop.recommender._exploration = loop.exploration
+    loop.explorer = Explorer(ServeSettings(exploration_rate=0.3, exploration_scope="slate"))
+    loop.recommender._explorer = loop.explorer
 
 
-def leave_out_the_past(loop: ClosedLoop) -> None:
+def truncate_history(loop: ClosedLoop) -> None:
     """What the guard orders, as far back as five minutes before."""
-    now = loop.rig.clock.now_ms()
-    order = ForgetOrder(now - 300_000, now + _DAY_MS, "by hand")
-    loop.rig.log.append(CONTROL, 0, [(None, encode_order(order))])
+    now_ms = loop.system.clock.now_ms()
+    command = TruncateHistoryCommand(now_ms - 300_000, now_ms + _DAY_MS, "manual")
+    loop.system.log.append(CONTROL, 0, [(None, encode_command(command))])
 
 
-BY_HAND: dict[str, Act] = {
-    "rankers' rate × 4": on_both(learn_faster),
-    "click head's steps × 4": on_both(let_the_head_forget),
-    "items' counts × 1/4": on_both(fade_counts),
-    "co-visits × 1/4": on_both(fade_covisits),
+MANUAL_REMEDIES: dict[str, Intervention] = {
+    "rankers' rate × 4": apply_to_both(raise_learning_rate),
+    "click head's steps × 4": apply_to_both(raise_click_head_rate),
+    "items' counts × 1/4": apply_to_both(decay_counts),
+    "co-visits × 1/4": apply_to_both(decay_covisitations),
     "30 % explored, of the slate": explore_more,
-    "past left out": leave_out_the_past,
+    "past left out": truncate_history,
 }
 
 
-def told(name: str, found: Sequence[Followed]) -> str:
+def format_row(name: str, results: Sequence[ShiftResult]) -> str:
     """A line of the table: means over the seeds."""
-    spans = " | ".join(f"{100 * np.mean([one.click_through(*span) for one in found]):.1f}" for span in _SPANS)
-    whole = " ".join(f"{100 * one.click_through(0, 25):.2f}" for one in found)
-    first = [f"{min(one.noticed()):.1f}" if one.alarms else "–" for one in found]
-    acted = [" to ".join(f"{minute:.1f}" for minute in one.noticed("tastes")) or "–" for one in found]
-    return f"| {name} | {spans} | {whole} | {', '.join(first)} | {', '.join(acted)} |"
+    spans = " | ".join(f"{100 * np.mean([result.click_through(*span) for result in results]):.1f}" for span in _SPANS)
+    by_seed = " ".join(f"{100 * result.click_through(0, 25):.2f}" for result in results)
+    first_alarms = [f"{min(result.alarm_delays()):.1f}" if result.alarms else "–" for result in results]
+    shift_alarms = [
+        " to ".join(f"{minute:.1f}" for minute in result.alarm_delays("preference_shift")) or "–" for result in results
+    ]
+    return f"| {name} | {spans} | {by_seed} | {', '.join(first_alarms)} | {', '.join(shift_alarms)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--by-hand", action="store_true")
+    parser.add_argument("--manual", action="store_true")
     parser.add_argument("--false", action="store_true", dest="false_alarm")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    shopping = Shopping(changes=not asked.false_alarm)
-    arms: dict[str, tuple[Guard, Act | None]] = {"without guard": (_OFF, None), "with guard": (_ON, None)}
-    if asked.by_hand:
-        arms = {name: (_OFF, act) for name, act in BY_HAND.items()}
-    if asked.false_alarm:
-        arms |= {"with guard, ordered in vain": (_ON, leave_out_the_past)}
+    settings = ShopSettings(has_shift=not arguments.false_alarm)
+    arms: dict[str, tuple[GuardSettings, Intervention | None]] = {
+        "without guard": (_GUARD_OFF, None),
+        "with guard": (_GUARD_ON, None),
+    }
+    if arguments.by_hand:
+        arms = {name: (_GUARD_OFF, intervention) for name, intervention in MANUAL_REMEDIES.items()}
+    if arguments.false_alarm:
+        arms |= {"with guard, ordered in vain": (_GUARD_ON, truncate_history)}
     spans = " | ".join(f"{first} to {last}" for first, last in _SPANS)
-    print(f"| minutes since | {spans} | 0 to 25, by seed | first alarm | `tastes` |\n|{'---|' * (len(_SPANS) + 4)}")
-    for name, (guard, act) in arms.items():
-        found = [follow(seed, guard, shopping, act) for seed in range(1, asked.seeds + 1)]
-        print(told(name, found), flush=True)
+    print(
+        f"| minutes since | {spans} | 0 to 25, by seed | first alarm | `preference_shift` |\n|{'---|' * (len(_SPANS) + 4)}"
+    )
+    for name, (guard, intervention) in arms.items():
+        results = [run_shift(seed, guard, settings, intervention) for seed in range(1, arguments.seeds + 1)]
+        print(format_row(name, results), flush=True)
 
 
 if __name__ == "__main__":

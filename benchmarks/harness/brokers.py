@@ -10,11 +10,11 @@ from uuid import uuid4
 from redis import Redis as Client
 
 from benchmarks.harness.runs import temporary_folder
-from stream.kafka.kafka_python.connections import admin
+from stream.kafka.kafka_python.connections import create_admin_client
 from stream.kafka.url import parse_url
-from tests.support.services import Kafka, Redis, running
+from tests.support.services import Kafka, Redis, load_running_services
 
-_AT_ONCE = 5_000  # keys
+_KEYS_PER_CALL = 5_000  # keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,39 +25,39 @@ class Services:
     redis: str  # url
     pids: Mapping[str, int]  # by name
 
-    def cpu(self) -> dict[str, float]:
+    def cpu_usage(self) -> dict[str, float]:
         """Seconds of CPU that each has had so far."""
-        return {name: cpu_seconds(pid) for name, pid in self.pids.items()}
+        return {name: read_cpu_seconds(pid) for name, pid in self.pids.items()}
 
 
 @contextmanager
-def services() -> Iterator[Services]:
+def open_services() -> Iterator[Services]:
     """What `make services` left running, else a broker and a Redis for as long as the block runs."""
-    if found := running():
-        pids = {name: int(service["pid"]) for name, service in found.items()}
-        yield Services(str(found["kafka"]["url"]), str(found["redis"]["url"]), pids)
+    if running_services := load_running_services():
+        pids = {name: int(service["pid"]) for name, service in running_services.items()}
+        yield Services(str(running_services["kafka"]["url"]), str(running_services["redis"]["url"]), pids)
         return
-    with temporary_folder() as folder, ExitStack() as started:
+    with temporary_folder() as folder, ExitStack() as exit_stack:
         kafka, redis = Kafka(Path(folder) / "kafka"), Redis(Path(folder) / "redis")
         for service in (redis, kafka):
             service.start()
-            started.callback(service.stop)
+            exit_stack.callback(service.stop)
         yield Services(kafka.url, redis.url, {"kafka": kafka.pid, "redis": redis.pid})
 
 
 @contextmanager
-def room(found: Services) -> Iterator[str]:
+def isolated_prefix(brokers: Services) -> Iterator[str]:
     """A prefix that nobody else has: topics, groups and keys that begin with it are gone after the block."""
     prefix = f"bench-{uuid4().hex}."
     try:
         yield prefix
     finally:
-        _clear_kafka(found.kafka, prefix)
-        _clear_redis(found.redis, prefix)
+        _clear_kafka(brokers.kafka, prefix)
+        _clear_redis(brokers.redis, prefix)
 
 
 def _clear_kafka(url: str, prefix: str) -> None:
-    client = admin(parse_url(url))
+    client = create_admin_client(parse_url(url))
     try:
         if topics := [name for name in client.list_topics() if name.startswith(prefix)]:
             client.delete_topics(topics)
@@ -70,23 +70,23 @@ def _clear_kafka(url: str, prefix: str) -> None:
 
 def _clear_redis(url: str, prefix: str) -> None:
     with Client.from_url(url) as client:
-        keys = list(client.scan_iter(f"{prefix}*", count=_AT_ONCE))
-        for first in range(0, len(keys), _AT_ONCE):
-            client.unlink(*keys[first : first + _AT_ONCE])
+        keys = list(client.scan_iter(f"{prefix}*", count=_KEYS_PER_CALL))
+        for first in range(0, len(keys), _KEYS_PER_CALL):
+            client.unlink(*keys[first : first + _KEYS_PER_CALL])
 
 
-def cpu_seconds(pid: int) -> float:
+def read_cpu_seconds(pid: int) -> float:
     """What a process has had so far, all its threads, itself and the system for it; see proc(5)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def memory_bytes(pid: int) -> int:
+def read_memory_bytes(pid: int) -> int:
     """What a process has in memory."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def busy_seconds() -> float:
+def read_busy_seconds() -> float:
     """What all processes of this machine have had, and what its host kept from it; see proc(5)."""
     user, nice, system, _, _, irq, softirq, steal, *_ = map(
         int, Path("/proc/stat").read_text().split("\n")[0].split()[1:]

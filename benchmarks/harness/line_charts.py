@@ -27,7 +27,7 @@ class Panel:
     curves: Mapping[str, np.ndarray]  # (n,) each
 
 
-def drawn(title: str, x_title: str, panels: list[Panel]) -> str:
+def draw_chart(title: str, x_title: str, panels: list[Panel]) -> str:
     """Panels beside each other."""
     width = _WIDTH * len(panels) + _RIGHT  # the last label stands half beyond its panel
     parts = [
@@ -38,32 +38,32 @@ def drawn(title: str, x_title: str, panels: list[Panel]) -> str:
         f'  <rect class="page" width="{width}" height="{_HEIGHT}" rx="12"/>',
     ]
     for i, panel in enumerate(panels):
-        parts += [f'  <g transform="translate({i * _WIDTH} 0)">', *_panel(panel, x_title), "  </g>"]
+        parts += [f'  <g transform="translate({i * _WIDTH} 0)">', *_draw_panel(panel, x_title), "  </g>"]
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _panel(panel: Panel, x_title: str) -> list[str]:
+def _draw_panel(panel: Panel, x_title: str) -> list[str]:
     top = 1.15 * max(float(curve.max()) for curve in panel.curves.values()) or 1.0
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-    across = _LEFT + (right - _LEFT) * panel.x / panel.x[-1]
+    x_positions = _LEFT + (right - _LEFT) * panel.x / panel.x[-1]
     parts = [f'    <text class="title" x="{_LEFT}" y="26">{panel.title}</text>']
-    for y in _steps(top):
+    for y in _tick_values(top):
         at = bottom - (bottom - _TOP) * y / top
         parts.append(f'    <path class="grid" d="M{_LEFT} {at:.1f}H{right}"/>')
         parts.append(f'    <text x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{y:g}</text>')
-    for x in _steps(float(panel.x[-1])):
+    for x in _tick_values(float(panel.x[-1])):
         at = _LEFT + (right - _LEFT) * x / panel.x[-1]
         parts.append(f'    <text x="{at:.1f}" y="{bottom + 18}" text-anchor="middle">{x:,.0f}</text>')
     parts.append(f'    <text x="{(_LEFT + right) / 2}" y="{bottom + 36}" text-anchor="middle">{x_title}</text>')
     for i, (name, curve) in enumerate(panel.curves.items()):
-        up = bottom - (bottom - _TOP) * curve / top
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across.tolist(), up.tolist(), strict=True))
+        y_positions = bottom - (bottom - _TOP) * curve / top
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(x_positions.tolist(), y_positions.tolist(), strict=True))
         parts.append(f'    <polyline class="curve c{i}" points="{points}"/>')
         parts.append(f'    <text class="c{i}" x="{right - 90 + 50 * i}" y="26">{name}</text>')
     return parts
 
 
-def _steps(top: float) -> list[float]:
+def _tick_values(top: float) -> list[float]:
     """Round numbers from 0 to the top, at most seven of them."""
     size = 10.0 ** np.floor(np.log10(top))
     step = next(size * part for part in (0.2, 0.5, 1.0, 2.0) if top / (size * part) < 7)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def asked(doc: str | None, quick: str, **counts: int) -> argparse.ArgumentParser:
+def build_parser(doc: str | None, quick: str, **counts: int) -> argparse.ArgumentParser:
     """Options that they share: so many rounds, seeds, … unless told otherwise; `quick` says what is done instead."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, count in counts.items():
@@ -19,14 +19,16 @@ def asked(doc: str | None, quick: str, **counts: int) -> argparse.ArgumentParser
     return parser
 
 
-def tell(options: Any, name: str, section: str, numbers: Mapping[str, Any]) -> None:
+def print_section(options: Any, name: str, section: str, numbers: Mapping[str, Any]) -> None:
     """Print the section, or its numbers; the page asked for gets it in either case."""
     if options.into:
-        options.into.write_text(replaced(options.into.read_text(), name, section))
+        options.into.write_text(replace_section(options.into.read_text(), name, section))
     print(json.dumps(numbers) if options.json else section)
 
 
-def replaced(page: str, name: str, section: str) -> str:
+def replace_section(page: str, name: str, section: str) -> str:
     """The page with this section in the place of the one of that name, or at its end."""
-    kept, there = re.subn(rf"^### {re.escape(name)}$.*?(?=^##|\Z)", lambda _: section + "\n", page, flags=re.M | re.S)
-    return (kept if there else f"{page.rstrip()}\n\n{section}").rstrip() + "\n"
+    new_page, n_replaced = re.subn(
+        rf"^### {re.escape(name)}$.*?(?=^##|\Z)", lambda _: section + "\n", page, flags=re.M | re.S
+    )
+    return (new_page if n_replaced else f"{page.rstrip()}\n\n{section}").rstrip() + "\n"

@@ -7,59 +7,69 @@ import msgspec
 import numpy as np
 
 START = 1_767_225_600_000  # ms
-SLATE = 10
+SLATE_SIZE = 10
 _encode = msgspec.json.Encoder().encode
-_KINDS = ("view", "view", "view", "click", "click", "cart")
+_EVENT_TYPES = ("view", "view", "view", "click", "click", "cart")
 
 
-def organic(events: int, users: int, items: int, seed: int = 0) -> list[tuple[bytes, bytes]]:
+def generate_organic(events: int, users: int, items: int, seed: int = 0) -> list[tuple[bytes, bytes]]:
     """(user id, event) of people who look around: sessions of ten events, a thousand people at a time."""
     rng = np.random.default_rng(seed)
-    people = _people(events, users, rng)
-    chosen = popular(rng, items, events)
-    kinds = rng.integers(0, len(_KINDS), events).tolist()
+    user_rows = _sample_users(events, users, rng)
+    item_rows = sample_popular(rng, items, events)
+    kinds = rng.integers(0, len(_EVENT_TYPES), events).tolist()
     records = []
-    for i, (user, item, kind) in enumerate(zip(people.tolist(), chosen.tolist(), kinds, strict=True)):
-        name = f"user-{user}"
+    for i, (user, item, kind) in enumerate(zip(user_rows.tolist(), item_rows.tolist(), kinds, strict=True)):
+        user_id = f"user-{user}"
         event = {
             "event_id": f"e{seed}-{i}",
-            "type": _KINDS[kind],
+            "type": _EVENT_TYPES[kind],
             "ts": START + 3 * i,
-            "user_id": name,
+            "user_id": user_id,
             "item_id": f"item-{item}",
             "session_id": f"s{user}",
         }
-        records.append((name.encode(), _encode(event)))
+        records.append((user_id.encode(), _encode(event)))
     return records
 
 
-def slates(
-    events: int, users: int, items: int, seed: int = 0, places: int = SLATE, every: int = 2, features: int = 0
+def generate_slates(
+    events: int,
+    users: int,
+    items: int,
+    seed: int = 0,
+    slate_size: int = SLATE_SIZE,
+    click_every: int = 2,
+    n_features: int = 0,
 ) -> list[tuple[bytes, bytes]]:
     """(user id, event): impressions of so many items, and a click on `every` so many-th of them.
 
     With `features` of each item as they were served, an impression is as large as this code's own.
     """
     rng = np.random.default_rng(seed)
-    shown = events * every // (every + 1)
-    people = _people(shown, users, rng).tolist()
-    chosen = popular(rng, items, shown * places).reshape(shown, places).tolist()
-    taken = rng.integers(0, places, shown).tolist()
-    blocks = [_features(rng, places, features) for _ in range(64)] if features else []
+    n_impressions = events * click_every // (click_every + 1)
+    user_rows = _sample_users(n_impressions, users, rng).tolist()
+    item_rows = sample_popular(rng, items, n_impressions * slate_size).reshape(n_impressions, slate_size).tolist()
+    clicked_positions = rng.integers(0, slate_size, n_impressions).tolist()
+    blocks = [_encode_features(rng, slate_size, n_features) for _ in range(64)] if n_features else []
     records = []
-    for i, (user, rows) in enumerate(zip(people, chosen, strict=True)):
-        records.append(_impression(f"{seed}-{i}", user, rows, START + 5 * i, blocks[i % 64] if blocks else None))
-        if i and i % every == every - 1:
-            records.append(_click(f"{seed}-{i - 1}", people[i - 1], chosen[i - 1][taken[i - 1]], START + 5 * i + 1))
+    for i, (user, rows) in enumerate(zip(user_rows, item_rows, strict=True)):
+        records.append(_make_impression(f"{seed}-{i}", user, rows, START + 5 * i, blocks[i % 64] if blocks else None))
+        if i and i % click_every == click_every - 1:
+            records.append(
+                _make_click(
+                    f"{seed}-{i - 1}", user_rows[i - 1], item_rows[i - 1][clicked_positions[i - 1]], START + 5 * i + 1
+                )
+            )
     return records
 
 
-def _features(rng: np.random.Generator, places: int, features: int) -> str:
-    values = rng.standard_normal((places, features)).astype("<f4")
-    return f"{features}:{base64.b64encode(values.tobytes()).decode()}"
+def _encode_features(rng: np.random.Generator, slate_size: int, n_features: int) -> str:
+    values = rng.standard_normal((slate_size, n_features)).astype("<f4")
+    return f"{n_features}:{base64.b64encode(values.tobytes()).decode()}"
 
 
-def _impression(name: str, user: int, rows: Sequence[int], ts: int, features: str | None) -> tuple[bytes, bytes]:
+def _make_impression(name: str, user: int, rows: Sequence[int], ts: int, features: str | None) -> tuple[bytes, bytes]:
     event = {
         "event_id": f"i{name}",
         "type": "impression",
@@ -75,7 +85,7 @@ def _impression(name: str, user: int, rows: Sequence[int], ts: int, features: st
     return f"user-{user}".encode(), _encode(event | ({"features": features} if features else {}))
 
 
-def _click(name: str, user: int, item: int, ts: int) -> tuple[bytes, bytes]:
+def _make_click(name: str, user: int, item: int, ts: int) -> tuple[bytes, bytes]:
     event = {
         "event_id": f"c{name}",
         "type": "click",
@@ -87,28 +97,28 @@ def _click(name: str, user: int, item: int, ts: int) -> tuple[bytes, bytes]:
     return f"user-{user}".encode(), _encode(event)
 
 
-def catalogue(items: int) -> Iterator[tuple[bytes, bytes]]:
+def generate_catalog(items: int) -> Iterator[tuple[bytes, bytes]]:
     """(item id, item): a title, one of 200 categories, a price."""
     for row in range(items):
-        name = f"item-{row}"
+        item_id = f"item-{row}"
         item = {
-            "item_id": name,
+            "item_id": item_id,
             "title": f"Item {row}",
             "categories": [f"category-{row % 200}"],
             "price": 1.0 + row % 97,
             "created_ts": START - 86_400_000,
         }
-        yield name.encode(), _encode(item)
+        yield item_id.encode(), _encode(item)
 
 
-def popular(rng: np.random.Generator, items: int, n: int) -> np.ndarray:
+def sample_popular(rng: np.random.Generator, items: int, n: int) -> np.ndarray:
     """n items, the first ones most often, as popularity falls in a shop: about as 1 / rank."""
     return np.minimum(items ** rng.random(n) - 1, items - 1).astype(np.int64)
 
 
-def _people(events: int, users: int, rng: np.random.Generator) -> np.ndarray:
+def _sample_users(events: int, users: int, rng: np.random.Generator) -> np.ndarray:
     """Who acts: a thousand places, in each of which one person acts ten times and then leaves to another."""
-    places, visit = 1000, 10
-    rounds = -(-events // (places * visit))
-    who = rng.permutation(np.resize(np.arange(users), rounds * places)).reshape(rounds, places)
-    return np.concatenate([rng.permutation(np.repeat(row, visit)) for row in who])[:events]
+    n_slots, visit_length = 1000, 10
+    rounds = -(-events // (n_slots * visit_length))
+    order = rng.permutation(np.resize(np.arange(users), rounds * n_slots)).reshape(rounds, n_slots)
+    return np.concatenate([rng.permutation(np.repeat(row, visit_length)) for row in order])[:events]

@@ -22,155 +22,193 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.line_charts import Panel, drawn
-from benchmarks.harness.sections import asked, tell
+from benchmarks.harness.line_charts import Panel, draw_chart
+from benchmarks.harness.sections import build_parser, print_section
 from replay.simulation.closed_loop import ClosedLoop, Visit
-from replay.simulation.simulator import looks, make_crowd, make_shop
-from stream.config import PolicyName, Serve
+from replay.simulation.simulator import make_population, make_shop, position_bias
+from stream.config import PolicyName, ServeSettings
 
 K = 10
-SHARES = {"off": 0.0, "on": 0.1}  # serve.explore; 0.1 is the default
-_NOW = 1_767_225_600_000
-_BLOCKS = 50  # points of a curve
+EXPLORATION_RATES = {"off": 0.0, "on": 0.1}  # serve.exploration_rate; 0.1 is the default
+_START_MS = 1_767_225_600_000
+_N_BLOCKS = 50  # points of a curve
 _SHOPPERS_PER_ROUND, _ITEMS_PER_ROUND = 0.03, 0.04
-_SEARCHING = 0.02
-_TOO_FEW = 20  # places from which nobody can tell whether an item is liked
-_JUDGED_EVERY = 10  # rounds of which the best slate is reckoned
+_SEARCH_PROBABILITY = 0.02
+_STARVED_BELOW = 20  # places from which nobody can tell whether an item is liked
+_BEST_EVERY = 10  # rounds of which the best slate is reckoned
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class LoopResult:
     """What came of one shop, block by block, (blocks,) each."""
 
     rounds: np.ndarray  # so many have passed
     click_through: np.ndarray  # clicks per place
-    best: np.ndarray  # what the best slates would have earned
-    starved: np.ndarray  # share of the items that are there for a block or longer, shown in too few places
-    alive: np.ndarray  # share of the items that are there, shown in this block
-    good_starved: float  # at the end, of the tenth of all items that the crowd likes best
-    newcomers: float  # share of the places of the last fifth that went to items that came later
+    best_click_through: np.ndarray  # what the best slates would have earned
+    starved_share: np.ndarray  # share of the items that are there for a block or longer, shown in too few places
+    shown_share: np.ndarray  # share of the items that are there, shown in this block
+    popular_starved_share: float  # at the end, of the tenth of all items that the crowd likes best
+    newcomer_share: float  # share of the places of the last fifth that went to items that came later
 
 
-class Shop:
+class ShopExperiment:
     """One shop as it goes on, and what is counted of it."""
 
     def __init__(
-        self, folder: Path, share: float, rounds: int, seed: int, policy: PolicyName = "thompson", appeal: float = 0.0
+        self,
+        folder: Path,
+        exploration_rate: float,
+        rounds: int,
+        seed: int,
+        policy: PolicyName = "thompson",
+        appeal: float = 0.0,
     ) -> None:
         items, shoppers = max(200, int(rounds * _ITEMS_PER_ROUND)), max(100, int(rounds * _SHOPPERS_PER_ROUND))
         rng = np.random.default_rng(seed)
-        self._shop, crowd = make_shop(items, _NOW, rng), make_crowd(shoppers, rng, appeal)
-        serve = Serve(explore=share, policy=policy, candidates=200, seed=seed + 1)
-        self.loop = ClosedLoop(folder, self._shop, crowd, _NOW, serve, seed, searching=_SEARCHING)
-        self.appeal = crowd.activity @ crowd.chances(self._shop)
-        self.shown = np.zeros(items, np.int64)
-        self.there = 0
-        self.first = items // 4
-        self.place = {name: j for j, name in enumerate(self._shop.names)}
-        self._arrive(self.first)
+        self._shop, population = make_shop(items, _START_MS, rng), make_population(shoppers, rng, appeal)
+        serve = ServeSettings(exploration_rate=exploration_rate, policy=policy, candidates=200, seed=seed + 1)
+        self.loop = ClosedLoop(
+            folder, self._shop, population, _START_MS, serve, seed, search_probability=_SEARCH_PROBABILITY
+        )
+        self.appeal = population.activity @ population.click_probabilities(self._shop)
+        self.times_shown = np.zeros(items, np.int64)
+        self.n_available = 0
+        self.n_initial = items // 4
+        self.item_rows = {name: j for j, name in enumerate(self._shop.item_ids)}
+        self._add_items(self.n_initial)
 
-    def _arrive(self, until: int) -> None:
-        new = [record | {"created_ts": self.loop.rig.clock.now_ms()} for record in self._shop.records()]
-        self.loop.put(new[self.there : until])
-        self.there = until
+    def _add_items(self, end: int) -> None:
+        new = [record | {"created_ts": self.loop.system.clock.now_ms()} for record in self._shop.records()]
+        self.loop.put_items(new[self.n_available : end])
+        self.n_available = end
 
-    def round(self, done: float) -> Visit:
+    def run_round(self, progress: float) -> Visit:
         """One slate, when so much of the story is told."""
-        due = min(self.shown.size, self.first + int((self.shown.size - self.first) * done / 0.8))
-        if due >= self.there + 10:
-            self._arrive(due)
+        n_due = min(
+            self.times_shown.size, self.n_initial + int((self.times_shown.size - self.n_initial) * progress / 0.8)
+        )
+        if n_due >= self.n_available + 10:
+            self._add_items(n_due)
         visit = self.loop.visit(K)
-        np.add.at(self.shown, [self.place[item.item_id] for item in visit.slate.answer.items], 1)
+        np.add.at(self.times_shown, [self.item_rows[item.item_id] for item in visit.slate.response.items], 1)
         return visit
 
-    def best(self, shopper: int) -> float:
+    def best_click_through(self, shopper: int) -> float:
         """Clicks that the best slate would earn per place."""
-        open_to = self.loop.simulator.chance[shopper, : self.there][~self.loop.simulator.met[shopper, : self.there]]
-        chances = np.sort(open_to)[::-1][:K]
-        return float(chances @ looks(chances.size)) / K
+        available = self.loop.simulator.click_probability[shopper, : self.n_available][
+            ~self.loop.simulator.interacted[shopper, : self.n_available]
+        ]
+        top_probabilities = np.sort(available)[::-1][:K]
+        return float(top_probabilities @ position_bias(top_probabilities.size)) / K
 
 
-def told(share: float, rounds: int, seed: int = 1) -> Story:
+def run_experiment(exploration_rate: float, rounds: int, seed: int = 1) -> LoopResult:
     """The story of one shop."""
-    size = max(1, rounds // _BLOCKS)
-    rows, there_before = [], 0
+    size = max(1, rounds // _N_BLOCKS)
+    rows, n_available_before = [], 0
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        shop = Shop(Path(folder), share, rounds, seed)
-        late = np.zeros_like(shop.shown)
+        shop = ShopExperiment(Path(folder), exploration_rate, rounds, seed)
+        late_shown = np.zeros_like(shop.times_shown)
         for begin in range(0, rounds, size):
-            before, clicks, best = shop.shown.copy(), 0, []
+            before, clicks, best = shop.times_shown.copy(), 0, []
             for i in range(begin, min(rounds, begin + size)):
-                visit = shop.round(i / rounds)
-                clicks += len(visit.clicks)
-                if i % _JUDGED_EVERY == 0:
-                    best.append(shop.best(visit.shopper))
-            came = shop.shown - before
-            starved = shop.shown[: there_before or shop.there] < _TOO_FEW
-            rows.append((i + 1, clicks / came.sum(), np.mean(best), starved.mean(), (came > 0).sum() / shop.there))
-            late += came if begin >= 0.8 * rounds else 0
-            there_before = shop.there
+                visit = shop.run_round(i / rounds)
+                clicks += len(visit.clicked_positions)
+                if i % _BEST_EVERY == 0:
+                    best.append(shop.best_click_through(visit.shopper))
+            newly_shown = shop.times_shown - before
+            starved = shop.times_shown[: n_available_before or shop.n_available] < _STARVED_BELOW
+            rows.append(
+                (
+                    i + 1,
+                    clicks / newly_shown.sum(),
+                    np.mean(best),
+                    starved.mean(),
+                    (newly_shown > 0).sum() / shop.n_available,
+                )
+            )
+            late_shown += newly_shown if begin >= 0.8 * rounds else 0
+            n_available_before = shop.n_available
         shop.loop.close()
-    good = np.argsort(-shop.appeal)[: max(1, shop.shown.size // 10)]
+    popular_items = np.argsort(-shop.appeal)[: max(1, shop.times_shown.size // 10)]
     curves = np.array(rows).T
-    return Story(*curves, float((shop.shown[good] < _TOO_FEW).mean()), float(late[shop.first :].sum() / late.sum()))
+    return LoopResult(
+        *curves,
+        float((shop.times_shown[popular_items] < _STARVED_BELOW).mean()),
+        float(late_shown[shop.n_initial :].sum() / late_shown.sum()),
+    )
 
 
-def stories(rounds: int) -> dict[str, Story]:
-    with multiprocessing.get_context("spawn").Pool(len(SHARES)) as pool:
-        return dict(zip(SHARES, pool.starmap(told, [(share, rounds) for share in SHARES.values()]), strict=True))
+def run_experiments(rounds: int) -> dict[str, LoopResult]:
+    with multiprocessing.get_context("spawn").Pool(len(EXPLORATION_RATES)) as pool:
+        return dict(
+            zip(
+                EXPLORATION_RATES,
+                pool.starmap(
+                    run_experiment, [(exploration_rate, rounds) for exploration_rate in EXPLORATION_RATES.values()]
+                ),
+                strict=True,
+            )
+        )
 
 
-def numbers(found: dict[str, Story]) -> dict[str, float]:
+def summarize(results: dict[str, LoopResult]) -> dict[str, float]:
     """What the table tells, by name; clicks are of the last fifth of the rounds."""
-    of = {}
-    for name, story in found.items():
-        last = slice(-max(1, len(story.rounds) // 5), None)
-        of[f"{name}: click-through"] = float(story.click_through[last].mean())
-        of[f"{name}: of what the best slates would earn"] = float((story.click_through[last] / story.best[last]).mean())
-        of[f"{name}: items starved"] = float(story.starved[-1])
-        of[f"{name}: of the tenth best liked, starved"] = story.good_starved
-        of[f"{name}: items shown in the last block"] = float(story.alive[-1])
-        of[f"{name}: places of items that came later"] = story.newcomers
-    return of
+    summary = {}
+    for name, result in results.items():
+        last = slice(-max(1, len(result.rounds) // 5), None)
+        summary[f"{name}: click-through"] = float(result.click_through[last].mean())
+        summary[f"{name}: of what the best slates would earn"] = float(
+            (result.click_through[last] / result.best_click_through[last]).mean()
+        )
+        summary[f"{name}: items starved"] = float(result.starved_share[-1])
+        summary[f"{name}: of the tenth best liked, starved"] = result.popular_starved_share
+        summary[f"{name}: items shown in the last block"] = float(result.shown_share[-1])
+        summary[f"{name}: places of items that came later"] = result.newcomer_share
+    return summary
 
 
-def markdown(found: dict[str, Story], rounds: int) -> str:
-    told_of = numbers(found)
+def format_markdown(results: dict[str, LoopResult], rounds: int) -> str:
+    summary = summarize(results)
     lines = [
         "### feedback", "", f"    python -m benchmarks.quality.exploration_value --rounds {rounds}", "",
         "A loop that shows only what it believes in learns only of what it shows. The live stream worker, learner and"
-        f" recommender before simulated shoppers, {rounds:,} slates of ten, with `serve.explore` at 0 and at its"
+        f" recommender before simulated shoppers, {rounds:,} slates of ten, with `serve.exploration_rate` at 0 and at its"
         f" default of 0.1. A quarter of {max(200, int(rounds * _ITEMS_PER_ROUND)):,} items is there from the beginning,"
         " the rest comes over the first four fifths of the rounds. An item is starved if it was shown in fewer than"
-        f" {_TOO_FEW} places; the best slates are those of one who knows all tastes. Clicks are of the last fifth of"
+        f" {_STARVED_BELOW} places; the best slates are those of one who knows all tastes. Clicks are of the last fifth of"
         " the rounds.", "",
         "![Click-through and starved items over the rounds, with exploration off and on](images/feedback.svg)", "",
         "| | exploration off | on |", "| --- | --: | --: |",
     ]  # fmt: skip
-    for what in dict.fromkeys(name.partition(": ")[2] for name in told_of):
-        digits = ".4f" if what == "click-through" else ".1%"
-        lines.append(f"| {what} | " + " | ".join(format(told_of[f"{name}: {what}"], digits) for name in SHARES) + " |")
+    for metric in dict.fromkeys(name.partition(": ")[2] for name in summary):
+        digits = ".4f" if metric == "click-through" else ".1%"
+        lines.append(
+            f"| {metric} | "
+            + " | ".join(format(summary[f"{name}: {metric}"], digits) for name in EXPLORATION_RATES)
+            + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
-def plot(found: dict[str, Story]) -> str:
-    rounds = found["off"].rounds
+def draw_plot(results: dict[str, LoopResult]) -> str:
+    rounds = results["off"].rounds
     panels = [
-        Panel("clicks per place", rounds, {name: story.click_through for name, story in found.items()}),
-        Panel("share of items starved", rounds, {name: story.starved for name, story in found.items()}),
+        Panel("clicks per place", rounds, {name: result.click_through for name, result in results.items()}),
+        Panel("share of items starved", rounds, {name: result.starved_share for name, result in results.items()}),
     ]
-    return drawn("The feedback loop with exploration off and on", "rounds", panels)
+    return draw_chart("The feedback loop with exploration off and on", "rounds", panels)
 
 
 def main() -> None:
-    parser = asked(__doc__, "500 rounds", rounds=100_000)
+    parser = build_parser(__doc__, "500 rounds", rounds=100_000)
     parser.add_argument("--plot", type=Path, metavar="FILE")
     options: Any = parser.parse_args()
     rounds = 500 if options.quick else options.rounds
-    found = stories(rounds)
+    results = run_experiments(rounds)
     if options.plot:
-        options.plot.write_text(plot(found))
-    tell(options, "feedback", markdown(found, rounds), numbers(found))
+        options.plot.write_text(draw_plot(results))
+    print_section(options, "feedback", format_markdown(results, rounds), summarize(results))
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.sections import replaced
+from benchmarks.harness.sections import replace_section
 
 ROOT = Path(__file__).resolve().parents[2]
-PICKED = ("recall", "mrr", "ndcg", "returning_recall", "returning_mrr", "coverage", "events_per_second")
-LISTED = ("impression_auc", "impression_mrr", "auc", "log_loss", "calibration")
+TOP_K_COLUMNS = ("recall", "mrr", "ndcg", "returning_recall", "returning_mrr", "coverage", "events_per_second")
+LIST_COLUMNS = ("impression_auc", "impression_mrr", "auc", "log_loss", "calibration")
 
 
 @dataclass(frozen=True)
@@ -69,52 +69,55 @@ RUNS = {
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    asked.add_argument("names", nargs="*", metavar="NAME", choices=[*RUNS, []], help=", ".join(RUNS))
-    asked.add_argument("--into", type=Path, metavar="FILE")
-    options = asked.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*RUNS, []], help=", ".join(RUNS))
+    parser.add_argument("--into", type=Path, metavar="FILE")
+    options = parser.parse_args()
     for name in options.names or RUNS:
         run = RUNS[name]
-        words = [word if not word.endswith(".gz") else str(options.data / word) for word in run.arguments.split()]
-        missing = [word for word in words if word.endswith(".gz") and not Path(word).exists()]
+        arguments = [
+            argument if not argument.endswith(".gz") else str(options.data / argument)
+            for argument in run.arguments.split()
+        ]
+        missing = [argument for argument in arguments if argument.endswith(".gz") and not Path(argument).exists()]
         if missing:
             print(f"{name}: left out, {missing[0]} is not there", file=sys.stderr)
             continue
-        command = [sys.executable, "-m", "headrace", "replay", "evaluate", *words, "--json"]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
-        section = markdown(name, run, json.loads(done.stdout))
+        command = [sys.executable, "-m", "headrace", "replay", "evaluate", *arguments, "--json"]
+        process = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+        section = format_markdown(name, run, json.loads(process.stdout))
         if options.into:
-            options.into.write_text(replaced(options.into.read_text(), name, section))
+            options.into.write_text(replace_section(options.into.read_text(), name, section))
         else:
             print(section, flush=True)
 
 
-def markdown(name: str, run: Run, result: dict[str, Any]) -> str:
+def format_markdown(name: str, run: Run, result: dict[str, Any]) -> str:
     models, protocol = result["models"], result["protocol"]
-    picked = models["headrace"]
-    told = (
-        f"{protocol['events']:,} events; {protocol['judged_actions']:,} actions judged,"
-        f" {picked['judged_returning']:,} of returning people,"
-        f" {protocol['judged_unseen_items']:,} on items nobody had seen,"
-        f" {protocol['judged_met_items']:,} on items they had met; {picked['judged_impressions']:,} lists judged."
+    headrace_metrics = models["headrace"]
+    summary = (
+        f"{protocol['events']:,} events; {protocol['evaluated_actions']:,} actions judged,"
+        f" {headrace_metrics['evaluated_returning']:,} of returning people,"
+        f" {protocol['evaluated_unseen_items']:,} on items nobody had seen,"
+        f" {protocol['evaluated_repeat_items']:,} on items they had met; {headrace_metrics['evaluated_impressions']:,} lists judged."
     )
-    parts = [f"### {name}", f"    headrace replay evaluate {run.arguments}", f"{told} Peers: {run.peers}."]
-    parts += [table(columns, models) for columns in (PICKED, LISTED)]
+    parts = [f"### {name}", f"    headrace replay evaluate {run.arguments}", f"{summary} Peers: {run.peers}."]
+    parts += [format_table(columns, models) for columns in (TOP_K_COLUMNS, LIST_COLUMNS)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def table(columns: tuple[str, ...], models: dict[str, Any]) -> str:
+def format_table(columns: tuple[str, ...], models: dict[str, Any]) -> str:
     """The models that have the first measure; empty if there is none."""
     rows = [(name, values) for name, values in models.items() if values[columns[0]] is not None]
     if not rows:
         return ""
     head = ["model", *(column.replace("_", " ") for column in columns)]
-    body = [[name, *(short(values[column]) for column in columns)] for name, values in rows]
+    body = [[name, *(format_value(values[column]) for column in columns)] for name, values in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *body))
 
 
-def short(value: float | None) -> str:
+def format_value(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,.0f}" if value >= 10 else f"{value:.4f}"

@@ -23,33 +23,33 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.harness.sections import asked, tell
+from benchmarks.harness.sections import build_parser, print_section
 from online_models.bandits import (  # fmt: skip
+    UCB,
     Bandit,
-    Beta,
-    Disjoint,
+    BetaBernoulli,
+    BetaThompson,
+    DisjointLinear,
     EpsilonGreedy,
-    NormalThompson,
+    GaussianThompson,
     Policy,
-    Rewards,
+    RewardBatch,
     SquareCB,
-    Thompson,
-    UpperBounds,
 )
 
 ARTICLES = ("politics", "sports", "music", "food", "finance", "health", "camping")
 VISITS = (("Tom", "morning"), ("Tom", "afternoon"), ("Anna", "morning"), ("Anna", "afternoon"))
-LIKED = ("politics", "music", "sports", "politics")  # by visit
-LIKED_LATER = ("politics", "sports", "sports", "sports")  # `get_cost_new1` of the tutorial
-BARS = {"static": 0.997, "flip": 0.97}
+LIKED_ARTICLES = ("politics", "music", "sports", "politics")  # by visit
+LIKED_ARTICLES_LATER = ("politics", "sports", "sports", "sports")  # `get_cost_new1` of the tutorial
+TARGETS = {"static": 0.997, "flip": 0.97}
 
 
-class Reader(Protocol):
+class ArticleChooser(Protocol):
     """One that shows articles and is told of clicks."""
 
-    def show(self, visit: int) -> int: ...
+    def choose(self, visit: int) -> int: ...
 
-    def tell(self, visit: int, article: int, click: float) -> None: ...
+    def learn(self, visit: int, article: int, click: float) -> None: ...
 
 
 class Headrace:
@@ -57,18 +57,20 @@ class Headrace:
 
     def __init__(self, bandit: Bandit, policy: Policy, seed: int) -> None:
         self._bandit, self._policy, self._rng = bandit, policy, np.random.default_rng(seed)
-        self._arms = bandit.admit(np.arange(1, len(ARTICLES) + 1, dtype=np.uint64))
+        self._arms = bandit.add_arms(np.arange(1, len(ARTICLES) + 1, dtype=np.uint64))
         self._contexts = np.eye(len(VISITS))
-        self._second = 0
+        self._n_seconds = 0
 
-    def show(self, visit: int) -> int:
-        judged = self._bandit.judge(self._arms, self._contexts[visit : visit + 1])
-        return int(self._policy.choose(judged, 1, self._rng).rows[0])
+    def choose(self, visit: int) -> int:
+        posterior = self._bandit.posterior(self._arms, self._contexts[visit : visit + 1])
+        return int(self._policy.choose(posterior, 1, self._rng).rows[0])
 
-    def tell(self, visit: int, article: int, click: float) -> None:
-        self._second += 1
+    def learn(self, visit: int, article: int, click: float) -> None:
+        self._n_seconds += 1
         arm, context = self._arms[article : article + 1], self._contexts[visit : visit + 1]
-        self._bandit.learn(Rewards(arm, context, np.array([click]), np.ones(1), np.array([1_000 * self._second])))
+        self._bandit.learn(
+            RewardBatch(arm, context, np.array([click]), np.ones(1), np.array([1_000 * self._n_seconds]))
+        )
 
 
 class MABWiser:
@@ -81,10 +83,10 @@ class MABWiser:
         self._bandit = MAB(list(range(len(ARTICLES))), LearningPolicy.LinUCB(alpha=1.0), seed=seed)
         self._bandit.fit([0], [0.0], np.zeros((1, len(VISITS))))
 
-    def show(self, visit: int) -> int:
+    def choose(self, visit: int) -> int:
         return int(self._bandit.predict(self._contexts[visit : visit + 1]))
 
-    def tell(self, visit: int, article: int, click: float) -> None:
+    def learn(self, visit: int, article: int, click: float) -> None:
         self._bandit.partial_fit([article], [click], self._contexts[visit : visit + 1])
 
 
@@ -98,52 +100,55 @@ class River:
         self._arms = list(range(len(ARTICLES)))
         self._contexts = [{str(v): float(v == visit) for v in range(len(VISITS))} for visit in range(len(VISITS))]
 
-    def show(self, visit: int) -> int:
+    def choose(self, visit: int) -> int:
         return int(self._bandit.pull(self._arms, context=self._contexts[visit]))
 
-    def tell(self, visit: int, article: int, click: float) -> None:
+    def learn(self, visit: int, article: int, click: float) -> None:
         self._bandit.update(article, self._contexts[visit], click)
 
 
 class VowpalWabbit:
     """As the tutorial has it, with user, time and article crossed, and drawn by its own chances."""
 
-    def __init__(self, seed: int, words: str) -> None:
+    def __init__(self, seed: int, options: str) -> None:
         from vowpalwabbit import Workspace
 
-        self._bandit = Workspace(f"--cb_explore_adf --quiet --interactions UUA -q UA {words} --random_seed {seed}")
+        self._bandit = Workspace(f"--cb_explore_adf --quiet --interactions UUA -q UA {options} --random_seed {seed}")
         self._rng = random.Random(seed)
-        self._chance = 1.0
+        self._probability = 1.0
 
     def _lines(self, visit: int, label: dict[int, str]) -> list[str]:
         user, time = VISITS[visit]
         shared = f"shared |User user={user} time_of_day={time}"
         return [shared, *(f"{label.get(a, '')}|Action article={name}" for a, name in enumerate(ARTICLES))]
 
-    def show(self, visit: int) -> int:
-        chances = self._bandit.predict(self._lines(visit, {}))
-        article = self._rng.choices(range(len(chances)), chances)[0]
-        self._chance = chances[article]
+    def choose(self, visit: int) -> int:
+        probabilities = self._bandit.predict(self._lines(visit, {}))
+        article = self._rng.choices(range(len(probabilities)), probabilities)[0]
+        self._probability = probabilities[article]
         return article
 
-    def tell(self, visit: int, article: int, click: float) -> None:
-        self._bandit.learn(self._lines(visit, {article: f"0:{-click}:{self._chance} "}))
+    def learn(self, visit: int, article: int, click: float) -> None:
+        self._bandit.learn(self._lines(visit, {article: f"0:{-click}:{self._probability} "}))
 
 
-def _ours(make: Callable[[], Bandit], policy: Policy) -> Callable[[int], Reader]:
+def _make_headrace(make: Callable[[], Bandit], policy: Policy) -> Callable[[int], ArticleChooser]:
     return lambda seed: Headrace(make(), policy, seed)
 
 
-def _linear() -> Bandit:
-    return Disjoint(len(VISITS))
+def _make_linear_bandit() -> Bandit:
+    return DisjointLinear(len(VISITS))
 
 
-READERS: dict[str, tuple[str, Callable[[int], Reader]]] = {  # the package that is needed, and what makes one
-    "headrace LinUCB": ("online_models", _ours(_linear, Policy(UpperBounds()))),
-    "headrace linear Thompson": ("online_models", _ours(_linear, Policy(NormalThompson()))),
-    "headrace SquareCB": ("online_models", _ours(_linear, Policy(SquareCB()))),
-    "headrace ε-greedy 0.1": ("online_models", _ours(_linear, Policy(EpsilonGreedy()))),
-    "headrace Beta Thompson, blind to context": ("online_models", _ours(Beta, Policy(Thompson()))),
+CHOOSERS: dict[str, tuple[str, Callable[[int], ArticleChooser]]] = {  # the package that is needed, and what makes one
+    "headrace LinUCB": ("online_models", _make_headrace(_make_linear_bandit, Policy(UCB()))),
+    "headrace linear Thompson": ("online_models", _make_headrace(_make_linear_bandit, Policy(GaussianThompson()))),
+    "headrace SquareCB": ("online_models", _make_headrace(_make_linear_bandit, Policy(SquareCB()))),
+    "headrace ε-greedy 0.1": ("online_models", _make_headrace(_make_linear_bandit, Policy(EpsilonGreedy()))),
+    "headrace Beta Thompson, blind to context": (
+        "online_models",
+        _make_headrace(BetaBernoulli, Policy(BetaThompson())),
+    ),
     "MABWiser LinUCB": ("mabwiser", MABWiser),
     "River LinUCB": ("river", River),
     "Vowpal Wabbit SquareCB": ("vowpalwabbit", lambda seed: VowpalWabbit(seed, "--squarecb")),
@@ -151,38 +156,42 @@ READERS: dict[str, tuple[str, Callable[[int], Reader]]] = {  # the package that 
 }
 
 
-def click_through(reader: Reader, rounds: int, flips: bool, seed: int) -> float:
+def measure_click_through(chooser: ArticleChooser, rounds: int, has_flip: bool, seed: int) -> float:
     """Share of visits with a click, over `rounds`, and as many again after the flip."""
     rng, clicks = np.random.default_rng(seed), 0
-    visits = rng.integers(0, len(VISITS), rounds * (1 + flips)).tolist()
+    visits = rng.integers(0, len(VISITS), rounds * (1 + has_flip)).tolist()
     for i, visit in enumerate(visits):
-        article = reader.show(visit)
-        liked = LIKED if i < rounds else LIKED_LATER
-        click = ARTICLES[article] == liked[visit]
-        reader.tell(visit, article, float(click))
+        article = chooser.choose(visit)
+        articles = LIKED_ARTICLES if i < rounds else LIKED_ARTICLES_LATER
+        click = ARTICLES[article] == articles[visit]
+        chooser.learn(visit, article, float(click))
         clicks += click
     return clicks / len(visits)
 
 
-def measured(rounds: int, seeds: int) -> dict[str, dict[str, list[float]]]:
+def measure_all(rounds: int, seeds: int) -> dict[str, dict[str, list[float]]]:
     """Click-through of every seed, by reader and story."""
-    found = {}
-    for name, (package, make) in READERS.items():
+    results = {}
+    for name, (package, make) in CHOOSERS.items():
         if importlib.util.find_spec(package) is None:
             print(f"{name} is left out: {sys.executable} -m pip install {package}", file=sys.stderr)
             continue
-        stories = {"static": False, "flip": True}
+        scenarios = {"static": False, "flip": True}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peers' own
-            found[name] = {
-                story: [click_through(make(100 + seed), rounds, flips, seed) for seed in range(seeds)]
-                for story, flips in stories.items()
+            results[name] = {
+                scenario: [measure_click_through(make(100 + seed), rounds, has_flip, seed) for seed in range(seeds)]
+                for scenario, has_flip in scenarios.items()
             }
-        print(name, {story: round(statistics.mean(all_), 4) for story, all_ in found[name].items()}, file=sys.stderr)
-    return found
+        print(
+            name,
+            {scenario: round(statistics.mean(rates), 4) for scenario, rates in results[name].items()},
+            file=sys.stderr,
+        )
+    return results
 
 
-def markdown(found: dict[str, dict[str, list[float]]], rounds: int, seeds: int) -> str:
+def format_markdown(results: dict[str, dict[str, list[float]]], rounds: int, seeds: int) -> str:
     lines = [
         "### news",
         "",
@@ -205,19 +214,23 @@ def markdown(found: dict[str, dict[str, list[float]]], rounds: int, seeds: int) 
         "| bandit | static | with the change |",
         "| --- | --: | --: |",
     ]
-    for name, stories in found.items():
-        cells = [f"{statistics.mean(all_):.4f} ({min(all_):.4f})" for all_ in stories.values()]
+    for name, scenarios in results.items():
+        cells = [f"{statistics.mean(rates):.4f} ({min(rates):.4f})" for rates in scenarios.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines.append(f"| asked of LinUCB | ≥ {BARS['static']} | ≥ {BARS['flip']} |")
+    lines.append(f"| asked of LinUCB | ≥ {TARGETS['static']} | ≥ {TARGETS['flip']} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    options: Any = asked(__doc__, "500 rounds, one seed", rounds=5_000, seeds=3).parse_args()
+    options: Any = build_parser(__doc__, "500 rounds, one seed", rounds=5_000, seeds=3).parse_args()
     rounds, seeds = (500, 1) if options.quick else (options.rounds, options.seeds)
-    found = measured(rounds, seeds)
-    means = {f"{name}, {story}": statistics.mean(all_) for name, own in found.items() for story, all_ in own.items()}
-    tell(options, "news", markdown(found, rounds, seeds), means)
+    results = measure_all(rounds, seeds)
+    means = {
+        f"{name}, {scenario}": statistics.mean(rates)
+        for name, by_scenario in results.items()
+        for scenario, rates in by_scenario.items()
+    }
+    print_section(options, "news", format_markdown(results, rounds, seeds), means)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from benchmarks.harness import traffic
-from benchmarks.harness.brokers import Services, room, services
-from benchmarks.harness.runs import Numbers, Size, run_alone
-from stream.config import Events, Settings
+from benchmarks.harness.brokers import Services, isolated_prefix, open_services
+from benchmarks.harness.runs import Numbers, RunSize, run_benchmark
+from stream.config import EventsSettings, Settings
 from stream.drivers import open_log, open_store
 from stream.kafka.url import CLIENTS
 from stream.logs import EventLog, Record
@@ -19,106 +19,108 @@ from stream.stores import UserStore
 from stream.worker.worker import StreamWorker
 
 USERS = ITEMS = 100_000
-BATCHED = 64  # events of one record
+EVENTS_PER_BATCH = 64  # events of one record
 _TOPICS = ("events", "examples", "users", "dead-letter", "quarantine", "alarms")
-_APPEND = 4_096  # records
+_APPEND_SIZE = 4_096  # records
 
 
-def measure(size: Size) -> Iterator[Numbers]:
-    single = traffic.organic(size.of(200_000, 10_000), USERS, ITEMS)
-    loads = {1: single, BATCHED: arrays(single)}  # by events of one record
+def measure(size: RunSize) -> Iterator[Numbers]:
+    single = traffic.generate_organic(size.choose(200_000, 10_000), USERS, ITEMS)
+    loads = {1: single, EVENTS_PER_BATCH: batch_records(single)}  # by events of one record
     gc.freeze()  # the events that producers have are none of the worker's
-    with services() as found:
-        through(found, single[:5_000])  # compiles
+    with open_services() as brokers:
+        run_worker(brokers, single[:5_000])  # compiles
         for _ in range(size.runs):
             numbers: Numbers = {}
             for client in CLIENTS:
-                asked = replace(found, kafka=f"{found.kafka}?client={client}")
+                client_brokers = replace(brokers, kafka=f"{brokers.kafka}?client={client}")
                 for load, records in loads.items():
-                    numbers |= clients(asked, f"{client}, {load} a record", records, len(single))
-                    numbers |= worked(asked, f"{client} and Redis, {load} a record", records, len(single))
+                    numbers |= measure_client(client_brokers, f"{client}, {load} a record", records, len(single))
+                    numbers |= measure_worker(
+                        client_brokers, f"{client} and Redis, {load} a record", records, len(single)
+                    )
             yield numbers
 
 
-def arrays(records: Sequence[Record]) -> list[Record]:
+def batch_records(records: Sequence[Record]) -> list[Record]:
     """The same events, so many of one record, as a producer's batch: each person's stand in one array."""
-    held: dict[bytes, list[bytes]] = {}
-    made: list[Record] = []
+    pending: dict[bytes, list[bytes]] = {}
+    batches: list[Record] = []
     for key, value in records:
-        waiting = held.setdefault(key or b"", [])
-        waiting.append(value or b"")
-        if len(waiting) == BATCHED:
-            made.append((key, b"[" + b",".join(held.pop(key or b"")) + b"]"))
-    made += [(key, b"[" + b",".join(values) + b"]") for key, values in held.items()]
-    return made
+        user_events = pending.setdefault(key or b"", [])
+        user_events.append(value or b"")
+        if len(user_events) == EVENTS_PER_BATCH:
+            batches.append((key, b"[" + b",".join(pending.pop(key or b"")) + b"]"))
+    batches += [(key, b"[" + b",".join(values) + b"]") for key, values in pending.items()]
+    return batches
 
 
-def clients(found: Services, name: str, records: Sequence[Record], events: int) -> Numbers:
+def measure_client(brokers: Services, name: str, records: Sequence[Record], events: int) -> Numbers:
     """The driver alone: appended, then read by one member of a group."""
-    with room(found) as prefix:
-        log = open_log(found.kafka, prefix)
+    with isolated_prefix(brokers) as prefix:
+        log = open_log(brokers.kafka, prefix)
         try:
-            return _clients(log, name, records, events)
+            return _measure_client(log, name, records, events)
         finally:
             log.close()
 
 
-def _clients(log: EventLog, name: str, records: Sequence[Record], events: int) -> Numbers:
+def _measure_client(log: EventLog, name: str, records: Sequence[Record], events: int) -> Numbers:
     log.create("events", 1)
     begin, cpu = time.perf_counter(), time.process_time()
-    appended(log, records)
-    produced, produced_cpu = time.perf_counter() - begin, time.process_time() - cpu
-    source = log.source("events", "bench")
-    begin, cpu, seen = time.perf_counter(), time.process_time(), 0
-    while seen < len(records):
-        seen += sum(map(len, source.next_batch(_APPEND, timeout=10.0)))
-    consumed, consumed_cpu = time.perf_counter() - begin, time.process_time() - cpu
+    append_all(log, records)
+    produce_seconds, produce_cpu = time.perf_counter() - begin, time.process_time() - cpu
+    source = log.open_source("events", "bench")
+    begin, cpu, n_read = time.perf_counter(), time.process_time(), 0
+    while n_read < len(records):
+        n_read += sum(map(len, source.next_batch(_APPEND_SIZE, timeout=10.0)))
+    consume_seconds, consume_cpu = time.perf_counter() - begin, time.process_time() - cpu
     source.close()
     return {
-        f"kafka: produced, {name}, events/s": events / produced,
-        f"kafka: produced, {name}, CPU µs a record": 1e6 * produced_cpu / len(records),
-        f"kafka: consumed, {name}, events/s": events / consumed,
-        f"kafka: consumed, {name}, CPU µs a record": 1e6 * consumed_cpu / len(records),
+        f"kafka: produced, {name}, events/s": events / produce_seconds,
+        f"kafka: produced, {name}, CPU µs a record": 1e6 * produce_cpu / len(records),
+        f"kafka: consumed, {name}, events/s": events / consume_seconds,
+        f"kafka: consumed, {name}, CPU µs a record": 1e6 * consume_cpu / len(records),
     }
 
 
-def appended(log: EventLog, records: Sequence[Record]) -> None:
-    for first in range(0, len(records), _APPEND):
-        log.append("events", 0, records[first : first + _APPEND])
+def append_all(log: EventLog, records: Sequence[Record]) -> None:
+    for first in range(0, len(records), _APPEND_SIZE):
+        log.append("events", 0, records[first : first + _APPEND_SIZE])
 
 
-def worked(found: Services, name: str, records: Sequence[Record], events: int) -> Numbers:
-    wall, cpu = through(found, records)
+def measure_worker(brokers: Services, name: str, records: Sequence[Record], events: int) -> Numbers:
+    wall, cpu = run_worker(brokers, records)
     return {
         f"stream: {name}, events/s of CPU": events / cpu,
         f"stream: {name}, events/s": events / wall,
     }
 
 
-def through(found: Services, records: Sequence[Record]) -> tuple[float, float]:
+def run_worker(brokers: Services, records: Sequence[Record]) -> tuple[float, float]:
     """Seconds on the wall and of CPU that one stream worker takes for all records."""
-    with room(found) as prefix:
-        log, store = open_log(found.kafka, prefix), open_store(found.redis, prefix)
+    with isolated_prefix(brokers) as prefix:
+        log, store = open_log(brokers.kafka, prefix), open_store(brokers.redis, prefix)
         try:
             for topic in _TOPICS:
                 log.create(topic, 1, compacted=topic == "users")
-            appended(log, records)
-            return _through(log, store, len(records))
+            append_all(log, records)
+            return _run_worker(log, store, len(records))
         finally:
             log.close()
             store.close()
 
 
-def _through(log: EventLog, store: UserStore, records: int) -> tuple[float, float]:
-    worker = StreamWorker(log, store, Settings(events=Events(max_age=0)))
+def _run_worker(log: EventLog, store: UserStore, records: int) -> tuple[float, float]:
+    worker = StreamWorker(log, store, Settings(events=EventsSettings(max_age=0)))
     done = worker.step(timeout=0)  # takes up its partition
     begin, cpu = time.perf_counter(), time.process_time()
     while done < records:
         done += worker.step(timeout=1.0)
-    took = time.perf_counter() - begin, time.process_time() - cpu
+    elapsed = time.perf_counter() - begin, time.process_time() - cpu
     worker.close()
-    return took
+    return elapsed
 
 
 if __name__ == "__main__":
-    run_alone(__doc__, measure)
+    run_benchmark(__doc__, measure)

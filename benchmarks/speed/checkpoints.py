@@ -8,120 +8,124 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import traffic
-from benchmarks.harness.runs import Numbers, Size, run_alone, temporary_folder
-from benchmarks.speed.http_load import SETTINGS, events, furnish
-from online_models.model import Stack
+from benchmarks.harness.runs import Numbers, RunSize, run_benchmark, temporary_folder
+from benchmarks.speed.http_load import SETTINGS, put_catalog, send_events
+from online_models.model import RecommenderModel
 from online_models.state.item_table import NO_TIME
 from online_models.versions import checkpoints
-from online_models.versions.checkpoint_writer import Keeper
+from online_models.versions.checkpoint_writer import CheckpointWriter
 from online_models.versions.checkpoints import Manifest
 from tests.support.processes import Running
 
-STATE = 1_000_000_000  # bytes
-_TOUCHED = 2_000  # rows that one step of the learner changes
+STATE_BYTES = 1_000_000_000  # bytes
+_ROWS_PER_STEP = 2_000  # rows that one step of the learner changes
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class CheckpointPause:
     """What the learner notices of a checkpoint that is written beside it."""
 
-    fork: float  # seconds in which it does nothing else
+    fork_seconds: float  # seconds in which it does nothing else
     longest_step: float  # seconds, while pages are copied
-    usual_step: float  # seconds, the same without a checkpoint
+    median_step: float  # seconds, the same without a checkpoint
 
 
-def measure(size: Size) -> Iterator[Numbers]:
-    stack = filled(size.of(STATE, 50_000_000))
+def measure(size: RunSize) -> Iterator[Numbers]:
+    model = make_model(size.choose(STATE_BYTES, 50_000_000))
     for run in range(1, size.runs + 1):
         with temporary_folder() as folder:
-            yield written(folder, stack, run) | restarted(folder / "system", size)
+            yield measure_checkpoint(folder, model, run) | measure_restarts(folder / "system", size)
 
 
-def filled(bytes_: int) -> Stack:
+def make_model(n_bytes: int) -> RecommenderModel:
     """A stack whose state has about so many bytes: items that were described and have vectors, as after learning."""
-    rng, stack, made = np.random.default_rng(0), Stack(), 0
-    while sum(array.nbytes for array in stack.state().values()) < bytes_:
+    rng, model, n_items = np.random.default_rng(0), RecommenderModel(), 0
+    while sum(array.nbytes for array in model.state().values()) < n_bytes:
         n = 20_000
-        keys = np.arange(made + 1, made + n + 1, dtype=np.uint64)
-        stack.describe(keys, np.zeros((n, 4), np.uint64), np.full(n, NO_TIME), np.full(n, np.nan, np.float32))
-        made += n
-    stack.tower.wanted["square"][:made] = 1 + rng.random(made)
-    stack.changes()
-    return stack
+        keys = np.arange(n_items + 1, n_items + n + 1, dtype=np.uint64)
+        model.set_item_attributes(
+            keys, np.zeros((n, 4), np.uint64), np.full(n, NO_TIME), np.full(n, np.nan, np.float32)
+        )
+        n_items += n
+    model.two_tower.item_vectors["square"][:n_items] = 1 + rng.random(n_items)
+    model.changes()
+    return model
 
 
-def written(folder: Path, stack: Stack, step: int) -> Numbers:
-    state = stack.state()
+def measure_checkpoint(folder: Path, model: RecommenderModel, step: int) -> Numbers:
+    state = model.state()
     gigabytes = sum(array.nbytes for array in state.values()) / 1e9
     begin = time.perf_counter()
-    checkpoints.save(folder, manifest(step), state)
-    wrote = time.perf_counter() - begin
-    pause = paused(folder, stack, step + 1)
+    checkpoints.save(folder, make_manifest(step), state)
+    write_seconds = time.perf_counter() - begin
+    pause = measure_pause(folder, model, step + 1)
     begin = time.perf_counter()
-    loaded, found = checkpoints.load(folder, manifest(step).version)
-    read = time.perf_counter() - begin
+    loaded_manifest, loaded_state = checkpoints.load(folder, make_manifest(step).version)
+    load_seconds = time.perf_counter() - begin
     begin = time.perf_counter()
-    Stack().restore(found)
-    restored = time.perf_counter() - begin
-    assert loaded.step == step
+    RecommenderModel().restore(loaded_state)
+    restore_seconds = time.perf_counter() - begin
+    assert loaded_manifest.step == step
     return {
         "checkpoint: state, GB": gigabytes,
-        "checkpoint: write and fsync, s": wrote,
-        "checkpoint: learner stands still, ms": 1e3 * pause.fork,
+        "checkpoint: write and fsync, s": write_seconds,
+        "checkpoint: learner stands still, ms": 1e3 * pause.fork_seconds,
         "checkpoint: longest step while writing, ms": 1e3 * pause.longest_step,
-        "checkpoint: usual step, ms": 1e3 * pause.usual_step,
-        "checkpoint: load and check, s": read,
-        "checkpoint: into tables, s": restored,
+        "checkpoint: usual step, ms": 1e3 * pause.median_step,
+        "checkpoint: load and check, s": load_seconds,
+        "checkpoint: into tables, s": restore_seconds,
     }
 
 
-def paused(folder: Path, stack: Stack, step: int) -> Pause:
+def measure_pause(folder: Path, model: RecommenderModel, step: int) -> CheckpointPause:
     """Steps that change rows all over the state, with and without a checkpoint being written beside them."""
-    rng, keeper = np.random.default_rng(step), Keeper(folder, keep=2)
-    usual = sorted(_step(stack, rng) for _ in range(50))[25]
+    rng, writer = np.random.default_rng(step), CheckpointWriter(folder, n_kept=2)
+    median = sorted(_run_step(model, rng) for _ in range(50))[25]
     begin = time.perf_counter()
-    keeper.save(manifest(step), stack.state())
+    writer.save(make_manifest(step), model.state())
     fork = time.perf_counter() - begin
     longest = 0.0
-    while keeper._child is not None:
-        longest = max(longest, _step(stack, rng))
-        keeper.reap()
-    assert manifest(step).version in checkpoints.versions_in(folder), "the checkpoint was not written"
-    return Pause(fork, longest, usual)
+    while writer._child_pid is not None:
+        longest = max(longest, _run_step(model, rng))
+        writer.poll()
+    assert make_manifest(step).version in checkpoints.list_version_names(folder), "the checkpoint was not written"
+    return CheckpointPause(fork, longest, median)
 
 
-def _step(stack: Stack, rng: np.random.Generator) -> float:
-    rows = rng.integers(0, len(stack.items), _TOUCHED)
+def _run_step(model: RecommenderModel, rng: np.random.Generator) -> float:
+    rows = rng.integers(0, len(model.items), _ROWS_PER_STEP)
     begin = time.perf_counter()
-    stack.tower.wanted["vector"][rows] += np.float32(1e-6)
-    stack.items.counters["ever"][rows, 2] += 1
+    model.two_tower.item_vectors["vector"][rows] += np.float32(1e-6)
+    model.items.counters["total_counts"][rows, 2] += 1
     return time.perf_counter() - begin
 
 
-def manifest(step: int) -> Manifest:
-    version = checkpoints.name_of(1, step)
-    return Manifest(version=version, epoch=1, step=step, parent=None, created=traffic.START, examples={}, offsets={})
+def make_manifest(step: int) -> Manifest:
+    version = checkpoints.version_name(1, step)
+    return Manifest(
+        version=version, epoch=1, step=step, parent=None, created=traffic.START, example_offsets={}, offsets={}
+    )
 
 
-def restarted(folder: Path, size: Size) -> Numbers:
+def measure_restarts(folder: Path, size: RunSize) -> Numbers:
     """kill -9 of each process: seconds until answers come again, and until they hold what has happened since."""
-    found: Numbers = {}
+    numbers: Numbers = {}
     with Running(folder, **SETTINGS) as running:
-        furnish(running)
-        events(running, size.of(50_000, 1_000), seed=1)
+        put_catalog(running)
+        send_events(running, size.choose(50_000, 1_000), seed=1)
         running.settle(300)
         for seed, verb in enumerate(("serve", "learn", "stream"), 2):
             running.kill(verb)
             begin = time.perf_counter()
             running.wait_until_ready()
             if verb == "serve":
-                found["kill -9 serve: answers again, s"] = time.perf_counter() - begin
+                numbers["kill -9 serve: answers again, s"] = time.perf_counter() - begin
             else:
-                events(running, 100, seed)
+                send_events(running, 100, seed)
                 running.settle(300)
-                found[f"kill -9 {verb}: answers hold new events again, s"] = time.perf_counter() - begin
-    return found
+                numbers[f"kill -9 {verb}: answers hold new events again, s"] = time.perf_counter() - begin
+    return numbers
 
 
 if __name__ == "__main__":
-    run_alone(__doc__, measure)
+    run_benchmark(__doc__, measure)

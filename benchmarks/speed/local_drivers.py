@@ -22,13 +22,13 @@ RECORD_BYTES = 300
 USERS = 100_000
 USER_BATCH = 500
 USER_BYTES = 300
-LOOKS = 2_000
-ECHOES = 200
+N_READS = 2_000
+N_ECHOES = 200
 
 Numbers = dict[str, float]
 
 
-def written(folder: str) -> Numbers:
+def measure_append(folder: str) -> Numbers:
     """Appends of one process, nobody else there."""
     log = open_log(f"local:{folder}")
     log.create("events", 1)
@@ -36,26 +36,26 @@ def written(folder: str) -> Numbers:
     begin = time.perf_counter()
     for _ in range(RECORDS // BATCH):
         log.append("events", 0, records)
-    took = time.perf_counter() - begin
+    elapsed = time.perf_counter() - begin
     log.close()
-    return {"log: written, records/s": RECORDS / took}
+    return {"log: written, records/s": RECORDS / elapsed}
 
 
 def _tail(folder: str, ready: Event, done: Event) -> None:
     log = open_log(f"local:{folder}")
-    source = log.source("tailed", None)
+    source = log.open_source("tail", None)
     ready.set()
-    seen = 0
-    while seen < RECORDS:
-        seen += sum(map(len, source.next_batch(4_096, timeout=30.0)))
+    n_read = 0
+    while n_read < RECORDS:
+        n_read += sum(map(len, source.next_batch(4_096, timeout=30.0)))
     done.set()
     log.close()
 
 
-def tailed(folder: str) -> Numbers:
+def measure_tail(folder: str) -> Numbers:
     """From the first append until another process has seen the last record."""
     log = open_log(f"local:{folder}")
-    log.create("tailed", 4)
+    log.create("tail", 4)
     records = [(b"user-%d" % i, os.urandom(RECORD_BYTES)) for i in range(BATCH)]
     spawn = multiprocessing.get_context("spawn")
     ready, done = spawn.Event(), spawn.Event()
@@ -64,44 +64,47 @@ def tailed(folder: str) -> Numbers:
     ready.wait()
     begin = time.perf_counter()
     for i in range(RECORDS // BATCH):
-        log.append("tailed", i % 4, records)
+        log.append("tail", i % 4, records)
     done.wait()
-    took = time.perf_counter() - begin
+    elapsed = time.perf_counter() - begin
     reader.join()
     log.close()
-    return {"log: written and tailed, records/s": RECORDS / took}
+    return {"log: written and tailed, records/s": RECORDS / elapsed}
 
 
 def _echo(folder: str, ready: Event) -> None:
     log = open_log(f"local:{folder}")
-    source = log.source("asked", None)
+    source = log.open_source("requests", None)
     ready.set()
-    seen = 0
-    while seen < ECHOES:
+    n_read = 0
+    while n_read < N_ECHOES:
         for records in source.next_batch(100, timeout=30.0):
             now = time.monotonic()
-            log.append("answered", 0, [(None, b"%r" % (now - float(value or b"0"))) for value in records.values])
-            seen += len(records)
+            log.append("responses", 0, [(None, b"%r" % (now - float(value or b"0"))) for value in records.values])
+            n_read += len(records)
     log.close()
 
 
-def latency(folder: str) -> Numbers:
+def measure_latency(folder: str) -> Numbers:
     """From before an append until another process has the record in hand."""
     log = open_log(f"local:{folder}")
-    log.create("asked", 4)
-    log.create("answered", 1)
+    log.create("requests", 4)
+    log.create("responses", 1)
     spawn = multiprocessing.get_context("spawn")
     ready = spawn.Event()
     reader = spawn.Process(target=_echo, args=(folder, ready))
     reader.start()
     ready.wait()
-    for i in range(ECHOES):
-        log.append("asked", i % 4, [(None, b"%r" % time.monotonic())])
+    for i in range(N_ECHOES):
+        log.append("requests", i % 4, [(None, b"%r" % time.monotonic())])
         time.sleep(0.007)
     reader.join()
-    took = [1e3 * float(value or b"nan") for value in log.read("answered", 0, 0, ECHOES).values]
+    latencies_ms = [1e3 * float(value or b"nan") for value in log.read("responses", 0, 0, N_ECHOES).values]
     log.close()
-    return {"log: append to seen, p50 ms": _quantile(took, 0.5), "log: append to seen, p99 ms": _quantile(took, 0.99)}
+    return {
+        "log: append to seen, p50 ms": _quantile(latencies_ms, 0.5),
+        "log: append to seen, p99 ms": _quantile(latencies_ms, 0.99),
+    }
 
 
 def _write_users(folder: str, ready: Event, stop: Event) -> None:
@@ -115,35 +118,35 @@ def _write_users(folder: str, ready: Event, stop: Event) -> None:
     store.close()
 
 
-def looked_up(folder: str) -> Numbers:
+def measure_store(folder: str) -> Numbers:
     """Puts of one process; then single reads while another process writes 25 thousand users a second."""
     store = open_store(f"local:{folder}")
-    everyone = np.random.default_rng(0).permutation(np.arange(1, USERS + 1, dtype=np.uint64))
-    took = 0.0
+    user_keys = np.random.default_rng(0).permutation(np.arange(1, USERS + 1, dtype=np.uint64))
+    elapsed = 0.0
     for _ in range(3):  # the first time they are new, then they change
         for start in range(0, USERS, USER_BATCH):
             values = _values(USER_BATCH)
             begin = time.perf_counter()
-            store.put_many(everyone[start : start + USER_BATCH], values)
-            took += time.perf_counter() - begin
+            store.put_many(user_keys[start : start + USER_BATCH], values)
+            elapsed += time.perf_counter() - begin
     spawn = multiprocessing.get_context("spawn")
     ready, stop = spawn.Event(), spawn.Event()
     writer = spawn.Process(target=_write_users, args=(folder, ready, stop))
     writer.start()
     ready.wait()
-    looks = []
-    for key in everyone[:LOOKS].tolist():
+    read_ms = []
+    for key in user_keys[:N_READS].tolist():
         begin = time.perf_counter()
         store.get(key)
-        looks.append(1e3 * (time.perf_counter() - begin))
+        read_ms.append(1e3 * (time.perf_counter() - begin))
         time.sleep(0.0005)
     stop.set()
     writer.join()
     store.close()
     return {
-        "store: put_many, users/s": 3 * USERS / took,
-        "store: get, p50 ms": _quantile(looks, 0.5),
-        "store: get, p99 ms": _quantile(looks, 0.99),
+        "store: put_many, users/s": 3 * USERS / elapsed,
+        "store: get, p50 ms": _quantile(read_ms, 0.5),
+        "store: get, p99 ms": _quantile(read_ms, 0.99),
     }
 
 
@@ -166,7 +169,7 @@ def main() -> None:
     count = 1 if arguments.quick else RUNS
     for run in range(count):
         print(f"run {run + 1} of {count}", file=sys.stderr)
-        for measure in (written, tailed, latency, looked_up):
+        for measure in (measure_append, measure_tail, measure_latency, measure_store):
             with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
                 for name, number in measure(folder).items():
                     runs.setdefault(name, []).append(number)
@@ -174,8 +177,8 @@ def main() -> None:
         print(json.dumps(runs))
     else:
         for name, numbers in runs.items():
-            middle = statistics.median(numbers)
-            print(f"{name:<40}{middle:>12,.2f}   ({min(numbers):,.2f} to {max(numbers):,.2f})")
+            median = statistics.median(numbers)
+            print(f"{name:<40}{median:>12,.2f}   ({min(numbers):,.2f} to {max(numbers):,.2f})")
 
 
 if __name__ == "__main__":

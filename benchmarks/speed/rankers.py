@@ -22,8 +22,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from online_models.protocols import FieldBatch, Ranker
-from online_models.rankers import DeepFM, FactorizationMachine, Linear, LinearSettings
+from online_models.protocols import FeatureRows, Ranker
+from online_models.rankers import DeepFM, FactorizationMachine, FTRLRegression, FTRLSettings
 
 RUNS = 5
 BATCH = 1_024
@@ -45,7 +45,7 @@ class Examples:
     keys: np.ndarray  # (n, fields) uint64
     numbers: np.ndarray  # (n, NUMBERS) float32
     label: np.ndarray  # (n,) float32
-    chance: np.ndarray  # (n,) float64, the truth
+    probability: np.ndarray  # (n,) float64, the truth
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class Result:
 
     name: str
     examples: int
-    learnt: float  # examples/s
-    both: float
+    train_rate: float  # examples/s
+    predict_train_rate: float
     log_loss: float  # progressive, over the second half
     auc: float
 
 
-def generated(n: int, seed: int) -> Examples:
+def generate_examples(n: int, seed: int) -> Examples:
     """Zipf ids, normal numbers, and labels by a logistic truth with a weight per id and low-rank crosses."""
     truth, rng = np.random.default_rng(7), np.random.default_rng(seed)
     ids, keys = np.empty((n, len(SIZES)), np.int64), np.empty((n, len(SIZES)), np.uint64)
@@ -73,10 +73,12 @@ def generated(n: int, seed: int) -> Examples:
     numbers = rng.normal(0, 1, (n, NUMBERS)).astype(np.float32)
     logit += numbers @ truth.normal(0, 0.4, NUMBERS)
     tastes = [truth.normal(0, 1, (size, 4)) for size in SIZES]
-    for one, two in CROSSES:
-        logit += 0.35 * np.einsum("nk,nk->n", tastes[one][ids[:, one]], tastes[two][ids[:, two]])
-    chance = 1 / (1 + np.exp(-logit))
-    return Examples(ids, keys, numbers, (rng.random(n) < chance).astype(np.float32), chance)
+    for first_field, second_field in CROSSES:
+        logit += 0.35 * np.einsum(
+            "nk,nk->n", tastes[first_field][ids[:, first_field]], tastes[second_field][ids[:, second_field]]
+        )
+    probability = 1 / (1 + np.exp(-logit))
+    return Examples(ids, keys, numbers, (rng.random(n) < probability).astype(np.float32), probability)
 
 
 def log_loss(scores: np.ndarray, label: np.ndarray) -> float:
@@ -92,50 +94,56 @@ def auc(scores: np.ndarray, label: np.ndarray) -> float:
     return float((ranks[label > 0].sum() - hits * (hits + 1) / 2) / (hits * (scores.size - hits)))
 
 
-def result(name: str, data: Examples, scores: np.ndarray, learnt: float, both: float) -> Result:
+def make_result(name: str, data: Examples, scores: np.ndarray, train_rate: float, predict_train_rate: float) -> Result:
     half = scores.size // 2
-    late, label = scores[half:], data.label[half : scores.size]
-    return Result(name, scores.size, learnt, both, log_loss(late, label), auc(late, label))
+    late_scores, label = scores[half:], data.label[half : scores.size]
+    return Result(
+        name, scores.size, train_rate, predict_train_rate, log_loss(late_scores, label), auc(late_scores, label)
+    )
 
 
-def batches_of(data: Examples) -> list[FieldBatch]:
-    made = []
+def make_batches(data: Examples) -> list[FeatureRows]:
+    batches = []
     for first in range(0, data.label.size, BATCH):
         part = slice(first, first + BATCH)
         label = data.label[part]
         weight, start = np.ones(label.size, np.float32), np.arange(label.size + 1)
-        made.append(FieldBatch(data.keys[part], data.numbers[part], label, weight, start))
-    return made
+        batches.append(FeatureRows(data.keys[part], data.numbers[part], label, weight, start))
+    return batches
 
 
-def measured(name: str, make: Callable[[], Ranker], data: Examples, clock: Clock, runs: int) -> Result:
+def measure_ranker(name: str, make: Callable[[], Ranker], data: Examples, clock: Clock, runs: int) -> Result:
     """Test, then learn, batch by batch; compiled beforehand on other examples."""
-    for batch in batches_of(generated(4 * BATCH, seed=2)):
-        warm = make()
-        warm.predict(batch)
-        warm.learn(batch)
-    batches, predicted, learnt = batches_of(data), [], []
+    for batch in make_batches(generate_examples(4 * BATCH, seed=2)):
+        warmup_ranker = make()
+        warmup_ranker.predict(batch)
+        warmup_ranker.learn(batch)
+    batches, predict_times, train_times = make_batches(data), [], []
     for _ in range(runs):
-        ranker, scores, asking, learning = make(), [], 0.0, 0.0
+        ranker, scores, predict_seconds, train_seconds = make(), [], 0.0, 0.0
         for batch in batches:
             begin = clock()
             scores.append(ranker.predict(batch))
-            between = clock()
+            middle = clock()
             ranker.learn(batch)
-            asking, learning = asking + between - begin, learning + clock() - between
-        predicted.append(asking)
-        learnt.append(learning)
-    n, learning = data.label.size, statistics.median(learnt)
-    return result(name, data, np.concatenate(scores), n / learning, n / (learning + statistics.median(predicted)))
+            predict_seconds, train_seconds = predict_seconds + middle - begin, train_seconds + clock() - middle
+        predict_times.append(predict_seconds)
+        train_times.append(train_seconds)
+    n, train_seconds = data.label.size, statistics.median(train_times)
+    return make_result(
+        name, data, np.concatenate(scores), n / train_seconds, n / (train_seconds + statistics.median(predict_times))
+    )
 
 
-def ours(data: Examples, clock: Clock, runs: int) -> Iterator[Result]:
+def measure_rankers(data: Examples, clock: Clock, runs: int) -> Iterator[Result]:
     shape = len(SIZES), NUMBERS
-    crossed = LinearSettings(alpha=0.2, crosses=CROSSES)
-    yield measured("headrace linear", lambda: Linear(*shape), data, clock, runs)
-    yield measured("headrace linear, crosses named", lambda: Linear(*shape, crossed), data, clock, runs)
-    yield measured("headrace fm", lambda: FactorizationMachine(*shape), data, clock, runs)
-    yield measured("headrace deep", lambda: DeepFM(*shape), data, clock, runs)
+    cross_settings = FTRLSettings(alpha=0.2, crosses=CROSSES)
+    yield measure_ranker("headrace linear", lambda: FTRLRegression(*shape), data, clock, runs)
+    yield measure_ranker(
+        "headrace linear, crosses named", lambda: FTRLRegression(*shape, cross_settings), data, clock, runs
+    )
+    yield measure_ranker("headrace fm", lambda: FactorizationMachine(*shape), data, clock, runs)
+    yield measure_ranker("headrace deep", lambda: DeepFM(*shape), data, clock, runs)
 
 
 def _vw_line(data: Examples, i: int) -> str:
@@ -144,11 +152,11 @@ def _vw_line(data: Examples, i: int) -> str:
     return f"{1 if data.label[i] > 0 else -1}{fields} |n {numbers}"
 
 
-def vowpal_wabbit(data: Examples, clock: Clock) -> Iterator[Result]:
+def measure_vowpal_wabbit(data: Examples, clock: Clock) -> Iterator[Result]:
     """Its own driver on its own binary cache, as the command line runs it: parsing text is left out of its time."""
     from vowpalwabbit import Workspace
 
-    crosses = " ".join(f"-q {_NAMES[one]}{_NAMES[two]}" for one, two in CROSSES)
+    crosses = " ".join(f"-q {_NAMES[first_field]}{_NAMES[second_field]}" for first_field, second_field in CROSSES)
     variants = {
         "adaptive": "",
         "ftrl": "--ftrl --ftrl_alpha 0.1 --ftrl_beta 1",
@@ -161,19 +169,19 @@ def vowpal_wabbit(data: Examples, clock: Clock) -> Iterator[Result]:
         lines.write_text("\n".join(_vw_line(data, i) for i in range(data.label.size)) + "\n")
         common = f"--quiet --loss_function logistic --link logistic -b 22 -d {lines} --cache_file {folder}/cache"
 
-        def run(more: str) -> float:
+        def run(options: str) -> float:
             begin = clock()
-            Workspace(f"{common} {more}").finish()
+            Workspace(f"{common} {options}").finish()
             return data.label.size / (clock() - begin)
 
         run("-k")  # writes the cache
-        for name, more in variants.items():
-            rate = run(more)
-            run(f"{more} -p {scores}")
-            yield result(f"vowpal wabbit, {name}", data, np.loadtxt(scores), rate, rate)
+        for name, options in variants.items():
+            rate = run(options)
+            run(f"{options} -p {scores}")
+            yield make_result(f"vowpal wabbit, {name}", data, np.loadtxt(scores), rate, rate)
 
 
-def vowpal_wabbit_api(data: Examples, clock: Clock) -> Iterator[Result]:
+def measure_vowpal_wabbit_api(data: Examples, clock: Clock) -> Iterator[Result]:
     from vowpalwabbit import Workspace
 
     n = min(API_EXAMPLES, data.label.size)
@@ -186,10 +194,10 @@ def vowpal_wabbit_api(data: Examples, clock: Clock) -> Iterator[Result]:
         scores[i] = example.get_simplelabel_prediction()
         workspace.finish_example(example)
     rate = n / (clock() - begin)
-    yield result("vowpal wabbit, Python API", data, scores, rate, rate)
+    yield make_result("vowpal wabbit, Python API", data, scores, rate, rate)
 
 
-def river(data: Examples, clock: Clock) -> Iterator[Result]:
+def measure_river(data: Examples, clock: Clock) -> Iterator[Result]:
     from river import facto, linear_model, optim
 
     models = {
@@ -207,10 +215,10 @@ def river(data: Examples, clock: Clock) -> Iterator[Result]:
             scores[i] = model.predict_proba_one(row)[True]
             model.learn_one(row, bool(data.label[i]))
         rate = n / (clock() - begin)
-        yield result(f"river, {name}", data, scores, rate, rate)
+        yield make_result(f"river, {name}", data, scores, rate, rate)
 
 
-def pytorch(data: Examples, clock: Clock) -> Iterator[Result]:
+def measure_pytorch(data: Examples, clock: Clock) -> Iterator[Result]:
     """DeepFM as one would write it: sparse embeddings, Adagrad for them, Adam for the network."""
     import torch
 
@@ -247,18 +255,18 @@ def pytorch(data: Examples, clock: Clock) -> Iterator[Result]:
         dense.step()
         scores.append(torch.sigmoid(logit.detach()).numpy())
     rate = data.label.size / (clock() - begin)
-    yield result("torch, DeepFM", data, np.concatenate(scores), rate, rate)
+    yield make_result("torch, DeepFM", data, np.concatenate(scores), rate, rate)
 
 
 PEERS = {
-    "vowpal wabbit": ("vowpalwabbit", vowpal_wabbit),
-    "vowpal wabbit's Python API": ("vowpalwabbit", vowpal_wabbit_api),
-    "river": ("river", river),
-    "torch": ("torch", pytorch),
+    "vowpal wabbit": ("vowpalwabbit", measure_vowpal_wabbit),
+    "vowpal wabbit's Python API": ("vowpalwabbit", measure_vowpal_wabbit_api),
+    "river": ("river", measure_river),
+    "torch": ("torch", measure_pytorch),
 }
 
 
-def shown(results: list[Result], floor: tuple[float, float]) -> Table:
+def build_table(results: list[Result], best_possible: tuple[float, float]) -> Table:
     table = Table(
         caption="Predicted, then learnt, in one pass; loss over the second half. Vowpal Wabbit has two threads."
     )
@@ -266,10 +274,10 @@ def shown(results: list[Result], floor: tuple[float, float]) -> Table:
     for column in ("examples", "learnt/s", "both/s", "log loss", "AUC"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in results:
-        rates = f"{row.learnt:,.0f}", f"{row.both:,.0f}"
+        rates = f"{row.train_rate:,.0f}", f"{row.predict_train_rate:,.0f}"
         table.add_row(row.name, f"{row.examples:,}", *rates, f"{row.log_loss:.4f}", f"{row.auc:.4f}")
     table.add_section()
-    table.add_row("the truth", "", "", "", f"{floor[0]:.4f}", f"{floor[1]:.4f}")
+    table.add_row("the truth", "", "", "", f"{best_possible[0]:.4f}", f"{best_possible[1]:.4f}")
     return table
 
 
@@ -280,29 +288,34 @@ def main() -> None:
     parser.add_argument("--cpu", action="store_true", help="count CPU seconds of all threads: for a busy machine")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
-    say = Console(stderr=True)
-    data = generated(arguments.examples, seed=1)
+    console = Console(stderr=True)
+    data = generate_examples(arguments.examples, seed=1)
     clock = time.process_time if arguments.cpu else time.perf_counter
     half = data.label.size // 2
-    floor = log_loss(data.chance[half:], data.label[half:]), auc(data.chance[half:], data.label[half:])
+    best_possible = (
+        log_loss(data.probability[half:], data.label[half:]),
+        auc(data.probability[half:], data.label[half:]),
+    )
     results = []
-    for row in ours(data, clock, arguments.runs):
-        say.print(f"{row.name}: {row.learnt:,.0f} examples/s", highlight=False)
+    for row in measure_rankers(data, clock, arguments.runs):
+        console.print(f"{row.name}: {row.train_rate:,.0f} examples/s", highlight=False)
         results.append(row)
     for name, (package, peer) in PEERS.items():
         if importlib.util.find_spec(package) is None:
-            say.print(f"{name} is left out: {sys.executable} -m pip install {package}", highlight=False, soft_wrap=True)
+            console.print(
+                f"{name} is left out: {sys.executable} -m pip install {package}", highlight=False, soft_wrap=True
+            )
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peers' own
             for row in peer(data, clock):
-                say.print(f"{row.name}: {row.learnt:,.0f} examples/s", highlight=False)
+                console.print(f"{row.name}: {row.train_rate:,.0f} examples/s", highlight=False)
                 results.append(row)
     if arguments.json:
         rows = [asdict(row) for row in results]
-        print(json.dumps({"rows": rows, "truth": {"log_loss": floor[0], "auc": floor[1]}}, indent=2))
+        print(json.dumps({"rows": rows, "truth": {"log_loss": best_possible[0], "auc": best_possible[1]}}, indent=2))
     else:
-        Console(width=None if sys.stdout.isatty() else 110).print(shown(results, floor))
+        Console(width=None if sys.stdout.isatty() else 110).print(build_table(results, best_possible))
 
 
 if __name__ == "__main__":

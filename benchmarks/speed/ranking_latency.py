@@ -8,26 +8,26 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import traffic
-from benchmarks.harness.runs import Numbers, Size, quantiles, run_alone, temporary_folder
+from benchmarks.harness.runs import Numbers, RunSize, latency_quantiles, run_benchmark, temporary_folder
 from online_models.worker import LearnWorker
 from serving import metrics
-from serving.exploration.explorer import Exploration
-from serving.ingest.pending_writes import Acknowledged
+from serving.exploration.explorer import Explorer
+from serving.ingest.pending_writes import PendingWrites
 from serving.pipeline.recommender import Recommender
-from serving.pipeline.schemas import Question
+from serving.pipeline.schemas import RecommendationRequest
 from serving.replica.replica import Replica
 from stream.clock import ManualClock
-from stream.config import Data, Guard, Serve, Settings
+from stream.config import DataSettings, GuardSettings, ServeSettings, Settings
 from stream.stores import UserStore
 from stream.testing import MemoryLog, MemoryStore
 from stream.worker.worker import StreamWorker
 
-CATALOGUES = (10_000, 100_000, 1_000_000)
+CATALOG_SIZES = (10_000, 100_000, 1_000_000)
 USERS = 20_000
-SHOWN = 20
-ASKED = 2_000  # questions of one run
+SLATE_SIZE = 20
+N_REQUESTS = 2_000  # questions of one run
 CANDIDATES = 750  # asked for: channels find some items together, so that about 500 are ranked
-PER_UPDATE = 20  # questions between two updates of the state: at a thousand a second, one each 20 ms
+REQUESTS_PER_UPDATE = 20  # questions between two updates of the state: at a thousand a second, one each 20 ms
 EVENTS_PER_UPDATE = 50
 _STAGES = ("user", "rank", "explore")
 _TOPICS = (
@@ -36,92 +36,105 @@ _TOPICS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
+class ServingLoop:
     """The three processes as objects of one process."""
 
     log: MemoryLog
     store: UserStore
-    streaming: StreamWorker
-    learning: LearnWorker
+    stream_worker: StreamWorker
+    learn_worker: LearnWorker
     replica: Replica
     recommender: Recommender
 
-    def follow(self) -> None:
+    def catch_up(self) -> None:
         """Bring all that the log holds into the answers' state."""
-        while self.streaming.step(timeout=0):
+        while self.stream_worker.step(timeout=0):
             pass
-        while self.learning.step(timeout=0):
+        while self.learn_worker.step(timeout=0):
             pass
 
 
-def measure(size: Size) -> Iterator[Numbers]:
+def measure(size: RunSize) -> Iterator[Numbers]:
     with temporary_folder() as folder:
-        sizes = CATALOGUES[:1] if size.quick else CATALOGUES
-        loops = {items: learnt(items, size.of(300_000, 5_000), folder / str(items)) for items in sizes}
+        sizes = CATALOG_SIZES[:1] if size.quick else CATALOG_SIZES
+        loops = {items: build_loop(items, size.choose(300_000, 5_000), folder / str(items)) for items in sizes}
         for run in range(size.runs):
             numbers: Numbers = {}
             for items, loop in loops.items():
-                numbers |= asked(f"answer, {items:,} items", loop, items, size.of(ASKED, 200), seed=run)
+                numbers |= measure_requests(
+                    f"answer, {items:,} items", loop, items, size.choose(N_REQUESTS, 200), seed=run
+                )
             yield numbers
 
 
-def learnt(items: int, events: int, folder: Path) -> Loop:
+def build_loop(items: int, events: int, folder: Path) -> ServingLoop:
     """A catalogue, people with a past, and what there is to learn from it."""
     clock = ManualClock(traffic.START + 86_400_000)
     # Made-up traffic is no shop's: the guard looks on.
-    settings = Settings(data=Data(folder=folder), guard=Guard(remedy=False), serve=Serve(candidates=CANDIDATES))
+    settings = Settings(
+        data=DataSettings(folder=folder),
+        guard=GuardSettings(auto_remediate=False),
+        serve=ServeSettings(candidates=CANDIDATES),
+    )
     log, store = MemoryLog(clock=clock), MemoryStore()
     for topic in _TOPICS:
         log.create(topic, 1)
-    log.append("items", 0, list(traffic.catalogue(items)))
-    streaming, learning = StreamWorker(log, store, settings), LearnWorker(log, settings, clock)
-    streaming.step(timeout=0)
-    for records in (traffic.organic(events * 3 // 4, USERS, items), traffic.slates(events // 4, USERS, items, seed=1)):
+    log.append("items", 0, list(traffic.generate_catalog(items)))
+    stream_worker, learn_worker = StreamWorker(log, store, settings), LearnWorker(log, settings, clock)
+    stream_worker.step(timeout=0)
+    for records in (
+        traffic.generate_organic(events * 3 // 4, USERS, items),
+        traffic.generate_slates(events // 4, USERS, items, seed=1),
+    ):
         log.append("events", 0, records)
-        while streaming.step(timeout=0):
-            while learning.step(timeout=0):
+        while stream_worker.step(timeout=0):
+            while learn_worker.step(timeout=0):
                 pass
-    learning.save()
-    learning._keeper.wait()
-    log.trim("model-updates", 0, log.end("model-updates", 0))
+    learn_worker.save()
+    learn_worker._checkpoint_writer.wait()
+    log.trim("model-updates", 0, log.end_offset("model-updates", 0))
     replica = Replica(log, settings)
     serve, rng = settings.serve, np.random.default_rng(0)
-    recommender = Recommender(replica, store, Acknowledged(1), serve.candidates, Exploration(serve), rng)
-    return Loop(log, store, streaming, learning, replica, recommender)
+    recommender = Recommender(replica, store, PendingWrites(1), serve.candidates, Explorer(serve), rng)
+    return ServingLoop(log, store, stream_worker, learn_worker, replica, recommender)
 
 
-def asked(name: str, loop: Loop, items: int, questions: int, seed: int) -> Numbers:
+def measure_requests(name: str, loop: ServingLoop, items: int, n_requests: int, seed: int) -> Numbers:
     """Questions of people who have a past, while updates keep coming in between."""
     rng = np.random.default_rng(seed)
-    fresh = traffic.organic(questions // PER_UPDATE * EVENTS_PER_UPDATE, USERS, items, seed=100 + seed)
-    before, ranked = _seconds(), metrics.candidates._value.get()
-    answering, working, polling = [], [], []
-    for i, user in enumerate(rng.integers(0, USERS, questions).tolist()):
-        if i % PER_UPDATE == 0:
-            first = i // PER_UPDATE * EVENTS_PER_UPDATE
-            loop.log.append("events", 0, fresh[first : first + EVENTS_PER_UPDATE])
-            loop.follow()
+    new_events = traffic.generate_organic(
+        n_requests // REQUESTS_PER_UPDATE * EVENTS_PER_UPDATE, USERS, items, seed=100 + seed
+    )
+    start_seconds, start_candidates = _read_stage_seconds(), metrics.candidates_ranked._value.get()
+    wall_ms, cpu_ms, poll_ms = [], [], []
+    for i, user in enumerate(rng.integers(0, USERS, n_requests).tolist()):
+        if i % REQUESTS_PER_UPDATE == 0:
+            first = i // REQUESTS_PER_UPDATE * EVENTS_PER_UPDATE
+            loop.log.append("events", 0, new_events[first : first + EVENTS_PER_UPDATE])
+            loop.catch_up()
             begin = time.perf_counter()
             while loop.replica.poll():
                 pass
-            polling.append(1e3 * (time.perf_counter() - begin))
-        question = Question(user_id=f"user-{user}", k=SHOWN)
+            poll_ms.append(1e3 * (time.perf_counter() - begin))
+        request = RecommendationRequest(user_id=f"user-{user}", k=SLATE_SIZE)
         begin, cpu = time.perf_counter(), time.thread_time()
-        slate = loop.recommender.answer(question, f"r{i}", traffic.START + 3_600_000)
-        working.append(1e3 * (time.thread_time() - cpu))
-        answering.append(1e3 * (time.perf_counter() - begin))
-        assert len(slate.answer.items) == SHOWN
-    after = _seconds()
-    took = {stage: 1e3 * (after[stage] - before[stage]) / questions for stage in _STAGES}
-    numbers = {f"{name}: candidates ranked, mean": (metrics.candidates._value.get() - ranked) / questions}
-    numbers |= quantiles(name, answering) | quantiles(f"{name}: CPU", working)
-    numbers |= {f"{name}, of which {stage}, mean ms": mean for stage, mean in took.items()}
-    return numbers | quantiles(f"{name}: update applied", polling)
+        slate = loop.recommender.recommend(request, f"r{i}", traffic.START + 3_600_000)
+        cpu_ms.append(1e3 * (time.thread_time() - cpu))
+        wall_ms.append(1e3 * (time.perf_counter() - begin))
+        assert len(slate.response.items) == SLATE_SIZE
+    end_seconds = _read_stage_seconds()
+    stage_ms = {stage: 1e3 * (end_seconds[stage] - start_seconds[stage]) / n_requests for stage in _STAGES}
+    numbers = {
+        f"{name}: candidates ranked, mean": (metrics.candidates_ranked._value.get() - start_candidates) / n_requests
+    }
+    numbers |= latency_quantiles(name, wall_ms) | latency_quantiles(f"{name}: CPU", cpu_ms)
+    numbers |= {f"{name}, of which {stage}, mean ms": mean for stage, mean in stage_ms.items()}
+    return numbers | latency_quantiles(f"{name}: update applied", poll_ms)
 
 
-def _seconds() -> dict[str, float]:
-    return {stage: metrics.stage_seconds.labels(stage)._sum.get() for stage in _STAGES}
+def _read_stage_seconds() -> dict[str, float]:
+    return {stage: metrics.stage_duration_seconds.labels(stage)._sum.get() for stage in _STAGES}
 
 
 if __name__ == "__main__":
-    run_alone(__doc__, measure)
+    run_benchmark(__doc__, measure)

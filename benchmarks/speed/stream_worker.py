@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.harness import traffic
-from benchmarks.harness.runs import Numbers, Size, run_alone, temporary_folder
+from benchmarks.harness.runs import Numbers, RunSize, run_benchmark, temporary_folder
 from stream.clock import ManualClock
 from stream.config import Settings
 from stream.drivers import open_log, open_store
@@ -16,48 +16,50 @@ from stream.worker.worker import StreamWorker
 
 USERS = ITEMS = 100_000
 _TOPICS = ("events", "examples", "users", "dead-letter", "quarantine", "alarms")
-_APPEND = 5_000  # records
+_APPEND_SIZE = 5_000  # records
 
 
-def measure(size: Size) -> Iterator[Numbers]:
-    organic = traffic.organic(size.of(1_000_000, 30_000), USERS, ITEMS)
-    slates = traffic.slates(size.of(300_000, 15_000), USERS, ITEMS)
-    worked(MemoryLog(clock=_clock()), MemoryStore(), slates[:9_000])  # compiles
+def measure(size: RunSize) -> Iterator[Numbers]:
+    organic = traffic.generate_organic(size.choose(1_000_000, 30_000), USERS, ITEMS)
+    slates = traffic.generate_slates(size.choose(300_000, 15_000), USERS, ITEMS)
+    measure_rate(MemoryLog(clock=_clock()), MemoryStore(), slates[:9_000])  # compiles
     gc.freeze()  # the events of a log in memory are none of the worker's
     for _ in range(size.runs):
         yield {
-            "stream: clicks and views, events/s": worked(MemoryLog(clock=_clock()), MemoryStore(), organic),
-            "stream: slates of ten and clicks, events/s": worked(MemoryLog(clock=_clock()), MemoryStore(), slates),
-            "stream: clicks and views, local drivers, events/s": locally(organic[: size.of(300_000, 30_000)]),
+            "stream: clicks and views, events/s": measure_rate(MemoryLog(clock=_clock()), MemoryStore(), organic),
+            "stream: slates of ten and clicks, events/s": measure_rate(
+                MemoryLog(clock=_clock()), MemoryStore(), slates
+            ),
+            "stream: clicks and views, local drivers, events/s": measure_local(organic[: size.choose(300_000, 30_000)]),
         }
 
 
-def locally(records: Sequence[Record]) -> float:
+def measure_local(records: Sequence[Record]) -> float:
     """The same on the embedded log and store, by the clock on the wall: waiting for the disk counts."""
     with temporary_folder() as folder:
         log, store = open_log(f"local:{folder}", clock=_clock()), open_store(f"local:{folder}")
-        rate = worked(log, store, records, time.perf_counter)
+        rate = measure_rate(log, store, records, time.perf_counter)
         log.close()
         store.close()
     return rate
 
 
-def worked(
+def measure_rate(
     log: EventLog, store: UserStore, records: Sequence[Record], clock: Callable[[], float] = time.process_time
 ) -> float:
     """Events per second from the first micro-batch to the last."""
     for topic in _TOPICS:
         log.create(topic, 1)
-    for first in range(0, len(records), _APPEND):
-        log.append("events", 0, records[first : first + _APPEND])
+    for first in range(0, len(records), _APPEND_SIZE):
+        log.append("events", 0, records[first : first + _APPEND_SIZE])
     worker = StreamWorker(log, store, Settings())
     worker.step(timeout=0)  # takes up its partition
     begin, done = clock(), 0
     while done < len(records):
         done += worker.step(timeout=0)
-    took = clock() - begin
+    elapsed = clock() - begin
     worker.close()
-    return len(records) / took
+    return len(records) / elapsed
 
 
 def _clock() -> ManualClock:
@@ -65,4 +67,4 @@ def _clock() -> ManualClock:
 
 
 if __name__ == "__main__":
-    run_alone(__doc__, measure)
+    run_benchmark(__doc__, measure)

@@ -18,17 +18,17 @@ from stream.config import Settings, SettingsError, load
 from stream.drivers import open_store
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, open_topics
 
-_LITTLE_DISK = 1 << 30  # bytes
+_MIN_FREE_BYTES = 1 << 30  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One thing that was looked at."""
 
-    what: str
-    fine: bool
-    found: str
-    mend: str = ""
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
 
 
 def run_checks(config: Path | None, as_json: bool) -> int:
@@ -36,99 +36,99 @@ def run_checks(config: Path | None, as_json: bool) -> int:
     try:
         settings = load(config)
     except SettingsError as error:
-        findings = [Finding("settings", False, str(error), "correct or remove that setting")]
-        _tell(findings, as_json)
+        results = [CheckResult("settings", False, str(error), "correct or remove that setting")]
+        _print_results(results, as_json)
         return 2
-    findings = list(_findings(settings))
-    _tell(findings, as_json)
-    return 0 if all(finding.fine for finding in findings) else 1
+    results = list(_check_all(settings))
+    _print_results(results, as_json)
+    return 0 if all(result.ok for result in results) else 1
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
-    yield Finding("python", sys.version_info >= (3, 11), sys.version.split()[0], "install Python 3.11 or newer")
-    yield Finding("settings", True, "read")
-    checks: list[tuple[str, Callable[[Settings], Finding]]] = [
-        ("data folder", _folder),
-        ("event log", _log),
-        ("user store", _store),
-        ("checkpoints", _checkpoints),
-        ("port", _port),
+def _check_all(settings: Settings) -> Iterator[CheckResult]:
+    yield CheckResult("python", sys.version_info >= (3, 11), sys.version.split()[0], "install Python 3.11 or newer")
+    yield CheckResult("settings", True, "read")
+    checks: list[tuple[str, Callable[[Settings], CheckResult]]] = [
+        ("data folder", _check_folder),
+        ("event log", _check_log),
+        ("user store", _check_store),
+        ("checkpoints", _check_checkpoints),
+        ("port", _check_port),
     ]
-    for what, look in checks:
+    for name, check in checks:
         try:
-            yield look(settings)
+            yield check(settings)
         except (OSError, ValueError) as error:
-            yield Finding(what, False, str(error), "see the message")
+            yield CheckResult(name, False, str(error), "see the message")
 
 
-def _folder(settings: Settings) -> Finding:
+def _check_folder(settings: Settings) -> CheckResult:
     folder = settings.data.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / ".check"
     probe.write_bytes(b"")
     probe.unlink()
     free = shutil.disk_usage(folder).free
-    mend = "free some space, or set HEADRACE_DATA__FOLDER to a larger disk"
-    return Finding("data folder", free > _LITTLE_DISK, f"{folder}, {free / 1e9:.1f} GB free", mend)
+    fix = "free some space, or set HEADRACE_DATA__FOLDER to a larger disk"
+    return CheckResult("data folder", free > _MIN_FREE_BYTES, f"{folder}, {free / 1e9:.1f} GB free", fix)
 
 
-def _log(settings: Settings) -> Finding:
+def _check_log(settings: Settings) -> CheckResult:
     log = open_topics(settings, SystemClock())
-    events = sum(log.ends(EVENTS).values())
-    behind = events - sum(position.offset for position in log.committed(EVENTS, "stream").values())
-    buried = log.end(DEAD_LETTER, 0)
-    blocks = sum(log.ends(EXAMPLES).values())
+    events = sum(log.end_offsets(EVENTS).values())
+    unread = events - sum(position.offset for position in log.committed(EVENTS, "stream").values())
+    dead_letters = log.end_offset(DEAD_LETTER, 0)
+    blocks = sum(log.end_offsets(EXAMPLES).values())
     log.close()
-    found = f"{events:,} events ({behind:,} not yet taken), {blocks:,} blocks, {buried:,} dead letters"
-    return Finding("event log", True, f"{_without_secrets(settings.log_url)}: {found}")
+    detail = f"{events:,} events ({unread:,} not yet taken), {blocks:,} blocks, {dead_letters:,} dead letters"
+    return CheckResult("event log", True, f"{_strip_secrets(settings.log_url)}: {detail}")
 
 
-def _store(settings: Settings) -> Finding:
+def _check_store(settings: Settings) -> CheckResult:
     store = open_store(settings.store_url, settings.store.prefix)
-    users, trouble = store.count(), store.trouble()
+    users, problem = store.count(), store.health_problem()
     store.close()
-    found = f"{_without_secrets(settings.store_url)}: {users:,} users"
-    what, _, mend = trouble.partition(": ")
-    return Finding("user store", not trouble, f"{found}; {what}" if trouble else found, mend)
+    detail = f"{_strip_secrets(settings.store_url)}: {users:,} users"
+    summary, _, fix = problem.partition(": ")
+    return CheckResult("user store", not problem, f"{detail}; {summary}" if problem else detail, fix)
 
 
-def _without_secrets(url: str) -> str:
+def _strip_secrets(url: str) -> str:
     """Where it is, but not how to get in."""
     return re.sub("//[^@/]*@", "//", url.partition("?")[0])
 
 
-def _checkpoints(settings: Settings) -> Finding:
-    listed = listing.listing(settings.checkpoints)
-    damaged = [one for one in listed if one.fault]
-    found = f"{len(listed)} versions" + (f", {len(damaged)} damaged: {damaged[-1].version}" if damaged else "")
-    mend = f"damaged versions are passed over; remove them from {settings.checkpoints}"
-    return Finding("checkpoints", not damaged, found, mend)
+def _check_checkpoints(settings: Settings) -> CheckResult:
+    versions = listing.read_versions(settings.checkpoints)
+    damaged = [version for version in versions if version.error]
+    detail = f"{len(versions)} versions" + (f", {len(damaged)} damaged: {damaged[-1].version}" if damaged else "")
+    fix = f"damaged versions are passed over; remove them from {settings.checkpoints}"
+    return CheckResult("checkpoints", not damaged, detail, fix)
 
 
-def _port(settings: Settings) -> Finding:
-    where = (settings.serve.host, settings.serve.port)
+def _check_port(settings: Settings) -> CheckResult:
+    address = (settings.serve.host, settings.serve.port)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(where)
+            probe.bind(address)
         except OSError as error:
-            found = f"{where[0]}:{where[1]} is in use or cannot be used ({error.strerror})"
-            with socket.socket() as caller:
-                caller.settimeout(1)
-                if caller.connect_ex(where) == 0:
-                    return Finding("port", True, f"{where[0]}:{where[1]} answers: something is running there")
-            return Finding(
-                "port", False, found, "set HEADRACE_SERVE__HOST and HEADRACE_SERVE__PORT to what this machine has"
+            detail = f"{address[0]}:{address[1]} is in use or cannot be used ({error.strerror})"
+            with socket.socket() as client:
+                client.settimeout(1)
+                if client.connect_ex(address) == 0:
+                    return CheckResult("port", True, f"{address[0]}:{address[1]} answers: something is running there")
+            return CheckResult(
+                "port", False, detail, "set HEADRACE_SERVE__HOST and HEADRACE_SERVE__PORT to what this machine has"
             )
-    return Finding("port", True, f"{where[0]}:{where[1]} is free")
+    return CheckResult("port", True, f"{address[0]}:{address[1]} is free")
 
 
-def _tell(findings: list[Finding], as_json: bool) -> None:
+def _print_results(results: list[CheckResult], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"fine": all(f.fine for f in findings), "findings": [asdict(f) for f in findings]}))
+        print(json.dumps({"ok": all(r.ok for r in results), "checks": [asdict(r) for r in results]}))
         return
     table = Table("", "what", "found", "how to mend it")
-    for finding in findings:
-        mark = "[green]✓" if finding.fine else "[red]✗"
-        table.add_row(mark, finding.what, finding.found, "" if finding.fine else finding.mend)
+    for result in results:
+        mark = "[green]✓" if result.ok else "[red]✗"
+        table.add_row(mark, result.name, result.detail, "" if result.ok else result.fix)
     Console().print(table)

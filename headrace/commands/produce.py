@@ -8,7 +8,7 @@ from typing import IO
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from replay.file_loader import Loaded, Loader, open_lines
+from replay.file_loader import Loader, LoadResult, open_lines
 from stream.clock import Clock, SystemClock
 from stream.config import load
 from stream.topics import open_topics
@@ -34,13 +34,13 @@ def produce_files(files: list[str], speed: float | None, config: Path | None, as
             results[path] = _load(loader, path, speed, bars, clock)
     log.close()
     if as_json:
-        print(json.dumps({path: _told(loaded) for path, loaded in results.items()}))
-    for path, loaded in results.items():
-        _explain(console, path, loaded)
-    return 1 if any(loaded.refused and not loaded.written for loaded in results.values()) else 0
+        print(json.dumps({path: _to_dict(result) for path, result in results.items()}))
+    for path, result in results.items():
+        _print_result(console, path, result)
+    return 1 if any(result.rejected and not result.written for result in results.values()) else 0
 
 
-def _load(loader: Loader, path: str, speed: float | None, bars: Progress, clock: Clock) -> Loaded:
+def _load(loader: Loader, path: str, speed: float | None, bars: Progress, clock: Clock) -> LoadResult:
     lines, raw, size = open_lines(path)
     task = bars.add_task(Path(path).name, total=size or None, rate="")
     started = clock.now_ms()
@@ -52,28 +52,28 @@ def _load(loader: Loader, path: str, speed: float | None, bars: Progress, clock:
         rate = f"{done / max(0.001, (clock.now_ms() - started) / 1000):,.0f} records/s"
         bars.update(task, completed=raw.tell() if size else done, rate=rate)
 
-    return loader.load(_lines(lines), speed, advance)
+    return loader.load(_read_lines(lines), speed, advance)
 
 
-def _lines(lines: IO[bytes]) -> Iterator[bytes]:
+def _read_lines(lines: IO[bytes]) -> Iterator[bytes]:
     try:
         yield from lines
     except (EOFError, OSError) as error:
         raise OSError(f"the file ends early or is damaged: {error}; what came before it has been written") from None
 
 
-def _told(loaded: Loaded) -> dict[str, object]:
-    return {"topic": loaded.topic, "written": loaded.written, "refused": loaded.refused, "reasons": loaded.reasons}
+def _to_dict(result: LoadResult) -> dict[str, object]:
+    return {"topic": result.topic, "written": result.written, "rejected": result.rejected, "reasons": result.reasons}
 
 
-def _explain(console: Console, path: str, loaded: Loaded) -> None:
-    console.print(f"{path}: {loaded.written:,} records written to {loaded.topic or 'nothing'}", highlight=False)
-    if loaded.refused:
-        reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(loaded.reasons.items()))
+def _print_result(console: Console, path: str, result: LoadResult) -> None:
+    console.print(f"{path}: {result.written:,} records written to {result.topic or 'nothing'}", highlight=False)
+    if result.rejected:
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(result.reasons.items()))
         console.print(
-            f"  {loaded.refused:,} refused ({reasons}) and kept in dead-letter; the first: {loaded.first_refusal}"
+            f"  {result.rejected:,} refused ({reasons}) and kept in dead-letter; the first: {result.first_rejection}"
         )
-    if loaded.reasons.get("too_old"):
+    if result.reasons.get("too_old"):
         console.print(
             "  recorded logs are old: set HEADRACE_EVENTS__MAX_AGE=0, here and for `up`, to take events of any age"
         )

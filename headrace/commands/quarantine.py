@@ -11,51 +11,61 @@ from rich.table import Table
 from stream.clock import SystemClock
 from stream.config import load
 from stream.logs import EventLog
-from stream.quarantine import Held, drop, held_back, release
+from stream.quarantine import QuarantinedAction, drop, list_quarantined, release
 from stream.topics import open_topics
 
 
-def list_held(config: Path | None, as_json: bool) -> None:
+def print_quarantine(config: Path | None, as_json: bool) -> None:
     """Print what is in quarantine, oldest first."""
     log = open_topics(load(config), SystemClock())
-    held = held_back(log)
+    actions = list_quarantined(log)
     log.close()
     if as_json:
-        print(json.dumps([_told(one) for one in held]))
+        print(json.dumps([_to_dict(action) for action in actions]))
         return
-    table = Table("event", "person", "item", "detector", "offset", title=f"{len(held):,} in quarantine")
-    for one in held:
-        table.add_row(one.event_id, one.user_id, one.item_id or "", one.detector, f"{one.partition}:{one.offset}")
-    Console().print(table if held else "nothing is in quarantine")
+    table = Table("event", "person", "item", "detector", "offset", title=f"{len(actions):,} in quarantine")
+    for action in actions:
+        table.add_row(
+            action.event_id,
+            action.user_id,
+            action.item_id or "",
+            action.detector,
+            f"{action.partition}:{action.offset}",
+        )
+    Console().print(table if actions else "nothing is in quarantine")
 
 
-def release_held(events: Sequence[str], config: Path | None, as_json: bool) -> int:
+def release_events(events: Sequence[str], config: Path | None, as_json: bool) -> int:
     """Let events count after all; nothing is done if one of them is not in quarantine."""
-    return _settle(events, config, as_json, "released", release)
+    return _resolve_events(events, config, as_json, "released", release)
 
 
-def drop_held(events: Sequence[str], config: Path | None, as_json: bool) -> int:
+def drop_events(events: Sequence[str], config: Path | None, as_json: bool) -> int:
     """Be done with events; nothing is done if one of them is not in quarantine."""
-    return _settle(events, config, as_json, "dropped", drop)
+    return _resolve_events(events, config, as_json, "dropped", drop)
 
 
-def _settle(
-    events: Sequence[str], config: Path | None, as_json: bool, how: str, settle: Callable[[EventLog, Held], None]
+def _resolve_events(
+    events: Sequence[str],
+    config: Path | None,
+    as_json: bool,
+    outcome: str,
+    resolve: Callable[[EventLog, QuarantinedAction], None],
 ) -> int:
     log = open_topics(load(config), SystemClock())
-    wanted = set(events)
-    chosen = [one for one in held_back(log) if one.event_id in wanted]
-    if missing := sorted(wanted - {one.event_id for one in chosen}):
+    requested = set(events)
+    selected_actions = [action for action in list_quarantined(log) if action.event_id in requested]
+    if missing := sorted(requested - {action.event_id for action in selected_actions}):
         log.close()
         raise ValueError(f"not in quarantine: {', '.join(missing)}; `headrace quarantine list` shows what is")
-    for one in chosen:
-        settle(log, one)
+    for action in selected_actions:
+        resolve(log, action)
     log.close()
-    done = [one.event_id for one in chosen]
-    print(json.dumps({how: done}) if as_json else f"{how} {len(done):,}")
+    event_ids = [action.event_id for action in selected_actions]
+    print(json.dumps({outcome: event_ids}) if as_json else f"{outcome} {len(event_ids):,}")
     return 0
 
 
-def _told(one: Held) -> dict[str, Any]:
+def _to_dict(action: QuarantinedAction) -> dict[str, Any]:
     names = ("event_id", "user_id", "item_id", "detector", "reason", "partition", "offset")
-    return {name: getattr(one, name) for name in names}
+    return {name: getattr(action, name) for name in names}

@@ -10,13 +10,13 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from headrace.demo.samples import Story, Totals
+from headrace.demo.samples import DemoHistory, Totals
 
-_EVERY = 5  # samples between lines
-_LONG = 6.0  # seconds that a start takes at most when the kernels are compiled
-_BAR = 40  # characters of the longest bar, and of the curve
+_LINE_INTERVAL = 5  # samples between lines
+_COMPILE_HINT_AFTER_S = 6.0  # seconds that a start takes at most when the kernels are compiled
+_BAR_WIDTH = 40  # characters of the longest bar, and of the curve
 _TICKS = "▁▂▃▄▅▆▇█"
-_SLATES = (
+_SLATE_ROWS = (
     ("best possible", "best", "cyan"),
     ("headrace", "clicks", "bold green"),
     ("most popular", "popular", "yellow"),
@@ -33,11 +33,11 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def starting(self, what: str, waited: float) -> None:
+    def show_startup(self, step: str, elapsed: float) -> None:
         """The shop is not open yet: what is waited for, and for how many seconds it has been."""
         ...
 
-    def show(self, story: Story) -> None:
+    def show(self, history: DemoHistory) -> None:
         """The story has one more sample."""
         ...
 
@@ -57,11 +57,11 @@ class LiveView:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def starting(self, what: str, waited: float) -> None:
-        self._live.update(Spinner("dots", text=f" {what}{_excuse(waited)}  {waited:.0f} s"))
+    def show_startup(self, step: str, elapsed: float) -> None:
+        self._live.update(Spinner("dots", text=f" {step}{_compile_hint(elapsed)}  {elapsed:.0f} s"))
 
-    def show(self, story: Story) -> None:
-        self._live.update(picture(story))
+    def show(self, history: DemoHistory) -> None:
+        self._live.update(render_live_view(history))
 
 
 class LineView:
@@ -69,7 +69,7 @@ class LineView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said = ""
+        self._last_line = ""
 
     def __enter__(self) -> Self:
         return self
@@ -79,102 +79,104 @@ class LineView:
     ) -> None:
         pass
 
-    def starting(self, what: str, waited: float) -> None:
-        if (text := what + _excuse(waited)) != self._said:
+    def show_startup(self, step: str, elapsed: float) -> None:
+        if (text := step + _compile_hint(elapsed)) != self._last_line:
             self._console.print(text, highlight=False)
-            self._said = text
+            self._last_line = text
 
-    def show(self, story: Story) -> None:
-        if (len(story.samples) - 1) % _EVERY == 0:
-            self._console.print(line(story), highlight=False, soft_wrap=True)
-
-
-def _excuse(waited: float) -> str:
-    return ", compiling kernels (the first time only)" if waited > _LONG else ""
+    def show(self, history: DemoHistory) -> None:
+        if (len(history.samples) - 1) % _LINE_INTERVAL == 0:
+            self._console.print(format_line(history), highlight=False, soft_wrap=True)
 
 
-def line(story: Story) -> str:
-    now = story.now()
+def _compile_hint(elapsed: float) -> str:
+    return ", compiling kernels (the first time only)" if elapsed > _COMPILE_HINT_AFTER_S else ""
+
+
+def format_line(history: DemoHistory) -> str:
+    recent = history.recent()
     return "  ".join(
         [
-            f"{story.elapsed:5.0f} s",
-            f"click-through {now.click_through(now.clicks):.3f}"
-            f" (random {now.click_through(now.random):.3f}, popular {now.click_through(now.popular):.3f},"
-            f" best {now.click_through(now.best):.3f})",
-            f"{story.per_second(now.answers):.0f} answers/s",
-            f"{story.per_second(now.events):.0f} events/s",
-            f"click → changed answer {_delays(story)}",
-            *(f"{name} {value:.3f}" for name, value in story.glance.measures.items()),
-            f"version {story.glance.version}",
+            f"{history.elapsed:5.0f} s",
+            f"click-through {recent.click_through(recent.clicks):.3f}"
+            f" (random {recent.click_through(recent.random):.3f}, popular {recent.click_through(recent.popular):.3f},"
+            f" best {recent.click_through(recent.best):.3f})",
+            f"{history.per_second(recent.responses):.0f} answers/s",
+            f"{history.per_second(recent.events):.0f} events/s",
+            f"click → changed answer {_format_delays(history)}",
+            *(f"{name} {value:.3f}" for name, value in history.status.metrics.items()),
+            f"version {history.status.version}",
         ]
     )
 
 
-def picture(story: Story) -> RenderableType:
+def render_live_view(history: DemoHistory) -> RenderableType:
     """The live view, some fifteen lines."""
-    now = story.now()
+    recent = history.recent()
     facts = Table.grid(padding=(0, 2))
-    facts.add_row("[dim]traffic", _traffic(story))
-    facts.add_row("[dim]click → changed answer", _delays(story))
-    facts.add_row("[dim]predictions before learning", _measures(story))
+    facts.add_row("[dim]traffic", _format_traffic(history))
+    facts.add_row("[dim]click → changed answer", _format_delays(history))
+    facts.add_row("[dim]predictions before learning", _format_metrics(history))
     facts.add_row(
-        "[dim]model version", f"{story.glance.version}  [dim]{story.glance.waiting} events on their way into it"
+        "[dim]model version", f"{history.status.version}  [dim]{history.status.lag_events} events on their way into it"
     )
-    length = f"{story.elapsed:.0f} s" + (f" of {story.seconds:.0f}" if story.seconds else "")
+    duration = f"{history.elapsed:.0f} s" + (f" of {history.seconds:.0f}" if history.seconds else "")
     return Panel(
-        Group(_bars(now), Text(), _curve(story), Text(), facts),
-        title=f"[bold]headrace demo[/]  {length}",
-        subtitle=f"console [link={story.url}]{story.url}[/link]   Ctrl-C ends",
+        Group(_render_bars(recent), Text(), _render_curve(history), Text(), facts),
+        title=f"[bold]headrace demo[/]  {duration}",
+        subtitle=f"console [link={history.url}]{history.url}[/link]   Ctrl-C ends",
         width=96,
         padding=(1, 2),
     )
 
 
-def summary(story: Story) -> RenderableType:
+def render_summary(history: DemoHistory) -> RenderableType:
     """The whole run against its last seconds."""
-    whole, now = story.whole(), story.now()
-    table = Table(title=f"{story.elapsed:.0f} s, {whole.answers} answers, {whole.events} events", title_justify="left")
+    total, recent = history.total(), history.recent()
+    table = Table(
+        title=f"{history.elapsed:.0f} s, {total.responses} answers, {total.events} events", title_justify="left"
+    )
     table.add_column("click-through of")
     table.add_column("whole run", justify="right")
     table.add_column("last 10 s", justify="right")
     table.add_column("last 10 s against most popular", justify="right")
-    for name, column, style in _SLATES:
-        rates = [part.click_through(getattr(part, column)) for part in (whole, now)]
-        times = rates[1] / now.click_through(now.popular) if now.popular else 0.0
-        table.add_row(name, f"{rates[0]:.3f}", f"{rates[1]:.3f}", f"{times:.1f} ×", style=style)
-    delays = f"click → changed answer {_delays(story)}"
-    notes = f"{_traffic(story)}; {delays}; {_measures(story)}; version {story.glance.version}"
-    failed = f"\n{whole.failures} requests failed" if whole.failures else ""
-    return Group(table, Text(notes + failed, style="dim"))
+    for name, column, style in _SLATE_ROWS:
+        rates = [part.click_through(getattr(part, column)) for part in (total, recent)]
+        ratio = rates[1] / recent.click_through(recent.popular) if recent.popular else 0.0
+        table.add_row(name, f"{rates[0]:.3f}", f"{rates[1]:.3f}", f"{ratio:.1f} ×", style=style)
+    delays = f"click → changed answer {_format_delays(history)}"
+    notes = f"{_format_traffic(history)}; {delays}; {_format_metrics(history)}; version {history.status.version}"
+    failures = f"\n{total.failures} requests failed" if total.failures else ""
+    return Group(table, Text(notes + failures, style="dim"))
 
 
-def _bars(now: Totals) -> Table:
+def _render_bars(recent: Totals) -> Table:
     """Click-through of the last seconds beside what other slates would have earned on the same requests."""
     grid = Table.grid(padding=(0, 2))
-    longest = max(now.best, now.clicks, 1e-9)
-    for name, column, style in _SLATES:
-        earned = getattr(now, column)
-        bar = Text("█" * round(_BAR * earned / longest), style=style)
-        grid.add_row(Text(name, style=style), f"{now.click_through(earned):.3f}", bar)
+    max_clicks = max(recent.best, recent.clicks, 1e-9)
+    for name, column, style in _SLATE_ROWS:
+        clicks = getattr(recent, column)
+        bar = Text("█" * round(_BAR_WIDTH * clicks / max_clicks), style=style)
+        grid.add_row(Text(name, style=style), f"{recent.click_through(clicks):.3f}", bar)
     return grid
 
 
-def _curve(story: Story) -> Text:
-    values = story.curve(_BAR)
-    top = max([*values, 1e-9])
-    ticks = "".join(_TICKS[min(len(_TICKS) - 1, int(value / top * len(_TICKS)))] for value in values)
+def _render_curve(history: DemoHistory) -> Text:
+    values = history.click_through_curve(_BAR_WIDTH)
+    max_value = max([*values, 1e-9])
+    ticks = "".join(_TICKS[min(len(_TICKS) - 1, int(value / max_value * len(_TICKS)))] for value in values)
     return Text.assemble(("click-through since the start  ", "dim"), (ticks, "green"))
 
 
-def _traffic(story: Story) -> str:
-    now = story.now()
-    return f"{story.per_second(now.answers):.0f} answers/s, {story.per_second(now.events):.0f} events/s"
+def _format_traffic(history: DemoHistory) -> str:
+    recent = history.recent()
+    return f"{history.per_second(recent.responses):.0f} answers/s, {history.per_second(recent.events):.0f} events/s"
 
 
-def _delays(story: Story) -> str:
-    half, most = story.delay(0.5), story.delay(0.99)
-    return "not measured yet" if half is None or most is None else f"p50 {half * 1000:.0f} ms, p99 {most * 1000:.0f} ms"
+def _format_delays(history: DemoHistory) -> str:
+    p50, p99 = history.delay_quantile(0.5), history.delay_quantile(0.99)
+    return "not measured yet" if p50 is None or p99 is None else f"p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms"
 
 
-def _measures(story: Story) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in story.glance.measures.items()) or "not measured yet"
+def _format_metrics(history: DemoHistory) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in history.status.metrics.items()) or "not measured yet"

@@ -11,36 +11,36 @@ _STAKES = np.array([0.5, 0.1, 0.02, 0.004])
 
 
 @kernel
-def _see(
-    chances: np.ndarray, chosen: int, edges: np.ndarray, stakes: np.ndarray, counts: np.ndarray, wealth: np.ndarray
+def _update(
+    probabilities: np.ndarray, arm: int, edges: np.ndarray, stakes: np.ndarray, counts: np.ndarray, wealth: np.ndarray
 ) -> None:
-    told = np.zeros(edges.size + 1)
-    of_chosen = 0
-    for i in range(chances.size):
-        group = np.searchsorted(edges, chances[i])
-        told[group] += chances[i]
-        if i == chosen:
-            of_chosen = group
-    for group in range(told.size):
-        p = told[group]
+    expected = np.zeros(edges.size + 1)
+    arm_group = 0
+    for i in range(probabilities.size):
+        group = np.searchsorted(edges, probabilities[i])
+        expected[group] += probabilities[i]
+        if i == arm:
+            arm_group = group
+    for group in range(expected.size):
+        p = expected[group]
         if p < 1e-12 or p > 1.0 - 1e-12:
             continue
-        came = 1.0 if group == of_chosen else 0.0
-        counts[group, 0] += came
+        observed = 1.0 if group == arm_group else 0.0
+        counts[group, 0] += observed
         counts[group, 1] += p
         counts[group, 2] += p * (1.0 - p)
         for j in range(stakes.size):
-            wealth[group, 0, j] += math.log1p(stakes[j] * (came / p - 1.0))
-            wealth[group, 1, j] += math.log1p(stakes[j] * ((1.0 - came) / (1.0 - p) - 1.0))
+            wealth[group, 0, j] += math.log1p(stakes[j] * (observed / p - 1.0))
+            wealth[group, 1, j] += math.log1p(stakes[j] * ((1.0 - observed) / (1.0 - p) - 1.0))
 
 
 @kernel
-def _see_all(
-    chances: np.ndarray, chosen: np.ndarray, edges: np.ndarray, stakes: np.ndarray, counts: np.ndarray,
+def _update_many(
+    probabilities: np.ndarray, arms: np.ndarray, edges: np.ndarray, stakes: np.ndarray, counts: np.ndarray,
     wealth: np.ndarray,
 ) -> None:  # fmt: skip
-    for draw in range(chosen.size):
-        _see(chances[draw], chosen[draw], edges, stakes, counts, wealth)
+    for draw in range(arms.size):
+        _update(probabilities[draw], arms[draw], edges, stakes, counts, wealth)
 
 
 @kernel
@@ -52,19 +52,19 @@ def _log_mean(wealth: np.ndarray) -> float:
     return float(top + math.log(total / wealth.size))
 
 
-class PropensityCheck:
+class PropensityAudit:
     """Bets against the logged chances, by classes of chance, that their arms come more often, or less.
 
     If the chances are true no bet gains on average, so the mean wealth of all bets ever passes 1 / `false_alarm` with
     a probability of `false_alarm` at most, however long and however often one looks (Ville's inequality).
 
-    >>> check = PropensityCheck()
+    >>> check = PropensityAudit()
     >>> for _ in range(200):
-    ...     check.see(np.array([0.5, 0.5]), chosen=0)
+    ...     check.update(np.array([0.5, 0.5]), arm=0)
     >>> check.alarm
     False
     >>> for _ in range(200):
-    ...     check.see(np.array([0.9, 0.1]), chosen=1)
+    ...     check.update(np.array([0.9, 0.1]), arm=1)
     >>> check.alarm
     True
     """
@@ -77,13 +77,13 @@ class PropensityCheck:
         self._counts = np.zeros((_EDGES.size + 1, 3))  # came, expected, variance
         self._wealth = np.zeros((_EDGES.size + 1, 2, _STAKES.size))  # logs
 
-    def see(self, chances: np.ndarray, chosen: int) -> None:
+    def update(self, probabilities: np.ndarray, arm: int) -> None:
         """One draw: the chances of all arms that were in question, (n,) float64, and which of them came."""
-        self.see_all(chances[None], np.array([chosen]))
+        self.update_many(probabilities[None], np.array([arm]))
 
-    def see_all(self, chances: np.ndarray, chosen: np.ndarray) -> None:
+    def update_many(self, probabilities: np.ndarray, arms: np.ndarray) -> None:
         """Draws one after the other, (k, n) float64 and (k,) int64; the alarm is looked for behind the last."""
-        _see_all(chances, chosen, _EDGES, _STAKES, self._counts, self._wealth)
+        _update_many(probabilities, arms, _EDGES, _STAKES, self._counts, self._wealth)
         self.alarm = self.alarm or self.evidence > -math.log(self.false_alarm)
 
     @property
@@ -94,6 +94,6 @@ class PropensityCheck:
     @property
     def deviations(self) -> np.ndarray:
         """How many standard deviations the arms of each class of chance came too often, (classes,); 0 if none came."""
-        came, expected, variance = self._counts.T
-        deviations: np.ndarray = (came - expected) / np.sqrt(np.maximum(variance, 1e-12))
+        observed, expected, variance = self._counts.T
+        deviations: np.ndarray = (observed - expected) / np.sqrt(np.maximum(variance, 1e-12))
         return np.where(variance > 0, deviations, 0.0)

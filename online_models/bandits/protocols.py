@@ -9,22 +9,22 @@ from online_models.protocols import Stateful
 from stream.jit import kernel
 
 
-class Judged(NamedTuple):
+class Posterior(NamedTuple):
     """What is thought of n arms in one situation: expected rewards, and how unsure that is."""
 
     means: np.ndarray  # (n,) float64
-    spreads: np.ndarray  # (n,) float64, standard deviations of the posterior
+    stds: np.ndarray  # (n,) float64, standard deviations of the posterior
 
 
 class Prior(NamedTuple):
     """What is thought of n arms before any of them was tried."""
 
     means: np.ndarray  # (n,) float64
-    spreads: np.ndarray  # (n,) float64, positive
+    stds: np.ndarray  # (n,) float64, positive
 
 
 @dataclass(frozen=True, slots=True)
-class Rewards:
+class RewardBatch:
     """Arms that were tried, with what came of it; in any order and as late as they come."""
 
     arms: np.ndarray  # (n,) int32, rows of the bandit; -1 is passed over, what nobody has is refused
@@ -41,30 +41,30 @@ class Rewards:
     def __len__(self) -> int:
         return int(self.arms.size)
 
-    def take(self, rows: np.ndarray) -> "Rewards":
-        return Rewards(self.arms[rows], self.contexts[rows], self.reward[rows], self.weight[rows], self.ts[rows])
+    def take(self, rows: np.ndarray) -> "RewardBatch":
+        return RewardBatch(self.arms[rows], self.contexts[rows], self.reward[rows], self.weight[rows], self.ts[rows])
 
 
 @kernel
-def are_rows(arms: np.ndarray, used: int) -> bool:
+def are_valid_rows(arms: np.ndarray, n_rows: int) -> bool:
     """Whether all are rows in use; a kernel that took others would read what is not its own."""
-    found = True
+    valid = True
     for i in range(arms.size):
-        found = found and 0 <= arms[i] < used
-    return found
+        valid = valid and 0 <= arms[i] < n_rows
+    return valid
 
 
-def demand_rows(judged: np.ndarray, arms: np.ndarray, used: int) -> None:
+def check_rows(moments: np.ndarray, arms: np.ndarray, n_rows: int) -> None:
     """ValueError if a kernel gave nothing back, since some of the arms are not rows in use."""
-    if judged.shape[1] != arms.size:
-        wrong = arms[(arms < 0) | (arms >= used)][0]
-        raise ValueError(f"arms must be rows from 0 to {used - 1}, got {wrong}")
+    if moments.shape[1] != arms.size:
+        invalid = arms[(arms < 0) | (arms >= n_rows)][0]
+        raise ValueError(f"arms must be rows from 0 to {n_rows - 1}, got {invalid}")
 
 
-def demand_width(contexts: np.ndarray, arms: int, width: int) -> None:
+def check_width(contexts: np.ndarray, n_arms: int, width: int) -> None:
     """ValueError if contexts are not (arms, width), or (1, width)."""
-    if contexts.shape[1] != width or contexts.shape[0] not in (1, arms):
-        raise ValueError(f"contexts must be ({arms}, {width}) or (1, {width}), got {contexts.shape}")
+    if contexts.shape[1] != width or contexts.shape[0] not in (1, n_arms):
+        raise ValueError(f"contexts must be ({n_arms}, {width}) or (1, {width}), got {contexts.shape}")
 
 
 class Bandit(Stateful, Protocol):
@@ -78,22 +78,22 @@ class Bandit(Stateful, Protocol):
         """Numbers of one context."""
         ...
 
-    def admit(self, keys: np.ndarray, prior: Prior | None = None) -> np.ndarray:
+    def add_arms(self, keys: np.ndarray, prior: Prior | None = None) -> np.ndarray:
         """Rows of arms by key, (n,) int32; arms that are new begin with their prior."""
         ...
 
-    def find(self, keys: np.ndarray) -> np.ndarray:
+    def lookup(self, keys: np.ndarray) -> np.ndarray:
         """Rows of arms, (n,) int32; -1 where a key is unknown."""
         ...
 
-    def retire(self, arms: np.ndarray) -> None:
+    def remove_arms(self, arms: np.ndarray) -> None:
         """Forget distinct arms; their rows go to the next new ones."""
         ...
 
-    def learn(self, rewards: Rewards) -> None:
+    def learn(self, rewards: RewardBatch) -> None:
         """One micro-batch, row by row; splitting it changes nothing."""
         ...
 
-    def judge(self, arms: np.ndarray, contexts: np.ndarray) -> Judged:
+    def posterior(self, arms: np.ndarray, contexts: np.ndarray) -> Posterior:
         """What is thought of n arms; contexts are (n, d), or (1, d) if all arms are in the same."""
         ...

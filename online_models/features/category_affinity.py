@@ -7,7 +7,7 @@ import numpy as np
 
 from stream.jit import kernel
 
-TASTE = (
+CATEGORY_FEATURES = (
     "category_share",  # of the latest actions, the later the more
     "category_latest",  # of the last action
     "category_shown",  # log(1 + places shown)
@@ -18,34 +18,34 @@ _NO_CATEGORY = np.uint64(0)
 
 
 @kernel
-def _place_of(key: np.uint64, known: np.ndarray, size: int) -> int:
+def _find_category(key: np.uint64, known_keys: np.ndarray, size: int) -> int:
     for c in range(size):
-        if known[c] == key:
+        if known_keys[c] == key:
             return c
     return -1
 
 
 @kernel
-def _count_in(
-    own: np.ndarray, weight: np.float32, column: int, known: np.ndarray, size: int, counts: np.ndarray
+def _add_counts(
+    item_categories: np.ndarray, weight: np.float32, column: int, known_keys: np.ndarray, size: int, counts: np.ndarray
 ) -> int:
     """Share `weight` out among an item's categories; returns how many categories are known now."""
-    parts = 0
-    while parts < own.size and own[parts] != _NO_CATEGORY:
-        parts += 1
-    for a in range(parts):
-        c = _place_of(own[a], known, size)
+    n_categories = 0
+    while n_categories < item_categories.size and item_categories[n_categories] != _NO_CATEGORY:
+        n_categories += 1
+    for a in range(n_categories):
+        c = _find_category(item_categories[a], known_keys, size)
         if c < 0:
             c = size
-            known[c] = own[a]
+            known_keys[c] = item_categories[a]
             counts[c] = np.float32(0.0)
             size += 1
-        counts[c, column] += weight / np.float32(parts)
+        counts[c, column] += weight / np.float32(n_categories)
     return size
 
 
 @kernel
-def taste_block(
+def category_affinity_block(
     history_start: np.ndarray,
     history: np.ndarray,
     shown_start: np.ndarray,
@@ -60,37 +60,39 @@ def taste_block(
     one = np.float32(1.0)
     for i in range(start.size - 1):
         begin, end = history_start[i], history_start[i + 1]
-        most = (end - begin + shown_start[i + 1] - shown_start[i]) * categories.shape[1]
-        known, counts = np.empty(most, np.uint64), np.empty((most, 4), np.float32)
+        capacity = (end - begin + shown_start[i + 1] - shown_start[i]) * categories.shape[1]
+        known_keys, counts = np.empty(capacity, np.uint64), np.empty((capacity, 4), np.float32)
         size, weight, total = 0, one, one
         for back in range(end - begin):
             o = history[end - 1 - back]
             if o < 0 or categories[o, 0] == _NO_CATEGORY:
                 continue
             if back < _DEPTH:
-                size = _count_in(categories[o], weight, 0, known, size, counts)
+                size = _add_counts(categories[o], weight, 0, known_keys, size, counts)
                 total += weight
                 weight *= np.float32(0.9)
             if back == 0:
-                size = _count_in(categories[o], one, 1, known, size, counts)
-            size = _count_in(categories[o], one, 2, known, size, counts)
+                size = _add_counts(categories[o], one, 1, known_keys, size, counts)
+            size = _add_counts(categories[o], one, 2, known_keys, size, counts)
         for s in range(shown_start[i], shown_start[i + 1]):
             if shown[s] >= 0:
-                size = _count_in(categories[shown[s]], one, 3, known, size, counts)
+                size = _add_counts(categories[shown[s]], one, 3, known_keys, size, counts)
         for m in range(start[i], start[i + 1]):
             if row[m] < 0:
                 continue
-            acted, seen = np.float32(0.0), np.float32(0.0)
+            n_actions, n_shown = np.float32(0.0), np.float32(0.0)
             for b in range(categories.shape[1]):
                 key = categories[row[m], b]
                 if key == _NO_CATEGORY:
                     break
-                c = _place_of(key, known, size)
+                c = _find_category(key, known_keys, size)
                 if c < 0:
                     continue
                 out[m, column] += counts[c, 0] / total
                 out[m, column + 1] += counts[c, 1]
-                acted += counts[c, 2]
-                seen += counts[c, 3]
-            out[m, column + 2] = np.log(one + seen)
-            out[m, column + 3] = np.log((acted + np.float32(0.5)) / (seen + np.float32(4.0))) + np.float32(2.0794415)
+                n_actions += counts[c, 2]
+                n_shown += counts[c, 3]
+            out[m, column + 2] = np.log(one + n_shown)
+            out[m, column + 3] = np.log((n_actions + np.float32(0.5)) / (n_shown + np.float32(4.0))) + np.float32(
+                2.0794415
+            )

@@ -4,45 +4,53 @@ import numpy as np
 
 from stream.jit import kernel
 
-_H = ("10m", "1h", "6h", "1d", "7d", "60d")
-ITEM = (
-    *(f"acts_{h}" for h in _H),
-    *(f"clicks_{h}" for h in _H[1:5]),
-    *(f"views_{h}" for h in _H[1:5]),
-    *(f"valued_{h}" for h in _H[3:]),
-    *(f"shown_{h}" for h in _H[1:5]),
-    *(f"click_rate_{h}" for h in _H[1:5]),
+_HORIZON_NAMES = ("10m", "1h", "6h", "1d", "7d", "60d")
+ITEM_FEATURES = (
+    *(f"actions_{h}" for h in _HORIZON_NAMES),
+    *(f"clicks_{h}" for h in _HORIZON_NAMES[1:5]),
+    *(f"views_{h}" for h in _HORIZON_NAMES[1:5]),
+    *(f"valued_{h}" for h in _HORIZON_NAMES[3:]),
+    *(f"shown_{h}" for h in _HORIZON_NAMES[1:5]),
+    *(f"click_rate_{h}" for h in _HORIZON_NAMES[1:5]),
     "age",
     "since_created",
-    "since_act",
+    "since_action",
     "rating",
-    "rated",
+    "rating_count",
 )
-LOGGED = 28  # of these, from the first on, are logarithms
-OWN = (
-    "own_touches",  # times met, log(1 + n) like the next counts
-    "own_recency",
-    "own_back",  # 1 / (1 + items met since)
-    "own_session",
-    "own_strong",  # times met by more than a view
-    "own_last",
-    "own_shown",  # places in which it was lately shown
-    "own_shown_back",  # 1 / (1 + places shown since)
+N_LOG_FEATURES = 28  # of these, from the first on, are logarithms
+USER_ITEM_FEATURES = (
+    "user_item_actions",  # times met, log(1 + n) like the next counts
+    "user_item_recency",
+    "user_item_rank_inverse",  # 1 / (1 + items met since)
+    "user_item_session_actions",
+    "user_item_strong_actions",  # times met by more than a view
+    "user_item_is_latest",
+    "user_item_impressions",  # places in which it was lately shown
+    "user_item_impression_rank_inverse",  # 1 / (1 + places shown since)
 )
-LIST = ("position_known", "position_first", "position_inverse", "position_log", "price", "price_rank", "price_own")
-CONTEXT = ("history_length", "session_depth", "list_length", "session_age", "hour_sin", "hour_cos")
-_LONG_AGO = np.float32(np.exp(8.0))  # hours since the last action on an item that saw none
-COMPARED = (  # of which a list's items are also told how far they lie behind its best
-    "acts_1h",
-    "acts_6h",
-    "acts_1d",
-    "acts_7d",
+LIST_FEATURES = (
+    "position_known",
+    "position_first",
+    "position_inverse",
+    "position_log",
+    "price",
+    "price_rank",
+    "price_vs_history",
+)
+CONTEXT_FEATURES = ("history_length", "session_depth", "list_length", "session_age", "hour_sin", "hour_cos")
+_NO_ACTION_HOURS = np.float32(np.exp(8.0))  # hours since the last action on an item that saw none
+RELATIVE_FEATURES = (  # of which a list's items are also told how far they lie behind its best
+    "actions_1h",
+    "actions_6h",
+    "actions_1d",
+    "actions_7d",
     "click_rate_1h",
     "click_rate_6h",
     "click_rate_1d",
     "age",
-    "since_act",
-    "own_recency",
+    "since_action",
+    "user_item_recency",
 )
 
 
@@ -65,35 +73,37 @@ def item_block(
 
     A click rate is smoothed towards 0.06 by eight impressions, and its log is 0 where nothing is known.
     """
-    now = np.empty((4, horizons.size), np.float32)
+    current = np.empty((4, horizons.size), np.float32)
     one, hour = np.float32(1.0), np.float32(3.6e6)
     for i in range(ts.size):
         for m in range(start[i], start[i + 1]):
             r = row[m]
             if r < 0:
-                out[m, column : column + LOGGED] = one
+                out[m, column : column + N_LOG_FEATURES] = one
                 continue
             age = np.float32(max(0, ts[i] - stamp[r]) / 1000.0)
             for h in range(horizons.size):
-                kept = np.float32(2.0) ** (-age / np.float32(horizons[h]))
+                decay = np.float32(2.0) ** (-age / np.float32(horizons[h]))
                 for kind in range(4):
-                    now[kind, h] = counts[r, kind, h] * kept
-                out[m, column + h] = one + (now[1, h] + now[2, h] + now[3, h])
+                    current[kind, h] = counts[r, kind, h] * decay
+                out[m, column + h] = one + (current[1, h] + current[2, h] + current[3, h])
             c = column + 6
             for h in range(1, 5):
-                out[m, c + h - 1] = one + now[2, h]
-                out[m, c + h + 3] = one + now[1, h]
-                out[m, c + h + 10] = one + now[0, h]
-                out[m, c + h + 14] = np.float32(16.0) * (now[2, h] + np.float32(0.5)) / (now[0, h] + np.float32(8.0))
+                out[m, c + h - 1] = one + current[2, h]
+                out[m, c + h + 3] = one + current[1, h]
+                out[m, c + h + 10] = one + current[0, h]
+                out[m, c + h + 14] = (
+                    np.float32(16.0) * (current[2, h] + np.float32(0.5)) / (current[0, h] + np.float32(8.0))
+                )
             for h in range(3, 6):
-                out[m, c + 8 + h - 3] = one + now[3, h]
+                out[m, c + 8 + h - 3] = one + current[3, h]
             c += 19
             out[m, c] = out[m, c + 1] = one
             if first[r] > -(2**61):
                 out[m, c] = np.float32(0.1) + np.float32(max(0, ts[i] - first[r])) / hour
             if created[r] > -(2**61):
                 out[m, c + 1] = one + np.float32(max(0, ts[i] - created[r])) / (hour * np.float32(24.0))
-            out[m, c + 2] = _LONG_AGO
+            out[m, c + 2] = _NO_ACTION_HOURS
             if last[r] > -(2**61):
                 out[m, c + 2] = np.float32(0.1) + np.float32(max(0, ts[i] - last[r])) / hour
             out[m, c + 3] = rating[r, 0] / (rating[r, 1] + np.float32(5.0))
@@ -101,7 +111,7 @@ def item_block(
 
 
 @kernel
-def own_block(
+def user_item_block(
     ts: np.ndarray,
     session_start: np.ndarray,
     history_start: np.ndarray,
@@ -112,7 +122,7 @@ def own_block(
     shown: np.ndarray,
     start: np.ndarray,
     row: np.ndarray,
-    place: np.ndarray,
+    entry_index: np.ndarray,
     out: np.ndarray,
     column: int,
 ) -> None:
@@ -121,12 +131,12 @@ def own_block(
         begin, end = history_start[i], history_start[i + 1]
         for m in range(start[i], start[i + 1]):
             if row[m] >= 0:
-                place[row[m]] = m
+                entry_index[row[m]] = m
         for back in range(end - begin):
             h = end - 1 - back
-            if history[h] < 0 or place[history[h]] < 0:
+            if history[h] < 0 or entry_index[history[h]] < 0:
                 continue
-            m = place[history[h]]
+            m = entry_index[history[h]]
             if out[m, column] == 0.0:
                 hours = np.float32(max(0, ts[i] - history_ts[h]) / 3.6e6)
                 out[m, column + 1] = np.float32(1.0) / (np.float32(1.0) + np.log(np.float32(1.0) + hours))
@@ -139,9 +149,9 @@ def own_block(
                 out[m, column + 4] += np.float32(1.0)
         for back in range(shown_start[i + 1] - shown_start[i]):
             s = shown[shown_start[i + 1] - 1 - back]
-            if s < 0 or place[s] < 0:
+            if s < 0 or entry_index[s] < 0:
                 continue
-            m = place[s]
+            m = entry_index[s]
             if out[m, column + 6] == 0.0:
                 out[m, column + 7] = np.float32(1.0) / np.float32(1.0 + back)
             out[m, column + 6] += np.float32(1.0)
@@ -149,7 +159,7 @@ def own_block(
             for c in (0, 3, 4, 6):
                 out[m, column + c] = np.log(np.float32(1.0) + out[m, column + c])
             if row[m] >= 0:
-                place[row[m]] = -1
+                entry_index[row[m]] = -1
 
 
 @kernel
@@ -159,7 +169,7 @@ def list_block(
     session_depth: np.ndarray,
     history_start: np.ndarray,
     history: np.ndarray,
-    catalogue_price: np.ndarray,
+    catalog_price: np.ndarray,
     start: np.ndarray,
     row: np.ndarray,
     position: np.ndarray,
@@ -170,51 +180,51 @@ def list_block(
     """Place, price and what all items of a list share."""
     for i in range(ts.size):
         begin, end = start[i], start[i + 1]
-        mean, priced = np.float32(0.0), 0
+        mean, n_priced = np.float32(0.0), 0
         for m in range(begin, end):
             p = price[m]
             if not (p > 0.0 and p < 1e12):
-                p = catalogue_price[row[m]] if row[m] >= 0 else np.float32(0.0)
+                p = catalog_price[row[m]] if row[m] >= 0 else np.float32(0.0)
             if p > 0.0 and p < 1e12:
                 out[m, column + 4] = np.log(p)
                 mean += out[m, column + 4]
-                priced += 1
+                n_priced += 1
             if position[m] >= 0:
                 out[m, column] = 1.0
                 out[m, column + 1] = 1.0 if position[m] == 0 else 0.0
                 out[m, column + 2] = np.float32(1.0) / np.float32(1.0 + position[m])
                 out[m, column + 3] = np.log(np.float32(1.0 + position[m]))
-        if priced:
-            mean /= np.float32(priced)
-            level, known = np.float32(0.0), 0
+        if n_priced:
+            mean /= np.float32(n_priced)
+            log_price_sum, n_history_prices = np.float32(0.0), 0
             for back in range(min(16, history_start[i + 1] - history_start[i])):
                 o = history[history_start[i + 1] - 1 - back]
-                if o >= 0 and catalogue_price[o] > 0.0:
-                    level += np.log(catalogue_price[o])
-                    known += 1
+                if o >= 0 and catalog_price[o] > 0.0:
+                    log_price_sum += np.log(catalog_price[o])
+                    n_history_prices += 1
             for m in range(begin, end):
                 if out[m, column + 4] == 0.0:
                     continue
-                if known:
-                    out[m, column + 6] = abs(out[m, column + 4] - level / np.float32(known))
+                if n_history_prices:
+                    out[m, column + 6] = abs(out[m, column + 4] - log_price_sum / np.float32(n_history_prices))
                 if end - begin <= 64:
-                    cheaper = 0
+                    n_cheaper = 0
                     for o in range(begin, end):
-                        cheaper += out[o, column + 4] != 0.0 and out[o, column + 4] < out[m, column + 4]
-                    out[m, column + 5] = np.float32(cheaper / priced)
+                        n_cheaper += out[o, column + 4] != 0.0 and out[o, column + 4] < out[m, column + 4]
+                    out[m, column + 5] = np.float32(n_cheaper / n_priced)
             for m in range(begin, end):
                 if out[m, column + 4] != 0.0:
                     out[m, column + 4] -= mean
         one = np.float32(1.0)
-        shared = column + 7
-        day = 2.0 * np.pi * ((ts[i] % 86_400_000) / 86_400_000.0)
+        context_column = column + 7
+        day_angle = 2.0 * np.pi * ((ts[i] % 86_400_000) / 86_400_000.0)
         for m in range(begin, end):
-            out[m, shared] = np.log(one + np.float32(history_start[i + 1] - history_start[i]))
-            out[m, shared + 1] = np.log(one + np.float32(max(0, session_depth[i])))
-            out[m, shared + 2] = np.log(one + np.float32(end - begin))
-            out[m, shared + 3] = np.log(one + np.float32(max(0, ts[i] - session_start[i]) / 60000.0))
-            out[m, shared + 4] = np.float32(np.sin(day))
-            out[m, shared + 5] = np.float32(np.cos(day))
+            out[m, context_column] = np.log(one + np.float32(history_start[i + 1] - history_start[i]))
+            out[m, context_column + 1] = np.log(one + np.float32(max(0, session_depth[i])))
+            out[m, context_column + 2] = np.log(one + np.float32(end - begin))
+            out[m, context_column + 3] = np.log(one + np.float32(max(0, ts[i] - session_start[i]) / 60000.0))
+            out[m, context_column + 4] = np.float32(np.sin(day_angle))
+            out[m, context_column + 5] = np.float32(np.cos(day_angle))
 
 
 @kernel
@@ -227,7 +237,7 @@ def log_columns(out: np.ndarray, column: int, scales: np.ndarray) -> None:
 
 
 @kernel
-def against_best(start: np.ndarray, out: np.ndarray, columns: np.ndarray, column: int) -> None:
+def relative_to_best(start: np.ndarray, out: np.ndarray, columns: np.ndarray, column: int) -> None:
     """How far each item of a list lies behind the list's best in the chosen columns."""
     top = np.empty(columns.size, np.float32)
     for i in range(start.size - 1):

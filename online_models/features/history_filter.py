@@ -4,88 +4,90 @@ from dataclasses import replace
 
 import numpy as np
 
-from online_models.control import ForgetOrder, StrikeOrder, orders_from
-from online_models.features.action_denylist import Struck
+from online_models.control import ExcludeActionsCommand, TruncateHistoryCommand, read_commands_with_offsets
+from online_models.features.action_denylist import ActionDenylist
 from online_models.state.tables import State
 from stream.logs import EventLog
-from stream.records.batches import Questions, offsets_of
+from stream.records.batches import Queries, ragged_starts
 
-NOTHING, WHOLE = None, 0  # is tried; and all that people ever did
+NO_TRIAL, FULL_HISTORY = None, 0  # is tried; and all that people ever did
 
 
-class Past:
+class HistoryFilter:
     """What is said of it by orders to the learner is state: replicas, recovery and replay leave out the same.
 
     What is tried is none: it is asked about beside, and changes no answer.
     """
 
     def __init__(self) -> None:
-        self._control = 0  # offset behind the last order that is carried out
-        self._read = 0  # offset behind the last order that was looked at
-        self.since = self.until = 0  # event times, ms: questions before `until` know nothing from before `since`
-        self.struck = Struck()  # single actions of whenever
-        self.trial: int | None = NOTHING  # another `since`, that is compared with this one
+        self._applied_offset = 0  # offset behind the last order that is carried out
+        self._read_offset = 0  # offset behind the last order that was looked at
+        self.start_ts = self.end_ts = 0  # event times, ms: questions before `until` know nothing from before `since`
+        self.denylist = ActionDenylist()  # single actions of whenever
+        self.trial_start: int | None = NO_TRIAL  # another `since`, that is compared with this one
 
-    def of(self, questions: Questions) -> Questions:
+    def filter_queries(self, queries: Queries) -> Queries:
         """Questions without the part of each history that does not count."""
-        return self._unstruck(lately(questions, self.since, self.until))
+        return self._drop_denied(truncate_history(queries, self.start_ts, self.end_ts))
 
-    def tried(self, questions: Questions) -> Questions | None:
+    def filter_for_trial(self, queries: Queries) -> Queries | None:
         """Questions as they would be with what is tried, None if nothing is."""
-        return None if self.trial is NOTHING else self._unstruck(lately(questions, self.trial))
+        return None if self.trial_start is NO_TRIAL else self._drop_denied(truncate_history(queries, self.trial_start))
 
-    def _unstruck(self, questions: Questions) -> Questions:
-        struck = self.struck.among(questions) if len(self.struck) else None
-        return questions if struck is None else _keeping(questions, ~struck)
+    def _drop_denied(self, queries: Queries) -> Queries:
+        is_denied = self.denylist.mask(queries) if len(self.denylist) else None
+        return queries if is_denied is None else _select_history(queries, ~is_denied)
 
-    def is_cut(self, ts: int) -> bool:
+    def is_truncated(self, ts: int) -> bool:
         """Whether anything is left out of a question of that time."""
-        return ts < self.until and self.since > 0
+        return ts < self.end_ts and self.start_ts > 0
 
-    def follow(self, log: EventLog, control: int) -> None:
+    def apply_commands(self, log: EventLog, control: int) -> None:
         """Carry out the orders before an offset, which the journal has of each step: so they are repeated with it."""
-        if control <= self._read:
+        if control <= self._read_offset:
             return
-        for offset, order in orders_from(log, self._read, control):
-            if isinstance(order, ForgetOrder):
-                self.since, self.until, self._control = order.since, order.until, offset + 1
-            elif isinstance(order, StrikeOrder):
-                self.struck.strike(log, order.slates)
-                self._control = offset + 1
-        self._read = control
+        for offset, command in read_commands_with_offsets(log, self._read_offset, control):
+            if isinstance(command, TruncateHistoryCommand):
+                self.start_ts, self.end_ts, self._applied_offset = command.start_ts, command.end_ts, offset + 1
+            elif isinstance(command, ExcludeActionsCommand):
+                self.denylist.exclude(log, command.impressions)
+                self._applied_offset = offset + 1
+        self._read_offset = control
 
     def state(self) -> State:
-        left_out = {"left_out": np.array([self.since, self.until]), "control": np.array([self._control])}
-        return left_out | self.struck.state()
+        truncation = {"truncation": np.array([self.start_ts, self.end_ts]), "control": np.array([self._applied_offset])}
+        return truncation | self.denylist.state()
 
     def restore(self, state: State) -> None:
-        self.struck = Struck()
+        self.denylist = ActionDenylist()
         self.apply(state)
-        self._read = self._control = int(state["control"][0]) if state else 0  # versions of old say nothing of it
+        self._read_offset = self._applied_offset = (
+            int(state["control"][0]) if state else 0
+        )  # versions of old say nothing of it
 
     def changes(self) -> State:
-        return {"left_out": np.array([self.since, self.until])} | self.struck.changes()
+        return {"truncation": np.array([self.start_ts, self.end_ts])} | self.denylist.changes()
 
     def apply(self, changes: State) -> None:
-        self.since, self.until = changes["left_out"].tolist() if changes else (0, 0)
-        self.struck.apply(changes)
+        self.start_ts, self.end_ts = changes["truncation"].tolist() if changes else (0, 0)
+        self.denylist.apply(changes)
 
 
-def lately(questions: Questions, since: int, until: int = 2**62) -> Questions:
+def truncate_history(queries: Queries, start_ts: int, end_ts: int = 2**62) -> Queries:
     """Questions whose histories begin at `since`, ms, if they are asked before `until`."""
-    if not since:
-        return questions
-    asked = np.repeat(questions.ts, np.diff(questions.history_start))
-    kept = (questions.history_ts >= since) | (asked >= until)
-    return questions if kept.all() else _keeping(questions, kept)
+    if not start_ts:
+        return queries
+    query_ts = np.repeat(queries.ts, np.diff(queries.history_start))
+    mask = (queries.history_ts >= start_ts) | (query_ts >= end_ts)
+    return queries if mask.all() else _select_history(queries, mask)
 
 
-def _keeping(questions: Questions, kept: np.ndarray) -> Questions:
+def _select_history(queries: Queries, mask: np.ndarray) -> Queries:
     """Questions with these entries, (h,) bool, of their histories."""
     return replace(
-        questions,
-        history_start=offsets_of(kept)[questions.history_start],
-        history_item=questions.history_item[kept],
-        history_type=questions.history_type[kept],
-        history_ts=questions.history_ts[kept],
+        queries,
+        history_start=ragged_starts(mask)[queries.history_start],
+        history_item=queries.history_item[mask],
+        history_type=queries.history_type[mask],
+        history_ts=queries.history_ts[mask],
     )

@@ -2,54 +2,67 @@
 
 from collections import deque
 
-from online_models.control import Lasting
+from online_models.control import EndCondition
 from online_models.guard.bins import Bin
-from online_models.guard.detectors.action_outage import Silence
-from online_models.guard.detectors.feature_drift import Distributions
-from online_models.guard.detectors.gradient_norms import Norms
-from online_models.guard.detectors.item_distribution import Mix
-from online_models.guard.detectors.label_flip import Answers
-from online_models.guard.detectors.missing_fields import Fields
-from online_models.guard.detectors.prediction_quality import Labels
+from online_models.guard.detectors.action_outage import ActionOutageDetector
+from online_models.guard.detectors.feature_drift import FeatureDriftDetector
+from online_models.guard.detectors.gradient_norms import GradientNormDetector
+from online_models.guard.detectors.item_distribution import ItemDistributionDetector
+from online_models.guard.detectors.label_flip import LabelFlipDetector
+from online_models.guard.detectors.missing_fields import MissingFieldsDetector
+from online_models.guard.detectors.prediction_quality import PredictionQualityDetector
 from online_models.guard.findings import Finding
-from online_models.guard.robust_stats import z_for
+from online_models.guard.robust_stats import z_threshold
 
-_TESTS = 1440 * 20  # bins a day, times what is tested in each
-_KEPT = 60  # bins that are kept whole
+_TESTS_PER_DAY = 1440 * 20  # bins a day, times what is tested in each
+_MAX_BINS = 60  # bins that are kept whole
 
 
-class Monitors:
+class DetectorSuite:
     """All that looks at bins."""
 
     def __init__(self, false_alarms: float) -> None:
-        z = z_for(false_alarms, _TESTS)
-        self._silence, self.answers = Silence(z), Answers(z)
-        self.features, self.norms = Distributions(z), Norms(z)
-        self._fields, self._labels, self._mix = Fields(z), Labels(z), Mix(z)
-        self._bins: deque[Bin] = deque(maxlen=_KEPT)
+        z = z_threshold(false_alarms, _TESTS_PER_DAY)
+        self._action_outage, self.label_flip = ActionOutageDetector(z), LabelFlipDetector(z)
+        self.feature_drift, self.gradient_norms = FeatureDriftDetector(z), GradientNormDetector(z)
+        self._missing_fields, self._prediction_quality, self._item_distribution = (
+            MissingFieldsDetector(z),
+            PredictionQualityDetector(z),
+            ItemDistributionDetector(z),
+        )
+        self._bins: deque[Bin] = deque(maxlen=_MAX_BINS)
 
-    def see(self, now: Bin) -> list[Finding]:
+    def update(self, current: Bin) -> list[Finding]:
         """What is odd about this bin and those before it."""
-        self._bins.append(now)
-        monitors = (self._silence, self._fields, self.answers, self._mix, self.features, self.norms)
-        found = [finding for monitor in monitors for finding in monitor.see(self._bins)]
-        return found + self._labels.see(self._bins, doubtful=self.answers.is_odd(now))
+        self._bins.append(current)
+        detectors = (
+            self._action_outage,
+            self._missing_fields,
+            self.label_flip,
+            self._item_distribution,
+            self.feature_drift,
+            self.gradient_norms,
+        )
+        findings = [finding for detector in detectors for finding in detector.update(self._bins)]
+        return findings + self._prediction_quality.update(
+            self._bins, has_excess_clicks=self.label_flip.has_excess_clicks(current)
+        )
 
-    def is_over(self, lasting: Lasting, now: Bin) -> bool | None:
+    def is_over(self, end_condition: EndCondition, current: Bin) -> bool | None:
         """Whether what lasted is over; None: too little happened to say."""
-        if isinstance(lasting, tuple):
-            return self._silence.is_over(lasting, now)
-        return self.answers.is_over(lasting, now)
+        if isinstance(end_condition, tuple):
+            return self._action_outage.is_over(end_condition, current)
+        return self.label_flip.is_over(end_condition, current)
 
-    def settle(self, lasting: Lasting, meant: bool) -> None:
+    def close_incident(self, end_condition: EndCondition, is_new_baseline: bool) -> None:
         """It is over, or has lasted for so long that it is `meant`, and the new usual."""
-        if isinstance(lasting, tuple):
-            (self._silence.reset if meant else self._silence.forget)(lasting)
+        if isinstance(end_condition, tuple):
+            (self._action_outage.reset if is_new_baseline else self._action_outage.discard_recent)(end_condition)
         else:
-            self.answers.settle(meant)
+            self.label_flip.close_incident(is_new_baseline)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Leave the bins so far out of what follows."""
         self._bins.clear()
-        self.features.reset()
-        self.norms.reset()
+        self.feature_drift.reset()
+        self.gradient_norms.reset()

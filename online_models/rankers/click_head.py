@@ -2,21 +2,21 @@
 
 import numpy as np
 
-from online_models.rankers.dense_layer import add_weighed, square_of
+from online_models.rankers.dense_layer import add_weighted, sum_of_squares
 from online_models.state.tables import State
 from stream.jit import kernel
 
 _RATE = 0.02  # of Adagrad
-_PRIOR = -3.0  # log odds before anything is known
-_FARTHEST = np.float32(15.0)  # from 0, of log odds
+_PRIOR_LOG_ODDS = -3.0  # log odds before anything is known
+_MAX_LOG_ODDS = np.float32(15.0)  # from 0, of log odds
 
 
 @kernel
 def _log_odds(inputs: np.ndarray, weight: np.ndarray) -> np.float32:
-    odds = weight[inputs.size]
+    log_odds = weight[inputs.size]
     for j in range(inputs.size):
-        odds += inputs[j] * weight[j]
-    return min(_FARTHEST, max(-_FARTHEST, odds))
+        log_odds += inputs[j] * weight[j]
+    return min(_MAX_LOG_ODDS, max(-_MAX_LOG_ODDS, log_odds))
 
 
 @kernel
@@ -24,11 +24,11 @@ def _learn(
     inputs: np.ndarray, label: np.ndarray, rate: np.float32, weight: np.ndarray, square: np.ndarray
 ) -> np.float32:
     """Returns the squares of how far the rows moved the weights, summed."""
-    size, moved, steps = inputs.shape[1], np.float32(0.0), np.zeros(weight.size, np.float32)
+    size, squared_update, steps = inputs.shape[1], np.float32(0.0), np.zeros(weight.size, np.float32)
     for m in range(inputs.shape[0]):
-        odds = _log_odds(inputs[m], weight)
-        known = min(np.float32(1.0), max(np.float32(0.0), label[m]))
-        error = np.float32(1.0) / (np.float32(1.0) + np.exp(-odds)) - known
+        log_odds = _log_odds(inputs[m], weight)
+        target = min(np.float32(1.0), max(np.float32(0.0), label[m]))
+        error = np.float32(1.0) / (np.float32(1.0) + np.exp(-log_odds)) - target
         if not np.isfinite(error):
             continue
         for j in range(size + 1):
@@ -36,39 +36,39 @@ def _learn(
             square[j] += g * g
             steps[j] = rate * g / np.sqrt(square[j] + np.float32(1e-3))
             weight[j] -= steps[j]
-        moved += square_of(steps)
-    return moved
+        squared_update += sum_of_squares(steps)
+    return squared_update
 
 
-def chance_of(odds: np.ndarray) -> np.ndarray:
+def sigmoid(log_odds: np.ndarray) -> np.ndarray:
     """Probabilities of log-odds."""
-    chance: np.ndarray = np.float32(1.0) / (np.float32(1.0) + np.exp(-odds))
-    return chance
+    probability: np.ndarray = np.float32(1.0) / (np.float32(1.0) + np.exp(-log_odds))
+    return probability
 
 
-class Chances:
+class ClickHead:
     """A pointwise head, because a listwise score is defined only up to a constant per list."""
 
     def __init__(self, inputs: int) -> None:
         self._weight = np.zeros(inputs + 1, np.float32)
-        self._weight[-1] = _PRIOR
+        self._weight[-1] = _PRIOR_LOG_ODDS
         self._square = np.zeros(inputs + 1, np.float32)
         self.update_norm = 0.0  # how far a row of the last call of `learn` moved the weights, root mean square
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """(m,) float32 in (0, 1), for rows of `ListNet.inside`."""
-        return chance_of(self.log_odds(inputs))
+        return sigmoid(self.log_odds(inputs))
 
     def log_odds(self, inputs: np.ndarray) -> np.ndarray:
         """The same as log-odds, (m,) float32, within ± 15."""
-        odds = np.full(inputs.shape[0], self._weight[-1])
-        add_weighed(inputs, self._weight[:-1], odds)
-        return odds.clip(-_FARTHEST, _FARTHEST)
+        log_odds = np.full(inputs.shape[0], self._weight[-1])
+        add_weighted(inputs, self._weight[:-1], log_odds)
+        return log_odds.clip(-_MAX_LOG_ODDS, _MAX_LOG_ODDS)
 
     def learn(self, inputs: np.ndarray, label: np.ndarray) -> None:
         """Shown items with what became of them, 0 or 1."""
-        moved = _learn(inputs, label, np.float32(_RATE), self._weight, self._square)
-        self.update_norm = float(np.sqrt(moved / max(1, label.size)))
+        squared_update = _learn(inputs, label, np.float32(_RATE), self._weight, self._square)
+        self.update_norm = float(np.sqrt(squared_update / max(1, label.size)))
 
     def state(self) -> State:
         return {"weight": self._weight, "square": self._square}

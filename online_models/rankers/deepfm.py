@@ -7,20 +7,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from online_models.protocols import FieldBatch
-from online_models.rankers.sanitize import Real, bounded, clipped, keys_by_field, probability, sound_rows
+from online_models.protocols import FeatureRows
+from online_models.rankers.sanitize import Real, clip_gradient, clip_value, clipped_sigmoid, keys_by_field, valid_rows
 from online_models.state.embeddings import SQUARE_START, EmbeddingSettings, EmbeddingTable
-from online_models.state.tables import State, joined, part_of
-from stream.jit import kernel, summing_kernel
+from online_models.state.tables import State, prefix_states, substate
+from stream.jit import fastmath_kernel, kernel
 
 _SQUARE, _WEIGHT, _WEIGHT_SQUARE = 0, 1, 2  # what follows the vector in a row; squares are Adagrad's sums
-_MEAN_DECAY, _SQUARE_DECAY, _TINY = 0.9, 0.999, 1e-8  # Adam's
+_MEAN_DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8  # Adam's
 
 Layers = list[tuple[np.ndarray, np.ndarray]]  # weights (inputs, outputs) and biases (outputs,) of each
 
 
 @dataclass(frozen=True, slots=True)
-class DeepSettings:
+class DeepFMSettings:
     """The vector of an id is its row in an `EmbeddingTable`."""
 
     vectors: EmbeddingSettings = field(default_factory=EmbeddingSettings)
@@ -41,60 +41,60 @@ class DeepSettings:
                 raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}")
 
 
-class Read(NamedTuple):
+class Inputs(NamedTuple):
     """What n rows say before the network has seen them; an id without a row is worth 0."""
 
     inputs: np.ndarray  # (n, fields * dim + numbers) float32
-    totals: np.ndarray  # (n, dim) float32, sums of a row's vectors
+    vector_sums: np.ndarray  # (n, dim) float32, sums of a row's vectors
     logits: np.ndarray  # (n,) float32, the factorization machine's
 
 
-@summing_kernel
-def _read(rows: np.ndarray, numbers: np.ndarray, of_ids: np.ndarray, read: Read) -> None:
-    dim = read.totals.shape[1]
+@fastmath_kernel
+def _gather_inputs(rows: np.ndarray, numbers: np.ndarray, id_rows: np.ndarray, out: Inputs) -> None:
+    dim = out.vector_sums.shape[1]
     for i in range(rows.shape[0]):
-        inputs, total, logit = read.inputs[i], read.totals[i], np.float32(0)
+        inputs, total, logit = out.inputs[i], out.vector_sums[i], np.float32(0)
         for j in range(rows.shape[1]):
             if rows[i, j] < 0:
                 continue
-            row, first, alone = of_ids[rows[i, j]], j * dim, np.float32(0)
+            row, first, sum_of_squares = id_rows[rows[i, j]], j * dim, np.float32(0)
             for k in range(dim):
                 inputs[first + k] = row[k]
                 total[k] += row[k]
-                alone += row[k] * row[k]
-            logit += row[dim + _WEIGHT] - np.float32(0.5) * alone
-        together = np.float32(0)
+                sum_of_squares += row[k] * row[k]
+            logit += row[dim + _WEIGHT] - np.float32(0.5) * sum_of_squares
+        square_of_sum = np.float32(0)
         for k in range(dim):
-            together += total[k] * total[k]
-        read.logits[i] = logit + np.float32(0.5) * together
+            square_of_sum += total[k] * total[k]
+        out.logits[i] = logit + np.float32(0.5) * square_of_sum
         for j in range(numbers.shape[1]):
-            inputs[rows.shape[1] * dim + j] = bounded(numbers[i, j])
+            inputs[rows.shape[1] * dim + j] = clip_value(numbers[i, j])
 
 
-@summing_kernel
-def _slopes(
-    gradient: Real, inputs: np.ndarray, total: np.ndarray, through: np.ndarray, norms: np.ndarray
+@fastmath_kernel
+def _vector_gradients(
+    gradient: Real, inputs: np.ndarray, total: np.ndarray, input_gradients: np.ndarray, norms: np.ndarray
 ) -> np.float32:
     """Turn slopes through the network into whole ones by vectors, with their squared norms; returns the sum of all."""
-    whole, dim = np.float32(0), total.size
+    squared_norm, dim = np.float32(0), total.size
     for j in range(norms.size):
         first, norm = j * dim, np.float32(0)
         for k in range(dim):
-            slope = through[first + k] + gradient * (total[k] - inputs[first + k])
-            through[first + k] = slope
-            norm += slope * slope
+            g = input_gradients[first + k] + gradient * (total[k] - inputs[first + k])
+            input_gradients[first + k] = g
+            norm += g * g
         norms[j] = norm
-        whole += norm + gradient * gradient
-    return whole
+        squared_norm += norm + gradient * gradient
+    return squared_norm
 
 
 @kernel
-def _write(
+def _update_rows(
     rows: np.ndarray,
     gradient: np.ndarray,
-    read: Read,
-    through: np.ndarray,
-    of_ids: np.ndarray,
+    inputs: Inputs,
+    input_gradients: np.ndarray,
+    id_rows: np.ndarray,
     rates: np.ndarray,
     clip: float,
 ) -> int:
@@ -102,58 +102,58 @@ def _write(
 
     `through` is the loss's slope by the inputs through the network; the factorization machine's own is added here.
     """
-    dim, skipped, norms = read.totals.shape[1], 0, np.empty(rows.shape[1], np.float32)
-    share = np.float32(1) / np.float32(dim)
+    dim, skipped, norms = inputs.vector_sums.shape[1], 0, np.empty(rows.shape[1], np.float32)
+    inverse_dim = np.float32(1) / np.float32(dim)
     for i in range(rows.shape[0]):
-        slopes = through[i]
-        whole = _slopes(gradient[i], read.inputs[i], read.totals[i], slopes, norms)
-        if not whole < np.inf:
+        row_gradients = input_gradients[i]
+        squared_norm = _vector_gradients(gradient[i], inputs.inputs[i], inputs.vector_sums[i], row_gradients, norms)
+        if not squared_norm < np.inf:
             skipped += 1
             continue
-        scale = np.float32(clipped(1.0, whole, clip))
+        scale = np.float32(clip_gradient(1.0, squared_norm, clip))
         g = scale * gradient[i]
         for j in range(rows.shape[1]):
             if rows[i, j] < 0:
                 continue
-            row, first = of_ids[rows[i, j]], j * dim
-            square = row[dim + _SQUARE] + scale * scale * norms[j] * share
+            row, first = id_rows[rows[i, j]], j * dim
+            square = row[dim + _SQUARE] + scale * scale * norms[j] * inverse_dim
             weight_square = row[dim + _WEIGHT_SQUARE] + g * g
             step = rates[0] * scale / np.sqrt(square)
             for k in range(dim):
-                row[k] -= step * slopes[first + k]
+                row[k] -= step * row_gradients[first + k]
             row[dim + _SQUARE], row[dim + _WEIGHT_SQUARE] = square, weight_square
             row[dim + _WEIGHT] -= rates[1] * g / np.sqrt(weight_square)
     return skipped
 
 
 @kernel
-def _finish(logits: np.ndarray, scores: np.ndarray) -> None:
+def _apply_sigmoid(logits: np.ndarray, scores: np.ndarray) -> None:
     for i in range(logits.size):
-        scores[i] = probability(logits[i])
+        scores[i] = clipped_sigmoid(logits[i])
 
 
 @kernel
-def _adam(
+def _adam_step(
     weights: np.ndarray, mean: np.ndarray, square: np.ndarray, gradient: np.ndarray, rate: float, step: float
 ) -> None:
     """Kingma and Ba 2015, Algorithm 1, for one step; `step` counts from 1."""
     per_mean = np.float32(rate / (1 - _MEAN_DECAY**step))
     per_square = np.float32(1 / (1 - _SQUARE_DECAY**step))
     keep_mean, keep_square = np.float32(_MEAN_DECAY), np.float32(_SQUARE_DECAY)
-    add_mean, add_square, tiny = np.float32(1 - _MEAN_DECAY), np.float32(1 - _SQUARE_DECAY), np.float32(_TINY)
+    add_mean, add_square, epsilon = np.float32(1 - _MEAN_DECAY), np.float32(1 - _SQUARE_DECAY), np.float32(_EPSILON)
     for i in range(weights.size):
         mean[i] = keep_mean * mean[i] + add_mean * gradient[i]
         square[i] = keep_square * square[i] + add_square * gradient[i] * gradient[i]
-        weights[i] -= per_mean * mean[i] / (np.sqrt(square[i] * per_square) + tiny)
+        weights[i] -= per_mean * mean[i] / (np.sqrt(square[i] * per_square) + epsilon)
 
 
-def layers_of(flat: np.ndarray, widths: tuple[int, ...]) -> Layers:
+def split_layers(flat: np.ndarray, widths: tuple[int, ...]) -> Layers:
     """Views of one flat array as the weights and biases of layers from width to width."""
-    layers, at = [], 0
+    layers, offset = [], 0
     for inputs, outputs in pairwise(widths):
-        bias = at + inputs * outputs
-        layers.append((flat[at:bias].reshape(inputs, outputs), flat[bias : bias + outputs]))
-        at = bias + outputs
+        bias = offset + inputs * outputs
+        layers.append((flat[offset:bias].reshape(inputs, outputs), flat[bias : bias + outputs]))
+        offset = bias + outputs
     return layers
 
 
@@ -166,16 +166,16 @@ def forward(layers: Layers, inputs: np.ndarray) -> list[np.ndarray]:
     return [*values, values[-1] @ weights + bias]
 
 
-def backward(layers: Layers, values: list[np.ndarray], gradient: np.ndarray, into: Layers) -> np.ndarray:
+def backward(layers: Layers, values: list[np.ndarray], gradient: np.ndarray, layer_gradients: Layers) -> np.ndarray:
     """The loss's slopes by the inputs, (n, inputs), from those by the output, (n,); `into` gets those by the layers."""
-    slope = gradient[:, None]
+    delta = gradient[:, None]
     for i in reversed(range(len(layers))):
-        into[i][0][:] = values[i].T @ slope
-        into[i][1][:] = slope.sum(0)
-        slope = slope @ layers[i][0].T
+        layer_gradients[i][0][:] = values[i].T @ delta
+        layer_gradients[i][1][:] = delta.sum(0)
+        delta = delta @ layers[i][0].T
         if i:
-            slope *= values[i] > 0
-    return slope
+            delta *= values[i] > 0
+    return delta
 
 
 class DeepFM:
@@ -188,7 +188,7 @@ class DeepFM:
     bits repeat for the same BLAS library and number of threads; OPENBLAS_NUM_THREADS=1 keeps it on one core.
     """
 
-    def __init__(self, fields: int, numbers: int, settings: DeepSettings = DeepSettings()) -> None:
+    def __init__(self, fields: int, numbers: int, settings: DeepFMSettings = DeepFMSettings()) -> None:
         self.settings = settings
         self.skipped = 0  # rows that were not sound, or had no finite gradient
         self._ids = EmbeddingTable(settings.vectors, extra=(0, SQUARE_START))
@@ -197,50 +197,52 @@ class DeepFM:
         self._dense = {name: np.zeros(size, np.float32) for name in ("weights", "mean", "square")}
         self._dense["step"] = np.zeros(1, np.int64)
         self._gradient = np.zeros(size, np.float32)
-        self._layers = layers_of(self._dense["weights"], self._widths)
-        self._slopes = layers_of(self._gradient, self._widths)
+        self._layers = split_layers(self._dense["weights"], self._widths)
+        self._layer_gradients = split_layers(self._gradient, self._widths)
         self._rates = np.array([settings.rate, settings.weight_rate], np.float32)
         rng = np.random.default_rng(settings.vectors.seed)
         for weights, _ in self._layers[:-1]:  # the last one starts at 0: at first the network says nothing
             weights[:] = rng.normal(0, math.sqrt(2 / weights.shape[0]), weights.shape)
 
-    def predict(self, batch: FieldBatch) -> np.ndarray:
+    def predict(self, batch: FeatureRows) -> np.ndarray:
         """Probability of the label, (n,) float32."""
-        rows = self._ids.find(keys_by_field(batch.keys))
+        rows = self._ids.lookup(keys_by_field(batch.keys))
         scores = np.empty(len(batch), np.float32)
         for first in range(0, len(batch), self.settings.batch):
             part = slice(first, first + self.settings.batch)
-            read = self._read(rows[part], batch.numbers[part])
-            _finish(read.logits + forward(self._layers, read.inputs)[-1][:, 0], scores[part])
+            inputs = self._gather_inputs(rows[part], batch.numbers[part])
+            _apply_sigmoid(inputs.logits + forward(self._layers, inputs.inputs)[-1][:, 0], scores[part])
         return scores
 
-    def learn(self, batch: FieldBatch) -> None:
+    def learn(self, batch: FeatureRows) -> None:
         """Steps of at most `settings.batch` rows, each from what the step before it left."""
-        sound = sound_rows(batch)
-        self.skipped += len(batch) - len(sound)
-        rows = self._ids.admit(keys_by_field(sound.keys), sound.now)
-        for first in range(0, len(sound), self.settings.batch):
+        valid = valid_rows(batch)
+        self.skipped += len(batch) - len(valid)
+        rows = self._ids.add_keys(keys_by_field(valid.keys), valid.now)
+        for first in range(0, len(valid), self.settings.batch):
             part = slice(first, first + self.settings.batch)
-            self._step(rows[part], sound.numbers[part], sound.label[part], sound.weight[part])
+            self._step(rows[part], valid.numbers[part], valid.label[part], valid.weight[part])
 
-    def _read(self, rows: np.ndarray, numbers: np.ndarray) -> Read:
+    def _gather_inputs(self, rows: np.ndarray, numbers: np.ndarray) -> Inputs:
         n, dim = rows.shape[0], self.settings.vectors.dim
-        read = Read(np.zeros((n, self._widths[0]), np.float32), np.zeros((n, dim), np.float32), np.zeros(n, np.float32))
-        _read(rows, numbers, self._ids.rows, read)
-        return read
+        inputs = Inputs(
+            np.zeros((n, self._widths[0]), np.float32), np.zeros((n, dim), np.float32), np.zeros(n, np.float32)
+        )
+        _gather_inputs(rows, numbers, self._ids.rows, inputs)
+        return inputs
 
     def _step(self, rows: np.ndarray, numbers: np.ndarray, label: np.ndarray, weight: np.ndarray) -> None:
-        read, scores = self._read(rows, numbers), np.empty(label.size, np.float32)
-        values = forward(self._layers, read.inputs)
-        _finish(read.logits + values[-1][:, 0], scores)
+        inputs, scores = self._gather_inputs(rows, numbers), np.empty(label.size, np.float32)
+        values = forward(self._layers, inputs.inputs)
+        _apply_sigmoid(inputs.logits + values[-1][:, 0], scores)
         # A row's derivative by its logit; the rest of its gradient is clipped when it is known.
         gradient = np.clip((scores - label) * weight, -self.settings.clip, self.settings.clip)
-        through = backward(self._layers, values, gradient, self._slopes)
+        input_gradients = backward(self._layers, values, gradient, self._layer_gradients)
         if not self._step_network(label.size):
             self.skipped += label.size
             return
         ids, clip = self._ids.rows, self.settings.clip
-        self.skipped += _write(rows, gradient, read, through, ids, self._rates, clip)
+        self.skipped += _update_rows(rows, gradient, inputs, input_gradients, ids, self._rates, clip)
 
     def _step_network(self, rows: int) -> bool:
         """Clip and take the step; no step and False if the gradient is not finite."""
@@ -253,27 +255,27 @@ class DeepFM:
         dense = self._dense
         dense["step"] += 1
         step, rate = float(dense["step"][0]), self.settings.dense_rate
-        _adam(dense["weights"], dense["mean"], dense["square"], self._gradient, rate, step)
+        _adam_step(dense["weights"], dense["mean"], dense["square"], self._gradient, rate, step)
         return True
 
     def state(self) -> State:
         """Rows of ids, and the network with Adam's means; views."""
-        return joined({"ids": self._ids.state(), "dense": self._dense})
+        return prefix_states({"ids": self._ids.state(), "dense": self._dense})
 
     def restore(self, state: State) -> None:
         """Become what `state()` gave."""
-        self._ids.restore(part_of(state, "ids"))
-        self._write_dense(part_of(state, "dense"))
+        self._ids.restore(substate(state, "ids"))
+        self._write_dense(substate(state, "dense"))
 
     def changes(self) -> State:
         """Rows of ids seen since the last call, and the whole network."""
         dense = {name: array.copy() for name, array in self._dense.items()}
-        return joined({"ids": self._ids.changes(), "dense": dense})
+        return prefix_states({"ids": self._ids.changes(), "dense": dense})
 
     def apply(self, changes: State) -> None:
         """Write a learner's changes into this replica."""
-        self._ids.apply(part_of(changes, "ids"))
-        self._write_dense(part_of(changes, "dense"))
+        self._ids.apply(substate(changes, "ids"))
+        self._write_dense(substate(changes, "dense"))
 
     def _write_dense(self, state: State) -> None:
         for name, array in self._dense.items():

@@ -8,7 +8,7 @@ _TILE = 4  # rows that share each weight while it is at hand
 
 
 @kernel
-def standard(x: np.ndarray, mean: np.ndarray, scale: np.ndarray, z: np.ndarray) -> None:
+def standardize(x: np.ndarray, mean: np.ndarray, scale: np.ndarray, z: np.ndarray) -> None:
     """One row, standardised and held within ± 4."""
     for f in range(z.size):
         z[f] = min(np.float32(4.0), max(np.float32(-4.0), (x[f] - mean[f]) * scale[f]))
@@ -39,17 +39,17 @@ def forward_rows(
     even = size // 2 * 2
     for first in range(0, rows, _TILE):
         for r in range(_TILE):
-            standard(x[min(first + r, rows - 1)], mean, scale, z[r])  # the last tile works on its last row again
+            standardize(x[min(first + r, rows - 1)], mean, scale, z[r])  # the last tile works on its last row again
             hidden[r] = bias
         for f in range(0, even, 2):
             a, b, c, d = z[0, f], z[1, f], z[2, f], z[3, f]
             e, g, h, i = z[0, f + 1], z[1, f + 1], z[2, f + 1], z[3, f + 1]
             for j in range(width):
-                one, two = w[f, j], w[f + 1, j]
-                hidden[0, j] = hidden[0, j] + a * one + e * two
-                hidden[1, j] = hidden[1, j] + b * one + g * two
-                hidden[2, j] = hidden[2, j] + c * one + h * two
-                hidden[3, j] = hidden[3, j] + d * one + i * two
+                w0, w1 = w[f, j], w[f + 1, j]
+                hidden[0, j] = hidden[0, j] + a * w0 + e * w1
+                hidden[1, j] = hidden[1, j] + b * w0 + g * w1
+                hidden[2, j] = hidden[2, j] + c * w0 + h * w1
+                hidden[3, j] = hidden[3, j] + d * w0 + i * w1
         for f in range(even, size):
             for r in range(_TILE):
                 for j in range(width):
@@ -62,7 +62,7 @@ def forward_rows(
 
 
 @kernel
-def add_weighed(rows: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> None:
+def add_weighted(rows: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> None:
     """Add to each row's sum its columns by their weights, one after the other.
 
     Four rows side by side: each addition has to wait for the one before it in its own row only.
@@ -86,15 +86,15 @@ def add_weighed(rows: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> None:
 
 
 @kernel
-def square_of(values: np.ndarray) -> np.float32:
+def sum_of_squares(values: np.ndarray) -> np.float32:
     """Sum of squares, in four sums of which none waits for another."""
     a, b, c, d = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    whole = values.size - values.size % 4
-    for q in range(0, whole, 4):
+    n_unrolled = values.size - values.size % 4
+    for q in range(0, n_unrolled, 4):
         a += values[q] * values[q]
         b += values[q + 1] * values[q + 1]
         c += values[q + 2] * values[q + 2]
         d += values[q + 3] * values[q + 3]
-    for q in range(whole, values.size):
+    for q in range(n_unrolled, values.size):
         a += values[q] * values[q]
     return a + b + c + d

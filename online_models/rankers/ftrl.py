@@ -5,19 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.protocols import FieldBatch
-from online_models.rankers.sanitize import Real, bounded, clipped, probability, sound_rows
+from online_models.protocols import FeatureRows
+from online_models.rankers.sanitize import Real, clip_gradient, clip_value, clipped_sigmoid, valid_rows
 from online_models.state.tables import State
 from stream.jit import kernel
 
-_FIELD = np.uint64(0x9E3779B97F4A7C15)
-_MIX = np.uint64(0xD6E8FEB86659FD93)
-_BLOCK = 4  # touched slots are remembered in blocks of 2**_BLOCK, so that the marks stay in the cache
+_FIELD_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_HASH_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
+_BLOCK_BITS = 4  # touched slots are remembered in blocks of 2**_BLOCK, so that the marks stay in the cache
 _Z, _ROOT, _WEIGHT = 0, 1, 2  # what a slot holds: z, √n and w of Algorithm 1
 
 
 @dataclass(frozen=True, slots=True)
-class LinearSettings:
+class FTRLSettings:
     """Names and defaults as in McMahan et al. 2013."""
 
     alpha: float = 0.1
@@ -35,8 +35,8 @@ class LinearSettings:
         for name in ("l1", "l2"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a finite number that is not negative, got {getattr(self, name)}")
-        if not _BLOCK <= self.bits <= 30:
-            raise ValueError(f"bits must be from {_BLOCK} to 30, got {self.bits}")
+        if not _BLOCK_BITS <= self.bits <= 30:
+            raise ValueError(f"bits must be from {_BLOCK_BITS} to 30, got {self.bits}")
 
 
 @kernel
@@ -44,27 +44,29 @@ def _find_slots(keys: np.ndarray, crosses: np.ndarray, bits: int, slots: np.ndar
     """The slots of one row: one per field (missing is a value like others), then one per cross."""
     shift = np.uint64(64 - bits)
     for j in range(keys.size):
-        slots[j] = np.int64(((keys[j] + np.uint64(j) * _FIELD) * _MIX) >> shift)
+        slots[j] = np.int64(((keys[j] + np.uint64(j) * _FIELD_MULTIPLIER) * _HASH_MULTIPLIER) >> shift)
     for j in range(crosses.shape[0]):
-        one, two = keys[crosses[j, 0]], keys[crosses[j, 1]]
-        mixed = (one ^ (one >> np.uint64(29))) * _FIELD + (two ^ (two >> np.uint64(32)))
-        slots[keys.size + j] = np.int64(((mixed + np.uint64(keys.size + j) * _FIELD) * _MIX) >> shift)
+        left, right = keys[crosses[j, 0]], keys[crosses[j, 1]]
+        cross_key = (left ^ (left >> np.uint64(29))) * _FIELD_MULTIPLIER + (right ^ (right >> np.uint64(32)))
+        slots[keys.size + j] = np.int64(
+            ((cross_key + np.uint64(keys.size + j) * _FIELD_MULTIPLIER) * _HASH_MULTIPLIER) >> shift
+        )
 
 
 @kernel
-def _logit(hashed: np.ndarray, dense: np.ndarray, slots: np.ndarray, numbers: np.ndarray) -> np.float32:
+def _logit(sparse: np.ndarray, dense: np.ndarray, slots: np.ndarray, numbers: np.ndarray) -> np.float32:
     total = np.float32(dense[numbers.size, _WEIGHT])
     for j in range(numbers.size):
-        total += dense[j, _WEIGHT] * bounded(numbers[j])
+        total += dense[j, _WEIGHT] * clip_value(numbers[j])
     ids = np.float32(0)  # two sums, so that neither waits for the other
     for j in range(slots.size):
-        ids += hashed[slots[j], _WEIGHT]
+        ids += sparse[slots[j], _WEIGHT]
     return np.float32(total + ids)
 
 
 @kernel
 def _predict(
-    hashed: np.ndarray,
+    sparse: np.ndarray,
     dense: np.ndarray,
     crosses: np.ndarray,
     bits: int,
@@ -75,7 +77,7 @@ def _predict(
     slots = np.empty(keys.shape[1] + crosses.shape[0], np.int64)
     for i in range(scores.size):
         _find_slots(keys[i], crosses, bits, slots)
-        scores[i] = probability(_logit(hashed, dense, slots, numbers[i]))
+        scores[i] = clipped_sigmoid(_logit(sparse, dense, slots, numbers[i]))
 
 
 @kernel
@@ -86,17 +88,17 @@ def _step(
     per_root, floor, l1 = rates[0], rates[1], rates[2]
     for j in range(x.size):
         g = gradient * x[j]
-        grown = np.sqrt(root[j] * root[j] + g * g)
-        z[j] += g - (grown - root[j]) * per_root * weight[j]
-        root[j] = grown
-        weight[j] = (min(max(z[j], -l1), l1) - z[j]) / (grown * per_root + floor)
+        new_root = np.sqrt(root[j] * root[j] + g * g)
+        z[j] += g - (new_root - root[j]) * per_root * weight[j]
+        root[j] = new_root
+        weight[j] = (min(max(z[j], -l1), l1) - z[j]) / (new_root * per_root + floor)
 
 
 @kernel
 def _learn(
-    hashed: np.ndarray,
+    sparse: np.ndarray,
     dense: np.ndarray,
-    touched: np.ndarray,
+    changed_blocks: np.ndarray,
     crosses: np.ndarray,
     bits: int,
     keys: np.ndarray,
@@ -115,27 +117,27 @@ def _learn(
         _find_slots(keys[i], crosses, bits, slots)
         square = np.float32(slots.size + 1)
         for j in range(n_dense - 1):
-            x[j] = bounded(numbers[i, j])
+            x[j] = clip_value(numbers[i, j])
             square += x[j] * x[j]
-        error = probability(_logit(hashed, dense, slots, numbers[i])) - label[i]
-        gradient = np.float32(clipped(error * importance[i], square, clip))
+        error = clipped_sigmoid(_logit(sparse, dense, slots, numbers[i])) - label[i]
+        gradient = np.float32(clip_gradient(error * importance[i], square, clip))
         for j in range(slots.size):  # apart from the weights: what a mark may overwrite would be fetched again
-            touched[slots[j] >> _BLOCK] = True
+            changed_blocks[slots[j] >> _BLOCK_BITS] = True
         # Gather, step, scatter: one loop over scattered memory cannot run in vector lanes.
         for j in range(n_dense):
             z[j], root[j], weight[j] = dense[j, _Z], dense[j, _ROOT], dense[j, _WEIGHT]
         for j in range(slots.size):
             k, slot = n_dense + j, slots[j]
-            z[k], root[k], weight[k] = hashed[slot, _Z], hashed[slot, _ROOT], hashed[slot, _WEIGHT]
+            z[k], root[k], weight[k] = sparse[slot, _Z], sparse[slot, _ROOT], sparse[slot, _WEIGHT]
         _step(z, root, weight, gradient, x, rates)
         for j in range(n_dense):
             dense[j, _Z], dense[j, _ROOT], dense[j, _WEIGHT] = z[j], root[j], weight[j]
         for j in range(slots.size):
             k, slot = n_dense + j, slots[j]
-            hashed[slot, _Z], hashed[slot, _ROOT], hashed[slot, _WEIGHT] = z[k], root[k], weight[k]
+            sparse[slot, _Z], sparse[slot, _ROOT], sparse[slot, _WEIGHT] = z[k], root[k], weight[k]
 
 
-class Linear:
+class FTRLRegression:
     """Logistic regression over hashed fields, their crosses and numbers; FTRL-proximal with per-weight rates.
 
     McMahan et al., "Ad Click Prediction: a View from the Trenches" (KDD 2013), Algorithm 1. √n stands in place of n,
@@ -146,63 +148,63 @@ class Linear:
     0.00001. A missing id is a value like others.
     """
 
-    def __init__(self, fields: int, numbers: int, settings: LinearSettings = LinearSettings()) -> None:
+    def __init__(self, fields: int, numbers: int, settings: FTRLSettings = FTRLSettings()) -> None:
         for cross in settings.crosses:
             if len(cross) != 2 or not all(0 <= field < fields for field in cross):
                 raise ValueError(f"crosses must be pairs of fields from 0 to {fields - 1}, got {cross}")
         self.settings = settings
         self.skipped = 0  # rows that were not sound
         self._crosses = np.array(settings.crosses, np.int64).reshape(-1, 2)
-        self._hashed = np.zeros((1 << settings.bits, 3), np.float32)
+        self._sparse = np.zeros((1 << settings.bits, 3), np.float32)
         self._dense = np.zeros((numbers + 1, 3), np.float32)  # the last one is the bias
-        self._touched = np.zeros(1 << settings.bits - _BLOCK, np.bool_)
+        self._changed_blocks = np.zeros(1 << settings.bits - _BLOCK_BITS, np.bool_)
         rates = [1 / settings.alpha, settings.beta / settings.alpha + settings.l2, settings.l1]
         self._rates = np.array(rates, np.float32)
 
-    def predict(self, batch: FieldBatch) -> np.ndarray:
+    def predict(self, batch: FeatureRows) -> np.ndarray:
         """Probability of the label, (n,) float32."""
         scores = np.empty(len(batch), np.float32)
         bits = self.settings.bits
-        _predict(self._hashed, self._dense, self._crosses, bits, batch.keys, batch.numbers, scores)
+        _predict(self._sparse, self._dense, self._crosses, bits, batch.keys, batch.numbers, scores)
         return scores
 
-    def learn(self, batch: FieldBatch) -> None:
+    def learn(self, batch: FeatureRows) -> None:
         """One pass over the rows in their order; splitting a batch changes nothing."""
-        sound = sound_rows(batch)
-        self.skipped += len(batch) - len(sound)
+        valid = valid_rows(batch)
+        self.skipped += len(batch) - len(valid)
         _learn(
-            self._hashed,
+            self._sparse,
             self._dense,
-            self._touched,
+            self._changed_blocks,
             self._crosses,
             self.settings.bits,
-            sound.keys,
-            sound.numbers,
-            sound.label,
-            sound.weight,
+            valid.keys,
+            valid.numbers,
+            valid.label,
+            valid.weight,
             self._rates,
             self.settings.clip,
         )
 
     def state(self) -> State:
         """All weights with their sums; views."""
-        return {"hashed": self._hashed, "dense": self._dense}
+        return {"sparse": self._sparse, "dense": self._dense}
 
     def restore(self, state: State) -> None:
         """Become what `state()` gave."""
-        self._hashed[:] = state["hashed"]
+        self._sparse[:] = state["sparse"]
         self._dense[:] = state["dense"]
-        self._touched[:] = False
+        self._changed_blocks[:] = False
 
     def changes(self) -> State:
         """Every slot in use of the blocks that were learnt since the last call, and the dense weights."""
-        blocks = np.flatnonzero(self._touched)
-        self._touched[blocks] = False
-        slots = ((blocks << _BLOCK)[:, None] + np.arange(1 << _BLOCK)).reshape(-1)
-        slots = slots[self._hashed[slots, _ROOT] > 0].astype(np.int32)
-        return {"slots": slots, "hashed": self._hashed[slots], "dense": self._dense.copy()}
+        blocks = np.flatnonzero(self._changed_blocks)
+        self._changed_blocks[blocks] = False
+        slots = ((blocks << _BLOCK_BITS)[:, None] + np.arange(1 << _BLOCK_BITS)).reshape(-1)
+        slots = slots[self._sparse[slots, _ROOT] > 0].astype(np.int32)
+        return {"slots": slots, "sparse": self._sparse[slots], "dense": self._dense.copy()}
 
     def apply(self, changes: State) -> None:
         """Write a learner's changes into this replica."""
-        self._hashed[changes["slots"]] = changes["hashed"]
+        self._sparse[changes["slots"]] = changes["sparse"]
         self._dense[:] = changes["dense"]

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from online_models.protocols import FieldBatch
+from online_models.protocols import FeatureRows
 from stream.jit import kernel
 
 BOUND = 1e6  # numbers are cut to ±BOUND: their squares still fit a float32 sum
@@ -14,7 +14,7 @@ Real = float | np.float32
 
 
 @kernel
-def bounded(value: Real) -> np.float32:
+def clip_value(value: Real) -> np.float32:
     """A number that can be summed; one that is none counts as 0."""
     if math.isnan(value):
         return np.float32(0)
@@ -22,7 +22,7 @@ def bounded(value: Real) -> np.float32:
 
 
 @kernel
-def probability(logit: Real) -> np.float32:
+def clipped_sigmoid(logit: Real) -> np.float32:
     """The logistic function, cut so that neither 0 nor 1 comes out; a logit that is no number counts as 0."""
     x = min(max(np.float32(logit), np.float32(-LOGIT_BOUND)), np.float32(LOGIT_BOUND))
     if math.isnan(logit):
@@ -31,27 +31,27 @@ def probability(logit: Real) -> np.float32:
 
 
 @kernel
-def _find_sound(numbers: np.ndarray, label: np.ndarray, weight: np.ndarray, sound: np.ndarray) -> None:
+def _mark_valid(numbers: np.ndarray, label: np.ndarray, weight: np.ndarray, valid: np.ndarray) -> None:
     for i in range(label.size):
-        sound[i] = 0 <= label[i] <= 1 and 0 <= weight[i] < np.inf
+        valid[i] = 0 <= label[i] <= 1 and 0 <= weight[i] < np.inf
         for j in range(numbers.shape[1]):
-            sound[i] = sound[i] and abs(numbers[i, j]) < np.inf
+            valid[i] = valid[i] and abs(numbers[i, j]) < np.inf
 
 
-def sound_rows(batch: FieldBatch) -> FieldBatch:
+def valid_rows(batch: FeatureRows) -> FeatureRows:
     """The rows that may be learnt from: label in [0, 1], weight finite and not negative, numbers finite."""
-    sound = np.empty(len(batch), np.bool_)
-    _find_sound(batch.numbers, batch.label, batch.weight, sound)
-    if sound.all():
+    valid = np.empty(len(batch), np.bool_)
+    _mark_valid(batch.numbers, batch.label, batch.weight, valid)
+    if valid.all():
         return batch
-    start = np.concatenate([[0], np.cumsum(sound)])[batch.start]
-    return FieldBatch(
-        batch.keys[sound], batch.numbers[sound], batch.label[sound], batch.weight[sound], start, batch.now
+    start = np.concatenate([[0], np.cumsum(valid)])[batch.start]
+    return FeatureRows(
+        batch.keys[valid], batch.numbers[valid], batch.label[valid], batch.weight[valid], start, batch.now
     )
 
 
 @kernel
-def clipped(gradient: Real, square: Real, clip: float) -> float:
+def clip_gradient(gradient: Real, square: Real, clip: float) -> float:
     """A row's derivative by its logit, made smaller where the norm of the row's whole gradient is above `clip`.
 
     `square` is the squared norm of the logit's own gradient, so the whole norm is |gradient| √square.
@@ -61,16 +61,16 @@ def clipped(gradient: Real, square: Real, clip: float) -> float:
 
 
 @kernel
-def mix_fields(keys: np.ndarray, mixed: np.ndarray) -> None:
+def mix_fields(keys: np.ndarray, field_keys: np.ndarray) -> None:
     """Keys that differ from field to field, so that one table serves all of them; 0 stays 0."""
     for i in range(keys.shape[0]):
         for j in range(keys.shape[1]):
-            apart = keys[i, j] + np.uint64(j) * np.uint64(0x9E3779B97F4A7C15)
-            mixed[i, j] = apart if keys[i, j] != np.uint64(0) else np.uint64(0)
+            key = keys[i, j] + np.uint64(j) * np.uint64(0x9E3779B97F4A7C15)
+            field_keys[i, j] = key if keys[i, j] != np.uint64(0) else np.uint64(0)
 
 
 def keys_by_field(keys: np.ndarray) -> np.ndarray:
     """Keys of fields as keys of one table, (n, c) uint64."""
-    mixed = np.empty_like(keys)
-    mix_fields(keys, mixed)
-    return mixed
+    field_keys = np.empty_like(keys)
+    mix_fields(keys, field_keys)
+    return field_keys

@@ -7,50 +7,50 @@ from stream.jit import kernel
 
 
 @kernel
-def _raise(rows: np.ndarray, values: np.ndarray, held: np.ndarray, value: np.ndarray) -> None:
+def _update_board(rows: np.ndarray, values: np.ndarray, board_rows: np.ndarray, board_values: np.ndarray) -> None:
     """Put rows with their risen values on the board; the smallest falls off."""
     for i in range(rows.size):
         if rows[i] < 0:
             continue
         at, smallest = -1, 0
-        for j in range(held.size):
-            if held[j] == rows[i]:
+        for j in range(board_rows.size):
+            if board_rows[j] == rows[i]:
                 at = j
                 break
-            if value[j] < value[smallest]:
+            if board_values[j] < board_values[smallest]:
                 smallest = j
-        if at < 0 and values[i] > value[smallest]:
+        if at < 0 and values[i] > board_values[smallest]:
             at = smallest
         if at >= 0:
-            held[at] = rows[i]
-            value[at] = values[i]
+            board_rows[at] = rows[i]
+            board_values[at] = values[i]
 
 
 @kernel
-def _first(rows: np.ndarray, eligible: np.ndarray, chosen: np.ndarray) -> int:
-    found = 0
+def _select_eligible(rows: np.ndarray, eligible: np.ndarray, selected_rows: np.ndarray) -> int:
+    count = 0
     for i in range(rows.size):
-        if found == chosen.size:
+        if count == selected_rows.size:
             break
         if eligible[rows[i]]:
-            chosen[found] = rows[i]
-            found += 1
-    return found
+            selected_rows[count] = rows[i]
+            count += 1
+    return count
 
 
-def first_eligible(rows: np.ndarray, eligible: np.ndarray, k: int) -> np.ndarray:
+def select_eligible(rows: np.ndarray, eligible: np.ndarray, k: int) -> np.ndarray:
     """The first k of some item rows that are eligible; `eligible`: uint8 by item row."""
-    chosen = np.empty(min(k, rows.size), np.int32)
-    return chosen[: _first(rows, eligible, chosen)]
+    selected_rows = np.empty(min(k, rows.size), np.int32)
+    return selected_rows[: _select_eligible(rows, eligible, selected_rows)]
 
 
-class Board:
+class Leaderboard:
     """The `size` items of the largest value, exact as long as no value falls.
 
     Counts that fade with one half-life keep their order between events, so log2(count) + time / half-life
     is such a number: an item can only rise by an event of its own.
 
-    >>> board = Board(2)
+    >>> board = Leaderboard(2)
     >>> board.learn(np.array([4, 5, 6], np.int32), np.array([1.0, 3.0, 2.0]))
     >>> board.rows.tolist()
     [5, 6]
@@ -71,11 +71,11 @@ class Board:
 
     def rows_up_to(self, value: float) -> np.ndarray:
         """Item rows of at most that value, largest first."""
-        above = int(np.count_nonzero(self._value > value))
-        return self.rows[above:]
+        n_above = int(np.count_nonzero(self._value > value))
+        return self.rows[n_above:]
 
     def learn(self, rows: np.ndarray, values: np.ndarray) -> None:
-        _raise(rows, values, self._row, self._value)
+        _update_board(rows, values, self._row, self._value)
         self._sorted = None
 
     def state(self) -> State:

@@ -2,51 +2,51 @@
 
 import numpy as np
 
-from online_models.retrievers.leaderboard import Board, first_eligible
+from online_models.retrievers.leaderboard import Leaderboard, select_eligible
 from online_models.state.contribution_caps import VIEWED
-from online_models.state.item_table import HORIZONS, Items
-from online_models.state.tables import State, joined, part_of
+from online_models.state.item_table import HORIZONS, ItemTable
+from online_models.state.tables import State, prefix_states, substate
 
 _DAY, _WEEK, _MONTHS = 3, 4, 5  # of HORIZONS
 
 
-def faded_order(items: Items, rows: np.ndarray, horizon: int) -> np.ndarray:
+def decayed_log_counts(items: ItemTable, rows: np.ndarray, horizon: int) -> np.ndarray:
     """Numbers that order items as their fading counts do, now and later, (n,) float64."""
     counts = items.counters["counts"][rows, VIEWED:, horizon].sum(axis=1, dtype=np.float64)
     half_lives = items.counters["stamp"][rows] / (1000.0 * HORIZONS[horizon])
-    order: np.ndarray = np.log2(np.maximum(counts, 1e-30)) + half_lives
-    return order
+    log_counts: np.ndarray = np.log2(np.maximum(counts, 1e-30)) + half_lives
+    return log_counts
 
 
-class Popular:
+class PopularRetriever:
     """One board per horizon, asked in turns."""
 
-    def __init__(self, items: Items, size: int = 256) -> None:
+    def __init__(self, items: ItemTable, size: int = 256) -> None:
         self._items = items
-        self._boards = {name: Board(size) for name in ("day", "week", "months")}
+        self._boards = {name: Leaderboard(size) for name in ("day", "week", "months")}
 
     def learn(self, rows: np.ndarray) -> None:
         """Rows of items that were acted on, after the item table has counted them."""
         for board, horizon in zip(self._boards.values(), (_DAY, _WEEK, _MONTHS), strict=True):
-            board.learn(rows, faded_order(self._items, rows, horizon))
+            board.learn(rows, decayed_log_counts(self._items, rows, horizon))
 
-    def candidates(self, k: int, eligible: np.ndarray) -> np.ndarray:
+    def retrieve(self, k: int, eligible: np.ndarray) -> np.ndarray:
         """About k item rows, the boards' best in turns, -1 where one has no more; some may stand there twice."""
         turns = np.full((-(-k // len(self._boards)), len(self._boards)), -1, np.int32)
         for j, board in enumerate(self._boards.values()):
-            rows = first_eligible(board.rows, eligible, turns.shape[0])
+            rows = select_eligible(board.rows, eligible, turns.shape[0])
             turns[: rows.size, j] = rows
         return turns.reshape(-1)
 
     def state(self) -> State:
-        return joined({name: board.state() for name, board in self._boards.items()})
+        return prefix_states({name: board.state() for name, board in self._boards.items()})
 
     def restore(self, state: State) -> None:
         for name, board in self._boards.items():
-            board.restore(part_of(state, name))
+            board.restore(substate(state, name))
 
     def changes(self) -> State:
-        return joined({name: board.changes() for name, board in self._boards.items()})
+        return prefix_states({name: board.changes() for name, board in self._boards.items()})
 
     def apply(self, changes: State) -> None:
         self.restore(changes)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from online_models.retrievers.leaderboard import Board, first_eligible
-from online_models.retrievers.popular import faded_order
+from online_models.retrievers.leaderboard import Leaderboard, select_eligible
+from online_models.retrievers.popular import decayed_log_counts
 from online_models.state.contribution_caps import VIEWED
-from online_models.state.item_table import HORIZONS, Items
+from online_models.state.item_table import HORIZONS, ItemTable
 from online_models.state.tables import State
 from stream.jit import kernel
 
@@ -14,7 +14,7 @@ _PRIOR = 2.0  # actions: how many it takes before a rise is believed
 
 
 @kernel
-def _fall(
+def _compute_shortfall(
     rows: np.ndarray, ts: int, counts: np.ndarray, stamp: np.ndarray, horizons: np.ndarray, out: np.ndarray
 ) -> None:
     """How far the fast horizon lies below what the slow one leads to expect, in standard deviations."""
@@ -31,23 +31,23 @@ def _fall(
         out[i] = (expected - fast) / np.sqrt(expected + _PRIOR)
 
 
-class Trending:
+class TrendingRetriever:
     """The board of the fast horizon, reordered by the rise over what the slow horizon leads to expect."""
 
-    def __init__(self, items: Items, size: int = 256) -> None:
+    def __init__(self, items: ItemTable, size: int = 256) -> None:
         self._items = items
-        self._board = Board(size)
+        self._board = Leaderboard(size)
 
     def learn(self, rows: np.ndarray) -> None:
         """Rows of items that were acted on, after the item table has counted them."""
-        self._board.learn(rows, faded_order(self._items, rows, _FAST))
+        self._board.learn(rows, decayed_log_counts(self._items, rows, _FAST))
 
-    def candidates(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
+    def retrieve(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
         """Item rows, at most k, steepest rise first."""
-        rows = first_eligible(self._board.rows, eligible, self._board.rows.size)
-        counters, fall = self._items.counters, np.empty(rows.size)
-        _fall(rows, ts, counters["counts"], counters["stamp"], HORIZONS, fall)
-        steepest: np.ndarray = rows[np.argsort(fall, kind="stable")[:k]]
+        rows = select_eligible(self._board.rows, eligible, self._board.rows.size)
+        counters, shortfall = self._items.counters, np.empty(rows.size)
+        _compute_shortfall(rows, ts, counters["counts"], counters["stamp"], HORIZONS, shortfall)
+        steepest: np.ndarray = rows[np.argsort(shortfall, kind="stable")[:k]]
         return steepest
 
     def state(self) -> State:

@@ -21,10 +21,10 @@ class Column:
 
 
 @kernel
-def _mark(touched: np.ndarray, rows: np.ndarray) -> None:
+def _mark_rows(changed_mask: np.ndarray, rows: np.ndarray) -> None:
     for i in range(rows.size):
-        if 0 <= rows[i] < touched.size:
-            touched[rows[i]] = True
+        if 0 <= rows[i] < changed_mask.size:
+            changed_mask[rows[i]] = True
 
 
 class Table:
@@ -33,9 +33,9 @@ class Table:
     A freed row holds key 0 and the fill values until the next new key takes it, lowest row first.
 
     >>> table = Table({"clicks": Column("float32")})
-    >>> rows = table.admit(np.array([7, 9], np.uint64))
+    >>> rows = table.add_keys(np.array([7, 9], np.uint64))
     >>> table["clicks"][rows] += 1
-    >>> table.touch(rows)
+    >>> table.mark_changed(rows)
     >>> sorted(table.changes())
     ['clicks', 'keys', 'rows']
     """
@@ -45,15 +45,15 @@ class Table:
             raise ValueError("columns must not be named 'keys' or 'rows': those names say which row a value is of")
         self.columns = dict(columns)
         self._index = KeyIndex(capacity)
-        self._used = 0
+        self._n_rows = 0
         self._arrays: State = {"keys": np.zeros(capacity, np.uint64)}
         for name, column in self.columns.items():
             self._arrays[name] = np.full((capacity, *column.shape), column.fill, column.dtype)
-        self._touched = np.zeros(capacity, np.bool_)
-        self._freed = np.zeros(0, np.int32)  # rows to take again, ascending
+        self._changed_mask = np.zeros(capacity, np.bool_)
+        self._free_rows = np.zeros(0, np.int32)  # rows to take again, ascending
 
     def __len__(self) -> int:
-        return self._used
+        return self._n_rows
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The whole column with its spare rows; rows from `len(table)` on are unused."""
@@ -62,27 +62,27 @@ class Table:
     @property
     def keys(self) -> np.ndarray:
         """Keys by row, (len(table),) uint64."""
-        return self._arrays["keys"][: self._used]
+        return self._arrays["keys"][: self._n_rows]
 
     @property
     def slots(self) -> tuple[np.ndarray, np.ndarray]:
         """The key index for `stream.ids.find_row` inside a kernel."""
         return self._index.slots
 
-    def find(self, keys: np.ndarray) -> np.ndarray:
+    def lookup(self, keys: np.ndarray) -> np.ndarray:
         """Rows of keys, (n,) int32; -1 where a key is unknown."""
-        return self._index.find(keys)
+        return self._index.lookup(keys)
 
-    def admit(self, keys: np.ndarray) -> np.ndarray:
+    def add_keys(self, keys: np.ndarray) -> np.ndarray:
         """Rows of keys, (n,) int32; unknown keys get a new row each, in order of first sight."""
-        rows, fresh = self._index.number(keys, self._used)
-        if fresh.size:
-            first, places = self._used, self._places(fresh.size)
-            self._arrays["keys"][places] = fresh
-            self._touched[places] = True
-            if places[0] != first:
-                self._index.insert(fresh, places)
-                rows = self._index.find(keys)
+        rows, new_keys = self._index.lookup_or_insert(keys, self._n_rows)
+        if new_keys.size:
+            first, new_rows = self._n_rows, self._allocate_rows(new_keys.size)
+            self._arrays["keys"][new_rows] = new_keys
+            self._changed_mask[new_rows] = True
+            if new_rows[0] != first:
+                self._index.insert(new_keys, new_rows)
+                rows = self._index.lookup(keys)
         return rows
 
     def free(self, rows: np.ndarray) -> None:
@@ -90,17 +90,17 @@ class Table:
         self._index.remove(self._arrays["keys"][rows])
         for name, array in self._arrays.items():
             array[rows] = self.columns[name].fill if name in self.columns else 0
-        self._touched[rows] = True
-        self._freed = np.union1d(self._freed, rows.astype(np.int32))
+        self._changed_mask[rows] = True
+        self._free_rows = np.union1d(self._free_rows, rows.astype(np.int32))
 
-    def touch(self, rows: np.ndarray) -> None:
+    def mark_changed(self, rows: np.ndarray) -> None:
         """Say that these rows changed; a row that is not there, as -1, is passed over."""
-        _mark(self._touched, np.ascontiguousarray(rows).reshape(-1))
+        _mark_rows(self._changed_mask, np.ascontiguousarray(rows).reshape(-1))
 
     def changes(self) -> State:
         """The rows changed since the last call, with their keys and all their columns."""
-        rows = np.flatnonzero(self._touched[: self._used]).astype(np.int32)
-        self._touched[rows] = False
+        rows = np.flatnonzero(self._changed_mask[: self._n_rows]).astype(np.int32)
+        self._changed_mask[rows] = False
         return {"rows": rows} | {name: array[rows] for name, array in self._arrays.items()}
 
     def apply(self, changes: State) -> None:
@@ -109,63 +109,63 @@ class Table:
         if rows.size == 0:
             return
         self._grow(int(rows.max()) + 1)
-        self._used = max(self._used, int(rows.max()) + 1)
-        moved = self._arrays["keys"][rows] != changes["keys"]
-        taken = moved & (changes["keys"] != 0)
+        self._n_rows = max(self._n_rows, int(rows.max()) + 1)
+        is_moved = self._arrays["keys"][rows] != changes["keys"]
+        is_assigned = is_moved & (changes["keys"] != 0)
         # All out before any in: a key may have lost one row and earned another since the last changes.
-        self._index.remove(self._arrays["keys"][rows[moved]])
-        self._index.insert(changes["keys"][taken], rows[taken])
+        self._index.remove(self._arrays["keys"][rows[is_moved]])
+        self._index.insert(changes["keys"][is_assigned], rows[is_assigned])
         for name in self._arrays.keys() & changes.keys():
             self._arrays[name][rows] = changes[name]
-        if self._freed.size or not changes["keys"].all():
-            self._freed = np.flatnonzero(self.keys == 0).astype(np.int32)
+        if self._free_rows.size or not changes["keys"].all():
+            self._free_rows = np.flatnonzero(self.keys == 0).astype(np.int32)
 
     def state(self) -> State:
         """All rows, as views: copy them before the table learns on."""
-        return {name: array[: self._used] for name, array in self._arrays.items()}
+        return {name: array[: self._n_rows] for name, array in self._arrays.items()}
 
     def restore(self, state: State) -> None:
         """Become what `state()` gave; a column that the state lacks starts from its fill value."""
-        used = int(state["keys"].size)
-        self.__init__(self.columns, max(1024, used))  # type: ignore[misc]
-        self._used = used
+        n_rows = int(state["keys"].size)
+        self.__init__(self.columns, max(1024, n_rows))  # type: ignore[misc]
+        self._n_rows = n_rows
         for name in self._arrays.keys() & state.keys():
-            self._arrays[name][:used] = state[name]
-        held = np.flatnonzero(state["keys"]).astype(np.int32)
-        self._index.insert(state["keys"][held], held)
-        self._freed = np.flatnonzero(state["keys"] == 0).astype(np.int32)
+            self._arrays[name][:n_rows] = state[name]
+        used_rows = np.flatnonzero(state["keys"]).astype(np.int32)
+        self._index.insert(state["keys"][used_rows], used_rows)
+        self._free_rows = np.flatnonzero(state["keys"] == 0).astype(np.int32)
 
-    def _places(self, count: int) -> np.ndarray:
+    def _allocate_rows(self, count: int) -> np.ndarray:
         """Rows for new keys, (count,) int32: freed ones first, then fresh ones at the end."""
-        freed, self._freed = self._freed[:count], self._freed[count:]
-        first, self._used = self._used, self._used + count - freed.size
-        self._grow(self._used)
-        return np.concatenate([freed, np.arange(first, self._used, dtype=np.int32)])
+        free_rows, self._free_rows = self._free_rows[:count], self._free_rows[count:]
+        first, self._n_rows = self._n_rows, self._n_rows + count - free_rows.size
+        self._grow(self._n_rows)
+        return np.concatenate([free_rows, np.arange(first, self._n_rows, dtype=np.int32)])
 
-    def _grow(self, needed: int) -> None:
-        capacity = self._touched.size
-        if needed <= capacity:
+    def _grow(self, min_capacity: int) -> None:
+        capacity = self._changed_mask.size
+        if min_capacity <= capacity:
             return
-        capacity = max(needed, 2 * capacity)
+        capacity = max(min_capacity, 2 * capacity)
         for name, array in self._arrays.items():
             fill = self.columns[name].fill if name in self.columns else 0
-            grown = np.full((capacity, *array.shape[1:]), fill, array.dtype)
-            grown[: array.shape[0]] = array
-            self._arrays[name] = grown
-        touched = np.zeros(capacity, np.bool_)
-        touched[: self._touched.size] = self._touched
-        self._touched = touched
+            new_array = np.full((capacity, *array.shape[1:]), fill, array.dtype)
+            new_array[: array.shape[0]] = array
+            self._arrays[name] = new_array
+        changed_mask = np.zeros(capacity, np.bool_)
+        changed_mask[: self._changed_mask.size] = self._changed_mask
+        self._changed_mask = changed_mask
 
 
-def joined(parts: Mapping[str, State]) -> State:
+def prefix_states(parts: Mapping[str, State]) -> State:
     """One state of many, each name behind the name of its part.
 
-    >>> sorted(joined({"a": {"x": np.zeros(1)}, "b": {"x": np.ones(1)}}))
+    >>> sorted(prefix_states({"a": {"x": np.zeros(1)}, "b": {"x": np.ones(1)}}))
     ['a.x', 'b.x']
     """
     return {f"{part}.{name}": array for part, state in parts.items() for name, array in state.items()}
 
 
-def part_of(state: State, part: str) -> State:
+def substate(state: State, part: str) -> State:
     """The part of a `joined` state, under its own names."""
     return {name[len(part) + 1 :]: array for name, array in state.items() if name.startswith(part + ".")}

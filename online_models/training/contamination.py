@@ -7,81 +7,89 @@ from pathlib import Path
 import numpy as np
 
 from online_models.training import journal
-from online_models.training.journal import Read, Rollback
-from online_models.training.offset_ranges import Ranges, left_out
-from online_models.versions.checkpoints import name_of
-from stream.ids import key_of
+from online_models.training.journal import OffsetRange, Rollback
+from online_models.training.offset_ranges import Ranges, excluded_rows
+from online_models.versions.checkpoints import version_name
+from stream.ids import hash_id
 from stream.logs import EventLog
 from stream.records.batches import ExampleBatch, Kind
 from stream.records.example_blocks import decode_examples
 from stream.topics import EXAMPLES
 
-_READ = 256
+_RECORDS_PER_READ = 256
 
 
-def taught_by(log: EventLog, folder: Path, bad: Ranges) -> list[str]:
+def contaminated_versions(log: EventLog, folder: Path, bad_ranges: Ranges) -> list[str]:
     """Every version, of a step or a checkpoint, whose state has learnt from bad events; oldest first."""
-    taught: dict[str, None] = {}
-    skip, slates = Ranges(), Ranges()
-    tainted = False
-    for entry in journal.entries(folder / "journal"):
+    contaminated: dict[str, None] = {}
+    skip, skip_impressions = Ranges(), Ranges()
+    is_contaminated = False
+    for entry in journal.read_entries(folder / "journal"):
         if isinstance(entry, Rollback):
-            skip, slates, tainted = entry.skip, entry.slates, entry.version in taught
+            skip, skip_impressions, is_contaminated = entry.skip, entry.skip_impressions, entry.version in contaminated
             continue
         # The state stays what it has learnt until it goes back.
-        tainted = tainted or any(_teaches(log, read, bad, (skip, slates)) for read in entry.reads)
-        if tainted:
-            taught[name_of(entry.epoch, entry.step)] = None
-    return list(taught)
+        is_contaminated = is_contaminated or any(
+            _trains_on(log, offset_range, bad_ranges, (skip, skip_impressions)) for offset_range in entry.ranges
+        )
+        if is_contaminated:
+            contaminated[version_name(entry.epoch, entry.step)] = None
+    return list(contaminated)
 
 
-def ripple(log: EventLog, folder: Path, bad: Ranges) -> Ranges:
+def contaminated_ranges(log: EventLog, folder: Path, bad_ranges: Ranges) -> Ranges:
     """The bad ranges with all that they led to: slates of versions that they taught, and the actions on those."""
-    versions = np.array([key_of(version) for version in taught_by(log, folder, bad)], np.uint64)
+    versions = np.array([hash_id(version) for version in contaminated_versions(log, folder, bad_ranges)], np.uint64)
     if not versions.size:
-        return bad
-    widened = {}
+        return bad_ranges
+    extended = {}
     for partition in range(log.partitions(EXAMPLES)):
-        offsets = sorted(_led_to(log, partition, versions))
-        if ranges := [*bad.get(str(partition), ()), *_runs(offsets)]:
-            widened[str(partition)] = sorted(ranges)
-    return widened
+        offsets = sorted(_contaminated_offsets(log, partition, versions))
+        if ranges := [*bad_ranges.get(str(partition), ()), *_to_ranges(offsets)]:
+            extended[str(partition)] = sorted(ranges)
+    return extended
 
 
-def _teaches(log: EventLog, read: Read, bad: Ranges, out: tuple[Ranges, Ranges]) -> bool:
-    wrong = bad.get(str(read.partition))
-    if not wrong:
+def _trains_on(log: EventLog, offset_range: OffsetRange, bad_ranges: Ranges, excluded: tuple[Ranges, Ranges]) -> bool:
+    bad_in_partition = bad_ranges.get(str(offset_range.partition))
+    if not bad_in_partition:
         return False
-    skip, slates = (ranges.get(str(read.partition)) for ranges in out)
-    for batch in _blocks(log, read.partition, read.first, read.next):
-        hit = left_out(batch, wrong, None) & ~left_out(batch, skip, slates) & (batch.kind != Kind.held)
-        if hit.any():
+    skip, skip_impressions = (ranges.get(str(offset_range.partition)) for ranges in excluded)
+    for batch in _read_batches(log, offset_range.partition, offset_range.first, offset_range.next):
+        is_hit = (
+            excluded_rows(batch, bad_in_partition, None)
+            & ~excluded_rows(batch, skip, skip_impressions)
+            & (batch.kind != Kind.held)
+        )
+        if is_hit.any():
             return True
     return False
 
 
-def _led_to(log: EventLog, partition: int, versions: np.ndarray) -> set[int]:
+def _contaminated_offsets(log: EventLog, partition: int, versions: np.ndarray) -> set[int]:
     """Offsets of the slates that some versions made, and of the actions on them."""
-    led: set[int] = set()
-    slates = np.zeros(0, np.uint64)
-    for batch in _blocks(log, partition, log.start(EXAMPLES, partition), log.end(EXAMPLES, partition)):
-        shown = (batch.kind == Kind.shown) & np.isin(batch.version, versions)
-        slates = np.union1d(slates, batch.impression[shown])
-        acted = (batch.kind == Kind.action) & np.isin(batch.impression, slates)
-        led.update(batch.offset[shown | acted].tolist())
-    return led
+    contaminated: set[int] = set()
+    impressions = np.zeros(0, np.uint64)
+    for batch in _read_batches(
+        log, partition, log.start_offset(EXAMPLES, partition), log.end_offset(EXAMPLES, partition)
+    ):
+        is_shown = (batch.kind == Kind.shown) & np.isin(batch.version, versions)
+        impressions = np.union1d(impressions, batch.impression[is_shown])
+        is_action = (batch.kind == Kind.action) & np.isin(batch.impression, impressions)
+        contaminated.update(batch.offset[is_shown | is_action].tolist())
+    return contaminated
 
 
-def _blocks(log: EventLog, partition: int, first: int, next_: int) -> Iterator[ExampleBatch]:
-    while first < next_ and len(records := log.read(EXAMPLES, partition, first, min(_READ, next_ - first))):
+def _read_batches(log: EventLog, partition: int, first: int, next_: int) -> Iterator[ExampleBatch]:
+    while first < next_ and len(records := log.read(EXAMPLES, partition, first, min(_RECORDS_PER_READ, next_ - first))):
         yield from (decode_examples(value)[1] for value in records.values if value)
         first = records.offsets[-1] + 1
 
 
-def _runs(offsets: list[int]) -> Iterator[tuple[int, int]]:
+def _to_ranges(offsets: list[int]) -> Iterator[tuple[int, int]]:
     """Offsets as ranges.
 
-    >>> list(_runs([3, 4, 7]))
+    >>> list(_to_ranges([3, 4, 7]))
     [(3, 5), (7, 8)]
     """
     if not offsets:

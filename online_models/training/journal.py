@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from online_models.versions.checkpoints import name_of
+from online_models.versions.checkpoints import version_name
 
 
-class Read(msgspec.Struct, frozen=True, array_like=True):
+class OffsetRange(msgspec.Struct, frozen=True, array_like=True):
     """Examples of one partition: offsets [first, next)."""
 
     partition: int
@@ -25,9 +25,9 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
 
     epoch: int
     step: int
-    reads: list[Read]
-    items: int
-    control: int = 0  # next offset of the control topic: how far people's orders had been read
+    ranges: list[OffsetRange]
+    items_offset: int
+    control_offset: int = 0  # next offset of the control topic: how far people's orders had been read
 
 
 class Rollback(msgspec.Struct, frozen=True, tag="rollback", omit_defaults=True):
@@ -36,12 +36,14 @@ class Rollback(msgspec.Struct, frozen=True, tag="rollback", omit_defaults=True):
     epoch: int
     step: int  # of the version gone back to
     version: str
-    examples: dict[str, int]  # next offset of the examples topic from which it goes on, by partition
+    example_offsets: dict[str, int]  # next offset of the examples topic from which it goes on, by partition
     offsets: dict[str, int]  # next offset of the events, learnt or left out by then, by partition
     skip: dict[str, list[tuple[int, int]]]  # offsets of events left out, by partition
-    control: int  # next offset of the control topic
+    control_offset: int  # next offset of the control topic
     reason: str = ""  # id of the alarm that it remedies, or what a person says
-    slates: dict[str, list[tuple[int, int]]] = {}  # offsets of which slates and their answers alone are left out
+    skip_impressions: dict[
+        str, list[tuple[int, int]]
+    ] = {}  # offsets of which slates and their answers alone are left out
 
 
 Entry = Step | Rollback
@@ -69,10 +71,10 @@ class Journal:
     def rotate(self, epoch: int, step: int) -> None:
         """Go on in a new file that starts with this step."""
         self.close()
-        path = self._folder / f"{name_of(epoch, step)}.jsonl"
+        path = self._folder / f"{version_name(epoch, step)}.jsonl"
         if path.exists():  # left by a process that died: a line it did not finish must not spoil the next one
-            whole = path.read_bytes().rfind(b"\n") + 1
-            os.truncate(path, whole)
+            complete_bytes = path.read_bytes().rfind(b"\n") + 1
+            os.truncate(path, complete_bytes)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         folder = os.open(self._folder, os.O_RDONLY)
         os.fsync(folder)
@@ -85,32 +87,32 @@ class Journal:
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
+class EpochSegment:
     """A part of the way to a version: the steps of one epoch, up to the one that a rollback went back to."""
 
     epoch: int
-    until: int | None  # step, None = as far as the journal goes
+    last_step: int | None  # step, None = as far as the journal goes
 
-    def holds(self, version: str) -> bool:
+    def contains(self, version: str) -> bool:
         epoch, _, step = version.partition("-")
-        return int(epoch) == self.epoch and (self.until is None or int(step) <= self.until)
+        return int(epoch) == self.epoch and (self.last_step is None or int(step) <= self.last_step)
 
 
-def way(folder: Path, epoch: int, until: int | None = None) -> list[Leg]:
+def epoch_path(folder: Path, epoch: int, last_step: int | None = None) -> list[EpochSegment]:
     """How a version came about: its own epoch, the one that this was built on, and so on, newest first."""
-    legs = [Leg(epoch, until)]
-    while (base := _base(folder, legs[-1].epoch)) is not None:
-        older, _, step = base.partition("-")
-        legs.append(Leg(int(older), int(step)))
-    return legs
+    segments = [EpochSegment(epoch, last_step)]
+    while (base := _base_version(folder, segments[-1].epoch)) is not None:
+        base_epoch, _, step = base.partition("-")
+        segments.append(EpochSegment(int(base_epoch), int(step)))
+    return segments
 
 
-def since(folder: Path, legs: list[Leg], epoch: int, step: int) -> Iterator[Entry]:
+def read_entries_after(folder: Path, segments: list[EpochSegment], epoch: int, step: int) -> Iterator[Entry]:
     """The entries that lead on from a version along a way that it is on, in the order they were taken."""
-    for leg in reversed([leg for leg in legs if leg.epoch >= epoch]):
-        start = step if leg.epoch == epoch else -1
-        for entry in _entries(folder, leg.epoch, start):
-            if entry.step > start and (leg.until is None or entry.step <= leg.until):
+    for segment in reversed([segment for segment in segments if segment.epoch >= epoch]):
+        start = step if segment.epoch == epoch else -1
+        for entry in _read_epoch(folder, segment.epoch, start):
+            if entry.step > start and (segment.last_step is None or entry.step <= segment.last_step):
                 yield entry
 
 
@@ -119,9 +121,13 @@ def prune(folder: Path, oldest: str, starts: Mapping[int, int]) -> None:
 
     `starts`: the first offset that the examples topic still holds, by partition.
     """
-    for path, behind in pairwise(sorted(folder.glob("*-*.jsonl"))):
-        reads = [read for entry in _lines(path) if isinstance(entry, Step) for read in entry.reads]
-        if behind.stem > oldest or any(read.next > starts[read.partition] for read in reads):
+    for path, next_path in pairwise(sorted(folder.glob("*-*.jsonl"))):
+        ranges = [
+            offset_range for entry in _read_lines(path) if isinstance(entry, Step) for offset_range in entry.ranges
+        ]
+        if next_path.stem > oldest or any(
+            offset_range.next > starts[offset_range.partition] for offset_range in ranges
+        ):
             return
         path.unlink()
 
@@ -129,30 +135,30 @@ def prune(folder: Path, oldest: str, starts: Mapping[int, int]) -> None:
 def newest_epoch(folder: Path) -> int:
     """The last epoch that has begun, 1 if none has; a file without a whole line is no beginning."""
     epochs = {int(path.stem.partition("-")[0]) for path in folder.glob("*-*.jsonl")}
-    return max((epoch for epoch in epochs if any(_entries(folder, epoch, -1))), default=1)
+    return max((epoch for epoch in epochs if any(_read_epoch(folder, epoch, -1))), default=1)
 
 
-def entries(folder: Path) -> Iterator[Entry]:
+def read_entries(folder: Path) -> Iterator[Entry]:
     """All entries in the order they were taken."""
     for path in sorted(folder.glob("*-*.jsonl")):
-        yield from _lines(path)
+        yield from _read_lines(path)
 
 
-def _entries(folder: Path, epoch: int, step: int) -> Iterator[Entry]:
+def _read_epoch(folder: Path, epoch: int, step: int) -> Iterator[Entry]:
     """The entries of an epoch; files that have none after a step are not read."""
     paths = sorted(folder.glob(f"{epoch:06d}-*.jsonl"))
-    read = [path for path, next_ in pairwise(paths) if int(next_.stem.partition("-")[2]) > step]
-    for path in (*read, *paths[-1:]):
-        yield from _lines(path)
+    needed = [path for path, next_ in pairwise(paths) if int(next_.stem.partition("-")[2]) > step]
+    for path in (*needed, *paths[-1:]):
+        yield from _read_lines(path)
 
 
-def _base(folder: Path, epoch: int) -> str | None:
+def _base_version(folder: Path, epoch: int) -> str | None:
     """The version that an epoch goes on from, None for the first one: its journal begins with the rollback."""
-    first = next(_entries(folder, epoch, -1), None)
+    first = next(_read_epoch(folder, epoch, -1), None)
     return first.version if isinstance(first, Rollback) else None
 
 
-def _lines(path: Path) -> Iterator[Entry]:
+def _read_lines(path: Path) -> Iterator[Entry]:
     """A line cut off by a crash is no entry, since its step was never taken."""
     for line in path.read_bytes().split(b"\n")[:-1]:
         try:

@@ -5,38 +5,38 @@ from typing import Any
 
 import numpy as np
 
-from online_models.versions.checkpoints import name_of
+from online_models.versions.checkpoints import version_name
 from stream.records.column_blocks import decode_block, encode_block
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class ModelUpdate:
     """A step's changes; or, where `base` is set, a new epoch that goes on from that version."""
 
     epoch: int
     step: int
     base: str
-    items: int  # next offset of the items topic
-    control: int  # next offset of the control topic
+    items_offset: int  # next offset of the items topic
+    control_offset: int  # next offset of the control topic
     offsets: dict[str, int]  # next offset of the events that the state covers, by partition
     changes: dict[str, np.ndarray]
-    refused: str = ""  # why nobody is to answer from this state
+    blocked_reason: str = ""  # why nobody is to answer from this state
 
     @property
     def version(self) -> str:
-        return name_of(self.epoch, self.step)
+        return version_name(self.epoch, self.step)
 
 
-_PLAIN = ("epoch", "step", "base", "items", "control", "offsets")
+_HEADER_FIELDS = ("epoch", "step", "base", "items_offset", "control_offset", "offsets")
 
 
-def encode_update(update: Update) -> bytes:
-    refused = {"refused": update.refused} if update.refused else {}
-    return encode_block({name: getattr(update, name) for name in _PLAIN} | refused, update.changes)
+def encode_update(update: ModelUpdate) -> bytes:
+    blocked = {"blocked_reason": update.blocked_reason} if update.blocked_reason else {}
+    return encode_block({name: getattr(update, name) for name in _HEADER_FIELDS} | blocked, update.changes)
 
 
-def decode_update(value: bytes) -> Update:
+def decode_update(value: bytes) -> ModelUpdate:
     """An update; its columns are read-only views of `value`."""
     header, changes = decode_block(value)
-    plain: dict[str, Any] = {name: header[name] for name in _PLAIN}
-    return Update(**plain, changes=changes, refused=header.get("refused", ""))
+    header_fields: dict[str, Any] = {name: header[name] for name in _HEADER_FIELDS}
+    return ModelUpdate(**header_fields, changes=changes, blocked_reason=header.get("blocked_reason", ""))

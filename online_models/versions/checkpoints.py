@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 State = dict[str, np.ndarray]
 _SCHEMA = 1
-_HANDS = 4  # files that are written or checked at once
+_IO_THREADS = 4  # files that are written or checked at once
 _logger = logging.getLogger(__name__)
 
 
@@ -29,17 +29,19 @@ class Manifest(msgspec.Struct, kw_only=True):
     parent: str | None
     created: int  # epoch ms
     schema: int = _SCHEMA
-    code: str = ""
-    examples: dict[str, int]  # next offset of the examples topic, by partition
+    code_version: str = ""
+    example_offsets: dict[str, int]  # next offset of the examples topic, by partition
     offsets: dict[str, int]  # next offset of the events that taught it, by partition
     skip: dict[str, list[tuple[int, int]]] = {}  # offsets of events left out
-    slates: dict[str, list[tuple[int, int]]] = {}  # offsets of which slates and their answers alone are left out
-    items: int = 0  # next offset of the items topic
-    control: int = 0  # next offset of the control topic
-    updates: int = 0  # offset of model-updates from which a replica goes on
+    skip_impressions: dict[
+        str, list[tuple[int, int]]
+    ] = {}  # offsets of which slates and their answers alone are left out
+    items_offset: int = 0  # next offset of the items topic
+    control_offset: int = 0  # next offset of the control topic
+    updates_offset: int = 0  # offset of model-updates from which a replica goes on
     watermark: int = 0
-    alarm: str = ""  # id of the alarm that was open when it was written: no version for the guard to go back to
-    refused: str = ""  # why it may not be served, as far as was known when it was written
+    open_alarm: str = ""  # id of the alarm that was open when it was written: no version for the guard to go back to
+    blocked_reason: str = ""  # why it may not be served, as far as was known when it was written
     config: dict[str, Any] = {}
     metrics: dict[str, float] = {}
     files: dict[str, str] = {}  # sha256 by file name
@@ -49,10 +51,10 @@ class DamagedCheckpoint(Exception):
     """A checkpoint that is incomplete or whose bytes are not those that were written."""
 
 
-def name_of(epoch: int, step: int) -> str:
+def version_name(epoch: int, step: int) -> str:
     """The version of a step.
 
-    >>> name_of(123, 45678)
+    >>> version_name(123, 45678)
     '000123-000045678'
     """
     return f"{epoch:06d}-{step:09d}"
@@ -64,22 +66,22 @@ def save(folder: Path, manifest: Manifest, state: Mapping[str, np.ndarray]) -> N
     Each array is named "part.column"; every part is a file of its own, hashed while others are on their way to disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{manifest.version}.{os.getpid()}"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+    partial_path = folder / f".{manifest.version}.{os.getpid()}"
+    shutil.rmtree(partial_path, ignore_errors=True)
+    partial_path.mkdir()
     parts: dict[str, State] = {}
     for name, array in state.items():
         part, _, column = name.rpartition(".")
         parts.setdefault(part, {})[column] = np.asarray(array, order="C")
     paths = {f"{part}.safetensors": columns for part, columns in sorted(parts.items())}
-    with ThreadPoolExecutor(_HANDS) as hands:
-        digests = hands.map(_write, (beside / name for name in paths), paths.values())
+    with ThreadPoolExecutor(_IO_THREADS) as pool:
+        digests = pool.map(_write, (partial_path / name for name in paths), paths.values())
         manifest.files = dict(zip(paths, digests, strict=True))
-    (beside / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
-    for path in (beside / "manifest.json", beside):
+    (partial_path / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+    for path in (partial_path / "manifest.json", partial_path):
         _sync(path)
     shutil.rmtree(folder / manifest.version, ignore_errors=True)
-    os.rename(beside, folder / manifest.version)
+    os.rename(partial_path, folder / manifest.version)
     _sync(folder)
 
 
@@ -104,7 +106,7 @@ def load(folder: Path, version: str) -> tuple[Manifest, State]:
 
 def load_latest(folder: Path, versions: Iterable[str] | None = None) -> tuple[Manifest, State] | None:
     """The newest sound checkpoint; damaged ones are passed over loudly."""
-    for version in reversed(versions_in(folder)) if versions is None else versions:
+    for version in reversed(list_version_names(folder)) if versions is None else versions:
         try:
             return load(folder, version)
         except (DamagedCheckpoint, OSError) as error:
@@ -115,9 +117,9 @@ def load_latest(folder: Path, versions: Iterable[str] | None = None) -> tuple[Ma
 def check(folder: Path, version: str) -> Manifest:
     """The manifest of a sound checkpoint; FileNotFoundError or DamagedCheckpoint otherwise. Changes nothing."""
     manifest = read_manifest(folder, version)
-    fault = _fault(folder / version, manifest)
-    if fault:
-        raise DamagedCheckpoint(f"checkpoint {version} is damaged: {fault}")
+    damage = _find_damage(folder / version, manifest)
+    if damage:
+        raise DamagedCheckpoint(f"checkpoint {version} is damaged: {damage}")
     return manifest
 
 
@@ -139,15 +141,15 @@ def read_manifest(folder: Path, version: str) -> Manifest:
     return manifest
 
 
-def versions_in(folder: Path) -> list[str]:
+def list_version_names(folder: Path) -> list[str]:
     """Versions on disk, oldest first, damaged ones too."""
     return sorted(path.name for path in folder.glob("[0-9]*-[0-9]*") if path.is_dir()) if folder.exists() else []
 
 
-def created(folder: Path) -> dict[str, int]:
+def creation_times(folder: Path) -> dict[str, int]:
     """When each version was made, ms; of a damaged one, when its folder was."""
     times = {}
-    for version in versions_in(folder):
+    for version in list_version_names(folder):
         try:
             times[version] = read_manifest(folder, version).created
         except DamagedCheckpoint:
@@ -157,27 +159,27 @@ def created(folder: Path) -> dict[str, int]:
 
 def drop(folder: Path, version: str) -> None:
     """Remove a checkpoint; renamed first, so that no reader takes a half of it."""
-    beside = folder / f".{version}.gone"
+    partial_path = folder / f".{version}.gone"
     try:
-        os.rename(folder / version, beside)
+        os.rename(folder / version, partial_path)
     except FileNotFoundError:
         return
-    shutil.rmtree(beside, ignore_errors=True)
+    shutil.rmtree(partial_path, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
+def remove_partial(folder: Path) -> None:
     """Remove what a process that died was writing or dropping."""
     for path in folder.glob(".*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _fault(path: Path, manifest: Manifest) -> str | None:
-    with ThreadPoolExecutor(_HANDS) as hands:
-        faults = hands.map(_fault_of, (path / name for name in manifest.files), manifest.files.values())
-        return next((fault for fault in faults if fault), None)
+def _find_damage(path: Path, manifest: Manifest) -> str | None:
+    with ThreadPoolExecutor(_IO_THREADS) as pool:
+        errors = pool.map(_file_error, (path / name for name in manifest.files), manifest.files.values())
+        return next((error for error in errors if error), None)
 
 
-def _fault_of(path: Path, digest: str) -> str | None:
+def _file_error(path: Path, digest: str) -> str | None:
     try:
         return None if _digest(path) == digest else f"{path.name} is not what was written (sha256 differs)"
     except OSError as error:

@@ -5,56 +5,56 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replay.evaluation.baselines import Opinion
+from replay.evaluation.baselines import ListScores
 
-PATIENCE = 86_400.0  # seconds of event time within which a list that was shown may be answered
+MAX_WAIT = 86_400.0  # seconds of event time within which a list that was shown may be answered
 
 
 @dataclass(slots=True)
-class Shown:
+class ShownList:
     """A list and the opinions of each model on it, as of when it was shown."""
 
     ts: int
     user: int
     items: list[int]
-    opinions: Mapping[str, Opinion]
-    taken: set[int]  # places acted on
+    scores: Mapping[str, ListScores]
+    clicked: set[int]  # places acted on
 
 
-class Waiting:
+class PendingImpressions:
     """Holds each list for `patience` seconds of event time, and gives it back when they have passed."""
 
-    def __init__(self, patience: float = PATIENCE) -> None:
-        self._patience_ms = round(patience * 1000)
-        self._lists: dict[int, Shown] = {}  # by impression key, in order of showing
+    def __init__(self, max_wait: float = MAX_WAIT) -> None:
+        self._max_wait_ms = round(max_wait * 1000)
+        self._lists: dict[int, ShownList] = {}  # by impression key, in order of showing
 
-    def show(self, impression: int, shown: Shown) -> None:
-        self._lists.setdefault(impression, shown)
+    def add(self, impression: int, shown_list: ShownList) -> None:
+        self._lists.setdefault(impression, shown_list)
 
-    def act(self, impression: int, user: int, item: int) -> None:
+    def record_action(self, impression: int, user: int, item: int) -> None:
         """Someone took an item: it counts if they were shown it in that list."""
-        shown = self._lists.get(impression)
-        if shown is not None and shown.user == user and item in shown.items:
-            shown.taken.add(shown.items.index(item))
+        shown_list = self._lists.get(impression)
+        if shown_list is not None and shown_list.user == user and item in shown_list.items:
+            shown_list.clicked.add(shown_list.items.index(item))
 
-    def get(self, impression: int) -> Shown | None:
+    def get(self, impression: int) -> ShownList | None:
         return self._lists.get(impression)
 
-    def leave(self, ts: int) -> Iterator[Shown]:
+    def pop_expired(self, ts: int) -> Iterator[ShownList]:
         """Give back the lists that have waited long enough by `ts`, ms."""
         while self._lists:
-            impression, shown = next(iter(self._lists.items()))
-            if shown.ts + self._patience_ms > ts:
+            impression, shown_list = next(iter(self._lists.items()))
+            if shown_list.ts + self._max_wait_ms > ts:
                 return
             del self._lists[impression]
-            yield shown
+            yield shown_list
 
-    def leave_all(self) -> Iterator[Shown]:
+    def pop_all(self) -> Iterator[ShownList]:
         yield from self._lists.values()
         self._lists.clear()
 
 
-def part_of(opinion: Opinion, start: int, end: int) -> Opinion:
+def slice_scores(scores: ListScores, start: int, end: int) -> ListScores:
     """The opinion on one list out of several."""
-    chances: np.ndarray | None = None if opinion.chances is None else opinion.chances[start:end]
-    return Opinion(opinion.scores[start:end], chances)
+    probabilities: np.ndarray | None = None if scores.probabilities is None else scores.probabilities[start:end]
+    return ListScores(scores.scores[start:end], probabilities)

@@ -9,227 +9,235 @@ from typing import Protocol
 import numpy as np
 
 from replay.evaluation.baselines import (
-    AsListed,
     Cooccurrence,
-    FadingClickRate,
-    FadingClicks,
-    FadingPopular,
-    Opinion,
-    Popular,
-    Seen,
-    Standing,
-    interest,
-    items_of,
+    DecayedClicks,
+    DecayedCTR,
+    DecayedPopularity,
+    ItemIndex,
+    ListScores,
+    OriginalOrder,
+    PopularityBaseline,
+    RankResult,
+    get_item_keys,
+    positive_rows,
 )
 from replay.evaluation.live_pipeline import Pipeline
-from replay.evaluation.pending_impressions import PATIENCE, Shown, Waiting, part_of
-from replay.evaluation.ranking_metrics import Ordered, Outcomes, Targets
+from replay.evaluation.pending_impressions import MAX_WAIT, PendingImpressions, ShownList, slice_scores
+from replay.evaluation.ranking_metrics import ClickMetrics, ListMetrics, TopKMetrics
 from stream.records.batches import ExampleBatch, Kind
-from stream.worker.joiner import POSITIVE
+from stream.worker.joiner import POSITIVE_TYPES
 
 
-class Learner(Protocol):
+class EvaluatedModel(Protocol):
     def learn(self, batch: ExampleBatch) -> None:
         """Learn a micro-batch that has been judged."""
         ...
 
 
-class Picker(Learner, Protocol):
+class CandidateModel(EvaluatedModel, Protocol):
     """Finds items for a person."""
 
-    def pick(self, batch: ExampleBatch, i: int, hidden: np.ndarray, target: int) -> Standing:
+    def rank_target(self, batch: ExampleBatch, i: int, excluded: np.ndarray, target: int) -> RankResult:
         """Answer the question of row i without the hidden items, (n,) keys, and say where the target stands."""
         ...
 
 
-class Orderer(Learner, Protocol):
+class ListScorer(EvaluatedModel, Protocol):
     """Has an opinion on lists that are shown."""
 
-    def order(self, batch: ExampleBatch, rows: np.ndarray) -> Opinion:
+    def score_lists(self, batch: ExampleBatch, rows: np.ndarray) -> ListScores:
         """Judge the lists of the rows, one below the other; `batch` holds nothing of what came of them."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
+class EvaluationSettings:
     """What is judged, and how."""
 
     k: int = 10
     repeats: bool = False  # items that a person has met may be recommended again
-    judge_from: int = 0  # events that teach before judging begins
-    judge_every: int = 1  # of the actions, every so many; lists, which cost little, are all judged
+    evaluate_from: int = 0  # events that teach before judging begins
+    evaluate_every: int = 1  # of the actions, every so many; lists, which cost little, are all judged
 
     def __post_init__(self) -> None:
-        if self.k < 1 or self.judge_every < 1 or self.judge_from < 0:
-            raise ValueError(f"k and judge_every must be ≥ 1 and judge_from ≥ 0, got {self}")
+        if self.k < 1 or self.evaluate_every < 1 or self.evaluate_from < 0:
+            raise ValueError(f"k and evaluate_every must be ≥ 1 and evaluate_from ≥ 0, got {self}")
 
 
 @dataclass(slots=True)
-class Board:
+class ModelMetrics:
     """How one model has done so far."""
 
     k: int
     seconds: float = 0.0
-    targets: Targets = field(init=False)
-    returning: Targets = field(init=False)  # of people who had done something before
-    ordered: Ordered = field(default_factory=Ordered)
-    outcomes: Outcomes = field(default_factory=Outcomes)
-    recommended: set[int] = field(default_factory=set)
+    top_k: TopKMetrics = field(init=False)
+    returning_users: TopKMetrics = field(init=False)  # of people who had done something before
+    lists: ListMetrics = field(default_factory=ListMetrics)
+    clicks: ClickMetrics = field(default_factory=ClickMetrics)
+    recommended_items: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.targets, self.returning = Targets(self.k), Targets(self.k)
+        self.top_k, self.returning_users = TopKMetrics(self.k), TopKMetrics(self.k)
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def measure_time(self) -> Iterator[None]:
         started = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - started
 
 
 @dataclass(slots=True)
-class Tally:
+class EventCounts:
     """What was judged."""
 
     events: int = 0
     impressions: int = 0
     actions: int = 0
-    unseen: int = 0  # judged targets that no event had named before: a miss for everybody
-    met: int = 0  # judged targets that the person had met: a miss for everybody, unless repeats are allowed
+    unseen_targets: int = 0  # judged targets that no event had named before: a miss for everybody
+    repeat_targets: int = 0  # judged targets that the person had met: a miss for everybody, unless repeats are allowed
     last_ts: int = 0
 
 
-class Progressive:
+class ProgressiveEvaluator:
     """Runs the pipeline and the baselines side by side over one stream of events."""
 
-    def __init__(self, pipeline: Pipeline, judging: Judging) -> None:
+    def __init__(self, pipeline: Pipeline, settings: EvaluationSettings) -> None:
         self._pipeline = pipeline
-        self._judging = judging
-        self._seen = seen = Seen()
-        k = judging.k
-        self.pickers: dict[str, Picker] = {
+        self._settings = settings
+        self._item_index = item_index = ItemIndex()
+        k = settings.k
+        self.candidate_models: dict[str, CandidateModel] = {
             "headrace": pipeline,
-            "popular": Popular(seen, k),
-            "fading_popular": FadingPopular(seen, k),
-            "cooccurrence": Cooccurrence(seen, k),
+            "popularity": PopularityBaseline(item_index, k),
+            "decayed_popularity": DecayedPopularity(item_index, k),
+            "cooccurrence": Cooccurrence(item_index, k),
         }
-        self.orderers: dict[str, Orderer] = {
+        self.list_scorers: dict[str, ListScorer] = {
             "headrace": pipeline,
-            "as_listed": AsListed(),
-            "fading_clicks": FadingClicks(seen),
-            "fading_click_rate": FadingClickRate(seen),
+            "original_order": OriginalOrder(),
+            "decayed_clicks": DecayedClicks(item_index),
+            "decayed_ctr": DecayedCTR(item_index),
         }
-        self._learners: dict[str, Learner] = {**self.pickers, **self.orderers}
-        self.boards = {name: Board(k) for name in self._learners}
-        self.tally = Tally()
-        self._met: dict[int, set[int]] = {}  # keys of the items that a person acted on
-        self._waiting = Waiting(PATIENCE)
-        self._due = 0  # actions that could be judged so far
+        self._models: dict[str, EvaluatedModel] = {**self.candidate_models, **self.list_scorers}
+        self.metrics = {name: ModelMetrics(k) for name in self._models}
+        self.counts = EventCounts()
+        self._interacted: dict[int, set[int]] = {}  # keys of the items that a person acted on
+        self._pending = PendingImpressions(MAX_WAIT)
+        self._n_actions = 0  # actions that could be judged so far
 
     def step(self, lines: Sequence[bytes]) -> None:
         """Test, then learn one micro-batch."""
-        with self.boards["headrace"].at_work():
+        with self.metrics["headrace"].measure_time():
             batch = self._pipeline.stream(lines)
         if batch is None:
             return
-        self._judge_lists(batch)
-        self._judge_actions(batch)
-        self._note_outcomes(batch)
+        self._score_lists(batch)
+        self._evaluate_actions(batch)
+        self._update_clicks(batch)
         self._learn(batch)
 
     def finish(self) -> None:
         """Judge the lists that still wait; nothing more will come."""
-        for shown in self._waiting.leave_all():
-            self._judge_list(shown)
+        for shown_list in self._pending.pop_all():
+            self._evaluate_list(shown_list)
 
     def values(self) -> dict[str, dict[str, float | int | None]]:
         """Every measure of every model that had something to say."""
-        told = self.boards if self.tally.impressions else {name: self.boards[name] for name in self.pickers}
-        return {name: self._values(name, board) for name, board in told.items()}
+        metrics = (
+            self.metrics if self.counts.impressions else {name: self.metrics[name] for name in self.candidate_models}
+        )
+        return {name: self._summarize(name, model_metrics) for name, model_metrics in metrics.items()}
 
-    def _judge_lists(self, batch: ExampleBatch) -> None:
+    def _score_lists(self, batch: ExampleBatch) -> None:
         """Note what each model thinks of the lists shown, before anything of this batch is learnt."""
-        shown = np.flatnonzero(batch.kind == Kind.shown)
-        self.tally.impressions += shown.size
-        rows = shown[batch.offset[shown] >= self._judging.judge_from]
+        shown_rows = np.flatnonzero(batch.kind == Kind.shown)
+        self.counts.impressions += shown_rows.size
+        rows = shown_rows[batch.offset[shown_rows] >= self._settings.evaluate_from]
         if rows.size == 0:
             return
-        opinions = {}
-        for name, orderer in self.orderers.items():
-            with self.boards[name].at_work():
-                opinions[name] = orderer.order(batch, rows)
+        batch_scores = {}
+        for name, scorer in self.list_scorers.items():
+            with self.metrics[name].measure_time():
+                batch_scores[name] = scorer.score_lists(batch, rows)
         lists = batch.lists.take(rows)
         for i, row in enumerate(rows.tolist()):
-            run = int(lists.start[i]), int(lists.start[i + 1])
-            thought = {name: part_of(opinion, *run) for name, opinion in opinions.items()}
-            items = lists.item[slice(*run)].tolist()
-            user = int(batch.questions.user[row])
-            self._waiting.show(int(batch.impression[row]), Shown(int(batch.ts[row]), user, items, thought, set()))
+            span = int(lists.start[i]), int(lists.start[i + 1])
+            list_scores = {name: slice_scores(scores, *span) for name, scores in batch_scores.items()}
+            items = lists.item[slice(*span)].tolist()
+            user = int(batch.queries.user[row])
+            self._pending.add(
+                int(batch.impression[row]), ShownList(int(batch.ts[row]), user, items, list_scores, set())
+            )
 
-    def _judge_actions(self, batch: ExampleBatch) -> None:
-        rows = interest(batch)
-        self.tally.events += int(((batch.kind == Kind.shown) | (batch.kind == Kind.action)).sum())
-        for row, target in zip(rows.tolist(), items_of(batch, rows).tolist(), strict=True):
-            met = self._met.setdefault(int(batch.questions.user[row]), set())
-            if batch.offset[row] >= self._judging.judge_from and self._is_chosen():
-                self._judge_action(batch, row, target, met)
-            met.add(target)
+    def _evaluate_actions(self, batch: ExampleBatch) -> None:
+        rows = positive_rows(batch)
+        self.counts.events += int(((batch.kind == Kind.shown) | (batch.kind == Kind.action)).sum())
+        for row, target in zip(rows.tolist(), get_item_keys(batch, rows).tolist(), strict=True):
+            interacted = self._interacted.setdefault(int(batch.queries.user[row]), set())
+            if batch.offset[row] >= self._settings.evaluate_from and self._is_sampled():
+                self._evaluate_action(batch, row, target, interacted)
+            interacted.add(target)
 
-    def _judge_action(self, batch: ExampleBatch, row: int, target: int, met: set[int]) -> None:
-        tally = self.tally
-        tally.actions += 1
-        tally.unseen += int(self._seen.find(np.array([target], np.uint64))[0] < 0)
-        tally.met += target in met
-        hidden = np.array([] if self._judging.repeats else sorted(met), np.uint64)
-        for name, picker in self.pickers.items():
-            board = self.boards[name]
-            with board.at_work():
-                found = picker.pick(batch, row, hidden, target)
-            board.recommended.update(found.top.tolist())
-            for targets in (board.targets, board.returning) if met else (board.targets,):
-                targets.see(found.place)
+    def _evaluate_action(self, batch: ExampleBatch, row: int, target: int, interacted: set[int]) -> None:
+        counts = self.counts
+        counts.actions += 1
+        counts.unseen_targets += int(self._item_index.lookup(np.array([target], np.uint64))[0] < 0)
+        counts.repeat_targets += target in interacted
+        excluded = np.array([] if self._settings.repeats else sorted(interacted), np.uint64)
+        for name, model in self.candidate_models.items():
+            model_metrics = self.metrics[name]
+            with model_metrics.measure_time():
+                result = model.rank_target(batch, row, excluded, target)
+            model_metrics.recommended_items.update(result.top.tolist())
+            for top_k in (model_metrics.top_k, model_metrics.returning_users) if interacted else (model_metrics.top_k,):
+                top_k.update(result.rank)
 
-    def _note_outcomes(self, batch: ExampleBatch) -> None:
-        answers = (batch.kind == Kind.action) & (batch.impression != 0) & np.isin(batch.type, POSITIVE)
-        for row in np.flatnonzero(answers).tolist():
+    def _update_clicks(self, batch: ExampleBatch) -> None:
+        is_click = (batch.kind == Kind.action) & (batch.impression != 0) & np.isin(batch.type, POSITIVE_TYPES)
+        for row in np.flatnonzero(is_click).tolist():
             item = int(batch.lists.item[batch.lists.start[row]])
-            self._waiting.act(int(batch.impression[row]), int(batch.questions.user[row]), item)
+            self._pending.record_action(int(batch.impression[row]), int(batch.queries.user[row]), item)
         for row in np.flatnonzero(batch.kind == Kind.closed).tolist():
-            shown = self._waiting.get(int(batch.impression[row]))
+            shown_list = self._pending.get(int(batch.impression[row]))
             labels = batch.lists.label[batch.lists.start[row] : batch.lists.start[row + 1]]
-            if shown is not None and len(shown.items) == labels.size:
-                for name, opinion in shown.opinions.items():
-                    self.boards[name].outcomes.see(opinion.scores, opinion.chances, labels)
-        self.tally.last_ts = max(self.tally.last_ts, int(batch.ts.max()))
-        for shown in self._waiting.leave(self.tally.last_ts):
-            self._judge_list(shown)
+            if shown_list is not None and len(shown_list.items) == labels.size:
+                for name, scores in shown_list.scores.items():
+                    self.metrics[name].clicks.update(scores.scores, scores.probabilities, labels)
+        self.counts.last_ts = max(self.counts.last_ts, int(batch.ts.max()))
+        for shown_list in self._pending.pop_expired(self.counts.last_ts):
+            self._evaluate_list(shown_list)
 
-    def _judge_list(self, shown: Shown) -> None:
-        if len(shown.taken) == 1 and len(shown.items) > 1:
-            for name, opinion in shown.opinions.items():
-                self.boards[name].ordered.see(opinion.scores, min(shown.taken))
+    def _evaluate_list(self, shown_list: ShownList) -> None:
+        if len(shown_list.clicked) == 1 and len(shown_list.items) > 1:
+            for name, scores in shown_list.scores.items():
+                self.metrics[name].lists.update(scores.scores, min(shown_list.clicked))
 
     def _learn(self, batch: ExampleBatch) -> None:
-        self._seen.admit(batch.lists.item)
-        for name, learner in self._learners.items():
-            with self.boards[name].at_work():
-                learner.learn(batch)
+        self._item_index.add(batch.lists.item)
+        for name, model in self._models.items():
+            with self.metrics[name].measure_time():
+                model.learn(batch)
 
-    def _is_chosen(self) -> bool:
-        self._due += 1
-        return (self._due - 1) % self._judging.judge_every == 0
+    def _is_sampled(self) -> bool:
+        self._n_actions += 1
+        return (self._n_actions - 1) % self._settings.evaluate_every == 0
 
-    def _values(self, name: str, board: Board) -> dict[str, float | int | None]:
-        picks = name in self.pickers
-        returning = board.returning.values()
+    def _summarize(self, name: str, model_metrics: ModelMetrics) -> dict[str, float | int | None]:
+        is_candidate_model = name in self.candidate_models
+        returning = model_metrics.returning_users.values()
         return {
-            **board.targets.values(),
-            "coverage": len(board.recommended) / len(self._seen) if picks and len(self._seen) else None,
-            **board.outcomes.values(),
-            **board.ordered.values(),
+            **model_metrics.top_k.values(),
+            "coverage": len(model_metrics.recommended_items) / len(self._item_index)
+            if is_candidate_model and len(self._item_index)
+            else None,
+            **model_metrics.clicks.values(),
+            **model_metrics.lists.values(),
             "returning_recall": returning["recall"],
             "returning_mrr": returning["mrr"],
-            "events_per_second": round(self.tally.events / board.seconds, 1) if board.seconds else None,
-            "judged": board.targets.judged,
-            "judged_returning": board.returning.judged,
-            "judged_impressions": board.ordered.judged,
+            "events_per_second": round(self.counts.events / model_metrics.seconds, 1)
+            if model_metrics.seconds
+            else None,
+            "evaluated_actions": model_metrics.top_k.n_targets,
+            "evaluated_returning": model_metrics.returning_users.n_targets,
+            "evaluated_impressions": model_metrics.lists.n_lists,
         }

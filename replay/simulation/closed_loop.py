@@ -8,18 +8,18 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from replay.simulation.guard_trials import Rig
-from replay.simulation.simulator import Crowd, Shop, Simulator
-from serving.exploration.explorer import Exploration
-from serving.ingest.pending_writes import Acknowledged
+from replay.simulation.guard_trials import InProcessSystem
+from replay.simulation.simulator import Population, Shop, Simulator
+from serving.exploration.explorer import Explorer
+from serving.ingest.pending_writes import PendingWrites
 from serving.pipeline.recommender import Recommender
-from serving.pipeline.responses import Slate, impression
-from serving.pipeline.schemas import Question
+from serving.pipeline.responses import Slate, impression_event
+from serving.pipeline.schemas import RecommendationRequest
 from serving.replica.replica import Replica
-from stream.config import Guard, Serve
+from stream.config import GuardSettings, ServeSettings
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, MODEL_UPDATES
 
-_UNGUARDED = Guard(enabled=False)
+_GUARD_OFF = GuardSettings(enabled=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Visit:
 
     shopper: int
     slate: Slate
-    clicks: tuple[int, ...]  # places of the slate
+    clicked_positions: tuple[int, ...]  # places of the slate
 
 
 class ClosedLoop:
@@ -38,59 +38,59 @@ class ClosedLoop:
     """
 
     def __init__(
-        self, folder: Path, shop: Shop, crowd: Crowd, now: int, serve: Serve,
-        seed: int = 0, pace: float = 2.0, searching: float = 0.05, at_once: int = 64, window: float = 60.0,
-        guard: Guard = _UNGUARDED,
+        self, folder: Path, shop: Shop, population: Population, now_ms: int, serve: ServeSettings,
+        seed: int = 0, visits_per_second: float = 2.0, search_probability: float = 0.05, batch_size: int = 64, attribution_window: float = 60.0,
+        guard: GuardSettings = _GUARD_OFF,
     ) -> None:  # fmt: skip
         """`pace` in visits a second of event time; stream, learner and answers move on after `at_once` visits."""
-        self.rig = Rig(folder, guard, window, keep=20 if guard.enabled else 2)
-        self.rig.clock.advance(now / 1000)
+        self.system = InProcessSystem(folder, guard, attribution_window, checkpoints_kept=20 if guard.enabled else 2)
+        self.system.clock.advance(now_ms / 1000)
         self.rng = np.random.default_rng(seed)
-        self.simulator = Simulator(shop, crowd, self.rig.clock, self.rng, searching)
-        self.replica = Replica(self.rig.log, self.rig.settings)
-        exploration = Exploration(serve)
-        acknowledged = Acknowledged(1)
+        self.simulator = Simulator(shop, population, self.system.clock, self.rng, search_probability)
+        self.replica = Replica(self.system.log, self.system.settings)
+        explorer = Explorer(serve)
+        pending_writes = PendingWrites(1)
         rng = np.random.default_rng(serve.seed)
-        self.recommender = Recommender(self.replica, self.rig.store, acknowledged, serve.candidates, exploration, rng)
-        self.exploration = exploration
-        self._pace, self._at_once = pace, at_once
-        self._waiting: list[tuple[str, int, bytes]] = []
-        self._visits = 0
+        self.recommender = Recommender(self.replica, self.system.store, pending_writes, serve.candidates, explorer, rng)
+        self.explorer = explorer
+        self._visits_per_second, self._batch_size = visits_per_second, batch_size
+        self._pending: list[tuple[str, int, bytes]] = []
+        self._n_visits = 0
 
-    def put(self, records: Iterable[Mapping[str, Any]]) -> None:
+    def put_items(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Put items into the catalogue; they may be shown from now on."""
-        self.rig.put(records)
+        self.system.put_items(records)
         self.replica.poll()
 
     def visit(self, k: int) -> Visit:
         """One shopper is shown a slate of k places and acts."""
-        clock = self.rig.clock
-        clock.advance(float(self.rng.exponential(1 / self._pace)))
-        now, shopper, name = clock.now_ms(), self.simulator.next_shopper(), f"r{self._visits}"
-        user = self.simulator.users[shopper]
-        question = Question(user_id=user, k=k)
-        slate = self.recommender.answer(question, name, now)
-        self.recommender.note_shown(slate)
-        shown = [item.item_id for item in slate.answer.items]
-        _, events = self.simulator.react(shopper, name, shown)
-        self._waiting.append((user, now, impression(question, slate, now)))
-        self._waiting += [(user, now, msgspec.json.encode(event)) for event in events]
-        self._visits += 1
-        if self._visits % self._at_once == 0:
-            self.follow()
-        clicked = [event["item_id"] for event in events if event.get("impression_id") == name]
-        return Visit(shopper, slate, tuple(shown.index(item) for item in clicked))
+        clock = self.system.clock
+        clock.advance(float(self.rng.exponential(1 / self._visits_per_second)))
+        ts, shopper, impression_id = clock.now_ms(), self.simulator.next_shopper(), f"r{self._n_visits}"
+        user_id = self.simulator.users[shopper]
+        request = RecommendationRequest(user_id=user_id, k=k)
+        slate = self.recommender.recommend(request, impression_id, ts)
+        self.recommender.record_impression(slate)
+        item_ids = [item.item_id for item in slate.response.items]
+        _, events = self.simulator.simulate_feedback(shopper, impression_id, item_ids)
+        self._pending.append((user_id, ts, impression_event(request, slate, ts)))
+        self._pending += [(user_id, ts, msgspec.json.encode(event)) for event in events]
+        self._n_visits += 1
+        if self._n_visits % self._batch_size == 0:
+            self.catch_up()
+        clicked_ids = [event["item_id"] for event in events if event.get("impression_id") == impression_id]
+        return Visit(shopper, slate, tuple(item_ids.index(item) for item in clicked_ids))
 
-    def follow(self) -> None:
+    def catch_up(self) -> None:
         """Bring everything that happened into the answers; the log keeps none of it."""
-        if self._waiting:
-            self.rig.append(self._waiting)
-            self._waiting = []
-        self.rig.step()
+        if self._pending:
+            self.system.append(self._pending)
+            self._pending = []
+        self.system.step()
         while self.replica.poll():
             pass
         for topic in (EVENTS, EXAMPLES, MODEL_UPDATES, DEAD_LETTER):
-            self.rig.log.trim(topic, 0, self.rig.log.end(topic, 0))
+            self.system.log.trim(topic, 0, self.system.log.end_offset(topic, 0))
 
     def close(self) -> None:
-        self.rig.close()
+        self.system.close()

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from online_models.retrievers.candidates import Found
-from replay.simulation.guard_trials import Rig
-from replay.simulation.scenarios import Event, Scenario, World, happen
+from online_models.retrievers.candidates import Candidates
+from replay.simulation.guard_trials import InProcessSystem
+from replay.simulation.scenarios import EventDict, Scenario, World, run_in_world
 from replay.simulation.simulator import Shop
-from serving.pipeline.ranking import ranked
-from stream.config import Guard
-from stream.ids import key_of, keys_of
-from stream.users.profiles import NOBODY, Profile, decode_profile, questions_of
+from serving.pipeline.ranking import rank
+from stream.config import GuardSettings
+from stream.ids import hash_id, hash_ids
+from stream.users.profiles import EMPTY_PROFILE, Profile, decode_profile, queries_from_profiles
 
-_AT_ONCE = 64  # events between two steps
+_BATCH_SIZE = 64  # events between two steps
 _K = 10
-_TRUST = 0.5  # of what people did with what they were shown, in ranking
+_FEEDBACK_WEIGHT = 0.5  # of what people did with what they were shown, in ranking
 
 
 @dataclass(frozen=True, slots=True)
-class Undone:
+class RecoveryResult:
     """Recall@10 of what each shopper truly likes best, of all that is offered."""
 
     clean: float  # of a learner whose log has no poison
@@ -31,57 +31,59 @@ class Undone:
     rollbacks: int
 
     @property
-    def lost(self) -> float:
+    def recall_loss(self) -> float:
         """Part of the clean recall that poison cost although it was undone."""
         return 1 - self.guarded / self.clean
 
 
-def undo(scenario: Scenario, seed: int = 1, calm: float = 34.0, length: float = 20.0, pace: float = 2.0) -> Undone:
+def run_recovery(
+    scenario: Scenario, seed: int = 1, warmup: float = 34.0, duration: float = 20.0, visits_per_second: float = 2.0
+) -> RecoveryResult:
     """Play a scenario once, and teach its events to three learners; times in minutes, `pace` in visits a second."""
-    world, genuine, poisoned = World(seed, pace), list[Event](), list[Event]()
-    for _, events in happen(world, scenario, calm, length):
-        genuine += world.genuine
-        poisoned += events
+    world, genuine_events, poisoned_events = World(seed, visits_per_second), list[EventDict](), list[EventDict]()
+    for _, events in run_in_world(world, scenario, warmup, duration):
+        genuine_events += world.genuine_events
+        poisoned_events += events
     with tempfile.TemporaryDirectory() as folder:
-        clean = _taught(Path(folder) / "clean", world.shop, genuine, Guard())
-        recall = [recall_of(clean, world)]
+        clean_system = _train_system(Path(folder) / "clean", world.shop, genuine_events, GuardSettings())
+        recall = [compute_recall(clean_system, world)]
         rollbacks = 0
-        for name, guard in (("guarded", Guard()), ("unguarded", Guard(remedy=False))):
-            rig = _taught(Path(folder) / name, world.shop, poisoned, guard)
-            recall.append(recall_of(rig, world))
-            rollbacks += rig.learn.progress.epoch - 1
-            rig.close()
-        clean.close()
-    return Undone(recall[0], recall[1], recall[2], rollbacks)
+        for name, guard in (("guarded", GuardSettings()), ("unguarded", GuardSettings(auto_remediate=False))):
+            system = _train_system(Path(folder) / name, world.shop, poisoned_events, guard)
+            recall.append(compute_recall(system, world))
+            rollbacks += system.learn_worker.progress.epoch - 1
+            system.close()
+        clean_system.close()
+    return RecoveryResult(recall[0], recall[1], recall[2], rollbacks)
 
 
-def recall_of(rig: Rig, world: World) -> float:
+def compute_recall(system: InProcessSystem, world: World) -> float:
     """Of the ten items that each shopper truly likes best among those on offer, the share in the ten ranked first.
 
     Shoppers are asked for as this stream knows them, with what poison left in their histories.
     """
-    stack, people = rig.learn.stack, people_of(rig, world)
-    ts, found = world.clock.now_ms(), 0
-    keys = keys_of([world.shop.names[j] for j in world.offered.tolist()])
-    offered = Found(np.array([0, keys.size]), stack.items.find(keys), np.zeros(keys.size, np.uint16))
-    for shopper, profile in enumerate(people):
-        asked = questions_of([profile], [key_of(world.simulator.users[shopper])], [ts], [0], [[]])
-        best = ranked(stack, stack.people(asked), offered, _TRUST, _K).best_of(0)
-        liked = np.argsort(-world.simulator.chance[shopper, world.offered])[:_K]
-        found += np.isin(best, liked).sum()
-    return float(found / (_K * len(people)))
+    model, profiles = system.learn_worker.model, load_profiles(system, world)
+    ts, n_hits = world.clock.now_ms(), 0
+    keys = hash_ids([world.shop.item_ids[j] for j in world.offered_items.tolist()])
+    offered = Candidates(np.array([0, keys.size]), model.items.lookup(keys), np.zeros(keys.size, np.uint16))
+    for shopper, profile in enumerate(profiles):
+        queries = queries_from_profiles([profile], [hash_id(world.simulator.users[shopper])], [ts], [0], [[]])
+        top_rows = rank(model, model.resolve_queries(queries), offered, _FEEDBACK_WEIGHT, _K).get_top_entries(0)
+        best_items = np.argsort(-world.simulator.click_probability[shopper, world.offered_items])[:_K]
+        n_hits += np.isin(top_rows, best_items).sum()
+    return float(n_hits / (_K * len(profiles)))
 
 
-def _taught(folder: Path, shop: Shop, events: Sequence[Event], guard: Guard) -> Rig:
-    rig = Rig(folder, guard)
-    rig.put(shop.records())
-    for first in range(0, len(events), _AT_ONCE):
-        rig.send(events[first : first + _AT_ONCE])
-    rig.settle()
-    return rig
+def _train_system(folder: Path, shop: Shop, events: Sequence[EventDict], guard: GuardSettings) -> InProcessSystem:
+    system = InProcessSystem(folder, guard)
+    system.put_items(shop.records())
+    for first in range(0, len(events), _BATCH_SIZE):
+        system.send_events(events[first : first + _BATCH_SIZE])
+    system.run_until_idle()
+    return system
 
 
-def people_of(rig: Rig, world: World) -> list[Profile]:
+def load_profiles(system: InProcessSystem, world: World) -> list[Profile]:
     """What is known of each shopper."""
-    values = [rig.store.get(key_of(user)) for user in world.simulator.users]
-    return [NOBODY if value is None else decode_profile(value) for value in values]
+    values = [system.store.get(hash_id(user)) for user in world.simulator.users]
+    return [EMPTY_PROFILE if value is None else decode_profile(value) for value in values]

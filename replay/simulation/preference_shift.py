@@ -8,81 +8,97 @@ from pathlib import Path
 import numpy as np
 
 from replay.simulation.closed_loop import ClosedLoop
-from replay.simulation.simulator import make_crowd, make_shop
-from stream.alarms import Alarm, known_alarms
-from stream.config import Guard, Serve
+from replay.simulation.simulator import make_population, make_shop
+from stream.alarms import Alarm, read_alarms
+from stream.config import GuardSettings, ServeSettings
 
-_NOW = 1_767_225_600_000
-_MINUTE = 60_000
-Act = Callable[[ClosedLoop], None]
+_START_MS = 1_767_225_600_000
+_MINUTE_MS = 60_000
+Intervention = Callable[[ClosedLoop], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Shopping:
+class ShopSettings:
     """A shop, and how long it goes on before and after; times in minutes."""
 
     items: int = 1_000
     shoppers: int = 300
-    pace: float = 2.0  # visits a second
-    calm: float = 40.0
-    length: float = 25.0
-    places: int = 10
-    changes: bool = True  # whether tastes change after the calm
+    visits_per_second: float = 2.0  # visits a second
+    warmup: float = 40.0
+    duration: float = 25.0
+    slate_size: int = 10
+    has_shift: bool = True  # whether tastes change after the calm
 
 
 @dataclass(slots=True)
-class Followed:
+class ShiftResult:
     """What came of it, by minute from the first on."""
 
-    calm: float
-    shown: np.ndarray  # (minutes,) places
+    warmup: float
+    slate_items: np.ndarray  # (minutes,) places
     clicks: np.ndarray  # (minutes,)
-    open_to: np.ndarray  # (minutes,) clicks that the best slates would have earned, by the truth
+    best_clicks: np.ndarray  # (minutes,) clicks that the best slates would have earned, by the truth
     alarms: list[Alarm] = field(default_factory=list)
     rollbacks: int = 0
 
     def click_through(self, first: float, last: float) -> float:
         """Clicks per place shown, of minutes since the change."""
-        span = slice(int(self.calm + first), int(self.calm + last))
-        return float(self.clicks[span].sum() / self.shown[span].sum())
+        span = slice(int(self.warmup + first), int(self.warmup + last))
+        return float(self.clicks[span].sum() / self.slate_items[span].sum())
 
-    def noticed(self, detector: str | None = None) -> list[float]:
+    def alarm_delays(self, detector: str | None = None) -> list[float]:
         """Minutes since the change of the alarms of a detector, or of any."""
         return [
-            (alarm.ts - _NOW) / _MINUTE - self.calm
+            (alarm.ts - _START_MS) / _MINUTE_MS - self.warmup
             for alarm in self.alarms
             if alarm.detector == (detector or alarm.detector)
         ]
 
 
-def follow(
-    seed: int, guard: Guard, shopping: Shopping | None = None, act: Act | None = None, after: float = 5.0
-) -> Followed:
+def run_shift(
+    seed: int,
+    guard: GuardSettings,
+    settings: ShopSettings | None = None,
+    intervention: Intervention | None = None,
+    intervention_delay: float = 5.0,
+) -> ShiftResult:
     """Play it; `act` is done by hand so many minutes after the change, or after when it would have been."""
-    shopping = shopping or Shopping()
+    settings = settings or ShopSettings()
     rng = np.random.default_rng(seed)
-    shop = make_shop(shopping.items, _NOW, rng)
-    before, behind = make_crowd(shopping.shoppers, rng), make_crowd(shopping.shoppers, rng)
-    minutes = int(np.ceil(shopping.calm + shopping.length))
-    told = Followed(shopping.calm, np.zeros(minutes), np.zeros(minutes), np.zeros(minutes))
-    due = [(shopping.calm + after, act)] if act else []
-    if shopping.changes:
-        due.append((shopping.calm, lambda loop: loop.simulator.become(behind)))
-    due.sort(key=lambda one: -one[0])
+    shop = make_shop(settings.items, _START_MS, rng)
+    population_before, population_after = (
+        make_population(settings.shoppers, rng),
+        make_population(settings.shoppers, rng),
+    )
+    minutes = int(np.ceil(settings.warmup + settings.duration))
+    result = ShiftResult(settings.warmup, np.zeros(minutes), np.zeros(minutes), np.zeros(minutes))
+    schedule = [(settings.warmup + intervention_delay, intervention)] if intervention else []
+    if settings.has_shift:
+        schedule.append((settings.warmup, lambda loop: loop.simulator.switch_population(population_after)))
+    schedule.sort(key=lambda entry: -entry[0])
     with tempfile.TemporaryDirectory() as folder:
-        loop = ClosedLoop(Path(folder), shop, before, _NOW, Serve(), seed, pace=shopping.pace, guard=guard)
-        loop.put(shop.records())
-        while (minute := (loop.rig.clock.now_ms() - _NOW) / _MINUTE) < minutes:
-            while due and minute >= due[-1][0]:
-                due.pop()[1](loop)
-            _visit(loop, shopping.places, told, int(minute))
-        told.alarms, told.rollbacks = known_alarms(loop.rig.log), loop.rig.learn.progress.epoch - 1
+        loop = ClosedLoop(
+            Path(folder),
+            shop,
+            population_before,
+            _START_MS,
+            ServeSettings(),
+            seed,
+            visits_per_second=settings.visits_per_second,
+            guard=guard,
+        )
+        loop.put_items(shop.records())
+        while (minute := (loop.system.clock.now_ms() - _START_MS) / _MINUTE_MS) < minutes:
+            while schedule and minute >= schedule[-1][0]:
+                schedule.pop()[1](loop)
+            _visit(loop, settings.slate_size, result, int(minute))
+        result.alarms, result.rollbacks = read_alarms(loop.system.log), loop.system.learn_worker.progress.epoch - 1
         loop.close()
-    return told
+    return result
 
 
-def _visit(loop: ClosedLoop, places: int, told: Followed, minute: int) -> None:
-    visit = loop.visit(places)
-    told.shown[minute] += places
-    told.clicks[minute] += len(visit.clicks)
-    told.open_to[minute] += places * loop.simulator.expected(visit.shopper, places).best
+def _visit(loop: ClosedLoop, slate_size: int, result: ShiftResult, minute: int) -> None:
+    visit = loop.visit(slate_size)
+    result.slate_items[minute] += slate_size
+    result.clicks[minute] += len(visit.clicked_positions)
+    result.best_clicks[minute] += slate_size * loop.simulator.expected_ctr(visit.shopper, slate_size).best

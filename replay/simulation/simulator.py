@@ -27,21 +27,21 @@ _WORDS = {
     "tech": "keyboard, webcam, power bank, speaker, e-reader, router, dash cam, smart plug",
 }
 CATEGORIES = tuple(_WORDS)
-_MAKES = (
+_ADJECTIVES = (
     "Walnut", "Copper", "Nordic", "Vintage", "Folding", "Striped", "Compact", "Linen", "Cobalt", "Rustic",
     "Featherlight", "Classic", "Bamboo", "Midnight", "Coral", "Enamel", "Hand-made", "Everyday", "Alpine",
     "Velvet", "Mustard", "Slate", "Quiet", "Sunday",
 )  # fmt: skip
 _STYLES = 6
 _DAY_MS = 86_400_000
-_LOOK = 0.3  # the lower place p, the fewer people look: (1 + p) ** -_LOOK
+_POSITION_DECAY = 0.3  # the lower place p, the fewer people look: (1 + p) ** -_LOOK
 
 
 @dataclass(frozen=True)
 class Shop:
     """The items, with what nobody is told of them."""
 
-    names: tuple[str, ...]
+    item_ids: tuple[str, ...]
     titles: tuple[str, ...]
     category: np.ndarray  # (m,) int, place in CATEGORIES
     price: np.ndarray  # (m,) float64
@@ -51,7 +51,9 @@ class Shop:
 
     def records(self) -> list[dict[str, Any]]:
         """The catalogue as a shop would send it."""
-        columns = zip(self.names, self.titles, self.category, self.price.tolist(), self.created.tolist(), strict=True)
+        columns = zip(
+            self.item_ids, self.titles, self.category, self.price.tolist(), self.created.tolist(), strict=True
+        )
         return [
             {
                 "item_id": name,
@@ -65,23 +67,23 @@ class Shop:
 
 
 @dataclass(frozen=True)
-class Crowd:
+class Population:
     """The shoppers' tastes. A world that drifts is another crowd from some time on."""
 
     taste: np.ndarray  # (n, categories) float64
     style: np.ndarray  # (n, s) float64
     activity: np.ndarray  # (n,) float64, share of all requests, sums to 1
-    base: float = -4.2  # how likely a click is that nothing speaks for: log-odds
+    base_log_odds: float = -4.2  # how likely a click is that nothing speaks for: log-odds
 
-    def chances(self, shop: Shop) -> np.ndarray:
+    def click_probabilities(self, shop: Shop) -> np.ndarray:
         """Probability that a shopper who looks at an item clicks it, (n, m) float64."""
-        appeal = self.base + self.taste[:, shop.category] + self.style @ shop.style.T + shop.quality
-        chance: np.ndarray = 1 / (1 + np.exp(-appeal))
-        return chance
+        appeal = self.base_log_odds + self.taste[:, shop.category] + self.style @ shop.style.T + shop.quality
+        probability: np.ndarray = 1 / (1 + np.exp(-appeal))
+        return probability
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedCTR:
     """Click-through per place that slates would earn from one shopper now, by the truth."""
 
     random: float
@@ -89,29 +91,29 @@ class Expected:
     best: float  # of the items that this shopper likes best
 
 
-def looks(k: int) -> np.ndarray:
+def position_bias(k: int) -> np.ndarray:
     """Probability that a shopper looks at a place of a slate, (k,) float64."""
-    look: np.ndarray = (1.0 + np.arange(k)) ** -_LOOK
-    return look
+    bias: np.ndarray = (1.0 + np.arange(k)) ** -_POSITION_DECAY
+    return bias
 
 
-def make_shop(items: int, now: int, rng: np.random.Generator) -> Shop:
+def make_shop(items: int, now_ms: int, rng: np.random.Generator) -> Shop:
     """Items made over the year before `now`, ms."""
     if items < 1:
         raise ValueError(f"a shop needs at least one item, got {items}")
     category = rng.integers(len(CATEGORIES), size=items)
     return Shop(
-        names=tuple(f"i{j + 1}" for j in range(items)),
-        titles=_titles(category, rng),
+        item_ids=tuple(f"i{j + 1}" for j in range(items)),
+        titles=_make_titles(category, rng),
         category=category,
         price=np.round(np.exp(rng.normal(3.2, 0.8, items)), 2),
-        created=now - rng.integers(365 * _DAY_MS, size=items),
+        created=now_ms - rng.integers(365 * _DAY_MS, size=items),
         quality=rng.normal(0.0, 0.4, items),
         style=rng.normal(0.0, 1.0, (items, _STYLES)) / np.sqrt(_STYLES),
     )
 
 
-def make_crowd(shoppers: int, rng: np.random.Generator, appeal: float = 0.0) -> Crowd:
+def make_population(shoppers: int, rng: np.random.Generator, appeal: float = 0.0) -> Population:
     """Shoppers who each like two or three categories and have a style; a few come often, most seldom.
 
     `appeal`: standard deviation, in log-odds, of how much a category is liked by all of them alike.
@@ -119,26 +121,26 @@ def make_crowd(shoppers: int, rng: np.random.Generator, appeal: float = 0.0) -> 
     if shoppers < 1:
         raise ValueError(f"a crowd needs at least one shopper, got {shoppers}")
     order = np.argsort(rng.random((shoppers, len(CATEGORIES))), axis=1)
-    liked = order < rng.integers(2, 4, (shoppers, 1))
+    is_liked = order < rng.integers(2, 4, (shoppers, 1))
     activity = rng.lognormal(0.0, 0.6, shoppers)
-    taste = np.where(liked, rng.normal(2.5, 0.4, order.shape), rng.normal(0.0, 0.2, order.shape))
+    taste = np.where(is_liked, rng.normal(2.5, 0.4, order.shape), rng.normal(0.0, 0.2, order.shape))
     style = rng.normal(0.0, 0.5, (shoppers, _STYLES))
     if appeal:
         taste = taste + rng.normal(0.0, appeal, len(CATEGORIES))
-    return Crowd(taste, style, activity / activity.sum())
+    return Population(taste, style, activity / activity.sum())
 
 
-def _titles(category: np.ndarray, rng: np.random.Generator) -> tuple[str, ...]:
+def _make_titles(category: np.ndarray, rng: np.random.Generator) -> tuple[str, ...]:
     """Titles that differ as long as there are words for it."""
     titles = []
-    used = dict.fromkeys(range(len(CATEGORIES)), 0)
-    order = rng.permutation(len(_MAKES) * 8)
+    counts = dict.fromkeys(range(len(CATEGORIES)), 0)
+    order = rng.permutation(len(_ADJECTIVES) * 8)
     for c in category.tolist():
-        at = int(order[used[c] % order.size])
-        edition = used[c] // order.size
-        title = f"{_MAKES[at // 8]} {_WORDS[CATEGORIES[c]].split(', ')[at % 8]}"
+        at = int(order[counts[c] % order.size])
+        edition = counts[c] // order.size
+        title = f"{_ADJECTIVES[at // 8]} {_WORDS[CATEGORIES[c]].split(', ')[at % 8]}"
         titles.append(f"{title} no. {edition + 1}" if edition else title)
-        used[c] += 1
+        counts[c] += 1
     return tuple(titles)
 
 
@@ -148,84 +150,93 @@ class Simulator:
     def __init__(
         self,
         shop: Shop,
-        crowd: Crowd,
+        population: Population,
         clock: Clock,
         rng: np.random.Generator,
-        searching: float = 0.1,
-        buying: float = 0.0,
+        search_probability: float = 0.1,
+        purchase_probability: float = 0.0,
     ) -> None:
         self.shop = shop
-        self.users = tuple(f"u{i + 1}" for i in range(crowd.activity.size))
+        self.users = tuple(f"u{i + 1}" for i in range(population.activity.size))
         self._clock = clock
         self._rng = rng
-        self._searching = searching  # probability that an answer is followed by a search
-        self._buying = buying  # probability that what was clicked is bought
-        self._place = {name: j for j, name in enumerate(shop.names)}
-        self._met = np.zeros((len(self.users), len(shop.names)), np.bool_)
-        self._events = 0
-        self.become(crowd)
+        self._search_probability = search_probability  # probability that an answer is followed by a search
+        self._purchase_probability = purchase_probability  # probability that what was clicked is bought
+        self._item_rows = {item_id: j for j, item_id in enumerate(shop.item_ids)}
+        self._interacted = np.zeros((len(self.users), len(shop.item_ids)), np.bool_)
+        self._n_events = 0
+        self.switch_population(population)
 
     @property
-    def met(self) -> np.ndarray:
+    def interacted(self) -> np.ndarray:
         """What each has clicked or looked up, (shoppers, items) bool."""
-        return self._met
+        return self._interacted
 
-    def become(self, crowd: Crowd) -> None:
+    def switch_population(self, population: Population) -> None:
         """From now on the shoppers are these."""
-        self.crowd = crowd
-        self.activity = crowd.activity
-        self.chance = crowd.chances(self.shop)  # (shoppers, items) float64: that who looks at an item clicks it
-        self._by_popularity = np.argsort(-(crowd.activity @ self.chance), kind="stable")
+        self.population = population
+        self.activity = population.activity
+        self.click_probability = population.click_probabilities(
+            self.shop
+        )  # (shoppers, items) float64: that who looks at an item clicks it
+        self._popularity_order = np.argsort(-(population.activity @ self.click_probability), kind="stable")
 
     def next_shopper(self) -> int:
         """Who asks next: their place in `users`."""
         return int(np.searchsorted(np.cumsum(self.activity)[:-1], self._rng.random(), side="right"))
 
-    def expected(self, shopper: int, k: int) -> Expected:
+    def expected_ctr(self, shopper: int, k: int) -> ExpectedCTR:
         """What slates of k items that the shopper has not met would earn."""
-        unmet = ~self._met[shopper]
-        chance = self.chance[shopper]
-        popular = self._by_popularity[unmet[self._by_popularity]][:k]
-        open_to = chance[unmet]
-        best = -np.sort(-np.partition(open_to, max(0, open_to.size - k))[-k:])
+        is_new = ~self._interacted[shopper]
+        probability = self.click_probability[shopper]
+        popular = self._popularity_order[is_new[self._popularity_order]][:k]
+        available = probability[is_new]
+        best = -np.sort(-np.partition(available, max(0, available.size - k))[-k:])
         if best.size == 0:
-            return Expected(0.0, 0.0, 0.0)
-        look = looks(best.size) / best.size
-        return Expected(float(open_to.mean() * look.sum()), float(chance[popular] @ look), float(best @ look))
+            return ExpectedCTR(0.0, 0.0, 0.0)
+        bias = position_bias(best.size) / best.size
+        return ExpectedCTR(float(available.mean() * bias.sum()), float(probability[popular] @ bias), float(best @ bias))
 
-    def react(self, shopper: int, impression: str, items: Sequence[str]) -> tuple[int, list[dict[str, Any]]]:
+    def simulate_feedback(
+        self, shopper: int, impression_id: str, item_ids: Sequence[str]
+    ) -> tuple[int, list[dict[str, Any]]]:
         """How many of the shown items the shopper clicks, and the events that tell of it, and of what they search.
 
         What is not of this shop, since somebody else put it into the catalogue, leaves everyone cold.
         """
-        shown = np.array([self._place.get(item, -1) for item in items], np.int64)
-        chance = np.where(shown >= 0, self.chance[shopper, shown], 0.0)
-        clicked = shown[self._rng.random(shown.size) < chance * looks(shown.size)]
-        events = [self._act(shopper, "click", j, impression) for j in clicked.tolist()]
-        if self._buying:
-            bought = clicked[self._rng.random(clicked.size) < self._buying]
-            events += [self._act(shopper, "purchase", j, impression) for j in bought.tolist()]
-        if self._rng.random() < self._searching:
+        rows = np.array([self._item_rows.get(item_id, -1) for item_id in item_ids], np.int64)
+        probability = np.where(rows >= 0, self.click_probability[shopper, rows], 0.0)
+        clicked_rows = rows[self._rng.random(rows.size) < probability * position_bias(rows.size)]
+        events = [self._make_event(shopper, "click", j, impression_id) for j in clicked_rows.tolist()]
+        if self._purchase_probability:
+            purchased_rows = clicked_rows[self._rng.random(clicked_rows.size) < self._purchase_probability]
+            events += [self._make_event(shopper, "purchase", j, impression_id) for j in purchased_rows.tolist()]
+        if self._rng.random() < self._search_probability:
             events += self._search(shopper)
-        return clicked.size, events
+        return clicked_rows.size, events
 
     def _search(self, shopper: int) -> list[dict[str, Any]]:
         """A view of something that the shopper likes and has not met: nobody recommended it."""
-        wish = np.cumsum(np.where(self._met[shopper], 0.0, self.chance[shopper]))
-        if wish[-1] <= 0:
+        cumulative = np.cumsum(np.where(self._interacted[shopper], 0.0, self.click_probability[shopper]))
+        if cumulative[-1] <= 0:
             return []
         return [
-            self._act(shopper, "view", int(np.searchsorted(wish, self._rng.random() * wish[-1], side="right")), None)
+            self._make_event(
+                shopper,
+                "view",
+                int(np.searchsorted(cumulative, self._rng.random() * cumulative[-1], side="right")),
+                None,
+            )
         ]
 
-    def _act(self, shopper: int, kind: str, item: int, impression: str | None) -> dict[str, Any]:
-        self._met[shopper, item] = True
-        self._events += 1
+    def _make_event(self, shopper: int, kind: str, row: int, impression_id: str | None) -> dict[str, Any]:
+        self._interacted[shopper, row] = True
+        self._n_events += 1
         event = {
-            "event_id": f"e{self._events}",
+            "event_id": f"e{self._n_events}",
             "type": kind,
             "ts": self._clock.now_ms(),
             "user_id": self.users[shopper],
-            "item_id": self.shop.names[item],
+            "item_id": self.shop.item_ids[row],
         }
-        return event | ({} if impression is None else {"impression_id": impression})
+        return event | ({} if impression_id is None else {"impression_id": impression_id})

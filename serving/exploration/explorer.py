@@ -2,38 +2,38 @@
 
 import numpy as np
 
-from online_models.bandits.exploration_budget import Budget, Ledger, expected_loss
-from online_models.bandits.policies.beta_thompson import Thompson
+from online_models.bandits.exploration_budget import Budget, RegretLedger, expected_regret
+from online_models.bandits.policies.beta_thompson import BetaThompson
 from online_models.bandits.policies.epsilon_greedy import EpsilonGreedy
-from online_models.bandits.policies.gaussian_thompson import NormalThompson
-from online_models.bandits.policies.policy import Bounds, Policy, Rule
+from online_models.bandits.policies.gaussian_thompson import GaussianThompson
+from online_models.bandits.policies.policy import ChoiceRule, Policy, ProbabilityBounds
 from online_models.bandits.policies.squarecb import SquareCB
-from online_models.bandits.policies.ucb import UpperBounds
-from online_models.bandits.propensity_audit import PropensityCheck
-from online_models.bandits.protocols import Judged
-from online_models.bandits.warm_start import WarmStart, narrowed, posterior
-from online_models.model import Stack
+from online_models.bandits.policies.ucb import UCB
+from online_models.bandits.propensity_audit import PropensityAudit
+from online_models.bandits.protocols import Posterior
+from online_models.bandits.warm_start import WarmStart, update_prior, with_impressions
+from online_models.model import RecommenderModel
 from online_models.retrievers.candidates import Channel
 from serving import metrics
-from serving.exploration.fresh_items import NO_POOL, Pool, pool_of
-from serving.exploration.slate_filling import NOTHING_FRESH, Chosen, Fresh
+from serving.exploration.fresh_items import EMPTY_POOL, FreshItemPool, build_pool
+from serving.exploration.slate_filling import NO_ARMS, ExplorationArms, FilledSlate
 from serving.replica.replica import Replica
-from stream.config import Serve
+from stream.config import ServeSettings
 
-_TELL_EVERY = 16  # slates
-FRESH = np.uint16(1 << Channel.fresh)  # the bit of those that were found as such
-_RULES: dict[str, Rule] = {
-    "thompson": Thompson(),
-    "ucb": UpperBounds(),
+_SLATES_PER_REPORT = 16  # slates
+COLD_START_BIT = np.uint16(1 << Channel.fresh)  # the bit of those that were found as such
+_RULES: dict[str, ChoiceRule] = {
+    "thompson": BetaThompson(),
+    "ucb": UCB(),
     "squarecb": SquareCB(),
     "epsilon": EpsilonGreedy(),
-    "linucb": UpperBounds(),
-    "linear-thompson": NormalThompson(),
+    "linucb": UCB(),
+    "linear-thompson": GaussianThompson(),
 }
-_LINEAR = ("linucb", "linear-thompson")  # they ask the learner's linear model what the ranker gets wrong
+_LINEAR_POLICIES = ("linucb", "linear-thompson")  # they ask the learner's linear model what the ranker gets wrong
 
 
-class Exploration:
+class Explorer:
     """Weighs fresh items for each question, and keeps the account of what exploring costs.
 
     What nobody was shown yet is thought of as the ranker predicts it for this very person, and as items like it fared
@@ -43,114 +43,156 @@ class Exploration:
     not the fresh items alone.
     """
 
-    def __init__(self, settings: Serve) -> None:
-        self._budget = Budget(settings.fresh_impressions, settings.explore, settings.explore_loss)
+    def __init__(self, settings: ServeSettings) -> None:
+        self._budget = Budget(settings.cold_start_impressions, settings.exploration_rate, settings.exploration_budget)
         self.policy = settings.policy
-        self.over_slate = settings.explore_over == "slate"
-        self._is_linear = settings.policy in _LINEAR
-        self._policy = Policy(_RULES[settings.policy], Bounds(settings.explore_floor, settings.explore_cap))
-        self._warm = WarmStart()
-        self._ledger = Ledger(self._budget)
-        self._check = PropensityCheck()
-        self._slates = 0
-        self._pool = NO_POOL
+        self.is_slate_scope = settings.exploration_scope == "slate"
+        self._is_linear = settings.policy in _LINEAR_POLICIES
+        self._policy = Policy(
+            _RULES[settings.policy],
+            ProbabilityBounds(settings.exploration_min_probability, settings.exploration_max_probability),
+        )
+        self._warm_start = WarmStart()
+        self._ledger = RegretLedger(self._budget)
+        self._audit = PropensityAudit()
+        self._slate_count = 0
+        self._pool = EMPTY_POOL
 
     @property
-    def alarm(self) -> bool:
+    def has_alarm(self) -> bool:
         """Items do not come as often as their propensities say."""
-        return self._check.alarm
+        return self._audit.alarm
 
-    def pool(self, replica: Replica) -> Pool:
+    def refresh_pool(self, replica: Replica) -> FreshItemPool:
         """The fresh items of this state; asked again of the same state, they are the same."""
         if self._pool.version != replica.version:
-            self.follow(pool_of(replica, self._budget, self._warm))
-            metrics.fresh_items.set(self._pool.rows.size)
+            self.set_pool(build_pool(replica, self._budget, self._warm_start))
+            metrics.exploration_candidates.set(self._pool.rows.size)
         return self._pool
 
-    def follow(self, pool: Pool) -> None:
+    def set_pool(self, pool: FreshItemPool) -> None:
         """Weigh these fresh items from now on."""
         self._pool = pool
 
-    def told(
-        self, stack: Stack, rows: np.ndarray, features: np.ndarray, entries: np.ndarray, predicted: np.ndarray
-    ) -> Judged:
+    def ranker_estimate(
+        self,
+        model: RecommenderModel,
+        rows: np.ndarray,
+        features: np.ndarray,
+        entries: np.ndarray,
+        predictions: np.ndarray,
+    ) -> Posterior:
         """What is told of items, by their features at `entries`, before their own counts speak.
 
         That is the probability which the ranker predicts, of which nobody says how unsure it is, (n,) float64; the
         linear policies have it put right by what is known of the category in this context.
         """
         if self._is_linear:
-            return stack.bandit.judge(rows, features[entries], predicted, self._pool.rate)
-        return Judged(predicted, np.zeros(predicted.size))
+            return model.bandit.posterior(rows, features[entries], predictions, self._pool.rate)
+        return Posterior(predictions, np.zeros(predictions.size))
 
-    def weigh(
+    def build_cold_start_arms(
         self,
         entries: np.ndarray,
         rows: np.ndarray,
         start: np.ndarray,
-        told: Judged,
-        earned: np.ndarray,
-        places: int,
-    ) -> list[Fresh]:
+        estimates: Posterior,
+        baseline_values: np.ndarray,
+        slate_size: int,
+    ) -> list[ExplorationArms]:
         """Chances of fresh items, for n questions at once: those of question i are [start[i], start[i + 1]).
 
         Of each its entry in the lists, its item row, which `pool` has named, and what is `told` of it. `earned`, (n,):
         what a place is expected to earn that is not explored; `places`: of each slate.
         """
-        return self._weigh(entries, told, self._judge_fresh(rows, told), start, earned, places)
+        return self._build_arms(
+            entries, estimates, self._cold_start_posteriors(rows, estimates), start, baseline_values, slate_size
+        )
 
-    def weigh_slate(
+    def build_slate_arms(
         self,
         entries: np.ndarray,
         rows: np.ndarray,
         start: np.ndarray,
-        told: Judged,
-        shown: np.ndarray,
-        earned: np.ndarray,
-        places: int,
-    ) -> list[Fresh]:
+        estimates: Posterior,
+        impressions: np.ndarray,
+        baseline_values: np.ndarray,
+        slate_size: int,
+    ) -> list[ExplorationArms]:
         """The same for any candidates; `shown`: places that each was shown in.
 
         What is fresh is judged by what became of it, all else by what is told of it for this person.
         """
-        rate, warm = self._pool.rate, self._warm
-        prior = warm.prior(rate, warm.strangers(rate, rows.size), told)
-        judged = narrowed(told.means, prior.spreads, shown)
-        fresh = np.isin(rows, self._pool.rows)
-        of_fresh = Judged(told.means[fresh], told.spreads[fresh])
-        judged.means[fresh], judged.spreads[fresh] = self._judge_fresh(rows[fresh], of_fresh)
-        return self._weigh(entries, told, judged, start, earned, places)
+        rate, warm_start = self._pool.rate, self._warm_start
+        prior = warm_start.prior(rate, warm_start.uninformed(rate, rows.size), estimates)
+        posteriors = with_impressions(estimates.means, prior.stds, impressions)
+        is_cold_start = np.isin(rows, self._pool.rows)
+        cold_start_estimates = Posterior(estimates.means[is_cold_start], estimates.stds[is_cold_start])
+        posteriors.means[is_cold_start], posteriors.stds[is_cold_start] = self._cold_start_posteriors(
+            rows[is_cold_start], cold_start_estimates
+        )
+        return self._build_arms(entries, estimates, posteriors, start, baseline_values, slate_size)
 
-    def _judge_fresh(self, rows: np.ndarray, told: Judged) -> Judged:
-        pool, warm = self._pool, self._warm
-        at = pool.places_of(rows)
+    def _cold_start_posteriors(self, rows: np.ndarray, estimates: Posterior) -> Posterior:
+        pool, warm_start = self._pool, self._warm_start
+        indices = pool.find_indices(rows)
         # The linear model has learnt from items of the category: told of them twice, one would be too sure.
-        around = warm.strangers(pool.rate, at.size) if self._is_linear else pool.around_of(at)
-        return posterior(warm.prior(pool.rate, around, told), pool.clicks[at], pool.shown[at])
+        neighbor_prior = (
+            warm_start.uninformed(pool.rate, indices.size) if self._is_linear else pool.select_neighbor_prior(indices)
+        )
+        return update_prior(
+            warm_start.prior(pool.rate, neighbor_prior, estimates), pool.clicks[indices], pool.impressions[indices]
+        )
 
-    def _weigh(
-        self, entries: np.ndarray, told: Judged, judged: Judged, start: np.ndarray, earned: np.ndarray, places: int
-    ) -> list[Fresh]:
-        together = places * earned.size  # the slates share what may be lost
-        spans = zip(start[:-1].tolist(), start[1:].tolist(), earned.tolist(), strict=True)
+    def _build_arms(
+        self,
+        entries: np.ndarray,
+        estimates: Posterior,
+        posteriors: Posterior,
+        start: np.ndarray,
+        baseline_values: np.ndarray,
+        slate_size: int,
+    ) -> list[ExplorationArms]:
+        total_positions = slate_size * baseline_values.size  # the slates share what may be lost
+        spans = zip(start[:-1].tolist(), start[1:].tolist(), baseline_values.tolist(), strict=True)
         return [
-            self._weighed(entries[a:b], told.means[a:b], Judged(judged.means[a:b], judged.spreads[a:b]), best, together)
-            for a, b, best in spans
+            self._build_request_arms(
+                entries[a:b],
+                estimates.means[a:b],
+                Posterior(posteriors.means[a:b], posteriors.stds[a:b]),
+                baseline_value,
+                total_positions,
+            )
+            for a, b, baseline_value in spans
         ]
 
-    def _weighed(self, entries: np.ndarray, told: np.ndarray, judged: Judged, best: float, places: int) -> Fresh:
+    def _build_request_arms(
+        self,
+        entries: np.ndarray,
+        ranker_probabilities: np.ndarray,
+        posteriors: Posterior,
+        baseline_value: float,
+        total_positions: int,
+    ) -> ExplorationArms:
         if entries.size == 0:
-            return NOTHING_FRESH
-        chances = self._policy.chances(judged)
-        loss = expected_loss(best, judged.means, chances)
-        return Fresh(entries, chances, self._ledger.share(places, loss), loss, told, judged)
+            return NO_ARMS
+        probabilities = self._policy.probabilities(posteriors)
+        regret = expected_regret(baseline_value, posteriors.means, probabilities)
+        return ExplorationArms(
+            entries,
+            probabilities,
+            self._ledger.allowed_share(total_positions, regret),
+            regret,
+            ranker_probabilities,
+            posteriors,
+        )
 
-    def spend(self, fresh: Fresh, chosen: Chosen) -> None:
+    def record_slate(self, exploration_arms: ExplorationArms, filled_slate: FilledSlate) -> None:
         """Take note of a slate that was shown."""
-        places = chosen.told.shape[0]
-        self._ledger.spend(places, fresh.share, fresh.loss)
-        self._check.see_all(chosen.told, chosen.arms)
-        self._slates += 1
-        if self._slates % _TELL_EVERY == 0:
-            metrics.explore_loss.set(1000 * self._ledger.lost / max(1, self._ledger.places))
-            metrics.propensity_evidence.set(self._check.evidence)
+        slate_size = filled_slate.probabilities.shape[0]
+        self._ledger.spend(slate_size, exploration_arms.exploration_rate, exploration_arms.expected_regret)
+        self._audit.update_many(filled_slate.probabilities, filled_slate.arm_indices)
+        self._slate_count += 1
+        if self._slate_count % _SLATES_PER_REPORT == 0:
+            metrics.exploration_expected_regret.set(1000 * self._ledger.total_regret / max(1, self._ledger.positions))
+            metrics.propensity_log_evidence.set(self._audit.evidence)

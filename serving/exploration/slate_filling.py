@@ -4,134 +4,145 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from online_models.bandits.policies.policy import Placed
-from online_models.bandits.protocols import Judged
+from online_models.bandits.policies.policy import Selection
+from online_models.bandits.protocols import Posterior
 from stream.jit import kernel
 
-_NONE = np.zeros(0)
+_EMPTY = np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Fresh:
+class ExplorationArms:
     """Items that have not yet had their share of impressions, and how likely each is to be drawn of them."""
 
     rows: np.ndarray  # (n,) int64, as in what is ranked
-    chances: np.ndarray  # (n,) float64, sums to 1
-    share: float = 0.0  # of the places, that may be drawn
-    loss: float = 0.0  # clicks that each drawn place is expected to lose
-    told: np.ndarray = field(default_factory=lambda: _NONE)  # (n,) float64, means before their own counts spoke
-    judged: Judged = field(default_factory=lambda: Judged(_NONE, _NONE))  # of n items, by which they are drawn
+    probabilities: np.ndarray  # (n,) float64, sums to 1
+    exploration_rate: float = 0.0  # of the places, that may be drawn
+    expected_regret: float = 0.0  # clicks that each drawn place is expected to lose
+    ranker_probabilities: np.ndarray = field(
+        default_factory=lambda: _EMPTY
+    )  # (n,) float64, means before their own counts spoke
+    posteriors: Posterior = field(
+        default_factory=lambda: Posterior(_EMPTY, _EMPTY)
+    )  # of n items, by which they are drawn
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class FilledSlate:
     """A slate, and how likely whatever could have come to each place was: what its propensities are proved by."""
 
-    placed: Placed
-    told: np.ndarray  # (k, n + 1) float64: of each fresh item, and of the next best that is not one
-    arms: np.ndarray  # (k,) int64, which of those came
+    selection: Selection
+    probabilities: np.ndarray  # (k, n + 1) float64: of each fresh item, and of the next best that is not one
+    arm_indices: np.ndarray  # (k,) int64, which of those came
 
 
-NOTHING_FRESH = Fresh(np.zeros(0, np.int64), _NONE)
+NO_ARMS = ExplorationArms(np.zeros(0, np.int64), _EMPTY)
 
 
 @kernel
-def _least_shown(shown: np.ndarray, eligible: np.ndarray, held: np.ndarray, filled: np.ndarray) -> None:
+def _select_least_shown(
+    impressions: np.ndarray, eligible: np.ndarray, rows_by_count: np.ndarray, sizes: np.ndarray
+) -> None:
     """The newest rows of each number of impressions; ends as soon as nothing better can come."""
-    for row in range(shown.size - 1, -1, -1):
-        times = shown[row]
-        if times < filled.size and eligible[row] and filled[times] < held.shape[1]:
-            held[times, filled[times]] = row
-            filled[times] += 1
-            if filled[0] == held.shape[1]:
+    for row in range(impressions.size - 1, -1, -1):
+        count = impressions[row]
+        if count < sizes.size and eligible[row] and sizes[count] < rows_by_count.shape[1]:
+            rows_by_count[count, sizes[count]] = row
+            sizes[count] += 1
+            if sizes[0] == rows_by_count.shape[1]:
                 return
 
 
-def least_shown(shown: np.ndarray, eligible: np.ndarray, budget: int, count: int) -> np.ndarray:
+def select_least_shown(impressions: np.ndarray, eligible: np.ndarray, budget: int, count: int) -> np.ndarray:
     """Rows of up to `count` eligible items that were shown less than `budget` times, least first, of equals the newest.
 
     `shown` is by row, (n,) int32.
 
-    >>> least_shown(np.array([0, 9, 1, 0], np.int32), np.ones(4, np.uint8), budget=5, count=3).tolist()
+    >>> select_least_shown(np.array([0, 9, 1, 0], np.int32), np.ones(4, np.uint8), budget=5, count=3).tolist()
     [3, 0, 2]
     """
-    held, filled = np.empty((budget, count), np.int32), np.zeros(budget, np.int64)
-    _least_shown(shown, eligible, held, filled)
-    rows: np.ndarray = held[np.arange(count) < filled[:, None]][:count]
+    rows_by_count, sizes = np.empty((budget, count), np.int32), np.zeros(budget, np.int64)
+    _select_least_shown(impressions, eligible, rows_by_count, sizes)
+    rows: np.ndarray = rows_by_count[np.arange(count) < sizes[:, None]][:count]
     return rows
 
 
-def fill(ranked: np.ndarray, fresh: Fresh, k: int, rng: np.random.Generator) -> Chosen:
+def fill(ranking: np.ndarray, exploration_arms: ExplorationArms, k: int, rng: np.random.Generator) -> FilledSlate:
     """Give each of k places to the next best item or, with the probability `fresh.share`, to a fresh one.
 
     At most ceil(share · k) places go to another item than the next best, so that what exploring costs is bounded. A
     draw that comes out as the next best is no exploring: else the places below would hang on a draw that nobody sees,
     and a propensity would not be the probability given the places above.
 
-    >>> chosen = fill(np.array([3, 1]), NOTHING_FRESH, 2, np.random.default_rng(0))
-    >>> chosen.placed.rows.tolist(), chosen.placed.propensities.tolist()
+    >>> chosen = fill(np.array([3, 1]), NO_ARMS, 2, np.random.default_rng(0))
+    >>> chosen.selection.rows.tolist(), chosen.selection.propensities.tolist()
     ([3, 1], [1.0, 1.0])
     """
-    share = fresh.share
-    budget = int(np.ceil(share * k)) if share else 0
-    rows, explored, told, arms, propensities = _fill(
-        ranked, fresh.rows, fresh.chances, share, budget, rng.random((k, 2))
+    exploration_rate = exploration_arms.exploration_rate
+    budget = int(np.ceil(exploration_rate * k)) if exploration_rate else 0
+    rows, explored, probabilities, arm_indices, propensities = _fill(
+        ranking, exploration_arms.rows, exploration_arms.probabilities, exploration_rate, budget, rng.random((k, 2))
     )
-    return Chosen(Placed(rows, propensities, explored), told, arms)
+    return FilledSlate(Selection(rows, propensities, explored), probabilities, arm_indices)
 
 
 @kernel
 def _fill(
-    ranked: np.ndarray, fresh: np.ndarray, given: np.ndarray, share: float, budget: int, draws: np.ndarray
+    ranking: np.ndarray,
+    arm_rows: np.ndarray,
+    arm_probabilities: np.ndarray,
+    exploration_rate: float,
+    budget: int,
+    uniforms: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Fill the places. Two draws a place: whether by chance, and which."""
-    k, chances = draws.shape[0], given.copy()
-    rows, explored, arms = np.empty(k, np.int64), np.empty(k, np.bool_), np.empty(k, np.int64)
-    told, propensities = np.zeros((k, fresh.size + 1)), np.empty(k)
-    at, spent, rest, filled = 0, 0, fresh.size, 0
-    for place in range(k):
-        while at < ranked.size and _holds(rows, place, ranked[at]):
-            at += 1
-        has_best, total = at < ranked.size, chances.sum()
+    k, remaining = uniforms.shape[0], arm_probabilities.copy()
+    rows, explored, arm_indices = np.empty(k, np.int64), np.empty(k, np.bool_), np.empty(k, np.int64)
+    probabilities, propensities = np.zeros((k, arm_rows.size + 1)), np.empty(k)
+    next_best, explored_count, arm_count, size = 0, 0, arm_rows.size, 0
+    for position in range(k):
+        while next_best < ranking.size and _contains(rows, position, ranking[next_best]):
+            next_best += 1
+        has_best, total = next_best < ranking.size, remaining.sum()
         if not has_best and total <= 0.0:
             break
-        by_chance = (share if spent < budget else 0.0) if has_best else 1.0
+        explore_probability = (exploration_rate if explored_count < budget else 0.0) if has_best else 1.0
         if total <= 0.0:
-            by_chance = 0.0
-        best = rest
-        for i in range(rest):
-            if has_best and fresh[i] == ranked[at]:
-                best = i
-            told[place, i] = by_chance * (chances[i] / total) if total > 0.0 else 0.0
-        told[place, best] += 1.0 - by_chance
-        drawn = draws[place, 0] < by_chance or not has_best
-        arms[place] = _pick(chances, draws[place, 1] * total) if drawn else best
-        rows[place] = fresh[arms[place]] if arms[place] < rest else ranked[at]
-        if arms[place] < rest:
-            chances[arms[place]] = 0.0
-        explored[place] = arms[place] != best or not has_best
-        spent += explored[place]
-        propensities[place] = min(1.0, told[place, arms[place]])
-        filled += 1
-    return rows[:filled], explored[:filled], told[:filled], arms[:filled], propensities[:filled]
+            explore_probability = 0.0
+        best_arm = arm_count
+        for i in range(arm_count):
+            if has_best and arm_rows[i] == ranking[next_best]:
+                best_arm = i
+            probabilities[position, i] = explore_probability * (remaining[i] / total) if total > 0.0 else 0.0
+        probabilities[position, best_arm] += 1.0 - explore_probability
+        is_drawn = uniforms[position, 0] < explore_probability or not has_best
+        arm_indices[position] = _sample_index(remaining, uniforms[position, 1] * total) if is_drawn else best_arm
+        rows[position] = arm_rows[arm_indices[position]] if arm_indices[position] < arm_count else ranking[next_best]
+        if arm_indices[position] < arm_count:
+            remaining[arm_indices[position]] = 0.0
+        explored[position] = arm_indices[position] != best_arm or not has_best
+        explored_count += explored[position]
+        propensities[position] = min(1.0, probabilities[position, arm_indices[position]])
+        size += 1
+    return rows[:size], explored[:size], probabilities[:size], arm_indices[:size], propensities[:size]
 
 
 @kernel
-def _holds(rows: np.ndarray, size: int, row: int) -> bool:
-    found = False
+def _contains(rows: np.ndarray, size: int, row: int) -> bool:
+    is_present = False
     for i in range(size):
-        found |= rows[i] == row
-    return found
+        is_present |= rows[i] == row
+    return is_present
 
 
 @kernel
-def _pick(chances: np.ndarray, at: float) -> int:
+def _sample_index(weights: np.ndarray, target: float) -> int:
     """The entry in which `at`, from 0 to the sum of all, lies."""
     last = -1
-    for i in range(chances.size):
-        if chances[i] > 0.0:
+    for i in range(weights.size):
+        if weights[i] > 0.0:
             last = i
-            at -= chances[i]
-            if at < 0.0:
+            target -= weights[i]
+            if target < 0.0:
                 return i
     return last

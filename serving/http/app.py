@@ -14,10 +14,10 @@ from swagger_ui_bundle import swagger_ui_path
 from serving.http import admin_routes as operator_routes
 from serving.http import item_routes
 from serving.http import recommendation_routes as shop_routes
-from serving.http.errors import Problem, answer_away, answer_fault, answer_http_error, answer_problem
+from serving.http.errors import Problem, http_error, internal_error, problem_response, unavailable
 from serving.service import Service
 
-_DOCS_PARTS = "/docs/parts"
+_DOCS_ASSETS = "/docs/assets"
 
 
 class _App(Litestar):
@@ -37,10 +37,10 @@ class _DocsPage(SwaggerRenderPlugin):
     def __init__(self) -> None:
         super().__init__(
             path="/",
-            js_url=f"{_DOCS_PARTS}/swagger-ui-bundle.js",
-            css_url=f"{_DOCS_PARTS}/swagger-ui.css",
-            standalone_preset_js_url=f"{_DOCS_PARTS}/swagger-ui-standalone-preset.js",
-            favicon=f"<link rel='icon' href='{_DOCS_PARTS}/favicon-32x32.png'>",
+            js_url=f"{_DOCS_ASSETS}/swagger-ui-bundle.js",
+            css_url=f"{_DOCS_ASSETS}/swagger-ui.css",
+            standalone_preset_js_url=f"{_DOCS_ASSETS}/swagger-ui-standalone-preset.js",
+            favicon=f"<link rel='icon' href='{_DOCS_ASSETS}/favicon-32x32.png'>",
         )
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
@@ -53,7 +53,7 @@ def create_app(service: Service) -> Litestar:
     return _App(
         [
             *shop_routes.ROUTES, *item_routes.ROUTES, *operator_routes.ROUTES,
-            create_static_files_router(_DOCS_PARTS, [swagger_ui_path], include_in_schema=False),
+            create_static_files_router(_DOCS_ASSETS, [swagger_ui_path], include_in_schema=False),
         ],
         state=State({"service": service}),
         on_startup=[service.start],
@@ -62,6 +62,6 @@ def create_app(service: Service) -> Litestar:
         logging_config=None,
         openapi_config=OpenAPIConfig(title="Headrace", version="1", path="/docs", render_plugins=[_DocsPage()]),
         exception_handlers={
-            Problem: answer_problem, HTTPException: answer_http_error, OSError: answer_away, Exception: answer_fault,
+            Problem: problem_response, HTTPException: http_error, OSError: unavailable, Exception: internal_error,
         },
     )  # fmt: skip

@@ -10,12 +10,12 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from serving import metrics
-from serving.pipeline.schemas import Question
+from serving.pipeline.schemas import RecommendationRequest
 from stream.records.catalog import Item
 from stream.records.events import Event
 
-_PATH = re.compile(r"`\$\.?([\w.]+)|(?:unknown|required) field `([^`]*)`")
-_FIELDS = {*Event.__struct_fields__, *Item.__struct_fields__, *Question.__struct_fields__}
+_FIELD_PATTERN = re.compile(r"`\$\.?([\w.]+)|(?:unknown|required) field `([^`]*)`")
+_KNOWN_FIELDS = {*Event.__struct_fields__, *Item.__struct_fields__, *RecommendationRequest.__struct_fields__}
 _logger = logging.getLogger(__name__)
 
 
@@ -23,60 +23,68 @@ class Problem(Exception):
     """A refusal on its way to the client."""
 
     def __init__(
-        self, status: int, title: str, detail: str, headers: dict[str, str] | None = None, **more: Any
+        self, status: int, title: str, detail: str, headers: dict[str, str] | None = None, **extra: Any
     ) -> None:
         super().__init__(detail)
-        self.status, self.title, self.detail, self.headers, self.more = status, title, detail, headers, more
+        self.status, self.title, self.detail, self.headers, self.extra = status, title, detail, headers, extra
 
 
-def invalid(error: msgspec.ValidationError | ValueError) -> Problem:
+def validation_problem(error: msgspec.ValidationError | ValueError) -> Problem:
     """A body that is JSON, but not what the route takes."""
-    return Problem(422, "Not what is expected here", str(error), field=field_of(str(error)))
+    return Problem(422, "Not what is expected here", str(error), field=find_field(str(error)))
 
 
-def field_of(message: str) -> str | None:
+def find_field(message: str) -> str | None:
     """The field that a decoder's message, or a refusal of our own, is about.
 
-    >>> field_of("Expected `int`, got `str` - at `$.k`"), field_of("ts 5 is 9 s ahead"), field_of("no JSON")
+    >>> find_field("ExpectedCTR `int`, got `str` - at `$.k`"), find_field("ts 5 is 9 s ahead"), find_field("no JSON")
     ('k', 'ts', None)
     """
-    path = _PATH.search(message)
-    if path:
-        return path[1] or path[2]
-    return next((word for word in re.findall(r"\w+", message) if word in _FIELDS), None)
+    match = _FIELD_PATTERN.search(message)
+    if match:
+        return match[1] or match[2]
+    return next((word for word in re.findall(r"\w+", message) if word in _KNOWN_FIELDS), None)
 
 
-def answer_problem(request: Request[Any, Any, Any], problem: Problem) -> Response[dict[str, Any]]:
-    metrics.problems.labels(str(problem.status)).inc()
+def problem_response(request: Request[Any, Any, Any], problem: Problem) -> Response[dict[str, Any]]:
+    metrics.http_errors.labels(str(problem.status)).inc()
     body = {"type": "about:blank", "title": problem.title, "status": problem.status, "detail": problem.detail}
     return Response(
-        body | {name: value for name, value in problem.more.items() if value is not None},
+        body | {name: value for name, value in problem.extra.items() if value is not None},
         status_code=problem.status,
         headers=problem.headers,
         media_type="application/problem+json",
     )
 
 
-def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
+def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
     """What the framework refuses by itself: unknown routes, methods, query values, body sizes."""
     if isinstance(error, ValidationException):
-        faults = error.extra if isinstance(error.extra, list) else []
-        first = faults[0] if faults else {}
-        detail = "; ".join(f"{fault.get('key', '')}: {fault.get('message', '')}" for fault in faults) or error.detail
-        return answer_problem(request, Problem(422, "Not what is expected here", detail, field=first.get("key")))
+        errors = error.extra if isinstance(error.extra, list) else []
+        first_error = errors[0] if errors else {}
+        detail = (
+            "; ".join(
+                f"{validation_error.get('key', '')}: {validation_error.get('message', '')}"
+                for validation_error in errors
+            )
+            or error.detail
+        )
+        return problem_response(
+            request, Problem(422, "Not what is expected here", detail, field=first_error.get("key"))
+        )
     title = HTTPStatus(error.status_code).phrase
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return answer_problem(request, Problem(error.status_code, title, detail, dict(error.headers or {})))
+    return problem_response(request, Problem(error.status_code, title, detail, dict(error.headers or {})))
 
 
-def answer_away(request: Request[Any, Any, Any], error: OSError) -> Response[dict[str, Any]]:
+def unavailable(request: Request[Any, Any, Any], error: OSError) -> Response[dict[str, Any]]:
     """The log or the user store is away: the request may come again."""
     _logger.error("%s %s: %r", request.method, request.url.path, error)
     detail = "the event log or the user store cannot be reached; come again in a second"
-    return answer_problem(request, Problem(503, "A part of the service is away", detail, {"Retry-After": "1"}))
+    return problem_response(request, Problem(503, "A part of the service is away", detail, {"Retry-After": "1"}))
 
 
-def answer_fault(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+def internal_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """A fault of ours: the log has the trace, the client has not."""
     _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return answer_problem(request, Problem(500, "A fault of this service", "the request failed; the log says why"))
+    return problem_response(request, Problem(500, "A fault of this service", "the request failed; the log says why"))

@@ -7,27 +7,30 @@ from litestar import Request, delete, get, post, put
 from litestar.datastructures import State
 from litestar.params import FromPath, QueryParameter
 
-from serving.http.errors import Problem, invalid
-from serving.http.requests import body_of, elements_of, id_of, service_of
+from serving.http.errors import Problem, validation_problem
+from serving.http.requests import get_service, parse_elements, parse_id, read_body
 from serving.ingest.json_bodies import is_list
 from serving.pipeline.schemas import MAX_K
-from stream.ids import key_of
+from stream.ids import hash_id
 from stream.records.catalog import Item, parse_item
 
-_MAX_ITEM = 1 << 20
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MAX_ITEM_BYTES = 1 << 20
+_field_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @get("/v1/items/{item_id:str}/similar", tags=["items"])
-async def similar(
+async def get_similar_items(
     state: State, item_id: FromPath[str], k: Annotated[int, QueryParameter(ge=1, le=MAX_K)] = 10
 ) -> dict[str, Any]:
     """Neighbours of an item, best first."""
-    service, name = service_of(state), id_of("item_id", item_id)
-    if service.replica.catalogue.get(key_of(name)) is None:
-        raise _no_such_item(name)
-    found = service.recommender.similar(key_of(name), k)
-    return {"item_id": name, "items": [{"item_id": near, "score": score} for near, score in found]}
+    service, decoded_id = get_service(state), parse_id("item_id", item_id)
+    if service.replica.catalog.get(hash_id(decoded_id)) is None:
+        raise _item_not_found(decoded_id)
+    neighbors = service.recommender.find_similar(hash_id(decoded_id), k)
+    return {
+        "item_id": decoded_id,
+        "items": [{"item_id": neighbor_id, "score": score} for neighbor_id, score in neighbors],
+    }
 
 
 @get("/v1/items/{item_id:str}", tags=["items"])
@@ -36,64 +39,64 @@ async def get_item(state: State, item_id: FromPath[str]) -> dict[str, Any]:
 
     An item that people met, but that never was in the catalogue, has counts alone.
     """
-    replica, name = service_of(state).replica, id_of("item_id", item_id)
-    key = key_of(name)
-    item, counts = replica.catalogue.json(key), replica.counts(key)
-    if item is None and (replica.catalogue.is_gone(key) or not any(counts.values())):
-        raise _no_such_item(name)
-    return (item or {"item_id": name}) | {"counts": counts, "in_catalogue": item is not None}
+    replica, decoded_id = get_service(state).replica, parse_id("item_id", item_id)
+    key = hash_id(decoded_id)
+    item, counts = replica.catalog.json(key), replica.count_events(key)
+    if item is None and (replica.catalog.is_deleted(key) or not any(counts.values())):
+        raise _item_not_found(decoded_id)
+    return (item or {"item_id": decoded_id}) | {"counts": counts, "in_catalog": item is not None}
 
 
 @put("/v1/items/{item_id:str}", tags=["items"])
 async def put_item(state: State, request: Request[Any, Any, Any], item_id: FromPath[str]) -> dict[str, Any]:
     """Put one item; `item_id` in the body may be left out."""
-    name = id_of("item_id", item_id)
-    body = await body_of(request)
-    raws = elements_of(body)
+    decoded_id = parse_id("item_id", item_id)
+    body = await read_body(request)
+    raws = parse_elements(body)
     try:
         if is_list(body):
             raise ValueError("an item is an object, got a list")
-        value = msgspec.json.encode({"item_id": name} | _fields.decode(raws[0]))
-        if _item(value).item_id != name:
-            raise ValueError(f"item_id in the body must be the one of the path, {name!r}")
+        value = msgspec.json.encode({"item_id": decoded_id} | _field_decoder.decode(raws[0]))
+        if _decode_item(value).item_id != decoded_id:
+            raise ValueError(f"item_id in the body must be the one of the path, {decoded_id!r}")
     except (ValueError, msgspec.DecodeError) as error:
-        raise invalid(ValueError(str(error))) from None
-    await service_of(state).put_items([(name, value)])
+        raise validation_problem(ValueError(str(error))) from None
+    await get_service(state).put_items([(decoded_id, value)])
     return {"accepted": 1}
 
 
 @post("/v1/items", status_code=202, tags=["items"])
 async def post_items(state: State, request: Request[Any, Any, Any]) -> dict[str, Any]:
     """Put one item or many; what is refused is named with its reason."""
-    body = await body_of(request)
+    body = await read_body(request)
     records: list[tuple[str, bytes | None]] = []
-    refused = []
-    for index, raw in enumerate(elements_of(body)):
+    rejections = []
+    for index, raw in enumerate(parse_elements(body)):
         value = bytes(raw)
         try:
-            records.append((_item(value).item_id, value))
+            records.append((_decode_item(value).item_id, value))
         except ValueError as error:
             if not is_list(body):
-                raise invalid(error) from None
-            refused.append({"index": index, "reason": str(error)})
+                raise validation_problem(error) from None
+            rejections.append({"index": index, "reason": str(error)})
     if records:
-        await service_of(state).put_items(records)
-    return {"accepted": len(records), "refused": refused}
+        await get_service(state).put_items(records)
+    return {"accepted": len(records), "refused": rejections}
 
 
 @delete("/v1/items/{item_id:str}", status_code=204, tags=["items"])
 async def delete_item(state: State, item_id: FromPath[str]) -> None:
     """Take an item out of the catalogue; it is recommended no more."""
-    service, name = service_of(state), id_of("item_id", item_id)
-    if service.replica.catalogue.get(key_of(name)) is None:
-        raise _no_such_item(name)
-    await service.put_items([(name, None)])
+    service, decoded_id = get_service(state), parse_id("item_id", item_id)
+    if service.replica.catalog.get(hash_id(decoded_id)) is None:
+        raise _item_not_found(decoded_id)
+    await service.put_items([(decoded_id, None)])
 
 
-def _item(value: bytes) -> Item:
+def _decode_item(value: bytes) -> Item:
     """The item in these bytes, if it can be read back whole; ValueError otherwise."""
-    if len(value) > _MAX_ITEM:
-        raise ValueError(f"the item has {len(value)} bytes; at most {_MAX_ITEM} are taken")
+    if len(value) > _MAX_ITEM_BYTES:
+        raise ValueError(f"the item has {len(value)} bytes; at most {_MAX_ITEM_BYTES} are taken")
     item = parse_item(value)
     try:
         msgspec.json.decode(value)
@@ -102,8 +105,8 @@ def _item(value: bytes) -> Item:
     return item
 
 
-def _no_such_item(name: str) -> Problem:
-    return Problem(404, "No such item", f"item {name!r} is not in the catalogue", field="item_id")
+def _item_not_found(item_id: str) -> Problem:
+    return Problem(404, "No such item", f"item {item_id!r} is not in the catalogue", field="item_id")
 
 
-ROUTES = (similar, get_item, put_item, post_items, delete_item)
+ROUTES = (get_similar_items, get_item, put_item, post_items, delete_item)

@@ -4,48 +4,52 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.model import Stack
-from online_models.retrievers.candidates import Found
-from online_models.retrievers.top_k import best
-from online_models.state.item_table import People
+from online_models.model import RecommenderModel
+from online_models.retrievers.candidates import Candidates
+from online_models.retrievers.top_k import top_k
+from online_models.state.item_table import UserQueries
 from stream.jit import kernel
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedLists:
     """The lists of n questions, m candidates in all, as they were judged."""
 
-    found: Found
+    candidates: Candidates
     features: np.ndarray  # (m, f) float32
     scores: np.ndarray  # (m,) float32
-    odds: np.ndarray  # (m,) float32, log-odds of being acted on once shown
-    best: np.ndarray  # (n, k) int64, entries of each list from the best down, -1 where there are no more
+    log_odds: np.ndarray  # (m,) float32, log-odds of being acted on once shown
+    top_entries: np.ndarray  # (n, k) int64, entries of each list from the best down, -1 where there are no more
 
-    def best_of(self, i: int) -> np.ndarray:
+    def get_top_entries(self, i: int) -> np.ndarray:
         """The entries of question i, best first; of equal scores the earlier one."""
-        entries: np.ndarray = self.best[i, : min(self.best.shape[1], self.found.start[i + 1] - self.found.start[i])]
+        entries: np.ndarray = self.top_entries[
+            i, : min(self.top_entries.shape[1], self.candidates.start[i + 1] - self.candidates.start[i])
+        ]
         return entries
 
-    def explored_over(self, bit: np.uint16, most: int) -> np.ndarray:
+    def select_explorable(self, channel_bit: np.uint16, top_n: int) -> np.ndarray:
         """The entries of a channel and the best `most` of each list, (a,) int64, ascending."""
-        entries = np.flatnonzero(self.found.channels & bit)
-        best = self.best[:, :most]
-        return np.union1d(entries, best[best >= 0]) if most else entries
+        entries = np.flatnonzero(self.candidates.channels & channel_bit)
+        top_entries = self.top_entries[:, :top_n]
+        return np.union1d(entries, top_entries[top_entries >= 0]) if top_n else entries
 
 
 @kernel
-def _best(start: np.ndarray, scores: np.ndarray, out: np.ndarray) -> None:
-    chosen = np.empty(out.shape[1], np.int64)
+def _fill_top_entries(start: np.ndarray, scores: np.ndarray, out: np.ndarray) -> None:
+    top = np.empty(out.shape[1], np.int64)
     for i in range(out.shape[0]):
-        count = best(scores[start[i] : start[i + 1]], start[i + 1] - start[i], chosen)
+        count = top_k(scores[start[i] : start[i + 1]], start[i + 1] - start[i], top)
         for j in range(count):
-            out[i, j] = start[i] + chosen[j]
+            out[i, j] = start[i] + top[j]
 
 
-def ranked(stack: Stack, people: People, found: Found, trust: float, most: int) -> Ranked:
+def rank(
+    model: RecommenderModel, user_queries: UserQueries, candidates: Candidates, feedback_weight: float, top_n: int
+) -> RankedLists:
     """Judge candidates, and sort the best `most` of each list; `trust` as in `Stack.judge`."""
-    features = stack.features_of(people, found.start, found.row)
-    scores, odds = stack.judge(features, trust)
-    entries = np.full((found.start.size - 1, most), -1, np.int64)
-    _best(found.start, scores, entries)
-    return Ranked(found, features, scores, odds, entries)
+    features = model.extract_candidate_features(user_queries, candidates.start, candidates.row)
+    scores, log_odds = model.score_candidates(features, feedback_weight)
+    top_entries = np.full((candidates.start.size - 1, top_n), -1, np.int64)
+    _fill_top_entries(candidates.start, scores, top_entries)
+    return RankedLists(candidates, features, scores, log_odds, top_entries)

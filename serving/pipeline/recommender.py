@@ -8,26 +8,26 @@ from operator import attrgetter
 import msgspec
 import numpy as np
 
-from online_models.rankers.click_head import chance_of
+from online_models.rankers.click_head import sigmoid
 from serving import metrics
-from serving.exploration.explorer import FRESH, Exploration
-from serving.exploration.fresh_items import AT_ONCE
-from serving.exploration.slate_filling import NOTHING_FRESH, Fresh, fill
-from serving.ingest.pending_writes import Acknowledged
-from serving.pipeline.candidates import candidates_of, given, hidden_from
-from serving.pipeline.ranking import Ranked, ranked
-from serving.pipeline.responses import Slate, slates_of, tell
-from serving.pipeline.schemas import Asked, Question
+from serving.exploration.explorer import COLD_START_BIT, Explorer
+from serving.exploration.fresh_items import MAX_COLD_START_ITEMS
+from serving.exploration.slate_filling import NO_ARMS, ExplorationArms, fill
+from serving.ingest.pending_writes import PendingWrites
+from serving.pipeline.candidates import find_exclusions, requested_candidates, retrieve_candidates
+from serving.pipeline.ranking import RankedLists, rank
+from serving.pipeline.responses import Slate, build_slates, record_metrics
+from serving.pipeline.schemas import RecommendationRequest, RequestContext
 from serving.replica.replica import Replica
-from stream.ids import key_of, keys_of
-from stream.records.batches import EventType, Questions
+from stream.ids import hash_id, hash_ids
+from stream.records.batches import EventType, Queries
 from stream.records.decoding import context_keys
 from stream.stores import UserStore
-from stream.users.profiles import NOBODY, Profile, decode_profile, questions_of
+from stream.users.profiles import EMPTY_PROFILE, Profile, decode_profile, queries_from_profiles
 
-_FIRST_SHOWN = 5000.0  # places that have to be shown before what became of them is all that counts
-_QUIET = 5_000  # ms between warnings of one kind
-_READING, _RANKING, _EXPLORING = map(metrics.stage_seconds.labels, ("user", "rank", "explore"))
+_PRIOR_IMPRESSIONS = 5000.0  # places that have to be shown before what became of them is all that counts
+_WARNING_INTERVAL_MS = 5_000  # ms between warnings of one kind
+_USER_STAGE, _RANK_STAGE, _EXPLORE_STAGE = map(metrics.stage_duration_seconds.labels, ("user", "rank", "explore"))
 _logger = logging.getLogger(__name__)
 
 
@@ -38,151 +38,174 @@ class Recommender:
         self,
         replica: Replica,
         store: UserStore,
-        acknowledged: Acknowledged,
-        candidates: int,
-        exploration: Exploration,
+        pending_writes: PendingWrites,
+        max_candidates: int,
+        explorer: Explorer,
         rng: np.random.Generator,
     ) -> None:
         self._replica = replica
         self._store = store
-        self._acknowledged = acknowledged
-        self._candidates = candidates
-        self._exploration = exploration
+        self._pending_writes = pending_writes
+        self._max_candidates = max_candidates
+        self._explorer = explorer
         self._rng = rng
-        self._quiet_until = 0  # ms
+        self._next_warning_ms = 0  # ms
 
-    def answer(self, question: Question, impression_id: str, now: int) -> Slate:
+    def recommend(self, request: RecommendationRequest, impression_id: str, now: int) -> Slate:
         """The slate for a question asked at `now`, ms."""
-        return self.answer_all([(question, impression_id)], now)[0]
+        return self.recommend_batch([(request, impression_id)], now)[0]
 
-    def answer_all(self, questions: Sequence[tuple[Question, str]], now: int) -> list[Slate]:
+    def recommend_batch(self, requests: Sequence[tuple[RecommendationRequest, str]], now: int) -> list[Slate]:
         """The slates for questions with their impression ids, as if each were asked alone."""
-        with _READING.time():
-            asked = self._read(questions, now)
+        with _USER_STAGE.time():
+            contexts = self._load_users(requests, now)
         slates: dict[str, Slate] = {}
-        for _, group in groupby(sorted(asked, key=attrgetter("kind")), key=attrgetter("kind")):
-            together = list(group)
-            slates |= {slate.answer.impression_id: slate for slate in self._answer_alike(together)}
-        told = [slates[impression_id] for _, impression_id in questions]
-        tell(self._replica.stack, told)
-        return told
+        for _, group in groupby(sorted(contexts, key=attrgetter("batch_key")), key=attrgetter("batch_key")):
+            batch = list(group)
+            slates |= {slate.response.impression_id: slate for slate in self._recommend_group(batch)}
+        ordered_slates = [slates[impression_id] for _, impression_id in requests]
+        record_metrics(self._replica.model, ordered_slates)
+        return ordered_slates
 
-    def _answer_alike(self, asked: list[Asked]) -> list[Slate]:
+    def _recommend_group(self, contexts: list[RequestContext]) -> list[Slate]:
         """Slates for questions of one kind."""
-        names = None
-        with _RANKING.time():
-            if asked[0].question.candidates is None:
-                judged = self._rank(asked)
+        item_ids = None
+        with _RANK_STAGE.time():
+            if contexts[0].request.candidates is None:
+                ranking = self._rank(contexts)
             else:
-                judged, names = self._rank_given(asked)
-            metrics.candidates.inc(judged.found.row.size)
-        with _EXPLORING.time():
-            weighed = self._weigh(asked, judged)
-            size = asked[0].question.size
-            chosen = [fill(judged.best_of(i), fresh, size, self._rng) for i, fresh in enumerate(weighed)]
-        return slates_of(self._replica, asked, judged, weighed, chosen, self._exploration.policy, names)
+                ranking, item_ids = self._rank_requested(contexts)
+            metrics.candidates_ranked.inc(ranking.candidates.row.size)
+        with _EXPLORE_STAGE.time():
+            exploration_arms = self._exploration_probabilities(contexts, ranking)
+            size = contexts[0].request.size
+            filled_slates = [
+                fill(ranking.get_top_entries(i), arms, size, self._rng) for i, arms in enumerate(exploration_arms)
+            ]
+        return build_slates(
+            self._replica, contexts, ranking, exploration_arms, filled_slates, self._explorer.policy, item_ids
+        )
 
-    def similar(self, key: int, k: int) -> list[tuple[str, float]]:
+    def find_similar(self, key: int, k: int) -> list[tuple[str, float]]:
         """Neighbours of an item, best first, with their scores."""
-        stack = self._replica.stack
-        row = stack.items.find(np.array([key], np.uint64))[0]
+        model = self._replica.model
+        row = model.items.lookup(np.array([key], np.uint64))[0]
         if row < 0:
             return []
-        found = stack.similar(int(row), 2 * k)
-        rows = found.row[(self._replica.eligible[found.row] == 1) & (found.row != row)][:k]
-        return [(name, round(1 / (1 + place), 6)) for place, name in enumerate(self._replica.names_of(rows))]
-
-    def note_shown(self, slate: Slate) -> None:
-        """Say that a slate was shown, and not only asked for."""
-        self._exploration.spend(slate.fresh, slate.chosen)
-
-    def _read(self, questions: Sequence[tuple[Question, str]], now: int) -> list[Asked]:
-        """What is known of the people, and whether it is stale: the store is away, or has not kept up with them."""
-        users = keys_of([question.user_id for question, _ in questions])
-        try:
-            known = [
-                self._known(user, value, now) for user, value in zip(users, self._store.get_many(users), strict=True)
-            ]
-        except OSError as error:
-            known = [self._without(error, now) for _ in questions]
+        candidates = model.find_similar(int(row), 2 * k)
+        rows = candidates.row[(self._replica.eligible[candidates.row] == 1) & (candidates.row != row)][:k]
         return [
-            Asked(question, impression_id, user, profile, stale, now if question.ts is None else question.ts)
-            for (question, impression_id), user, (profile, stale) in zip(questions, users.tolist(), known, strict=True)
+            (item_id, round(1 / (1 + position), 6)) for position, item_id in enumerate(self._replica.get_item_ids(rows))
         ]
 
-    def _known(self, user: int, value: bytes | None, now: int) -> tuple[Profile, bool]:
-        try:
-            profile = NOBODY if value is None else decode_profile(value)
-        except (ValueError, msgspec.DecodeError) as error:  # a record that this code cannot read
-            return self._without(error, now)
-        behind = self._acknowledged.is_behind(int(user), profile.offset, self._replica.covered, now)
-        if behind:
-            metrics.fallbacks.labels("record").inc()
-        return profile, behind
+    def record_impression(self, slate: Slate) -> None:
+        """Say that a slate was shown, and not only asked for."""
+        self._explorer.record_slate(slate.exploration_arms, slate.filled_slate)
 
-    def _without(self, error: Exception, now: int) -> tuple[Profile, bool]:
+    def _load_users(self, requests: Sequence[tuple[RecommendationRequest, str]], now: int) -> list[RequestContext]:
+        """What is known of the people, and whether it is stale: the store is away, or has not kept up with them."""
+        user_keys = hash_ids([request.user_id for request, _ in requests])
+        try:
+            user_states = [
+                self._decode_user(user_key, value, now)
+                for user_key, value in zip(user_keys, self._store.get_many(user_keys), strict=True)
+            ]
+        except OSError as error:
+            user_states = [self._fallback_profile(error, now) for _ in requests]
+        return [
+            RequestContext(
+                request, impression_id, user_key, profile, is_stale, now if request.ts is None else request.ts
+            )
+            for (request, impression_id), user_key, (profile, is_stale) in zip(
+                requests, user_keys.tolist(), user_states, strict=True
+            )
+        ]
+
+    def _decode_user(self, user_key: int, value: bytes | None, now: int) -> tuple[Profile, bool]:
+        try:
+            profile = EMPTY_PROFILE if value is None else decode_profile(value)
+        except (ValueError, msgspec.DecodeError) as error:  # a record that this code cannot read
+            return self._fallback_profile(error, now)
+        is_behind = self._pending_writes.is_behind(int(user_key), profile.offset, self._replica.covered_offsets, now)
+        if is_behind:
+            metrics.fallbacks.labels("record").inc()
+        return profile, is_behind
+
+    def _fallback_profile(self, error: Exception, now: int) -> tuple[Profile, bool]:
         """Somebody of whom nothing can be read: the answer is made from the context alone."""
-        if now >= self._quiet_until:  # while the store is away everybody is such a one
-            self._quiet_until = now + _QUIET
+        if now >= self._next_warning_ms:  # while the store is away everybody is such a one
+            self._next_warning_ms = now + _WARNING_INTERVAL_MS
             _logger.warning("the user store cannot be read, answering from context alone: %s", error)
         metrics.fallbacks.labels("store").inc()
-        return NOBODY, True
+        return EMPTY_PROFILE, True
 
-    def _rank(self, asked: Sequence[Asked]) -> Ranked:
+    def _rank(self, contexts: Sequence[RequestContext]) -> RankedLists:
         """Candidates of all channels that may be shown, best first."""
-        replica, stack = self._replica, self._replica.stack
-        questions = [one.question for one in asked]
-        size, explores = questions[0].size, questions[0].explore
-        people = stack.people(_columns(asked))
-        hidden = hidden_from(stack, questions, [one.profile for one in asked])
-        fresh = self._exploration.pool(replica).rows if explores else NOTHING_FRESH.rows
-        per_channel, most = max(size, self._candidates // 4), max(size, self._candidates)
-        found = candidates_of(replica, questions, people, hidden, fresh, per_channel, most)
-        return ranked(stack, people, found, self._trust(), size + AT_ONCE)
+        replica, model = self._replica, self._replica.model
+        requests = [context.request for context in contexts]
+        size, is_exploring = requests[0].size, requests[0].explore
+        user_queries = model.resolve_queries(_build_queries(contexts))
+        exclusions = find_exclusions(model, requests, [context.profile for context in contexts])
+        cold_start_rows = self._explorer.refresh_pool(replica).rows if is_exploring else NO_ARMS.rows
+        per_channel, max_candidates = max(size, self._max_candidates // 4), max(size, self._max_candidates)
+        candidates = retrieve_candidates(
+            replica, requests, user_queries, exclusions, cold_start_rows, per_channel, max_candidates
+        )
+        return rank(model, user_queries, candidates, self._feedback_weight(), size + MAX_COLD_START_ITEMS)
 
-    def _rank_given(self, asked: Sequence[Asked]) -> tuple[Ranked, list[str]]:
+    def _rank_requested(self, contexts: Sequence[RequestContext]) -> tuple[RankedLists, list[str]]:
         """Exactly the items asked for, best first."""
-        stack = self._replica.stack
-        questions = [one.question for one in asked]
-        found, names = given(stack, questions)
-        people = stack.people(_columns(asked))
-        return ranked(stack, people, found, self._trust(), questions[0].size), names
+        model = self._replica.model
+        requests = [context.request for context in contexts]
+        candidates, item_ids = requested_candidates(model, requests)
+        user_queries = model.resolve_queries(_build_queries(contexts))
+        return rank(model, user_queries, candidates, self._feedback_weight(), requests[0].size), item_ids
 
-    def _weigh(self, asked: Sequence[Asked], judged: Ranked) -> list[Fresh]:
+    def _exploration_probabilities(
+        self, contexts: Sequence[RequestContext], ranking: RankedLists
+    ) -> list[ExplorationArms]:
         """Of each question the items that may be drawn, as entries of its list."""
-        size, over_slate = asked[0].question.size, self._exploration.over_slate and _may_draw(asked[0].question)
-        at = judged.explored_over(FRESH, size + AT_ONCE if over_slate else 0)
-        if at.size == 0:
-            return [NOTHING_FRESH] * len(asked)
-        rows, start = judged.found.row[at], np.searchsorted(at, judged.found.start)
-        best, chances = judged.best[:, :size], chance_of(judged.odds).astype(float)
-        earned = np.where(best >= 0, chances[best], 0).sum(axis=1) / np.maximum((best >= 0).sum(axis=1), 1)
-        stack = self._replica.stack
-        told = self._exploration.told(stack, rows, judged.features, at, chances[at])
-        if not over_slate:
-            return self._exploration.weigh(at, rows, start, told, earned, size)
-        shown = stack.items.counters["ever"][rows, EventType.impression].astype(float)
-        return self._exploration.weigh_slate(at, rows, start, told, shown, earned, size)
+        size, is_slate_scope = (
+            contexts[0].request.size,
+            self._explorer.is_slate_scope and _can_explore(contexts[0].request),
+        )
+        entries = ranking.select_explorable(COLD_START_BIT, size + MAX_COLD_START_ITEMS if is_slate_scope else 0)
+        if entries.size == 0:
+            return [NO_ARMS] * len(contexts)
+        rows, start = ranking.candidates.row[entries], np.searchsorted(entries, ranking.candidates.start)
+        top_entries, probabilities = ranking.top_entries[:, :size], sigmoid(ranking.log_odds).astype(float)
+        baseline_values = np.where(top_entries >= 0, probabilities[top_entries], 0).sum(axis=1) / np.maximum(
+            (top_entries >= 0).sum(axis=1), 1
+        )
+        model = self._replica.model
+        estimates = self._explorer.ranker_estimate(model, rows, ranking.features, entries, probabilities[entries])
+        if not is_slate_scope:
+            return self._explorer.build_cold_start_arms(entries, rows, start, estimates, baseline_values, size)
+        impressions = model.items.counters["total_counts"][rows, EventType.impression].astype(float)
+        return self._explorer.build_slate_arms(entries, rows, start, estimates, impressions, baseline_values, size)
 
-    def _trust(self) -> float:
+    def _feedback_weight(self) -> float:
         """The more was shown, the more it counts what became of it; all, after two places for each action ever.
 
         What people pick of everything cannot be learnt from our own slates: it would be mistaken for what we showed.
         """
-        shown, acted = self._replica.ever[EventType.impression], self._replica.ever[EventType.impression + 1 :].sum()
-        return min(1.0, float(shown) / (_FIRST_SHOWN + 2.0 * float(acted)))
+        impressions, actions = (
+            self._replica.event_totals[EventType.impression],
+            self._replica.event_totals[EventType.impression + 1 :].sum(),
+        )
+        return min(1.0, float(impressions) / (_PRIOR_IMPRESSIONS + 2.0 * float(actions)))
 
 
-def _may_draw(question: Question) -> bool:
+def _can_explore(request: RecommendationRequest) -> bool:
     """Whether places may be given by chance: lists that were handed in are ranked and nothing else."""
-    return question.explore and question.candidates is None
+    return request.explore and request.candidates is None
 
 
-def _columns(asked: Sequence[Asked]) -> Questions:
-    return questions_of(
-        [one.profile for one in asked],
-        [one.user for one in asked],
-        [one.ts for one in asked],
-        [key_of(one.question.surface) if one.question.surface else 0 for one in asked],
-        [context_keys(one.question.context) for one in asked],
+def _build_queries(contexts: Sequence[RequestContext]) -> Queries:
+    return queries_from_profiles(
+        [context.profile for context in contexts],
+        [context.user_key for context in contexts],
+        [context.ts for context in contexts],
+        [hash_id(context.request.surface) if context.request.surface else 0 for context in contexts],
+        [context_keys(context.request.context) for context in contexts],
     )

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from stream.records.events import id_fault
+from stream.records.events import validate_id
 from stream.users.profiles import Profile
 
 MAX_K = 1000
-_MAX_CONTEXT = 16 << 10  # bytes of JSON: it travels with every impression
+_MAX_CONTEXT_BYTES = 16 << 10  # bytes of JSON: it travels with every impression
 
 
 class Filters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -21,7 +21,7 @@ class Filters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     max_price: float | None = None
 
 
-class Question(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """One request for recommendations."""
 
     user_id: str
@@ -39,11 +39,11 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
 
     def __post_init__(self) -> None:
         ids = {"user_id": [self.user_id], "exclude": self.exclude, "candidates": self.candidates or []}
-        for field, name in ((field, name) for field, names in ids.items() for name in names):
-            if fault := id_fault(field, name):
-                raise ValueError(fault[1])
-        if self.context and (size := len(msgspec.json.encode(self.context))) > _MAX_CONTEXT:
-            raise ValueError(f"context has {size} bytes of JSON; at most {_MAX_CONTEXT} are taken")
+        for field, value in ((field, value) for field, values in ids.items() for value in values):
+            if error := validate_id(field, value):
+                raise ValueError(error[1])
+        if self.context and (size := len(msgspec.json.encode(self.context))) > _MAX_CONTEXT_BYTES:
+            raise ValueError(f"context has {size} bytes of JSON; at most {_MAX_CONTEXT_BYTES} are taken")
 
     @property
     def size(self) -> int:
@@ -53,33 +53,35 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestContext:
     """A question with what is known of who asks."""
 
-    question: Question
+    request: RecommendationRequest
     impression_id: str
-    user: int
+    user_key: int
     profile: Profile
-    stale: bool
+    is_stale: bool
     ts: int
 
     @property
-    def kind(self) -> tuple[int, bool, bool, int]:
+    def batch_key(self) -> tuple[int, bool, bool, int]:
         """Questions of one kind go through the pipeline together, and none changes the answer to another."""
-        question = self.question
-        return self.ts, question.candidates is None, question.explore, question.size
+        request = self.request
+        return self.ts, request.candidates is None, request.explore, request.size
 
 
-class Weighed(msgspec.Struct, frozen=True):
+class ExplorationDetail(msgspec.Struct, frozen=True):
     """What exploration thinks of an item that may be drawn."""
 
-    told: float  # the ranker's probability; the linear policies put it right by what became of the category
+    ranker_probability: (
+        float  # the ranker's probability; the linear policies put it right by what became of the category
+    )
     mean: float  # with what became of items like it, and of itself
-    spread: float  # standard deviation: how unsure that is
-    chance: float  # of this item, in the first draw of the slate
+    std: float  # standard deviation: how unsure that is
+    selection_probability: float  # of this item, in the first draw of the slate
 
 
-class Recommended(msgspec.Struct, frozen=True, omit_defaults=True):
+class RecommendedItem(msgspec.Struct, frozen=True, omit_defaults=True):
     """One place of a slate."""
 
     item_id: str
@@ -90,13 +92,13 @@ class Recommended(msgspec.Struct, frozen=True, omit_defaults=True):
     probability: float | None = None
     channels: list[str] | None = None
     features: dict[str, float] | None = None
-    weighed: Weighed | None = None
+    exploration: ExplorationDetail | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
+class RecommendationResponse(msgspec.Struct, frozen=True):
     """A slate; empty when there is nothing to recommend."""
 
     impression_id: str
     model_version: str
     stale: bool
-    items: list[Recommended]
+    items: list[RecommendedItem]

@@ -3,32 +3,38 @@
 import numpy as np
 
 from online_models.bandits.warm_start import WarmStart
-from online_models.model import Stack
-from online_models.rankers.click_head import chance_of
-from online_models.retrievers.top_k import Hidden
-from serving.exploration.explorer import FRESH, Exploration
-from serving.exploration.fresh_items import Pool, lie_around
-from serving.exploration.slate_filling import fill, least_shown
-from serving.pipeline.ranking import ranked
-from serving.replica.category_neighbors import CategoryBoards
-from stream.users.profiles import NOBODY, questions_of
+from online_models.model import RecommenderModel
+from online_models.rankers.click_head import sigmoid
+from online_models.retrievers.top_k import Exclusions
+from serving.exploration.explorer import COLD_START_BIT, Explorer
+from serving.exploration.fresh_items import FreshItemPool, neighbor_priors
+from serving.exploration.slate_filling import fill, select_least_shown
+from serving.pipeline.ranking import rank
+from serving.replica.category_neighbors import CategoryLeaderboards
+from stream.users.profiles import EMPTY_PROFILE, queries_from_profiles
 
-_ITEMS = 12
+_ITEM_COUNT = 12
 
 
-def rehearse(exploration: Exploration) -> None:
+def warm_up(explorer: Explorer) -> None:
     """Compile what an answer needs."""
-    stack, keys = Stack(), np.arange(1, _ITEMS + 1, dtype=np.uint64)
-    stack.describe(keys, np.repeat(keys[:, None], 4, axis=1), np.zeros(_ITEMS, np.int64), np.ones(_ITEMS, np.float32))
-    eligible, rows = np.ones(_ITEMS, np.uint8), np.arange(_ITEMS, dtype=np.int32)
-    fresh = least_shown(np.zeros(_ITEMS, np.int32), eligible, budget=1, count=2)
-    people = stack.items.people(questions_of([NOBODY], [1], [1], [0], [[]]))
-    found = stack.candidates(people, 10, eligible, Hidden(np.array([0, 1]), rows[:1]), fresh)
-    judged = ranked(stack, people, found, trust=0.5, most=10)
-    at = np.flatnonzero(found.channels & FRESH)
-    around = lie_around(stack.items, CategoryBoards(stack.items), fresh, 0.1, WarmStart())
-    exploration.follow(Pool("", fresh, np.zeros(2), np.zeros(2), around, 0.1))
-    chances, best = chance_of(judged.odds[at]).astype(float), np.array([0.1])
-    told = exploration.told(stack, found.row[at], judged.features, at, chances)
-    (weighed,) = exploration.weigh(at, found.row[at], np.array([0, at.size]), told, best, 10)
-    exploration.spend(weighed, fill(judged.best_of(0), weighed, 10, np.random.default_rng(0)))
+    model, keys = RecommenderModel(), np.arange(1, _ITEM_COUNT + 1, dtype=np.uint64)
+    model.set_item_attributes(
+        keys, np.repeat(keys[:, None], 4, axis=1), np.zeros(_ITEM_COUNT, np.int64), np.ones(_ITEM_COUNT, np.float32)
+    )
+    eligible, rows = np.ones(_ITEM_COUNT, np.uint8), np.arange(_ITEM_COUNT, dtype=np.int32)
+    cold_start_rows = select_least_shown(np.zeros(_ITEM_COUNT, np.int32), eligible, budget=1, count=2)
+    user_queries = model.items.resolve_queries(queries_from_profiles([EMPTY_PROFILE], [1], [1], [0], [[]]))
+    candidates = model.retrieve(user_queries, 10, eligible, Exclusions(np.array([0, 1]), rows[:1]), cold_start_rows)
+    ranking = rank(model, user_queries, candidates, feedback_weight=0.5, top_n=10)
+    entries = np.flatnonzero(candidates.channels & COLD_START_BIT)
+    neighbor_prior = neighbor_priors(model.items, CategoryLeaderboards(model.items), cold_start_rows, 0.1, WarmStart())
+    explorer.set_pool(FreshItemPool("", cold_start_rows, np.zeros(2), np.zeros(2), neighbor_prior, 0.1))
+    probabilities, baseline_values = sigmoid(ranking.log_odds[entries]).astype(float), np.array([0.1])
+    estimates = explorer.ranker_estimate(model, candidates.row[entries], ranking.features, entries, probabilities)
+    (exploration_arms,) = explorer.build_cold_start_arms(
+        entries, candidates.row[entries], np.array([0, entries.size]), estimates, baseline_values, 10
+    )
+    explorer.record_slate(
+        exploration_arms, fill(ranking.get_top_entries(0), exploration_arms, 10, np.random.default_rng(0))
+    )

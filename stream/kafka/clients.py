@@ -8,32 +8,32 @@ for it. It is never taken for being installed alone: what runs is what the setti
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from stream.kafka.url import Brokers
+from stream.kafka.url import KafkaSettings
 from stream.logs import Position, Record, Records
 
 
-class Sender(Protocol):
+class Producer(Protocol):
     """An idempotent producer, acks=all; for one thread at a time."""
 
     def send(self, topic: str, batches: Sequence[tuple[int, Sequence[Record]]]) -> list[tuple[int, int]]:
         """Send one batch per partition; durable on return, with the first offset by partition."""
         ...
 
-    def drop(self) -> None:
+    def abort(self) -> None:
         """Close without sending what still waits."""
         ...
 
     def close(self) -> None: ...
 
 
-class Member(Protocol):
+class Consumer(Protocol):
     """A consumer of one topic; for one thread at a time. What it fetches ahead has a limit in bytes."""
 
     def join(self) -> None:
         """Have the group share out the partitions from now on, inside `poll`, cooperatively."""
         ...
 
-    def take(self, partitions: Sequence[int]) -> None:
+    def assign(self, partitions: Sequence[int]) -> None:
         """Hold these partitions, whatever others do."""
         ...
 
@@ -41,9 +41,9 @@ class Member(Protocol):
         """What has come; also of partitions that have just been gained, from wherever the client began there."""
         ...
 
-    def held(self) -> frozenset[int]: ...
+    def assignment(self) -> frozenset[int]: ...
 
-    def is_settled(self) -> bool:
+    def has_assignment(self) -> bool:
         """Whether the group has said which partitions this member gets, even if none."""
         ...
 
@@ -54,9 +54,11 @@ class Member(Protocol):
     def close(self) -> None: ...
 
 
-class Client(Protocol):
+class ClientLibrary(Protocol):
     """A module that has a client: see `kafka_plain` and `kafka_fast`."""
 
-    def open_sender(self, brokers: Brokers) -> Sender: ...
+    def open_producer(self, settings: KafkaSettings) -> Producer: ...
 
-    def open_member(self, brokers: Brokers, topic: str, group: str | None, instance: str | None) -> Member: ...
+    def open_consumer(
+        self, settings: KafkaSettings, topic: str, group: str | None, instance_id: str | None
+    ) -> Consumer: ...

@@ -4,32 +4,32 @@ import socket
 import ssl
 from collections.abc import Mapping
 
-from stream.kafka.url import Brokers
+from stream.kafka.url import KafkaSettings
 
-_PATIENCE = 1.0  # seconds
+_TIMEOUT = 1.0  # seconds
 
 
-def why_refused(brokers: Brokers) -> str:
+def diagnose(settings: KafkaSettings) -> str:
     """What is the matter, and how to mend it; empty if nobody listens there."""
-    host, _, port = brokers.servers[0].rpartition(":")
+    host, _, port = settings.servers[0].rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=_PATIENCE) as line:
-            is_asked = brokers.security.get("security_protocol", "").endswith("SSL")
-            fault = _fault_of_tls(line, host, brokers.security) if is_asked else ""
+        with socket.create_connection((host, int(port)), timeout=_TIMEOUT) as connection:
+            uses_tls = settings.security.get("security_protocol", "").endswith("SSL")
+            error_text = _find_tls_error(connection, host, settings.security) if uses_tls else ""
     except OSError:
         return ""
-    if fault:
-        return no_tls(fault)
-    mend = "correct security_protocol, sasl_mechanism, sasl_username and sasl_password in HEADRACE_LOG__URL"
-    return f"a broker listens there but lets nobody in: {mend}"
+    if error_text:
+        return describe_tls_error(error_text)
+    fix = "correct security_protocol, sasl_mechanism, sasl_username and sasl_password in HEADRACE_LOG__URL"
+    return f"a broker listens there but lets nobody in: {fix}"
 
 
-def no_tls(fault: str) -> str:
-    mend = "correct ssl_cafile, ssl_certfile, ssl_keyfile and ssl_password in HEADRACE_LOG__URL"
-    return f"TLS does not come about ({fault}): {mend}"
+def describe_tls_error(error_text: str) -> str:
+    fix = "correct ssl_cafile, ssl_certfile, ssl_keyfile and ssl_password in HEADRACE_LOG__URL"
+    return f"TLS does not come about ({error_text}): {fix}"
 
 
-def _fault_of_tls(line: socket.socket, host: str, security: Mapping[str, str]) -> str:
+def _find_tls_error(connection: socket.socket, host: str, security: Mapping[str, str]) -> str:
     """What a handshake as the client makes it comes to; empty if it succeeds."""
     try:
         context = ssl.create_default_context(cafile=security.get("ssl_cafile"))
@@ -39,8 +39,8 @@ def _fault_of_tls(line: socket.socket, host: str, security: Mapping[str, str]) -
         files = [security[name] for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile") if name in security]
         return f"{error}, in {', '.join(files)}"
     try:
-        with context.wrap_socket(line, server_hostname=host) as secured:
-            secured.recv(1)  # a broker that misses our certificate says so after the handshake; else it says nothing
+        with context.wrap_socket(connection, server_hostname=host) as tls_socket:
+            tls_socket.recv(1)  # a broker that misses our certificate says so after the handshake; else it says nothing
     except TimeoutError:
         return ""
     except OSError as error:

@@ -1,13 +1,13 @@
 """Load the Kafka client library that the log URL asks for."""
 
-from stream.kafka.clients import Client
-from stream.kafka.url import Brokers
+from stream.kafka.clients import ClientLibrary
+from stream.kafka.url import KafkaSettings
 
 
-def client_of(brokers: Brokers) -> Client:
+def load_client(settings: KafkaSettings) -> ClientLibrary:
     """The client that the log url asks for."""
     try:
-        if brokers.client == "confluent":
+        if settings.client == "confluent":
             from stream.kafka import confluent
 
             return confluent
@@ -16,5 +16,5 @@ def client_of(brokers: Brokers) -> Client:
         return client
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"client={brokers.client} in the log url needs the package {error.name}: pip install 'headrace[fast-kafka]'"
+            f"client={settings.client} in the log url needs the package {error.name}: pip install 'headrace[fast-kafka]'"
         ) from error

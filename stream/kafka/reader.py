@@ -6,111 +6,123 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stream.kafka.kafka_python.connections import At, Consumer, insist, reader
-from stream.kafka.kafka_python.fast_decoding import records_of
-from stream.kafka.url import Brokers
+from stream.kafka.kafka_python.connections import RawConsumer, TopicAndPartition, create_reader, retry
+from stream.kafka.kafka_python.fast_decoding import to_records
+from stream.kafka.url import KafkaSettings
 from stream.logs import Records
 
-_MOST_BYTES = 64 << 20  # of one read
-_AT_ONCE = 512  # records that are taken at least
-_KEPT, _KEPT_BYTES = 24, 2 << 20  # reads whose records are kept, each up to so many bytes
+_MAX_READ_BYTES = 64 << 20  # of one read
+_MIN_POLL_RECORDS = 512  # records that are taken at least
+_CACHED_READS, _CACHED_READ_BYTES = 24, 2 << 20  # reads whose records are kept, each up to so many bytes
 
 
 class KafkaReader:
     """One consumer that belongs to no group; threads take turns."""
 
-    def __init__(self, brokers: Brokers) -> None:
-        self._brokers = brokers
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
         self._lock = threading.RLock()
-        self._client: Consumer | None = None
-        self._ends: dict[At, int] = {}  # as last heard: they only grow
-        self._ahead: dict[
-            At, tuple[int, list[Any]]
+        self._client: RawConsumer | None = None
+        self._end_offsets: dict[TopicAndPartition, int] = {}  # as last heard: they only grow
+        self._cached_reads: dict[
+            TopicAndPartition, tuple[int, list[Any]]
         ] = {}  # by partition: all records from an offset on, oldest read first
-        self._reached: tuple[At, int] | None = None  # where the last read ended
+        self._last_read_end: tuple[TopicAndPartition, int] | None = None  # where the last read ended
 
-    def starts(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    def start_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         return self._bounds("beginning_offsets", topic, partitions)
 
-    def ends(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    def end_offsets(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         return self._bounds("end_offsets", topic, partitions)
 
-    def _bounds(self, side: str, topic: str, partitions: Sequence[int]) -> dict[int, int]:
-        wanted = [At(topic, partition) for partition in partitions]
+    def _bounds(self, method: str, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        topic_partitions = [TopicAndPartition(topic, partition) for partition in partitions]
         with self._lock:
-            found: Mapping[Any, int] = insist(self._brokers, lambda: getattr(self._consumer(), side)(wanted))
-        return {at.partition: offset for at, offset in found.items()}
+            offsets: Mapping[Any, int] = retry(
+                self._settings, lambda: getattr(self._consumer(), method)(topic_partitions)
+            )
+        return {topic_partition.partition: offset for topic_partition, offset in offsets.items()}
 
-    def find_time(self, topic: str, partition: int, ts: int) -> int:
+    def offset_for_time(self, topic: str, partition: int, ts: int) -> int:
         """Offset of the first record appended at or after `ts`; the end if there is none."""
-        at = At(topic, partition)
+        topic_partition = TopicAndPartition(topic, partition)
         with self._lock:
-            found = insist(self._brokers, lambda: self._consumer().offsets_for_times({at: max(0, ts)}))[at]
-            return self.ends(topic, [partition])[partition] if found is None else int(found.offset)
+            entry = retry(self._settings, lambda: self._consumer().offsets_for_times({topic_partition: max(0, ts)}))[
+                topic_partition
+            ]
+            return self.end_offsets(topic, [partition])[partition] if entry is None else int(entry.offset)
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> Records:
         if limit < 1:
             raise ValueError(f"limit must be at least 1, got {limit}")
         with self._lock:
-            end = self._ends.get(At(topic, partition), 0)
+            end = self._end_offsets.get(TopicAndPartition(topic, partition), 0)
             if offset + limit > end:
-                end = self._ends[At(topic, partition)] = self.ends(topic, [partition])[partition]
+                end = self._end_offsets[TopicAndPartition(topic, partition)] = self.end_offsets(topic, [partition])[
+                    partition
+                ]
             if offset >= end:
-                return records_of(partition, [])
-            found = self._kept(At(topic, partition), offset, end, limit)
-            if found is None:
-                found = insist(self._brokers, lambda: self._read(topic, partition, offset, end, limit))
-                self._keep(At(topic, partition), offset, found)
-            return records_of(partition, found[:limit])
+                return to_records(partition, [])
+            rows = self._find_cached(TopicAndPartition(topic, partition), offset, end, limit)
+            if rows is None:
+                rows = retry(self._settings, lambda: self._read(topic, partition, offset, end, limit))
+                self._cache_rows(TopicAndPartition(topic, partition), offset, rows)
+            return to_records(partition, rows[:limit])
 
-    def forget(self, topic: str) -> None:
+    def invalidate(self, topic: str) -> None:
         """Read what there is, not what there was, after some of it was deleted."""
         with self._lock:
-            self._ahead = {at: kept for at, kept in self._ahead.items() if at.topic != topic}
+            self._cached_reads = {
+                topic_partition: cached
+                for topic_partition, cached in self._cached_reads.items()
+                if topic_partition.topic != topic
+            }
 
-    def _kept(self, at: At, offset: int, end: int, limit: int) -> list[Any] | None:
+    def _find_cached(self, topic_partition: TopicAndPartition, offset: int, end: int, limit: int) -> list[Any] | None:
         """What came along with an earlier read, if it is all that is asked for."""
-        first, rows = self._ahead.get(at, (0, []))
+        first, rows = self._cached_reads.get(topic_partition, (0, []))
         if not rows or not first <= offset <= rows[-1].offset:
             return None
         begin = bisect_left(rows, offset, key=lambda row: int(row.offset))
-        found = rows[begin : begin + limit]
-        return found if len(found) == limit or rows[-1].offset + 1 >= end else None
+        matches = rows[begin : begin + limit]
+        return matches if len(matches) == limit or rows[-1].offset + 1 >= end else None
 
-    def _keep(self, at: At, offset: int, found: list[Any]) -> None:
-        self._ahead.pop(at, None)
-        if sum(len(one.value or b"") for one in found) <= _KEPT_BYTES:
-            self._ahead[at] = (offset, found)
-        while len(self._ahead) > _KEPT:
-            del self._ahead[next(iter(self._ahead))]
+    def _cache_rows(self, topic_partition: TopicAndPartition, offset: int, rows: list[Any]) -> None:
+        self._cached_reads.pop(topic_partition, None)
+        if sum(len(row.value or b"") for row in rows) <= _CACHED_READ_BYTES:
+            self._cached_reads[topic_partition] = (offset, rows)
+        while len(self._cached_reads) > _CACHED_READS:
+            del self._cached_reads[next(iter(self._cached_reads))]
 
     def _read(self, topic: str, partition: int, offset: int, end: int, limit: int) -> list[Any]:
         """What the client gives for an offset up to the end as it was asked for, or more; [] if retention took all."""
-        at, client = At(topic, partition), self._consumer()
-        if self._reached != (at, offset):  # else what was fetched ahead is what is asked for
-            client.assign([at])
-            client.seek(at, offset)
-        self._reached = None
-        found: list[Any] = []
-        size, deadline = 0, time.monotonic() + self._brokers.patience
-        while len(found) < limit and size < _MOST_BYTES:
+        topic_partition, client = TopicAndPartition(topic, partition), self._consumer()
+        if self._last_read_end != (topic_partition, offset):  # else what was fetched ahead is what is asked for
+            client.assign([topic_partition])
+            client.seek(topic_partition, offset)
+        self._last_read_end = None
+        rows: list[Any] = []
+        size, deadline = 0, time.monotonic() + self._settings.retry_timeout
+        while len(rows) < limit and size < _MAX_READ_BYTES:
             # What was fetched is here already, and the next read mostly goes on where this one ends.
-            got = client.poll(timeout_ms=1_000, max_records=max(limit - len(found), _AT_ONCE)).get(at, [])
-            found += got
-            size += sum(len(one.value or b"") + len(one.key or b"") for one in got)
-            if (client.position(at, timeout_ms=1_000) or 0) >= end:
+            new_rows = client.poll(timeout_ms=1_000, max_records=max(limit - len(rows), _MIN_POLL_RECORDS)).get(
+                topic_partition, []
+            )
+            rows += new_rows
+            size += sum(len(row.value or b"") + len(row.key or b"") for row in new_rows)
+            if (client.position(topic_partition, timeout_ms=1_000) or 0) >= end:
                 break
-            if got:
-                deadline = time.monotonic() + self._brokers.patience
+            if new_rows:
+                deadline = time.monotonic() + self._settings.retry_timeout
             elif time.monotonic() > deadline:
-                raise ConnectionError(f"{self._brokers} sent nothing of {topic}, partition {partition}, from {offset}")
-        if found:
-            self._reached = (at, found[-1].offset + 1)
-        return found
+                raise ConnectionError(f"{self._settings} sent nothing of {topic}, partition {partition}, from {offset}")
+        if rows:
+            self._last_read_end = (topic_partition, rows[-1].offset + 1)
+        return rows
 
-    def _consumer(self) -> Consumer:
+    def _consumer(self) -> RawConsumer:
         if self._client is None:
-            self._client = reader(self._brokers)
+            self._client = create_reader(self._settings)
         return self._client
 
     def close(self) -> None:

@@ -16,28 +16,28 @@ _SECURITY = {
     "ssl_keyfile": "ssl_keyfile",
     "ssl_password": "ssl_password",
 }
-_OWN = ("client", "replication", "member", "session", "patience")
+_OPTIONS = ("client", "replication", "member", "session", "patience")
 CLIENTS = ("kafka-python", "confluent")
 
 
 @dataclass(frozen=True, slots=True)
-class Brokers:
+class KafkaSettings:
     """A Kafka cluster as one process sees it."""
 
     servers: tuple[str, ...]
     security: Mapping[str, str] = field(default_factory=dict)
     client: str = CLIENTS[0]  # moves the records
-    replication: int = -1  # of topics that are made; -1: what the broker has as default
-    member: str = ""  # name of this process in its groups, kept over a restart; empty: a new one each time
-    session: float = 10.0  # seconds without a sign of life after which a member's partitions go to others
-    patience: float = 30.0  # seconds for which a broker that is away is asked again
+    replication_factor: int = -1  # of topics that are made; -1: what the broker has as default
+    instance_id: str = ""  # name of this process in its groups, kept over a restart; empty: a new one each time
+    session_timeout: float = 10.0  # seconds without a sign of life after which a member's partitions go to others
+    retry_timeout: float = 30.0  # seconds for which a broker that is away is asked again
 
     def __str__(self) -> str:
         """The url without its secrets."""
         return f"kafka://{','.join(self.servers)}"
 
 
-def parse_url(url: str) -> Brokers:
+def parse_url(url: str) -> KafkaSettings:
     """The cluster that a url names; ValueError says what is wrong with it.
 
     >>> parse_url("kafka://a:9092,b:9092?replication=3").servers
@@ -51,35 +51,35 @@ def parse_url(url: str) -> Brokers:
         host, _, port = server.rpartition(":")
         if not host or not port.isdecimal():
             raise ValueError(f"a broker in the log url must be host:port, as in kafka://host:9092, got {server!r}")
-    asked = dict(parse_qsl(query, keep_blank_values=True))
-    _check_names(asked)
-    client = asked.get("client", CLIENTS[0])
+    params = dict(parse_qsl(query, keep_blank_values=True))
+    _check_names(params)
+    client = params.get("client", CLIENTS[0])
     if client not in CLIENTS:
         raise ValueError(f"client in the log url must be {' or '.join(CLIENTS)}, got {client!r}")
-    return Brokers(
+    return KafkaSettings(
         servers,
-        {_SECURITY[name]: value for name, value in asked.items() if name in _SECURITY},
+        {_SECURITY[name]: value for name, value in params.items() if name in _SECURITY},
         client=client,
-        replication=int(_number(asked, "replication", -1)),
-        member=asked.get("member", ""),
-        session=_number(asked, "session", 10.0),
-        patience=_number(asked, "patience", 30.0),
+        replication_factor=int(_parse_number(params, "replication", -1)),
+        instance_id=params.get("member", ""),
+        session_timeout=_parse_number(params, "session", 10.0),
+        retry_timeout=_parse_number(params, "patience", 30.0),
     )
 
 
-def _check_names(asked: Mapping[str, str]) -> None:
-    known = [*_SECURITY, *_OWN]
-    for name in asked:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, 1, 0)[0]
+def _check_names(params: Mapping[str, str]) -> None:
+    valid_names = [*_SECURITY, *_OPTIONS]
+    for name in params:
+        if name not in valid_names:
+            nearest = difflib.get_close_matches(name, valid_names, 1, 0)[0]
             raise ValueError(f"the log url has an unknown setting {name!r}; the nearest valid name is {nearest!r}")
 
 
-def _number(asked: Mapping[str, str], name: str, default: float) -> float:
+def _parse_number(params: Mapping[str, str], name: str, default: float) -> float:
     try:
-        number = float(asked.get(name, default))
+        number = float(params.get(name, default))
     except ValueError:
         number = float("nan")
-    if name in asked and not 0 < number < float("inf"):
-        raise ValueError(f"{name} in the log url must be a number above 0, got {asked[name]!r}")
+    if name in params and not 0 < number < float("inf"):
+        raise ValueError(f"{name} in the log url must be a number above 0, got {params[name]!r}")
     return number

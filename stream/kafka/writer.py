@@ -4,13 +4,13 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 
-from stream.kafka.clients import Sender
+from stream.kafka.clients import Producer
 from stream.kafka.kafka_python.connections import BATCH_BYTES
-from stream.kafka.libraries import client_of
-from stream.kafka.url import Brokers
+from stream.kafka.libraries import load_client
+from stream.kafka.url import KafkaSettings
 from stream.logs import Record
 
-_OVERHEAD = 32  # bytes of a record beside its key and value, at most
+_RECORD_OVERHEAD_BYTES = 32  # bytes of a record beside its key and value, at most
 
 
 class KafkaWriter:
@@ -21,44 +21,46 @@ class KafkaWriter:
     for, never a part behind a hole. A stream worker relies on that for its blocks of examples.
     """
 
-    def __init__(self, brokers: Brokers) -> None:
-        self._brokers = brokers
-        self._client = client_of(brokers)
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._library = load_client(settings)
         self._lock = threading.Lock()
-        self._sender: Sender | None = None
+        self._producer: Producer | None = None
 
     def append(self, topic: str, batches: Mapping[int, Sequence[Record]]) -> dict[int, int]:
         """First offsets by partition, of the partitions that get records."""
-        firsts: dict[int, int] = {}
+        first_offsets: dict[int, int] = {}
         with self._lock:
-            if self._sender is None:
-                self._sender = self._client.open_sender(self._brokers)
+            if self._producer is None:
+                self._producer = self._library.open_producer(self._settings)
             try:
-                for flush in zip_longest(*(_cut(partition, records) for partition, records in batches.items())):
-                    for partition, first in self._sender.send(topic, [one for one in flush if one]):
-                        firsts.setdefault(partition, first)
+                for flush in zip_longest(
+                    *(_split_batches(partition, records) for partition, records in batches.items())
+                ):
+                    for partition, first in self._producer.send(topic, [run for run in flush if run]):
+                        first_offsets.setdefault(partition, first)
             except BaseException:
                 # What waits in the producer must not go out behind what it failed to send.
-                self._sender.drop()
-                self._sender = None
+                self._producer.abort()
+                self._producer = None
                 raise
-        return firsts
+        return first_offsets
 
     def close(self) -> None:
         with self._lock:
-            if self._sender is not None:
-                self._sender.close()
-            self._sender = None
+            if self._producer is not None:
+                self._producer.close()
+            self._producer = None
 
 
-def _cut(partition: int, records: Sequence[Record]) -> Iterator[tuple[int, Sequence[Record]]]:
+def _split_batches(partition: int, records: Sequence[Record]) -> Iterator[tuple[int, Sequence[Record]]]:
     """The records in runs that make one batch each."""
     first = size = 0
     for i, (key, value) in enumerate(records):
-        more = len(key or b"") + len(value or b"") + _OVERHEAD
-        if size + more > BATCH_BYTES and i > first:
+        record_bytes = len(key or b"") + len(value or b"") + _RECORD_OVERHEAD_BYTES
+        if size + record_bytes > BATCH_BYTES and i > first:
             yield partition, records[first:i]
             first, size = i, 0
-        size += more
+        size += record_bytes
     if first < len(records):
         yield partition, records[first:]

@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stream.clock import Clock
-from stream.local.sqlite import NotCreated, SqliteFile
+from stream.local.sqlite import NoSuchDatabase, SQLiteDatabase
 from stream.local.topic import LocalTopic, create_topic
-from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, Revoked, checked_name
+from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, RevokeCallback, validate_name
 
 _POSITIONS_VERSION = 1
-_POSITIONS = (
-    'CREATE TABLE positions ("group" TEXT, topic TEXT, partition INTEGER, offset INTEGER NOT NULL, note TEXT NOT NULL,'
+_POSITIONS_SCHEMA = (
+    'CREATE TABLE positions ("group" TEXT, topic TEXT, partition INTEGER, offset INTEGER NOT NULL, metadata TEXT NOT NULL,'
     ' PRIMARY KEY ("group", topic, partition)) WITHOUT ROWID',
 )
-_POLL = (0.001, 0.005)  # seconds between looks at a topic: just after a record, and long after the last one
+_POLL_INTERVALS = (0.001, 0.005)  # seconds between looks at a topic: just after a record, and long after the last one
 
 
 def open_url(url: str, prefix: str, clock: Clock) -> "LocalLog":
@@ -38,13 +38,13 @@ class LocalLog:
         self._lock = threading.Lock()
         self._topics: dict[str, LocalTopic] = {}
         self._sources: list[LocalSource] = []
-        self._positions = SqliteFile(folder / "positions.db", _POSITIONS, _POSITIONS_VERSION, page_size=4096)
+        self._positions = SQLiteDatabase(folder / "positions.db", _POSITIONS_SCHEMA, _POSITIONS_VERSION, page_size=4096)
 
     def create(self, topic: str, partitions: int, compacted: bool = False, durable: bool = True) -> None:
         create_topic(self._path(topic), partitions, compacted, durable)
-        found = self._topic(topic).partitions
-        if found != partitions:
-            raise ValueError(f"topic {topic!r} in {self._folder} has {found} partitions, asked for {partitions}")
+        count = self._topic(topic).partitions
+        if count != partitions:
+            raise ValueError(f"topic {topic!r} in {self._folder} has {count} partitions, asked for {partitions}")
 
     def partitions(self, topic: str) -> int:
         return self._topic(topic).partitions
@@ -56,55 +56,59 @@ class LocalLog:
         return self._topic(topic).append_many(batches, self._clock.now_ms())
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> Records:
-        found = self._topic(topic)
-        return found.read(found.known(partition), offset, limit)
+        local_topic = self._topic(topic)
+        return local_topic.read(local_topic.validate_partition(partition), offset, limit)
 
-    def start(self, topic: str, partition: int) -> int:
-        found = self._topic(topic)
-        return found.bounds()[found.known(partition)][0]
+    def start_offset(self, topic: str, partition: int) -> int:
+        local_topic = self._topic(topic)
+        return local_topic.bounds()[local_topic.validate_partition(partition)][0]
 
-    def end(self, topic: str, partition: int) -> int:
-        found = self._topic(topic)
-        return found.bounds()[found.known(partition)][1]
+    def end_offset(self, topic: str, partition: int) -> int:
+        local_topic = self._topic(topic)
+        return local_topic.bounds()[local_topic.validate_partition(partition)][1]
 
-    def ends(self, topic: str) -> dict[int, int]:
+    def end_offsets(self, topic: str) -> dict[int, int]:
         return {partition: end for partition, (_, end) in self._topic(topic).bounds().items()}
 
-    def find_time(self, topic: str, partition: int, ts: int) -> int:
-        found = self._topic(topic)
-        return found.find_time(found.known(partition), ts)
+    def offset_for_time(self, topic: str, partition: int, ts: int) -> int:
+        local_topic = self._topic(topic)
+        return local_topic.offset_for_time(local_topic.validate_partition(partition), ts)
 
-    def source(
+    def open_source(
         self,
         topic: str,
         group: str | None,
         partitions: Sequence[int] | None = None,
-        revoked: Revoked | None = None,
+        on_revoke: RevokeCallback | None = None,
     ) -> "LocalSource":
-        found = self._topic(topic)
-        held = range(found.partitions) if partitions is None else [found.known(partition) for partition in partitions]
-        source = LocalSource(found, held, None if group is None else self._group(topic, group))
+        local_topic = self._topic(topic)
+        selection = (
+            range(local_topic.partitions)
+            if partitions is None
+            else [local_topic.validate_partition(partition) for partition in partitions]
+        )
+        source = LocalSource(local_topic, selection, None if group is None else self._group(topic, group))
         with self._lock:
-            self._sources = [*(opened for opened in self._sources if not opened.closed), source]
+            self._sources = [*(other for other in self._sources if not other.closed), source]
         return source
 
     def committed(self, topic: str, group: str) -> dict[int, Position]:
-        return _committed(self._positions, self._prefix + group, self._prefix + topic)
+        return _read_committed(self._positions, self._prefix + group, self._prefix + topic)
 
     def trim(self, topic: str, partition: int, before: int) -> None:
-        found = self._topic(topic)
-        found.trim(found.known(partition), before)
+        local_topic = self._topic(topic)
+        local_topic.trim(local_topic.validate_partition(partition), before)
 
     def trim_older(self, topic: str, ts: int) -> None:
-        found = self._topic(topic)
-        for partition in range(found.partitions):
-            found.trim(partition, found.find_time(partition, ts))
+        local_topic = self._topic(topic)
+        for partition in range(local_topic.partitions):
+            local_topic.trim(partition, local_topic.offset_for_time(partition, ts))
 
     def compact(self, topic: str, before: int) -> None:
-        found = self._topic(topic)
-        if not found.compacted:
+        local_topic = self._topic(topic)
+        if not local_topic.compacted:
             raise ValueError(f"topic {topic!r} was not created as a compacted one")
-        found.compact(before, self._clock.now_ms() - TOMBSTONE_AGE_MS)
+        local_topic.compact(before, self._clock.now_ms() - TOMBSTONE_AGE_MS)
 
     def close(self) -> None:
         for source in self._sources:
@@ -120,21 +124,21 @@ class LocalLog:
             if topic not in self._topics:
                 try:
                     self._topics[topic] = LocalTopic(self._path(topic))
-                except NotCreated:
+                except NoSuchDatabase:
                     raise ValueError(f"topic {topic!r} is not in {self._folder}: create it first") from None
             return self._topics[topic]
 
     def _path(self, topic: str) -> Path:
-        return self._folder / f"{checked_name('topic', self._prefix + topic)}.topic.db"
+        return self._folder / f"{validate_name('topic', self._prefix + topic)}.topic.db"
 
     def _group(self, topic: str, group: str) -> "_Group":
-        return _Group(self._folder, self._positions, self._prefix + topic, checked_name("group", self._prefix + group))
+        return _Group(self._folder, self._positions, self._prefix + topic, validate_name("group", self._prefix + group))
 
 
 class _Group:
     """The place of a group at a topic: its positions, and the lock that keeps a second process out."""
 
-    def __init__(self, folder: Path, positions: SqliteFile, topic: str, name: str) -> None:
+    def __init__(self, folder: Path, positions: SQLiteDatabase, topic: str, name: str) -> None:
         self.topic = topic
         self.name = name
         self._positions = positions
@@ -144,20 +148,23 @@ class _Group:
         except BlockingIOError:
             holder = os.read(self._lock, 32).decode() or "unknown"
             os.close(self._lock)
-            told = f"group {name!r} already reads topic {topic!r} in process {holder}: stop it, or use another group"
-            raise BlockingIOError(errno.EWOULDBLOCK, told, str(folder)) from None
+            message = f"group {name!r} already reads topic {topic!r} in process {holder}: stop it, or use another group"
+            raise BlockingIOError(errno.EWOULDBLOCK, message, str(folder)) from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
     def committed(self) -> dict[int, Position]:
-        return _committed(self._positions, self.name, self.topic)
+        return _read_committed(self._positions, self.name, self.topic)
 
     def commit(self, positions: Mapping[int, Position]) -> None:
-        rows = [(self.name, self.topic, partition, at.offset, at.note) for partition, at in positions.items()]
-        with self._positions.writing() as db:
+        rows = [
+            (self.name, self.topic, partition, position.offset, position.metadata)
+            for partition, position in positions.items()
+        ]
+        with self._positions.write_transaction() as db:
             db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)", rows)
 
-    def check(self, committed: Mapping[int, Position], bounds: Mapping[int, tuple[int, int]]) -> None:
+    def check_positions(self, committed: Mapping[int, Position], bounds: Mapping[int, tuple[int, int]]) -> None:
         """A group that has read further than the topic goes would skip what is appended next."""
         for partition, position in committed.items():
             end = bounds[partition][1]
@@ -172,9 +179,9 @@ class _Group:
         os.close(self._lock)
 
 
-def _committed(positions: SqliteFile, group: str, topic: str) -> dict[int, Position]:
-    query = 'SELECT partition, offset, note FROM positions WHERE "group" = ? AND topic = ?'
-    rows = positions.reader.rows(query, (group, topic))
+def _read_committed(positions: SQLiteDatabase, group: str, topic: str) -> dict[int, Position]:
+    query = 'SELECT partition, offset, metadata FROM positions WHERE "group" = ? AND topic = ?'
+    rows = positions.reader.fetch_all(query, (group, topic))
     return {partition: Position(offset, note) for partition, offset, note in rows}
 
 
@@ -185,7 +192,7 @@ class LocalSource:
         self._topic = topic
         self._group = group
         self._next = dict.fromkeys(partitions, 0)
-        self._fed = time.monotonic()
+        self._last_batch_at = time.monotonic()
         self.closed = False
         self._reader = topic.open_reader()
         try:
@@ -198,7 +205,7 @@ class LocalSource:
         bounds = self._topic.bounds()
         committed = self.committed() if self._group else {}
         if self._group:
-            self._group.check(committed, bounds)
+            self._group.check_positions(committed, bounds)
         for partition in self._next:
             self._next[partition] = committed[partition].offset if partition in committed else bounds[partition][0]
 
@@ -207,27 +214,27 @@ class LocalSource:
             raise ValueError(f"limit must be at least 1, got {limit}")
         deadline = time.monotonic() + timeout
         while True:
-            change = self._reader.change()  # before the read: what comes after it is another change
+            version = self._reader.data_version()  # before the read: what comes after it is another change
             batch = self._read(limit)
             if batch:
-                self._fed = time.monotonic()
+                self._last_batch_at = time.monotonic()
                 return batch
-            while self._reader.change() == change:
+            while self._reader.data_version() == version:
                 now = time.monotonic()
                 if now >= deadline:
                     return []
-                pause = min(max(_POLL[0], (now - self._fed) / 10), _POLL[1])
+                pause = min(max(_POLL_INTERVALS[0], (now - self._last_batch_at) / 10), _POLL_INTERVALS[1])
                 time.sleep(min(pause, deadline - now))
 
     def _read(self, limit: int) -> list[Records]:
         bounds = self._topic.bounds(self._reader)
-        behind = sorted((bounds[partition][1] - at, partition) for partition, at in self._next.items())
-        behind = [(lag, partition) for lag, partition in behind if lag > 0]
+        lagging = sorted((bounds[partition][1] - offset, partition) for partition, offset in self._next.items())
+        lagging = [(lag, partition) for lag, partition in lagging if lag > 0]
         batch = []
-        for waiting, (_, partition) in zip(range(len(behind), 0, -1), behind, strict=True):
+        for n_left, (_, partition) in zip(range(len(lagging), 0, -1), lagging, strict=True):
             if limit == 0:
                 break
-            share = -(-limit // waiting)
+            share = -(-limit // n_left)
             records = self._topic.read(partition, self._next[partition], share, self._reader)
             self._next[partition] = records.offsets[-1] + 1 if records else bounds[partition][1]
             limit -= len(records)
@@ -241,19 +248,21 @@ class LocalSource:
     def seek(self, partition: int, offset: int) -> None:
         if offset < 0:
             raise ValueError(f"offset must be at least 0, got {offset}")
-        self._next[self._held(partition)] = offset
+        self._next[self._check_assigned(partition)] = offset
 
     def commit(self, positions: Mapping[int, Position]) -> None:
         if self._group is None:
             raise ValueError("a source without a group has nothing to commit to: open it with a group")
         for partition in positions:
-            self._held(partition)
+            self._check_assigned(partition)
         self._group.commit(positions)
 
     def committed(self) -> dict[int, Position]:
         if self._group is None:
             return {}
-        return {partition: at for partition, at in self._group.committed().items() if partition in self._next}
+        return {
+            partition: position for partition, position in self._group.committed().items() if partition in self._next
+        }
 
     def close(self) -> None:
         if not self.closed:
@@ -262,7 +271,7 @@ class LocalSource:
             if self._group:
                 self._group.leave()
 
-    def _held(self, partition: int) -> int:
+    def _check_assigned(self, partition: int) -> int:
         if partition not in self._next:
             raise ValueError(f"partition {partition} is not held here; held are {sorted(self._next)}")
         return partition

@@ -11,18 +11,18 @@ from typing import Any
 
 Connection = sqlite3.Connection
 Cursor = sqlite3.Cursor
-_PATIENCE = 30.0  # seconds that a writer waits for the others
+_BUSY_TIMEOUT = 30.0  # seconds that a writer waits for the others
 _BACK_OFF = 0.0005  # far below SQLite's own steps, which reach 100 ms and starve whoever lost twice
 _CHECKPOINT_BYTES = 8 << 20  # the write-ahead log is copied into the file each time it has grown by this much
 _MAX_WAL_BYTES = 64 << 20  # beyond this, readers have kept it from starting over: wait for them once
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
-class NotCreated(Exception):
+class NoSuchDatabase(Exception):
     """The file has no tables yet, and none were asked for."""
 
 
-class SqliteFile:
+class SQLiteDatabase:
     """One database file in WAL mode: one connection to write, one to read, each with its lock.
 
     Open it after a fork, never before. `schema` creates the tables when the file is new, in one transaction;
@@ -32,14 +32,14 @@ class SqliteFile:
     def __init__(self, path: Path, schema: Sequence[str], version: int, page_size: int) -> None:
         self.path = path
         if not schema and not path.exists():
-            raise NotCreated(path)
+            raise NoSuchDatabase(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._wal = path.with_name(path.name + "-wal")
-        self._next_try = 0.0
+        self._next_truncate_at = 0.0
         self._lock = threading.Lock()
-        self._writer = _connect(path, patience=0.0)
+        self._writer = _connect(path, busy_timeout=0.0)
         try:
-            with explained(path):
+            with translate_errors(path):
                 self._prepare(schema, version, page_size)
             self.set_durable(True)
             self.reader = self.open_reader()
@@ -49,26 +49,26 @@ class SqliteFile:
 
     def _prepare(self, schema: Sequence[str], version: int, page_size: int) -> None:
         self._writer.execute(f"PRAGMA page_size = {page_size}")
-        found = self._insist("PRAGMA user_version")
-        if found == 0 and not schema:
-            raise NotCreated(self.path)
-        if found == 0:
-            mode = self._insist("PRAGMA journal_mode = WAL")
+        file_version = self._retry_while_busy("PRAGMA user_version")
+        if file_version == 0 and not schema:
+            raise NoSuchDatabase(self.path)
+        if file_version == 0:
+            mode = self._retry_while_busy("PRAGMA journal_mode = WAL")
             if mode != "wal":
                 raise OSError(errno.ENOTSUP, "the file system cannot share a SQLite file: use a local disk", self.path)
-            found = self._create(schema, version)
-        if found != version:
+            file_version = self._create(schema, version)
+        if file_version != version:
             raise ValueError(
-                f"{self.path} has schema version {found}, this code knows {version}: "
+                f"{self.path} has schema version {file_version}, this code knows {version}: "
                 "run the Headrace that wrote it, or choose another folder"
             )
         self._writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_BYTES // page_size}")
 
     def _create(self, schema: Sequence[str], version: int) -> int:
         with self._transaction():
-            (found,) = self._writer.execute("PRAGMA user_version").fetchone()
-            if found:  # another process was faster
-                return int(found)
+            (file_version,) = self._writer.execute("PRAGMA user_version").fetchone()
+            if file_version:  # another process was faster
+                return int(file_version)
             for statement in schema:
                 self._writer.execute(statement)
             self._writer.execute(f"PRAGMA user_version = {version}")
@@ -78,20 +78,20 @@ class SqliteFile:
         """Whether a commit waits for the disk; without, a power cut (never a kill) may take the last ones."""
         self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
 
-    def open_reader(self) -> "Reader":
-        return Reader(self.path)
+    def open_reader(self) -> "SQLiteReader":
+        return SQLiteReader(self.path)
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def write_transaction(self) -> Iterator[Connection]:
         """A transaction that excludes other writers; committed at the end of the block, undone if it raises."""
-        with self._lock, explained(self.path):
+        with self._lock, translate_errors(self.path):
             with self._transaction():
                 yield self._writer
-            self._start_over_if_long()
+            self._truncate_wal_if_large()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._insist("BEGIN IMMEDIATE")
+        self._retry_while_busy("BEGIN IMMEDIATE")
         try:
             yield
             self._writer.execute("COMMIT")
@@ -99,9 +99,9 @@ class SqliteFile:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
 
-    def _insist(self, statement: str) -> Any:
+    def _retry_while_busy(self, statement: str) -> Any:
         """Run a statement again while others hold the file; its first value, if it has one."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _BUSY_TIMEOUT
         while True:
             try:
                 row = self._writer.execute(statement).fetchone()
@@ -111,14 +111,14 @@ class SqliteFile:
                     raise
             time.sleep(_BACK_OFF)
 
-    def _start_over_if_long(self) -> None:
+    def _truncate_wal_if_large(self) -> None:
         """Empty the write-ahead log. Readers that never pause keep the ordinary checkpoint from doing it."""
-        if self._wal.stat().st_size <= _MAX_WAL_BYTES or time.monotonic() < self._next_try:
+        if self._wal.stat().st_size <= _MAX_WAL_BYTES or time.monotonic() < self._next_truncate_at:
             return
         self._writer.execute("PRAGMA busy_timeout = 100")
         self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         self._writer.execute("PRAGMA busy_timeout = 0")
-        self._next_try = time.monotonic() + 1.0  # a reader that is stuck must not slow every commit down
+        self._next_truncate_at = time.monotonic() + 1.0  # a reader that is stuck must not slow every commit down
 
     def close(self) -> None:
         self.reader.close()
@@ -126,32 +126,32 @@ class SqliteFile:
             self._writer.close()
 
 
-class Reader:
+class SQLiteReader:
     """A connection that only reads; safe to use from several threads, which take turns."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._connection = _connect(path, _PATIENCE)
+        self._connection = _connect(path, _BUSY_TIMEOUT)
         self._connection.execute("PRAGMA query_only = 1")
 
     @contextmanager
-    def reading(self) -> Iterator[Cursor]:
+    def open_cursor(self) -> Iterator[Cursor]:
         """A cursor that others wait for. Keep it short: an open cursor keeps the write-ahead log from starting over."""
-        with self._lock, explained(self._path):
+        with self._lock, translate_errors(self._path):
             cursor = self._connection.cursor()
             try:
                 yield cursor
             finally:
                 cursor.close()
 
-    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self.reading() as cursor:
+    def fetch_all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self.open_cursor() as cursor:
             return cursor.execute(statement, values).fetchall()
 
-    def change(self) -> int:
+    def data_version(self) -> int:
         """A number that differs from the last one if another connection has committed since."""
-        with self._lock, explained(self._path):
+        with self._lock, translate_errors(self._path):
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
@@ -159,38 +159,38 @@ class Reader:
             self._connection.close()
 
 
-def _connect(path: Path, patience: float) -> Connection:
-    with explained(path):
-        return sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, busy_timeout: float) -> Connection:
+    with translate_errors(path):
+        return sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite says about the disk into an OSError that names the file and how to mend it."""
     try:
         yield
     except sqlite3.DatabaseError as error:
-        told = _MENDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        if told is None:
+        entry = _ERROR_FIXES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        if entry is None:
             raise
-        number, mend = told
-        raise OSError(number, f"{error}: {mend}", str(path)) from error
+        error_number, fix = entry
+        raise OSError(error_number, f"{error}: {fix}", str(path)) from error
 
 
-def damaged(path: Path, what: object) -> OSError:
-    number, mend = _DAMAGED
-    return OSError(number, f"{what}: {mend}", str(path))
+def corruption_error(path: Path, detail: object) -> OSError:
+    error_number, fix = _CORRUPTION
+    return OSError(error_number, f"{detail}: {fix}", str(path))
 
 
-_DAMAGED = (errno.EIO, "the file is damaged; stop all processes, restore it from a copy or move it away")
-_NO_WAY_IN = (errno.EACCES, "the file or its folder cannot be written; give this user the right, or choose another")
-_MENDS = {
+_CORRUPTION = (errno.EIO, "the file is damaged; stop all processes, restore it from a copy or move it away")
+_NO_PERMISSION = (errno.EACCES, "the file or its folder cannot be written; give this user the right, or choose another")
+_ERROR_FIXES = {
     sqlite3.SQLITE_FULL: (errno.ENOSPC, "free space on this disk; what was acknowledged is safe"),
     sqlite3.SQLITE_IOERR: (errno.EIO, "the disk refused; look at its health, quota and free space"),
-    sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_NOTADB: _DAMAGED,
-    sqlite3.SQLITE_READONLY: _NO_WAY_IN,
-    sqlite3.SQLITE_CANTOPEN: _NO_WAY_IN,
-    sqlite3.SQLITE_PERM: _NO_WAY_IN,
-    sqlite3.SQLITE_BUSY: (errno.ETIMEDOUT, f"another process has held it for {_PATIENCE:.0f} s; find and stop it"),
+    sqlite3.SQLITE_CORRUPT: _CORRUPTION,
+    sqlite3.SQLITE_NOTADB: _CORRUPTION,
+    sqlite3.SQLITE_READONLY: _NO_PERMISSION,
+    sqlite3.SQLITE_CANTOPEN: _NO_PERMISSION,
+    sqlite3.SQLITE_PERM: _NO_PERMISSION,
+    sqlite3.SQLITE_BUSY: (errno.ETIMEDOUT, f"another process has held it for {_BUSY_TIMEOUT:.0f} s; find and stop it"),
 }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stream.clock import Clock, ManualClock
-from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, Revoked, checked_name
+from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, RevokeCallback, validate_name
 from stream.memory.source import MemorySource
 
 
@@ -34,7 +34,7 @@ class MemoryLog:
     """An `EventLog` in memory, for one process. Given topics have one partition; a bare value has no key.
 
     >>> log = MemoryLog({"events": [b"a", (b"key", b"b"), Crash(), b"c"]})
-    >>> log.source("events", "group").next_batch(limit=10, timeout=0.0)[0].values
+    >>> log.open_source("events", "group").next_batch(limit=10, timeout=0.0)[0].values
     [b'a', b'b']
     """
 
@@ -44,7 +44,7 @@ class MemoryLog:
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or ManualClock()
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._topics: dict[str, _Topic] = {}
         self._positions: dict[tuple[str, str], dict[int, Position]] = {}  # by group and topic
         self._members: set[tuple[str, str]] = set()
@@ -52,18 +52,18 @@ class MemoryLog:
             self.create(topic, 1)
             for entry in entries:
                 if isinstance(entry, Crash):
-                    self._partition(topic, 0).crashes.append(self.end(topic, 0))
+                    self._partition(topic, 0).crashes.append(self.end_offset(topic, 0))
                 else:
                     self.append(topic, 0, [(None, entry) if isinstance(entry, bytes) else entry])
 
     def create(self, topic: str, partitions: int, compacted: bool = False, durable: bool = True) -> None:
         if partitions < 1:
             raise ValueError(f"partitions must be at least 1, got {partitions}")
-        with self._changed:
-            made = _Topic([_Partition() for _ in range(partitions)], compacted)
-            found = len(self._topics.setdefault(checked_name("topic", topic), made).partitions)
-        if found != partitions:
-            raise ValueError(f"topic {topic!r} has {found} partitions, asked for {partitions}")
+        with self._condition:
+            new_topic = _Topic([_Partition() for _ in range(partitions)], compacted)
+            count = len(self._topics.setdefault(validate_name("topic", topic), new_topic).partitions)
+        if count != partitions:
+            raise ValueError(f"topic {topic!r} has {count} partitions, asked for {partitions}")
 
     def partitions(self, topic: str) -> int:
         return len(self._topic(topic).partitions)
@@ -76,24 +76,24 @@ class MemoryLog:
             for entry in (entry for record in records for entry in record):
                 if not isinstance(entry, bytes | None):
                     raise TypeError(f"keys and values must be bytes or None, got {type(entry).__name__}")
-        with self._changed:
-            chosen = {number: self._partition(topic, number) for number in batches}
-            firsts = {number: partition.end for number, partition in chosen.items()}
-            for number, partition in chosen.items():
+        with self._condition:
+            targets = {number: self._partition(topic, number) for number in batches}
+            first_offsets = {number: partition.end for number, partition in targets.items()}
+            for number, partition in targets.items():
                 partition.time = max(partition.time, self._clock.now_ms())
                 for record in batches[number]:
                     partition.rows.append((partition.end, partition.time, record))
                     partition.end += 1
-            self._changed.notify_all()
-            return firsts
+            self._condition.notify_all()
+            return first_offsets
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> Records:
         if limit < 1:
             raise ValueError(f"limit must be at least 1, got {limit}")
-        with self._changed:
-            held = self._partition(topic, partition).rows
-            begin = bisect_left(held, offset, key=lambda row: row[0])
-            rows = held[begin : begin + limit]
+        with self._condition:
+            all_rows = self._partition(topic, partition).rows
+            begin = bisect_left(all_rows, offset, key=lambda row: row[0])
+            rows = all_rows[begin : begin + limit]
         return Records(
             partition,
             [offset for offset, _, _ in rows],
@@ -102,59 +102,59 @@ class MemoryLog:
             [time for _, time, _ in rows],
         )
 
-    def start(self, topic: str, partition: int) -> int:
+    def start_offset(self, topic: str, partition: int) -> int:
         return self._partition(topic, partition).start
 
-    def end(self, topic: str, partition: int) -> int:
+    def end_offset(self, topic: str, partition: int) -> int:
         return self._partition(topic, partition).end
 
-    def ends(self, topic: str) -> dict[int, int]:
-        return {partition: self.end(topic, partition) for partition in range(self.partitions(topic))}
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        return {partition: self.end_offset(topic, partition) for partition in range(self.partitions(topic))}
 
-    def find_time(self, topic: str, partition: int, ts: int) -> int:
-        found = self._partition(topic, partition)
-        return next((offset for offset, time, _ in found.rows if time >= ts), found.end)
+    def offset_for_time(self, topic: str, partition: int, ts: int) -> int:
+        log_partition = self._partition(topic, partition)
+        return next((offset for offset, time, _ in log_partition.rows if time >= ts), log_partition.end)
 
-    def source(
+    def open_source(
         self,
         topic: str,
         group: str | None,
         partitions: Sequence[int] | None = None,
-        revoked: Revoked | None = None,
+        on_revoke: RevokeCallback | None = None,
     ) -> "MemorySource":
-        held = range(self.partitions(topic)) if partitions is None else partitions
-        for partition in held:
+        selection = range(self.partitions(topic)) if partitions is None else partitions
+        for partition in selection:
             self._partition(topic, partition)
         if group is not None:
-            self.join(topic, checked_name("group", group))
-        return MemorySource(self, topic, group, held, revoked)
+            self.join(topic, validate_name("group", group))
+        return MemorySource(self, topic, group, selection, on_revoke)
 
     def committed(self, topic: str, group: str) -> dict[int, Position]:
         return dict(self._positions.get((group, topic), {}))
 
     def trim(self, topic: str, partition: int, before: int) -> None:
-        with self._changed:
-            found = self._partition(topic, partition)
-            found.start = max(found.start, min(found.end, before))
-            found.rows = [row for row in found.rows if row[0] >= found.start]
+        with self._condition:
+            log_partition = self._partition(topic, partition)
+            log_partition.start = max(log_partition.start, min(log_partition.end, before))
+            log_partition.rows = [row for row in log_partition.rows if row[0] >= log_partition.start]
 
     def trim_older(self, topic: str, ts: int) -> None:
         for partition in range(self.partitions(topic)):
-            self.trim(topic, partition, self.find_time(topic, partition, ts))
+            self.trim(topic, partition, self.offset_for_time(topic, partition, ts))
 
     def compact(self, topic: str, before: int) -> None:
-        found = self._topic(topic)
-        if not found.compacted:
+        log_topic = self._topic(topic)
+        if not log_topic.compacted:
             raise ValueError(f"topic {topic!r} was not created as a compacted one")
-        ended = min(before, self._clock.now_ms() - TOMBSTONE_AGE_MS)
-        with self._changed:
-            for partition in found.partitions:
+        tombstones_before = min(before, self._clock.now_ms() - TOMBSTONE_AGE_MS)
+        with self._condition:
+            for partition in log_topic.partitions:
                 newest = {record[0]: offset for offset, _, record in partition.rows}
                 partition.rows = [
                     (offset, time, (key, value))
                     for offset, time, (key, value) in partition.rows
                     if (key is None or newest[key] == offset or time >= before)
-                    and (value is not None or time >= ended or offset == partition.end - 1)
+                    and (value is not None or time >= tombstones_before or offset == partition.end - 1)
                 ]
 
     def close(self) -> None:
@@ -163,26 +163,26 @@ class MemoryLog:
     # What a source asks of its log.
 
     def join(self, topic: str, group: str) -> None:
-        with self._changed:
+        with self._condition:
             if (group, topic) in self._members:
                 raise BlockingIOError(f"group {group!r} already reads topic {topic!r} in this process")
             self._members.add((group, topic))
 
     def leave(self, topic: str, group: str) -> None:
-        with self._changed:
+        with self._condition:
             self._members.discard((group, topic))
 
     def commit(self, topic: str, group: str, positions: Mapping[int, Position]) -> None:
-        with self._changed:
+        with self._condition:
             self._positions.setdefault((group, topic), {}).update(positions)
 
-    def crash_at(self, topic: str, partition: int, offset: int, limit: int) -> int:
+    def records_before_crash(self, topic: str, partition: int, offset: int, limit: int) -> int:
         """How many records a read of up to `limit` gets before the next crash."""
         end = next((crash for crash in self._partition(topic, partition).crashes if crash >= offset), offset + limit)
         return min(limit, end - offset)
 
-    def spend_crash(self, topic: str, partition: int, offset: int) -> bool:
-        with self._changed:
+    def consume_crash(self, topic: str, partition: int, offset: int) -> bool:
+        with self._condition:
             crashes = self._partition(topic, partition).crashes
             due = offset in crashes
             if due:
@@ -190,8 +190,8 @@ class MemoryLog:
             return due
 
     def wait(self, timeout: float) -> None:
-        with self._changed:
-            self._changed.wait(timeout)
+        with self._condition:
+            self._condition.wait(timeout)
 
     def _topic(self, topic: str) -> _Topic:
         if topic not in self._topics:
@@ -199,7 +199,7 @@ class MemoryLog:
         return self._topics[topic]
 
     def _partition(self, topic: str, partition: int) -> _Partition:
-        found = self._topic(topic).partitions
-        if not 0 <= partition < len(found):
-            raise ValueError(f"topic {topic!r} has partitions 0 to {len(found) - 1}, got {partition}")
-        return found[partition]
+        all_partitions = self._topic(topic).partitions
+        if not 0 <= partition < len(all_partitions):
+            raise ValueError(f"topic {topic!r} has partitions 0 to {len(all_partitions) - 1}, got {partition}")
+        return all_partitions[partition]

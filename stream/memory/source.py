@@ -4,23 +4,23 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from stream.logs import Position, Records, Revoked
+from stream.logs import Position, Records, RevokeCallback
 
 
 class Crashed(RuntimeError):
     """The process died here, as far as a test is concerned; the source is closed and has left its group."""
 
 
-class Tape(Protocol):
+class LogView(Protocol):
     """What a source asks of its log."""
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> Records: ...
-    def start(self, topic: str, partition: int) -> int: ...
+    def start_offset(self, topic: str, partition: int) -> int: ...
     def committed(self, topic: str, group: str) -> dict[int, Position]: ...
     def commit(self, topic: str, group: str, positions: Mapping[int, Position]) -> None: ...
     def leave(self, topic: str, group: str) -> None: ...
-    def crash_at(self, topic: str, partition: int, offset: int, limit: int) -> int: ...
-    def spend_crash(self, topic: str, partition: int, offset: int) -> bool: ...
+    def records_before_crash(self, topic: str, partition: int, offset: int, limit: int) -> int: ...
+    def consume_crash(self, topic: str, partition: int, offset: int) -> bool: ...
     def wait(self, timeout: float) -> None: ...
 
 
@@ -28,66 +28,66 @@ class MemorySource:
     """A `Source` of a `MemoryLog`. `assign` plays the broker that moves partitions between readers."""
 
     def __init__(
-        self, log: Tape, topic: str, group: str | None, partitions: Sequence[int], revoked: Revoked | None
+        self, log: LogView, topic: str, group: str | None, partitions: Sequence[int], on_revoke: RevokeCallback | None
     ) -> None:
         self._log = log
         self._topic = topic
         self._group = group
-        self._revoked = revoked
+        self._on_revoke = on_revoke
         self._next: dict[int, int] = {}
-        self._assigned: frozenset[int] | None = None
-        self._gain(frozenset(partitions))
+        self._pending_assignment: frozenset[int] | None = None
+        self._add_partitions(frozenset(partitions))
 
     def assign(self, partitions: Sequence[int]) -> None:
         """From the next `next_batch` on, hold exactly these partitions."""
-        self._assigned = frozenset(partitions)
+        self._pending_assignment = frozenset(partitions)
 
     def next_batch(self, limit: int, timeout: float) -> list[Records]:
         if limit < 1:
             raise ValueError(f"limit must be at least 1, got {limit}")
-        if self._assigned is not None:
-            self._rebalance(self._assigned)
+        if self._pending_assignment is not None:
+            self._rebalance(self._pending_assignment)
         deadline = time.monotonic() + timeout
         while True:
             batch = self._read(limit)
-            left = deadline - time.monotonic()
-            if batch or left <= 0:
+            remaining = deadline - time.monotonic()
+            if batch or remaining <= 0:
                 return batch
-            self._log.wait(min(left, 0.005))
+            self._log.wait(min(remaining, 0.005))
 
     def _read(self, limit: int) -> list[Records]:
         batch: list[Records] = []
-        for partition, at in self._next.items():
-            count = self._log.crash_at(self._topic, partition, at, limit)
+        for partition, offset in self._next.items():
+            count = self._log.records_before_crash(self._topic, partition, offset, limit)
             if count == 0 and limit and not batch:
-                self._crash(partition, at)
+                self._crash(partition, offset)
             if count == 0:
                 continue
-            records = self._log.read(self._topic, partition, at, count)
+            records = self._log.read(self._topic, partition, offset, count)
             if records:
                 self._next[partition] = records.offsets[-1] + 1
                 limit -= len(records)
                 batch.append(records)
         return batch
 
-    def _crash(self, partition: int, at: int) -> None:
-        if self._log.spend_crash(self._topic, partition, at):
+    def _crash(self, partition: int, offset: int) -> None:
+        if self._log.consume_crash(self._topic, partition, offset):
             self.close()
-            raise Crashed(f"topic {self._topic!r}, partition {partition}, before offset {at}")
+            raise Crashed(f"topic {self._topic!r}, partition {partition}, before offset {offset}")
 
     def _rebalance(self, partitions: frozenset[int]) -> None:
         lost = frozenset(self._next) - partitions
-        if lost and self._revoked:
-            self._revoked(lost)
+        if lost and self._on_revoke:
+            self._on_revoke(lost)
         for partition in lost:
             del self._next[partition]
-        self._gain(partitions - frozenset(self._next))
-        self._assigned = None
+        self._add_partitions(partitions - frozenset(self._next))
+        self._pending_assignment = None
 
-    def _gain(self, partitions: frozenset[int]) -> None:
+    def _add_partitions(self, partitions: frozenset[int]) -> None:
         committed = {} if self._group is None else self._log.committed(self._topic, self._group)
         for partition in sorted(partitions):
-            start = self._log.start(self._topic, partition)
+            start = self._log.start_offset(self._topic, partition)
             self._next[partition] = committed[partition].offset if partition in committed else start
 
     def snapshot(self) -> dict[int, int]:
@@ -96,26 +96,26 @@ class MemorySource:
     def seek(self, partition: int, offset: int) -> None:
         if offset < 0:
             raise ValueError(f"offset must be at least 0, got {offset}")
-        self._next[self._held(partition)] = offset
+        self._next[self._check_assigned(partition)] = offset
 
     def commit(self, positions: Mapping[int, Position]) -> None:
         if self._group is None:
             raise ValueError("a source without a group has nothing to commit to: open it with a group")
         for partition in positions:
-            self._held(partition)
+            self._check_assigned(partition)
         self._log.commit(self._topic, self._group, positions)
 
     def committed(self) -> dict[int, Position]:
         if self._group is None:
             return {}
-        found = self._log.committed(self._topic, self._group)
-        return {partition: at for partition, at in found.items() if partition in self._next}
+        positions = self._log.committed(self._topic, self._group)
+        return {partition: position for partition, position in positions.items() if partition in self._next}
 
     def close(self) -> None:
         if self._group is not None:
             self._log.leave(self._topic, self._group)
 
-    def _held(self, partition: int) -> int:
+    def _check_assigned(self, partition: int) -> int:
         if partition not in self._next:
             raise ValueError(f"partition {partition} is not held here; held are {sorted(self._next)}")
         return partition

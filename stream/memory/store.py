@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from stream.stores import Mark, checked_keys, checked_values, overtaken
+from stream.stores import StoreWatermark, ownership_lost_error, validate_keys, validate_values
 
 
 class MemoryStore:
@@ -20,35 +20,35 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: dict[int, bytes] = {}
-        self._marks: dict[int, str] = {}
+        self._watermarks: dict[int, str] = {}
 
     def get(self, key: int) -> bytes | None:
         return self._values.get(key)
 
     def get_many(self, keys: np.ndarray) -> list[bytes | None]:
-        return [self._values.get(key) for key in checked_keys(keys).tolist()]
+        return [self._values.get(key) for key in validate_keys(keys).tolist()]
 
-    def put_many(self, keys: np.ndarray, values: Sequence[bytes], marks: Sequence[Mark] = ()) -> None:
-        checked_values(keys, values)
+    def put_many(self, keys: np.ndarray, values: Sequence[bytes], watermarks: Sequence[StoreWatermark] = ()) -> None:
+        validate_values(keys, values)
         with self._lock:
-            for mark in marks:
-                if self._marks.get(mark.partition, "") != mark.before:
-                    raise overtaken(mark, self._marks.get(mark.partition, ""), "memory")
-            self._marks |= {mark.partition: mark.after for mark in marks}
+            for watermark in watermarks:
+                if self._watermarks.get(watermark.partition, "") != watermark.before:
+                    raise ownership_lost_error(watermark, self._watermarks.get(watermark.partition, ""), "memory")
+            self._watermarks |= {watermark.partition: watermark.after for watermark in watermarks}
             self._values.update(zip(keys.tolist(), values, strict=True))
 
-    def mark(self, partition: int) -> str:
-        return self._marks.get(partition, "")
+    def watermark(self, partition: int) -> str:
+        return self._watermarks.get(partition, "")
 
     def claim(self, partition: int) -> str:
-        return self.mark(partition)
+        return self.watermark(partition)
 
-    def trouble(self) -> str:
+    def health_problem(self) -> str:
         return ""
 
     def delete_many(self, keys: np.ndarray) -> None:
         with self._lock:
-            for key in checked_keys(keys).tolist():
+            for key in validate_keys(keys).tolist():
                 self._values.pop(key, None)
 
     def scan(self) -> Iterator[tuple[int, bytes]]:

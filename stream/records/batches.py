@@ -47,23 +47,23 @@ class Columns:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def offsets_of(lengths: np.ndarray) -> np.ndarray:
+def ragged_starts(lengths: np.ndarray) -> np.ndarray:
     """Where each of many runs starts, (n + 1,) int64: run i is [start[i], start[i + 1])."""
     start = np.zeros(lengths.size + 1, np.int64)
     np.cumsum(lengths, out=start[1:])
     return start
 
 
-def flat_runs(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def flatten_ragged(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of all entries of the chosen runs, and where each run starts among them."""
     lengths = start[rows + 1] - start[rows]
-    taken = offsets_of(lengths)
-    flat = np.arange(taken[-1]) - np.repeat(taken[:-1], lengths) + np.repeat(start[rows], lengths)
-    return flat, taken
+    flat_start = ragged_starts(lengths)
+    flat = np.arange(flat_start[-1]) - np.repeat(flat_start[:-1], lengths) + np.repeat(start[rows], lengths)
+    return flat, flat_start
 
 
 @dataclass(frozen=True, slots=True)
-class Questions(Columns):
+class Queries(Columns):
     """n people at n moments, as they were just before: all that an answer may depend on besides the items.
 
     The history of row i is entries [history_start[i], history_start[i + 1]), oldest first; what the person was shown
@@ -84,11 +84,11 @@ class Questions(Columns):
     shown_start: np.ndarray  # (n + 1,) int64
     shown_item: np.ndarray  # (s,) uint64
 
-    def take(self, rows: np.ndarray) -> "Questions":
+    def take(self, rows: np.ndarray) -> "Queries":
         """The questions of the given rows, in that order."""
-        flat, start = flat_runs(self.history_start, rows)
-        shown, shown_start = flat_runs(self.shown_start, rows)
-        return Questions(
+        flat, start = flatten_ragged(self.history_start, rows)
+        shown_flat, shown_start = flatten_ragged(self.shown_start, rows)
+        return Queries(
             ts=self.ts[rows],
             user=self.user[rows],
             surface=self.surface[rows],
@@ -101,12 +101,12 @@ class Questions(Columns):
             history_type=self.history_type[flat],
             history_ts=self.history_ts[flat],
             shown_start=shown_start,
-            shown_item=self.shown_item[shown],
+            shown_item=self.shown_item[shown_flat],
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Lists(Columns):
+class CandidateLists(Columns):
     """n lists of items, one per question: list i is entries [start[i], start[i + 1])."""
 
     start: np.ndarray  # (n + 1,) int64
@@ -119,9 +119,9 @@ class Lists(Columns):
     def __len__(self) -> int:
         return int(self.start.size) - 1
 
-    def take(self, rows: np.ndarray) -> "Lists":
-        flat, start = flat_runs(self.start, rows)
-        return Lists(
+    def take(self, rows: np.ndarray) -> "CandidateLists":
+        flat, start = flatten_ragged(self.start, rows)
+        return CandidateLists(
             start, self.item[flat], self.label[flat], self.position[flat], self.propensity[flat], self.price[flat]
         )
 
@@ -141,46 +141,46 @@ class ExampleBatch(Columns):
     organic: np.ndarray  # (n,) bool, an action that answers no open impression
     impression: np.ndarray  # (n,) uint64, key of the impression, 0 = none
     offset: np.ndarray  # (n,) int64, offset of the event that caused the row
-    origin: np.ndarray  # (n,) int64, offset of the impression that showed the list, -1 = none
+    impression_offset: np.ndarray  # (n,) int64, offset of the impression that showed the list, -1 = none
     version: np.ndarray  # (n,) uint64, key of the model version that made the slate, 0 = not said
     producer: np.ndarray  # (n,) uint64, key of who sent the event, 0 = not said
-    questions: Questions
-    lists: Lists
+    queries: Queries
+    lists: CandidateLists
     features: np.ndarray  # (m, f) float32, as served, or (0, f): then they are computed when learnt
-    served: np.ndarray  # (n,) int32, first row of this list in `features`, -1 = not logged
+    feature_row: np.ndarray  # (n,) int32, first row of this list in `features`, -1 = not logged
 
     def take(self, rows: np.ndarray) -> "ExampleBatch":
         """The rows given, in that order."""
-        nested = ("questions", "lists", "features", "served")
-        columns = {name: value[rows] for name, value in self.arrays().items() if name not in nested}
+        nested_fields = ("queries", "lists", "features", "feature_row")
+        columns = {name: value[rows] for name, value in self.arrays().items() if name not in nested_fields}
         lists = self.lists.take(rows)
-        served = self.served[rows]
-        lengths = np.where(served >= 0, np.diff(lists.start), 0)
-        first = offsets_of(lengths)
-        flat = np.arange(first[-1]) - np.repeat(first[:-1], lengths) + np.repeat(served, lengths)
+        feature_row = self.feature_row[rows]
+        lengths = np.where(feature_row >= 0, np.diff(lists.start), 0)
+        first = ragged_starts(lengths)
+        flat = np.arange(first[-1]) - np.repeat(first[:-1], lengths) + np.repeat(feature_row, lengths)
         return ExampleBatch(
             **columns,
-            questions=self.questions.take(rows),
+            queries=self.queries.take(rows),
             lists=lists,
             features=self.features[flat],
-            served=np.where(served >= 0, first[:-1], -1).astype(np.int32),
+            feature_row=np.where(feature_row >= 0, first[:-1], -1).astype(np.int32),
         )
 
 
-def asked_rows(batch: ExampleBatch) -> np.ndarray:
+def query_rows(batch: ExampleBatch) -> np.ndarray:
     """For each row the row that holds the question which led to it, (n,) int64: mostly itself.
 
     An action on a slate was led to by the question of that slate. As the person stands when they act, they have just
     been shown what they take: a feature that would give the answer away.
     """
-    led = np.arange(len(batch))
+    query_row = np.arange(len(batch))
     clicked = np.flatnonzero(batch.kind == Kind.clicked)
     if clicked.size:
         clicked = clicked[np.argsort(batch.event[clicked], kind="stable")]
-        at = np.minimum(np.searchsorted(batch.event[clicked], batch.event), clicked.size - 1)
-        answers = (batch.event[clicked[at]] == batch.event) & (batch.kind == Kind.action)
-        led[answers] = clicked[at[answers]]
-    return led
+        index = np.minimum(np.searchsorted(batch.event[clicked], batch.event), clicked.size - 1)
+        is_match = (batch.event[clicked[index]] == batch.event) & (batch.kind == Kind.action)
+        query_row[is_match] = clicked[index[is_match]]
+    return query_row
 
 
 def concat(batches: Sequence[ExampleBatch]) -> ExampleBatch:
@@ -188,34 +188,34 @@ def concat(batches: Sequence[ExampleBatch]) -> ExampleBatch:
     if len(batches) == 1:
         return batches[0]
     width = next((batch.features.shape[1] for batch in batches if batch.features.size), 0)
-    kept = [
+    feature_blocks = [
         batch.features if batch.features.shape[1] == width else np.zeros((0, width), np.float32) for batch in batches
     ]
-    shift = offsets_of(np.array([features.shape[0] for features in kept]))
-    served = [
-        np.where((batch.served >= 0) & (features.size > 0), batch.served + first, -1).astype(np.int32)
-        for batch, features, first in zip(batches, kept, shift, strict=False)
+    shift = ragged_starts(np.array([features.shape[0] for features in feature_blocks]))
+    feature_rows = [
+        np.where((batch.feature_row >= 0) & (features.size > 0), batch.feature_row + first, -1).astype(np.int32)
+        for batch, features, first in zip(batches, feature_blocks, shift, strict=False)
     ]
     return ExampleBatch(
-        **_joined(batches, ("questions", "lists", "features", "served")),
-        questions=Questions(
-            **_joined([batch.questions for batch in batches], ("history_start", "shown_start")),
-            history_start=_joined_starts([batch.questions.history_start for batch in batches]),
-            shown_start=_joined_starts([batch.questions.shown_start for batch in batches]),
+        **_concat_columns(batches, ("queries", "lists", "features", "feature_row")),
+        queries=Queries(
+            **_concat_columns([batch.queries for batch in batches], ("history_start", "shown_start")),
+            history_start=_concat_starts([batch.queries.history_start for batch in batches]),
+            shown_start=_concat_starts([batch.queries.shown_start for batch in batches]),
         ),
-        lists=Lists(
-            **_joined([batch.lists for batch in batches], ("start",)),
-            start=_joined_starts([batch.lists.start for batch in batches]),
+        lists=CandidateLists(
+            **_concat_columns([batch.lists for batch in batches], ("start",)),
+            start=_concat_starts([batch.lists.start for batch in batches]),
         ),
-        features=np.concatenate(kept),
-        served=np.concatenate(served),
+        features=np.concatenate(feature_blocks),
+        feature_row=np.concatenate(feature_rows),
     )
 
 
-def _joined(parts: Sequence[Columns], but: tuple[str, ...]) -> dict[str, Any]:
-    names = [name for name in parts[0].arrays() if name not in but]
+def _concat_columns(parts: Sequence[Columns], exclude: tuple[str, ...]) -> dict[str, Any]:
+    names = [name for name in parts[0].arrays() if name not in exclude]
     return {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
 
 
-def _joined_starts(starts: Sequence[np.ndarray]) -> np.ndarray:
-    return offsets_of(np.concatenate([np.diff(start) for start in starts]))
+def _concat_starts(starts: Sequence[np.ndarray]) -> np.ndarray:
+    return ragged_starts(np.concatenate([np.diff(start) for start in starts]))

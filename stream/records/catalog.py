@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from stream.ids import key_of
+from stream.ids import hash_id
 from stream.logs import EventLog
-from stream.records.events import MAX_TS, id_fault
+from stream.records.events import MAX_TS, validate_id
 from stream.topics import ITEMS
 
-_READ = 4096
+_READ_SIZE = 4096
 
 
 class Item(msgspec.Struct, gc=False):
@@ -27,7 +27,7 @@ class Item(msgspec.Struct, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class CatalogChange:
     """One record of the items topic; `item` is None when it is gone."""
 
     key: int
@@ -44,8 +44,8 @@ def parse_item(value: bytes | msgspec.Raw) -> Item:
         item = _decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"not an item: {error}") from None
-    if fault := id_fault("item_id", item.item_id):
-        raise ValueError(fault[1])
+    if id_error := validate_id("item_id", item.item_id):
+        raise ValueError(id_error[1])
     if item.price is not None and not 0 <= item.price < 1e12:
         raise ValueError(f"price {item.price!r} of item {item.item_id} must be finite and not negative")
     if item.created_ts is not None and abs(item.created_ts) > MAX_TS:
@@ -53,69 +53,69 @@ def parse_item(value: bytes | msgspec.Raw) -> Item:
     return item
 
 
-def read_items(log: EventLog, offset: int, before: int | None = None) -> Iterator[tuple[int, list[Change]]]:
+def read_items(log: EventLog, offset: int, end: int | None = None) -> Iterator[tuple[int, list[CatalogChange]]]:
     """Changes of the catalogue from an offset on, a batch at a time, each with the next offset.
 
     A record that is no item is passed over: it was refused where it came in.
     """
-    before = log.end(ITEMS, 0) if before is None else before
-    while offset < before:
-        records = log.read(ITEMS, 0, offset, min(_READ, before - offset))
-        if not len(records) or records.offsets[0] >= before:
+    end = log.end_offset(ITEMS, 0) if end is None else end
+    while offset < end:
+        records = log.read(ITEMS, 0, offset, min(_READ_SIZE, end - offset))
+        if not len(records) or records.offsets[0] >= end:
             return
         changes = []
-        for at, key, value in zip(records.offsets, records.keys, records.values, strict=True):
-            if key is None or at >= before:
+        for record_offset, key, value in zip(records.offsets, records.keys, records.values, strict=True):
+            if key is None or record_offset >= end:
                 continue
             try:
-                changes.append(Change(key_of(key.decode()), parse_item(value) if value else None, value or b""))
+                changes.append(CatalogChange(hash_id(key.decode()), parse_item(value) if value else None, value or b""))
             except ValueError:
                 continue
         offset = records.offsets[-1] + 1
         yield offset, changes
 
 
-class Catalogue:
+class Catalog:
     """Every item by key, with its JSON for people; follow the topic with `poll`."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self._items: dict[int, Item] = {}
         self._raw: dict[int, bytes] = {}
-        self._gone: set[int] = set()
-        self.next = 0
+        self._deleted: set[int] = set()
+        self.next_offset = 0
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def poll(self) -> list[Change]:
+    def poll(self) -> list[CatalogChange]:
         """Take what is new in the topic; returns it."""
-        return self.take(list(read_items(self._log, self.next)))
+        return self.apply(list(read_items(self._log, self.next_offset)))
 
-    def take(self, batches: Sequence[tuple[int, list[Change]]]) -> list[Change]:
+    def apply(self, batches: Sequence[tuple[int, list[CatalogChange]]]) -> list[CatalogChange]:
         """Take changes as `read_items` gives them; those taken before are passed over."""
-        taken: list[Change] = []
-        for next_, changes in batches:
-            if next_ <= self.next:
+        applied_changes: list[CatalogChange] = []
+        for next_offset, changes in batches:
+            if next_offset <= self.next_offset:
                 continue
-            self.next = next_
+            self.next_offset = next_offset
             for change in changes:
                 if change.item is None:
                     self._items.pop(change.key, None)
                     self._raw.pop(change.key, None)
-                    self._gone.add(change.key)
+                    self._deleted.add(change.key)
                 else:
-                    self._gone.discard(change.key)
+                    self._deleted.discard(change.key)
                     self._items[change.key], self._raw[change.key] = change.item, change.raw
-            taken += changes
-        return taken
+            applied_changes += changes
+        return applied_changes
 
     def get(self, key: int) -> Item | None:
         return self._items.get(key)
 
-    def is_gone(self, key: int) -> bool:
+    def is_deleted(self, key: int) -> bool:
         """It was in the catalogue, and was taken out."""
-        return key in self._gone
+        return key in self._deleted
 
     def json(self, key: int) -> dict[str, Any] | None:
         """The item with every field it came with, or None."""

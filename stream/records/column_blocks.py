@@ -24,13 +24,13 @@ _decoder = msgspec.msgpack.Decoder(_Block)
 
 def encode_block(header: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> bytes:
     """Bytes of a block; columns keep their type and shape, little-endian."""
-    packed = {
+    column_records = {
         name: _Column(
             array.dtype.str, array.shape, np.ascontiguousarray(array).data.cast("B") if array.size else memoryview(b"")
         )
         for name, array in columns.items()
     }
-    return _encoder.encode(_Block(dict(header), packed))
+    return _encoder.encode(_Block(dict(header), column_records))
 
 
 def decode_block(value: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

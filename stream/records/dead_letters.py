@@ -4,28 +4,28 @@ from dataclasses import dataclass
 
 import msgspec
 
-from stream.records.events import Refusal
+from stream.records.events import Rejection
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedEvent:
     """An event that went to dead-letter, and where it stood."""
 
     offset: int
     index: int  # place in the record's array
-    refusal: Refusal
+    rejection: Rejection
     raw: bytes
 
 
-def dead_letter(refused: Refused, partition: int | None) -> bytes:
+def encode_dead_letter(event: RejectedEvent, partition: int | None) -> bytes:
     """A refusal as a record of the dead-letter topic; bytes that are no text are shown escaped."""
     return msgspec.json.encode(
         {
-            "reason": refused.refusal.reason,
-            "detail": refused.refusal.detail,
+            "reason": event.rejection.reason,
+            "detail": event.rejection.detail,
             "partition": partition,
-            "offset": refused.offset if partition is not None else None,
-            "index": refused.index,
-            "raw": refused.raw.decode(errors="backslashreplace"),
+            "offset": event.offset if partition is not None else None,
+            "index": event.index,
+            "raw": event.raw.decode(errors="backslashreplace"),
         }
     )

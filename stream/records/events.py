@@ -13,8 +13,8 @@ TypeName = Literal["impression", "view", "click", "like", "dislike", "cart", "pu
 MAX_ID_BYTES = 256
 MAX_SLATE = 1000
 MAX_TS = 1 << 53  # the largest integer that every JSON reader keeps exact
-_LARGEST = 3.4e38  # the largest value that a float32 column holds
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_MAX_VALUE = 3.4e38  # the largest value that a float32 column holds
+_CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Event(msgspec.Struct, gc=False):
@@ -41,7 +41,7 @@ class Event(msgspec.Struct, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """Why a record, or one event of it, could not be an event."""
 
     reason: str  # one of a few words, for counting
@@ -62,32 +62,32 @@ class Limits:
 
 
 decode_event = msgspec.json.Decoder(Event).decode  # raises msgspec.DecodeError
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_raw_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def parse(value: bytes | msgspec.Raw) -> Event | Refusal:
+def parse(value: bytes | msgspec.Raw) -> Event | Rejection:
     """The event in these bytes, or why they are none; times and ids are not yet looked at."""
     try:
         return decode_event(value)
     except msgspec.ValidationError as error:
-        return Refusal(*_explain(str(error)))
+        return Rejection(*_explain(str(error)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Refusal("not_json", f"not JSON in UTF-8: {error}")
+        return Rejection("not_json", f"not JSON in UTF-8: {error}")
 
 
-def parse_record(value: bytes | None, limits: Limits) -> list[tuple[Event | Refusal, bytes]]:
+def parse_record(value: bytes | None, limits: Limits) -> list[tuple[Event | Rejection, bytes]]:
     """The events of one record, an object or an array of them, or why they are none; each beside its bytes."""
     if value is None:
-        return [(Refusal("not_json", "the record has no value; expected a JSON object or an array of them"), b"")]
+        return [(Rejection("not_json", "the record has no value; expected a JSON object or an array of them"), b"")]
     if len(value) > limits.max_bytes:
         detail = f"the record has {len(value)} bytes; at most {limits.max_bytes} are taken"
-        return [(Refusal("too_large", detail), value[:1024])]
+        return [(Rejection("too_large", detail), value[:1024])]
     if value.lstrip()[:1] != b"[":
         return [(parse(value), value)]
     try:
-        return [(parse(raw), bytes(raw)) for raw in _raws.decode(value)]
+        return [(parse(raw), bytes(raw)) for raw in _raw_list_decoder.decode(value)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return [(Refusal("not_json", f"not a JSON array in UTF-8: {error}"), value)]
+        return [(Rejection("not_json", f"not a JSON array in UTF-8: {error}"), value)]
 
 
 def _explain(message: str) -> tuple[str, str]:
@@ -101,55 +101,55 @@ def _explain(message: str) -> tuple[str, str]:
     return "wrong_type", message
 
 
-def screen(events: Sequence[Event], times: Sequence[int], limits: Limits) -> dict[int, Refusal]:
+def validate(events: Sequence[Event], times: Sequence[int], limits: Limits) -> dict[int, Rejection]:
     """Which of these decoded events are refused after all, by index; `times` is when each came in, ms.
 
     Nearly all events are sound, so a cheap pass finds the few that deserve a judgement.
     """
-    ahead = int(limits.max_skew * 1000)
-    age = int(limits.max_age * 1000) or MAX_TS
-    suspects = set() if _ids_are_sound(events) else set(range(len(events)))
+    max_skew_ms = int(limits.max_skew * 1000)
+    max_age_ms = int(limits.max_age * 1000) or MAX_TS
+    suspects = set() if _has_valid_ids(events) else set(range(len(events)))
     for i, (event, time) in enumerate(zip(events, times, strict=True)):
         if (
-            not 0 <= event.ts <= time + ahead
-            or event.ts < time - age
+            not 0 <= event.ts <= time + max_skew_ms
+            or event.ts < time - max_age_ms
             or event.ts > MAX_TS
-            or (event.value is not None and not 0 <= event.value < _LARGEST)
+            or (event.value is not None and not 0 <= event.value < _MAX_VALUE)
             or not (_is_plain_slate(event) if event.type == "impression" else event.item_id)
             or event.position is not None
         ):
             suspects.add(i)
-    judged = {i: _judge(events[i], times[i], limits) for i in sorted(suspects)}
-    return {i: Refusal(*fault) for i, fault in judged.items() if fault}
+    errors = {i: _validate_event(events[i], times[i], limits) for i in sorted(suspects)}
+    return {i: Rejection(*error) for i, error in errors.items() if error}
 
 
 def _is_plain_slate(impression: Event) -> bool:
     """Whether an impression whose ids are sound has the shape that nearly all have, in which nothing can be wrong."""
-    size, chances, sources = len(impression.items or ()), impression.propensities, impression.sources
+    size, propensities, sources = len(impression.items or ()), impression.propensities, impression.sources
     if impression.impression_id is None or not 0 < size <= MAX_SLATE or (sources is not None and len(sources) != size):
         return False
-    if chances is None:
+    if propensities is None:
         return impression.propensity is None
-    return len(chances) == size and min(chances) > 0 and max(chances) <= 1
+    return len(propensities) == size and min(propensities) > 0 and max(propensities) <= 1
 
 
-def _ids_are_sound(events: Sequence[Event]) -> bool:
+def _has_valid_ids(events: Sequence[Event]) -> bool:
     """Search all ids as one text; longer or other than plain ones ask for a closer look."""
     ids: list[str | None] = []
     for event in events:
         ids += (event.event_id, event.user_id, event.item_id, event.impression_id, event.session_id)
         if event.items:
             ids += event.items
-    named = [name for name in ids if name is not None]
-    if not named or not all(named):
+    names = [name for name in ids if name is not None]
+    if not names or not all(names):
         return False
-    text = "".join(named)
-    return max(map(len, named)) <= MAX_ID_BYTES // 4 and (text.isprintable() or not _CONTROL.search(text))
+    text = "".join(names)
+    return max(map(len, names)) <= MAX_ID_BYTES // 4 and (text.isprintable() or not _CONTROL_CHARS.search(text))
 
 
-def id_fault(field: str, name: str) -> tuple[str, str] | None:
+def validate_id(field: str, name: str) -> tuple[str, str] | None:
     """What is wrong with an id, as (reason, sentence), or None."""
-    if _CONTROL.search(name):
+    if _CONTROL_CHARS.search(name):
         return "bad_id", f"{field} {name!r} holds a control character or a lone surrogate"
     size = len(name.encode())
     if not 1 <= size <= MAX_ID_BYTES:
@@ -157,60 +157,63 @@ def id_fault(field: str, name: str) -> tuple[str, str] | None:
     return None
 
 
-def _judge(event: Event, time: int, limits: Limits) -> tuple[str, str] | None:
-    if not _ids_are_sound((event,)):
+def _validate_event(event: Event, time: int, limits: Limits) -> tuple[str, str] | None:
+    if not _has_valid_ids((event,)):
         for field in ("event_id", "user_id", "item_id", "impression_id", "session_id"):
             name = getattr(event, field)
-            if name is not None and (fault := id_fault(field, name)):
-                return fault
-    return _time_fault(event, time, limits) or _value_fault(event) or _shape_fault(event)
+            if name is not None and (error := validate_id(field, name)):
+                return error
+    return _validate_time(event, time, limits) or _validate_value(event) or _validate_shape(event)
 
 
-def _time_fault(event: Event, time: int, limits: Limits) -> tuple[str, str] | None:
+def _validate_time(event: Event, time: int, limits: Limits) -> tuple[str, str] | None:
     if not 0 <= event.ts <= MAX_TS:
         return "bad_ts", f"ts {event.ts} is not epoch milliseconds; expected 0 to {MAX_TS}"
     if event.ts > time + limits.max_skew * 1000:
-        ahead = (event.ts - time) / 1000
-        most = limits.max_skew
-        return "too_early", f"ts {event.ts} is {ahead:.0f} s ahead of the clock; at most {most:.0f} s is allowed"
+        ahead_s = (event.ts - time) / 1000
+        max_skew_s = limits.max_skew
+        return (
+            "too_early",
+            f"ts {event.ts} is {ahead_s:.0f} s ahead of the clock; at most {max_skew_s:.0f} s is allowed",
+        )
     if limits.max_age and event.ts < time - limits.max_age * 1000:
-        age = (time - event.ts) / 1000
-        return "too_old", f"ts {event.ts} is {age:.0f} s old; at most {limits.max_age:.0f} s is kept (events.max_age)"
+        age_s = (time - event.ts) / 1000
+        return "too_old", f"ts {event.ts} is {age_s:.0f} s old; at most {limits.max_age:.0f} s is kept (events.max_age)"
     return None
 
 
-def _value_fault(event: Event) -> tuple[str, str] | None:
-    if event.value is not None and not 0 <= event.value < _LARGEST:
+def _validate_value(event: Event) -> tuple[str, str] | None:
+    if event.value is not None and not 0 <= event.value < _MAX_VALUE:
         return "bad_value", f"value {event.value!r} of a {event.type} must be finite and not negative"
     if event.position is not None and not 0 <= event.position < MAX_SLATE:
         return "bad_value", f"position {event.position} must be 0 to {MAX_SLATE - 1}"
     return None
 
 
-def _shape_fault(event: Event) -> tuple[str, str] | None:
+def _validate_shape(event: Event) -> tuple[str, str] | None:
     if event.type != "impression":
         return None if event.item_id is not None else ("missing_field", f"a {event.type} needs item_id")
     if event.impression_id is None:
         return "missing_field", "an impression needs impression_id"
-    items = shown(event)
+    items = shown_items(event)
     if not items:
         return "missing_field", "an impression needs items, a list of at least one item id"
     if len(items) > MAX_SLATE:
         return "too_large", f"items has {len(items)} entries; at most {MAX_SLATE} are taken"
-    if not all(items) or max(map(len, items)) > MAX_ID_BYTES // 4 or _CONTROL.search("".join(items)):
+    if not all(items) or max(map(len, items)) > MAX_ID_BYTES // 4 or _CONTROL_CHARS.search("".join(items)):
         for name in items:
-            if fault := id_fault("items", name):
-                return fault
+            if error := validate_id("items", name):
+                return error
     for field, values in (("propensities", event.propensities), ("sources", event.sources)):
         if values is not None and len(values) != len(items):
             return "list_lengths", f"{field} has {len(values)} entries for {len(items)} items; expected one each"
-    for chance in event.propensities or ([] if event.propensity is None else [event.propensity]):
-        if not 0 < chance <= 1:
-            return "bad_propensity", f"propensity {chance!r} must be above 0 and at most 1"
+    for propensity in event.propensities or ([] if event.propensity is None else [event.propensity]):
+        if not 0 < propensity <= 1:
+            return "bad_propensity", f"propensity {propensity!r} must be above 0 and at most 1"
     return None
 
 
-def shown(event: Event) -> list[str]:
+def shown_items(event: Event) -> list[str]:
     """The items of an impression, or the one of an action; an impression of one item may name it in item_id alone."""
     if event.items is not None and event.type == "impression":
         return event.items

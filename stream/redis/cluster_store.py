@@ -7,14 +7,14 @@ from uuid import uuid4
 import numpy as np
 
 from stream.redis.store import RedisStore
-from stream.stores import Mark, checked_keys, checked_values, overtaken
+from stream.stores import StoreWatermark, ownership_lost_error, validate_keys, validate_values
 
-_PARTS = 64  # of the users; each lies in one slot, so a cluster may have as many primaries
-_AT_ONCE = 1_000  # keys of one command
+_SHARDS = 64  # of the users; each lies in one slot, so a cluster may have as many primaries
+_CHUNK_KEYS = 1_000  # keys of one command
 # Keys: the part's owner by partition, then users; arguments: how many owners, who writes, seconds to live, values.
 # Unless this writer owns the part for each partition, nothing is written: the answer is the place of the first that it
 # does not own, below 0 if nobody does, as the node that has the part has lost what it had.
-_PUT = """
+_PUT_SCRIPT = """
 for i = 1, ARGV[1] do
   local owner = redis.call('GET', KEYS[i])
   if not owner then return -i end
@@ -27,7 +27,7 @@ for i = ARGV[1] + 1, #KEYS do
 end
 return 0
 """
-_MOVE = """
+_ADVANCE_SCRIPT = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2])
 return 1
@@ -45,82 +45,93 @@ class RedisClusterStore(RedisStore):
     part that nobody owns was lost with its node: the marks go, and the worker makes the users once more.
     """
 
-    _every = "{??}:" + "?" * 16
+    _key_pattern = "{??}:" + "?" * 16
 
     def __init__(self, client: Any, url: str, prefix: str, ttl: int) -> None:
         super().__init__(client, url, prefix, ttl)
-        self._owner = prefix + "owner:"
-        self._me = uuid4().hex
-        self._claimed: set[int] = set()
+        self._owner_prefix = prefix + "owner:"
+        self._writer_id = uuid4().hex
+        self._claims: set[int] = set()
 
     def get_many(self, keys: np.ndarray) -> list[bytes | None]:
-        names = self._names(checked_keys(keys))
+        names = self._user_keys(validate_keys(keys))
         values: list[bytes | None] = []
-        with self._explained():
-            for first in range(0, len(names), _AT_ONCE * 8):
-                values += self._client.mget_nonatomic(names[first : first + _AT_ONCE * 8])
+        with self._translate_errors():
+            for first in range(0, len(names), _CHUNK_KEYS * 8):
+                values += self._client.mget_nonatomic(names[first : first + _CHUNK_KEYS * 8])
         return values
 
     def claim(self, partition: int) -> str:
-        with self._explained():
-            before = [self._client.set(self._owner_of(part, partition), self._me, get=True) for part in range(_PARTS)]
-            self._client.set(f"{self._owner}{{{partition}}}", self._me)
-            self._claimed.add(partition)
-            if None in before and self._client.delete(self._mark_of(partition)):
+        with self._translate_errors():
+            owners = [
+                self._client.set(self._owner_key(shard, partition), self._writer_id, get=True)
+                for shard in range(_SHARDS)
+            ]
+            self._client.set(f"{self._owner_prefix}{{{partition}}}", self._writer_id)
+            self._claims.add(partition)
+            if None in owners and self._client.delete(self._watermark_key(partition)):
                 return ""  # a node has lost its users
-        return self.mark(partition)
+        return self.watermark(partition)
 
-    def put_many(self, keys: np.ndarray, values: Sequence[bytes], marks: Sequence[Mark] = ()) -> None:
-        checked_values(keys, values)
-        for mark in marks:
-            if mark.partition not in self._claimed:
-                self.claim(mark.partition)
-        found = [self.mark(mark.partition) for mark in marks]
-        if found and found == [mark.after for mark in marks] != [mark.before for mark in marks]:
+    def put_many(self, keys: np.ndarray, values: Sequence[bytes], watermarks: Sequence[StoreWatermark] = ()) -> None:
+        validate_values(keys, values)
+        for watermark in watermarks:
+            if watermark.partition not in self._claims:
+                self.claim(watermark.partition)
+        current = [self.watermark(watermark.partition) for watermark in watermarks]
+        if current and current == [watermark.after for watermark in watermarks] != [
+            watermark.before for watermark in watermarks
+        ]:
             return
-        for mark, now in zip(marks, found, strict=True):
-            if now != mark.before:
-                raise overtaken(mark, now, self._url)
+        for watermark, value in zip(watermarks, current, strict=True):
+            if value != watermark.before:
+                raise ownership_lost_error(watermark, value, self._url)
         new = dict(zip(keys.tolist(), values, strict=True))
-        for part in range(_PARTS):
-            chosen = [key for key in new if key >> 58 == part]
-            for first in range(0, len(chosen), _AT_ONCE):
-                some = chosen[first : first + _AT_ONCE]
-                self._put(part, some, [new[key] for key in some], marks)
-        for mark in marks:
-            self._move(mark)
+        for shard in range(_SHARDS):
+            shard_keys = [key for key in new if key >> 58 == shard]
+            for first in range(0, len(shard_keys), _CHUNK_KEYS):
+                chunk = shard_keys[first : first + _CHUNK_KEYS]
+                self._put(shard, chunk, [new[key] for key in chunk], watermarks)
+        for watermark in watermarks:
+            self._advance_watermark(watermark)
 
-    def _put(self, part: int, keys: Sequence[int], values: Sequence[bytes], marks: Sequence[Mark]) -> None:
-        names = [self._owner_of(part, mark.partition) for mark in marks] + [self._name(key) for key in keys]
-        with self._explained():
-            refused = self._client.eval(_PUT, len(names), *names, len(marks), self._me, self._ttl, *values)
-        if refused:
-            mark = marks[abs(refused) - 1]
-            if refused < 0:
-                with self._explained():
-                    self._client.delete(*(self._mark_of(one.partition) for one in marks))
-            raise overtaken(mark, self.mark(mark.partition), self._url)
+    def _put(
+        self, shard: int, keys: Sequence[int], values: Sequence[bytes], watermarks: Sequence[StoreWatermark]
+    ) -> None:
+        names = [self._owner_key(shard, watermark.partition) for watermark in watermarks] + [
+            self._user_key(key) for key in keys
+        ]
+        with self._translate_errors():
+            failed = self._client.eval(
+                _PUT_SCRIPT, len(names), *names, len(watermarks), self._writer_id, self._ttl, *values
+            )
+        if failed:
+            watermark = watermarks[abs(failed) - 1]
+            if failed < 0:
+                with self._translate_errors():
+                    self._client.delete(*(self._watermark_key(other.partition) for other in watermarks))
+            raise ownership_lost_error(watermark, self.watermark(watermark.partition), self._url)
 
-    def _move(self, mark: Mark) -> None:
-        names = (f"{self._owner}{{{mark.partition}}}", self._mark_of(mark.partition))
-        with self._explained():
-            if not self._client.eval(_MOVE, 2, *names, self._me, mark.after):
-                raise overtaken(mark, self.mark(mark.partition), self._url)
+    def _advance_watermark(self, watermark: StoreWatermark) -> None:
+        names = (f"{self._owner_prefix}{{{watermark.partition}}}", self._watermark_key(watermark.partition))
+        with self._translate_errors():
+            if not self._client.eval(_ADVANCE_SCRIPT, 2, *names, self._writer_id, watermark.after):
+                raise ownership_lost_error(watermark, self.watermark(watermark.partition), self._url)
 
-    def _owner_of(self, part: int, partition: int) -> str:
-        return f"{self._owner}{{{part:02x}}}:{partition}"
+    def _owner_key(self, shard: int, partition: int) -> str:
+        return f"{self._owner_prefix}{{{shard:02x}}}:{partition}"
 
-    def _mark_of(self, partition: int) -> str:
-        return f"{self._mark}{{{partition}}}"
+    def _watermark_key(self, partition: int) -> str:
+        return f"{self._watermark_prefix}{{{partition}}}"
 
     def delete_many(self, keys: np.ndarray) -> None:
-        names = self._names(checked_keys(keys))
-        with self._explained():
-            for first in range(0, len(names), _AT_ONCE):
-                self._client.unlink(*names[first : first + _AT_ONCE])
+        names = self._user_keys(validate_keys(keys))
+        with self._translate_errors():
+            for first in range(0, len(names), _CHUNK_KEYS):
+                self._client.unlink(*names[first : first + _CHUNK_KEYS])
 
-    def _name(self, key: int) -> str:
-        return f"{self._user}{{{key >> 58:02x}}}:{key:016x}"
+    def _user_key(self, key: int) -> str:
+        return f"{self._user_prefix}{{{key >> 58:02x}}}:{key:016x}"
 
-    def _names(self, keys: np.ndarray) -> list[str]:
-        return [self._name(key) for key in keys.tolist()]
+    def _user_keys(self, keys: np.ndarray) -> list[str]:
+        return [self._user_key(key) for key in keys.tolist()]

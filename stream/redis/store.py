@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from redis import exceptions
 
-from stream.logs import checked_name
-from stream.stores import Mark, checked_keys, checked_values, overtaken
+from stream.logs import validate_name
+from stream.stores import StoreWatermark, ownership_lost_error, validate_keys, validate_values
 
-_AT_ONCE = 2_000  # keys of one command: a long one keeps everybody else waiting
-_TRIES = 5  # of a write whose answer was lost
+_CHUNK_KEYS = 2_000  # keys of one command: a long one keeps everybody else waiting
+_ATTEMPTS = 5  # of a write whose answer was lost
 
 
 class RedisStore:
@@ -23,59 +23,61 @@ class RedisStore:
     `scan` and `count` walk all of Redis' keys: for `headrace check` and for replays, not for each request.
     """
 
-    _every = "?" * 16  # what follows in the name of a user
+    _key_pattern = "?" * 16  # what follows in the name of a user
 
     def __init__(self, client: Any, url: str, prefix: str, ttl: int) -> None:
         self._client = client  # redis-py's types allow for text; here all is bytes
         self._url = url  # without its secrets
         self._ttl = ttl
-        self._user = checked_name("prefix", prefix + "user") + ":"
-        self._mark = prefix + "mark:"
+        self._user_prefix = validate_name("prefix", prefix + "user") + ":"
+        self._watermark_prefix = prefix + "watermark:"
 
     def get(self, key: int) -> bytes | None:
-        with self._explained():
-            value: bytes | None = self._client.get(self._name(key))
+        with self._translate_errors():
+            value: bytes | None = self._client.get(self._user_key(key))
             return value
 
     def get_many(self, keys: np.ndarray) -> list[bytes | None]:
-        names = self._names(checked_keys(keys))
+        names = self._user_keys(validate_keys(keys))
         values: list[bytes | None] = []
-        with self._explained():
-            for first in range(0, len(names), _AT_ONCE):
-                values += self._client.mget(names[first : first + _AT_ONCE])
+        with self._translate_errors():
+            for first in range(0, len(names), _CHUNK_KEYS):
+                values += self._client.mget(names[first : first + _CHUNK_KEYS])
         return values
 
-    def put_many(self, keys: np.ndarray, values: Sequence[bytes], marks: Sequence[Mark] = ()) -> None:
-        checked_values(keys, values)
-        new = dict(zip(self._names(keys), values, strict=True))
-        if not new and not marks:
+    def put_many(self, keys: np.ndarray, values: Sequence[bytes], watermarks: Sequence[StoreWatermark] = ()) -> None:
+        validate_values(keys, values)
+        new = dict(zip(self._user_keys(keys), values, strict=True))
+        if not new and not watermarks:
             return
-        for last in reversed(range(_TRIES)):
+        for attempts_left in reversed(range(_ATTEMPTS)):
             try:
-                with self._explained(), self._client.pipeline() as pipe:
-                    if marks and self._is_written(pipe, marks):
+                with self._translate_errors(), self._client.pipeline() as pipe:
+                    if watermarks and self._is_written(pipe, watermarks):
                         return
                     self._write(pipe, new)
-                    if marks:
-                        pipe.mset({self._mark_of(mark.partition): mark.after for mark in marks})
+                    if watermarks:
+                        pipe.mset(
+                            {self._watermark_key(watermark.partition): watermark.after for watermark in watermarks}
+                        )
                     pipe.execute()
                     return
             except (exceptions.WatchError, ConnectionError):
                 # A mark was moved meanwhile, or the answer was lost: the marks tell which, and whether it was written.
-                if last == 0:
+                if attempts_left == 0:
                     raise
 
-    def _is_written(self, pipe: Any, marks: Sequence[Mark]) -> bool:
+    def _is_written(self, pipe: Any, watermarks: Sequence[StoreWatermark]) -> bool:
         """Whether an earlier try went through; Overtaken if somebody else has written, or Redis has forgotten."""
-        names = [self._mark_of(mark.partition) for mark in marks]
+        names = [self._watermark_key(watermark.partition) for watermark in watermarks]
         pipe.watch(*names)
-        found = [(value or b"").decode() for value in pipe.mget(names)]
+        current = [(value or b"").decode() for value in pipe.mget(names)]
         pipe.multi()
-        if found == [mark.after for mark in marks] != [mark.before for mark in marks]:
+        if current == [watermark.after for watermark in watermarks] != [watermark.before for watermark in watermarks]:
             return True
-        for mark, value in zip(marks, found, strict=True):
-            if value != mark.before:
-                raise overtaken(mark, value, self._url)
+        for watermark, value in zip(watermarks, current, strict=True):
+            if value != watermark.before:
+                raise ownership_lost_error(watermark, value, self._url)
         return False
 
     def _write(self, pipe: Any, new: dict[str, bytes]) -> None:
@@ -84,24 +86,24 @@ class RedisStore:
                 pipe.set(name, value, ex=self._ttl)
             return
         names = list(new)
-        for first in range(0, len(names), _AT_ONCE):
-            pipe.mset({name: new[name] for name in names[first : first + _AT_ONCE]})
+        for first in range(0, len(names), _CHUNK_KEYS):
+            pipe.mset({name: new[name] for name in names[first : first + _CHUNK_KEYS]})
 
-    def mark(self, partition: int) -> str:
-        with self._explained():
-            value: bytes | None = self._client.get(self._mark_of(partition))
+    def watermark(self, partition: int) -> str:
+        with self._translate_errors():
+            value: bytes | None = self._client.get(self._watermark_key(partition))
             return (value or b"").decode()
 
     def claim(self, partition: int) -> str:
-        return self.mark(partition)
+        return self.watermark(partition)
 
-    def _mark_of(self, partition: int) -> str:
-        return f"{self._mark}{partition}"
+    def _watermark_key(self, partition: int) -> str:
+        return f"{self._watermark_prefix}{partition}"
 
-    def trouble(self) -> str:
-        with self._explained():
-            told: Any = self._client.info("memory")
-        nodes = [told] if "maxmemory" in told else list(told.values())
+    def health_problem(self) -> str:
+        with self._translate_errors():
+            info: Any = self._client.info("memory")
+        nodes = [info] if "maxmemory" in info else list(info.values())
         for node in nodes:
             if int(node.get("maxmemory", 0)) and node.get("maxmemory_policy") != "noeviction":
                 return (
@@ -111,18 +113,18 @@ class RedisStore:
         return ""
 
     def delete_many(self, keys: np.ndarray) -> None:
-        names = self._names(checked_keys(keys))
+        names = self._user_keys(validate_keys(keys))
         if names:
-            with self._explained(), self._client.pipeline() as pipe:
-                for first in range(0, len(names), _AT_ONCE):
-                    pipe.unlink(*names[first : first + _AT_ONCE])
+            with self._translate_errors(), self._client.pipeline() as pipe:
+                for first in range(0, len(names), _CHUNK_KEYS):
+                    pipe.unlink(*names[first : first + _CHUNK_KEYS])
                 pipe.execute()
 
     def scan(self) -> Iterator[tuple[int, bytes]]:
         keys = np.sort(np.fromiter(self._keys(), np.uint64))
-        for first in range(0, keys.size, _AT_ONCE):
-            some = keys[first : first + _AT_ONCE]
-            for key, value in zip(some.tolist(), self.get_many(some), strict=True):
+        for first in range(0, keys.size, _CHUNK_KEYS):
+            chunk = keys[first : first + _CHUNK_KEYS]
+            for key, value in zip(chunk.tolist(), self.get_many(chunk), strict=True):
                 if value is not None:
                     yield key, value
 
@@ -131,55 +133,57 @@ class RedisStore:
 
     def _keys(self) -> Iterator[int]:
         """Every key once; Redis may name one twice while its table grows."""
-        with self._explained():
-            names = set(self._client.scan_iter(self._user + self._every, count=5_000))
+        with self._translate_errors():
+            names = set(self._client.scan_iter(self._user_prefix + self._key_pattern, count=5_000))
         return (int(name[-16:], 16) for name in names)
 
     def close(self) -> None:
         self._client.close()
 
-    def _name(self, key: int) -> str:
-        return f"{self._user}{key:016x}"
+    def _user_key(self, key: int) -> str:
+        return f"{self._user_prefix}{key:016x}"
 
-    def _names(self, keys: np.ndarray) -> list[str]:
-        return [f"{self._user}{key:016x}" for key in keys.tolist()]
+    def _user_keys(self, keys: np.ndarray) -> list[str]:
+        return [f"{self._user_prefix}{key:016x}" for key in keys.tolist()]
 
-    def _explained(self) -> AbstractContextManager[None]:
-        return explained(self._url)
+    def _translate_errors(self) -> AbstractContextManager[None]:
+        return translate_errors(self._url)
 
 
 @contextmanager
-def explained(url: str) -> Iterator[None]:
+def translate_errors(url: str) -> Iterator[None]:
     """Turn what Redis says into an error that names it and how to mend it."""
     try:
         yield
     except exceptions.WatchError:
         raise
     except exceptions.RedisError as error:
-        for kind, words, made, number, mend in _MENDS:
-            if isinstance(error, kind) and words in str(error):
-                raise made(number, f"{error}: {mend}", url) from error
+        for redis_error, text, error_type, error_number, fix in _ERROR_FIXES:
+            if isinstance(error, redis_error) and text in str(error):
+                raise error_type(error_number, f"{error}: {fix}", url) from error
         raise OSError(errno.EIO, str(error), url) from error
 
 
-_URL = "HEADRACE_STORE__URL"
-_MEMORY = "raise its maxmemory, and keep maxmemory-policy noeviction: no user may go unseen"
-_FLAG = f"it is a cluster; add ?cluster=true to {_URL}"
-_RIGHTS = f"correct user and password in {_URL} (redis://user:password@host:port/db), or the rights of that user"
-_MENDS: tuple[tuple[type[Exception], str, type[OSError], int, str], ...] = (
-    (exceptions.AuthenticationError, "", PermissionError, errno.EACCES, _RIGHTS),
-    (exceptions.ResponseError, "NOAUTH", PermissionError, errno.EACCES, _RIGHTS),
-    (exceptions.NoPermissionError, "", PermissionError, errno.EACCES, _RIGHTS),
-    (exceptions.ResponseError, "WRONGPASS", PermissionError, errno.EACCES, _RIGHTS),
-    (exceptions.OutOfMemoryError, "", OSError, errno.ENOSPC, _MEMORY),
-    (exceptions.ResponseError, "OOM", OSError, errno.ENOSPC, _MEMORY),
-    (exceptions.ReadOnlyError, "", OSError, errno.EROFS, f"it is a replica; {_URL} must name the primary"),
+_URL_VARIABLE = "HEADRACE_STORE__URL"
+_MEMORY_FIX = "raise its maxmemory, and keep maxmemory-policy noeviction: no user may go unseen"
+_CLUSTER_FIX = f"it is a cluster; add ?cluster=true to {_URL_VARIABLE}"
+_PERMISSION_FIX = (
+    f"correct user and password in {_URL_VARIABLE} (redis://user:password@host:port/db), or the rights of that user"
+)
+_ERROR_FIXES: tuple[tuple[type[Exception], str, type[OSError], int, str], ...] = (
+    (exceptions.AuthenticationError, "", PermissionError, errno.EACCES, _PERMISSION_FIX),
+    (exceptions.ResponseError, "NOAUTH", PermissionError, errno.EACCES, _PERMISSION_FIX),
+    (exceptions.NoPermissionError, "", PermissionError, errno.EACCES, _PERMISSION_FIX),
+    (exceptions.ResponseError, "WRONGPASS", PermissionError, errno.EACCES, _PERMISSION_FIX),
+    (exceptions.OutOfMemoryError, "", OSError, errno.ENOSPC, _MEMORY_FIX),
+    (exceptions.ResponseError, "OOM", OSError, errno.ENOSPC, _MEMORY_FIX),
+    (exceptions.ReadOnlyError, "", OSError, errno.EROFS, f"it is a replica; {_URL_VARIABLE} must name the primary"),
     (exceptions.ResponseError, "MISCONF", OSError, errno.ENOSPC, "it cannot save to its disk; free space there"),
     (exceptions.ResponseError, "NOREPLICAS", ConnectionError, errno.EAGAIN, "its replicas are away; start them"),
     (exceptions.ClusterDownError, "", ConnectionError, errno.EAGAIN, "a part of the cluster is away; start its nodes"),
-    (exceptions.MovedError, "", OSError, errno.EREMCHG, _FLAG),
-    (exceptions.ClusterCrossSlotError, "", OSError, errno.EREMCHG, _FLAG),
+    (exceptions.MovedError, "", OSError, errno.EREMCHG, _CLUSTER_FIX),
+    (exceptions.ClusterCrossSlotError, "", OSError, errno.EREMCHG, _CLUSTER_FIX),
     (exceptions.RedisClusterException, "", ConnectionError, errno.EAGAIN, "a part of the cluster is away; start it"),
-    (exceptions.ConnectionError, "", ConnectionError, errno.ECONNREFUSED, f"start it, or correct {_URL}"),
-    (exceptions.TimeoutError, "", ConnectionError, errno.ETIMEDOUT, f"it is overloaded or away; see {_URL}"),
+    (exceptions.ConnectionError, "", ConnectionError, errno.ECONNREFUSED, f"start it, or correct {_URL_VARIABLE}"),
+    (exceptions.TimeoutError, "", ConnectionError, errno.ETIMEDOUT, f"it is overloaded or away; see {_URL_VARIABLE}"),
 )  # fmt: skip

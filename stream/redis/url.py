@@ -8,7 +8,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from stream.redis.cluster_store import RedisClusterStore
-from stream.redis.store import RedisStore, explained
+from stream.redis.store import RedisStore, translate_errors
 
 
 def open_url(url: str, prefix: str) -> RedisStore:
@@ -16,36 +16,36 @@ def open_url(url: str, prefix: str) -> RedisStore:
     parts = urlsplit(url)
     if not parts.hostname:
         raise ValueError(f"store url must be redis://host:port/db, got {url!r}")
-    asked = dict(parse_qsl(parts.query))
-    ttl = asked.pop("ttl", "0")
+    params = dict(parse_qsl(parts.query))
+    ttl = params.pop("ttl", "0")
     if not ttl.isdecimal():
         raise ValueError(f"ttl in the store url must be a whole number of seconds, got {ttl!r}")
-    cluster = asked.pop("cluster", "false")
+    cluster = params.pop("cluster", "false")
     if cluster not in ("true", "false"):
         raise ValueError(f"cluster in the store url must be true or false, got {cluster!r}")
-    plain = parts._replace(query=urlencode(asked)).geturl()
+    client_url = parts._replace(query=urlencode(params)).geturl()
     try:
-        where = f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
+        address = f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
         if cluster == "true":
-            return RedisClusterStore(_cluster(plain, where), where, prefix, int(ttl))
+            return RedisClusterStore(_connect_cluster(client_url, address), address, prefix, int(ttl))
         # One try more, on a new connection: those in the pool have died if Redis was started again.
         client = Redis.from_url(
-            plain, **{"retry": Retry(NoBackoff(), 1), "socket_connect_timeout": 1.0, "socket_timeout": 10.0}
+            client_url, **{"retry": Retry(NoBackoff(), 1), "socket_connect_timeout": 1.0, "socket_timeout": 10.0}
         )
         client.connection_pool.make_connection()  # it does not connect yet, but knows its settings
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"store url is not understood ({error}): redis://user:password@host:port/db?name=value"
         ) from None
-    return RedisStore(client, where, prefix, int(ttl))
+    return RedisStore(client, address, prefix, int(ttl))
 
 
-def _cluster(url: str, where: str) -> Any:
+def _connect_cluster(url: str, address: str) -> Any:
     """A client that has asked the cluster who has what."""
-    with explained(where):
+    with translate_errors(address):
         try:
             return RedisCluster.from_url(url, **{"socket_connect_timeout": 1.0, "socket_timeout": 10.0})
         except exceptions.RedisClusterException as error:
             if "cluster mode" in str(error).lower() or "cluster support disabled" in str(error).lower():
-                raise ValueError(f"{where} is no cluster: leave out cluster=true in HEADRACE_STORE__URL") from error
+                raise ValueError(f"{address} is no cluster: leave out cluster=true in HEADRACE_STORE__URL") from error
             raise exceptions.ConnectionError(str(error)) from error

@@ -7,25 +7,25 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from stream.records.batches import N_CONTEXT, EventType, Questions, offsets_of
-from stream.records.events import Event, id_fault
+from stream.records.batches import N_CONTEXT, EventType, Queries, ragged_starts
+from stream.records.events import Event, validate_id
 
-HISTORY = 100  # actions kept per person, and shown to people
-MET = 1024  # distinct items remembered as met
-SNAPSHOT = 64  # how much of the history a question carries
-SHOWN = 64  # places of slates remembered as shown, and carried by a question
-SLATES = 16  # impressions remembered as shown to a person
-SESSION_GAP = 30 * 60 * 1000  # ms without an action after which a session is over
+N_HISTORY = 100  # actions kept per person, and shown to people
+N_INTERACTED = 1024  # distinct items remembered as met
+N_QUERY_HISTORY = 64  # how much of the history a question carries
+N_SHOWN = 64  # places of slates remembered as shown, and carried by a question
+N_SLATES = 16  # impressions remembered as shown to a person
+SESSION_GAP_MS = 30 * 60 * 1000  # ms without an action after which a session is over
 DAY_MS = 86_400_000.0
-PACES = 3  # decayed counts by which the screen judges a person: see stream.users.table.rate_limits
-_SCHEMA = 4  # 2: with what was shown; 3: with what the screen judges by; 4: counts are 32 bits wide
+N_MINUTE_COUNTS = 3  # decayed counts by which the screen judges a person: see stream.users.table.rate_limits
+_SCHEMA = 1
 
 
 @dataclass(slots=True)
 class Profile:
     """What is known of one person. The history columns stand oldest first."""
 
-    name: str
+    user_id: str
     offset: int  # of the last event applied, -1 = none
     users_offset: int  # of the last record of the users topic applied, -1 = none
     last_ts: int
@@ -36,15 +36,15 @@ class Profile:
     item: np.ndarray  # (h,) uint64
     type: np.ndarray  # (h,) uint8
     ts: np.ndarray  # (h,) int64
-    met: np.ndarray  # (m,) uint64, items met, oldest first
+    interacted: np.ndarray  # (m,) uint64, items met, oldest first
     text: bytes  # item and event ids of the history, a line each
     attributes: bytes  # JSON, empty = none
     shown: np.ndarray  # (s,) uint64, items shown, oldest first, an item as often as it was shown
-    pace: np.ndarray  # (PACES,) float32, decayed counts as of paced, half-life one minute
-    paced: int  # event time of the last action that was judged, ms
-    alarmed: int  # event time of the last alarm about this person, ms
-    barred: int  # event time up to which actions on an item are held back, ms
-    barred_item: int  # key of that item
+    minute_counts: np.ndarray  # (PACES,) float32, decayed counts as of paced, half-life one minute
+    minute_counts_ts: int  # event time of the last action that was judged, ms
+    last_alarm_ts: int  # event time of the last alarm about this person, ms
+    ban_end_ts: int  # event time up to which actions on an item are held back, ms
+    banned_item: int  # key of that item
     slates: np.ndarray  # (i,) uint64, impressions shown, oldest first
 
     @property
@@ -53,125 +53,128 @@ class Profile:
         return not self.counts.any() and not self.attributes
 
 
-class Stored(msgspec.Struct, array_like=True, gc=False):
+class StoredProfile(msgspec.Struct, array_like=True, gc=False):
     """A profile as it is stored: columns as bytes."""
 
     schema: int
-    name: str
+    user_id: str
     numbers: tuple[int, int, int, int, int]
     counts: bytes
     rates: bytes
     item: bytes
     type: bytes
     ts: bytes
-    met: bytes
+    interacted: bytes
     text: bytes
     attributes: bytes
     shown: bytes = b""
-    pace: bytes = bytes(4 * PACES)
-    judged: tuple[int, int, int, int] = (0, 0, 0, 0)  # paced, alarmed, barred, barred_item
+    minute_counts: bytes = bytes(4 * N_MINUTE_COUNTS)
+    guard_state: tuple[int, int, int, int] = (0, 0, 0, 0)  # paced, alarmed, barred, barred_item
     slates: bytes = b""
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Stored)
+_decoder = msgspec.msgpack.Decoder(StoredProfile)
 _attributes_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def encode_profile(profile: Profile) -> bytes:
     """The record of a profile."""
     p = profile
-    return encode_stored(
-        p.name, (p.offset, p.users_offset, p.last_ts, p.session_start, p.session_depth),
-        p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(), p.met.tobytes(),
-        p.text, p.attributes, p.shown.tobytes(), p.pace.tobytes(),
-        (p.paced, p.alarmed, p.barred, p.barred_item), p.slates.tobytes(),
+    return encode_profile_fields(
+        p.user_id, (p.offset, p.users_offset, p.last_ts, p.session_start, p.session_depth),
+        p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(), p.interacted.tobytes(),
+        p.text, p.attributes, p.shown.tobytes(), p.minute_counts.tobytes(),
+        (p.minute_counts_ts, p.last_alarm_ts, p.ban_end_ts, p.banned_item), p.slates.tobytes(),
     )  # fmt: skip
 
 
-def encode_stored(*fields: Any) -> bytes:
+def encode_profile_fields(*fields: Any) -> bytes:
     """The record of the fields of `Stored` but its schema, which is this code's."""
     return _encoder.encode((_SCHEMA, *fields))
 
 
-def decode_stored(value: bytes) -> Stored:
+def decode_stored_profile(value: bytes) -> StoredProfile:
     """The fields of a record as this schema has them; a newer one is refused, or writing it back would lose fields."""
-    stored = _decoder.decode(value)
-    if stored.schema > _SCHEMA:
+    record = _decoder.decode(value)
+    if record.schema > _SCHEMA:
         raise ValueError(
-            f"user record has schema {stored.schema}; this code reads up to {_SCHEMA}: upgrade this process"
+            f"user record has schema {record.schema}; this code reads up to {_SCHEMA}: upgrade this process"
         )
-    if stored.schema < 4:
-        stored.counts = np.frombuffer(stored.counts, np.int64).astype(np.uint32).tobytes()
-    return stored
+    return record
 
 
 def decode_profile(value: bytes) -> Profile:
     """The profile in a record."""
-    record = decode_stored(value)
+    record = decode_stored_profile(value)
     return Profile(
-        record.name, *record.numbers,
+        record.user_id, *record.numbers,
         np.frombuffer(record.counts, np.uint32), np.frombuffer(record.rates, np.float32),
         np.frombuffer(record.item, np.uint64), np.frombuffer(record.type, np.uint8), np.frombuffer(record.ts, np.int64),
-        np.frombuffer(record.met, np.uint64), record.text, record.attributes, np.frombuffer(record.shown, np.uint64),
-        np.frombuffer(record.pace, np.float32), *record.judged, np.frombuffer(record.slates, np.uint64),
+        np.frombuffer(record.interacted, np.uint64), record.text, record.attributes, np.frombuffer(record.shown, np.uint64),
+        np.frombuffer(record.minute_counts, np.float32), *record.guard_state, np.frombuffer(record.slates, np.uint64),
     )  # fmt: skip
 
 
-NOBODY = Profile(
+EMPTY_PROFILE = Profile(
     "", -1, -1, 0, 0, 0, np.zeros(9, np.uint32), np.zeros(9, np.float32),
     np.zeros(0, np.uint64), np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.uint64), b"", b"",
-    np.zeros(0, np.uint64), np.zeros(PACES, np.float32), 0, 0, 0, 0, np.zeros(0, np.uint64),
+    np.zeros(0, np.uint64), np.zeros(N_MINUTE_COUNTS, np.float32), 0, 0, 0, 0, np.zeros(0, np.uint64),
 )  # fmt: skip
 
 
-def questions_of(
+def queries_from_profiles(
     profiles: Sequence[Profile],
     users: Sequence[int],
     ts: Sequence[int],
     surfaces: Sequence[int],
     contexts: Sequence[Sequence[int]],
-) -> Questions:
+) -> Queries:
     """The people as `UserTable.apply` would say they stand at `ts`, a question each."""
-    told = list(zip(profiles, ts, strict=True))
-    fresh = [at - p.last_ts > SESSION_GAP or p.session_depth == 0 for p, at in told]
-    fade = np.array([0.5 ** (max(0, at - p.last_ts) / DAY_MS) for p, at in told], np.float32)
+    pairs = list(zip(profiles, ts, strict=True))
+    is_new_session = [query_ts - p.last_ts > SESSION_GAP_MS or p.session_depth == 0 for p, query_ts in pairs]
+    decay = np.array([0.5 ** (max(0, query_ts - p.last_ts) / DAY_MS) for p, query_ts in pairs], np.float32)
     context = np.zeros((len(profiles), N_CONTEXT), np.uint64)
     for row, keys in zip(context, contexts, strict=True):
         row[: len(keys)] = keys
-    return Questions(
+    return Queries(
         ts=np.array(ts, np.int64),
         user=np.array(users, np.uint64),
         surface=np.array(surfaces, np.uint64),
         context=context,
-        session_start=np.array([at if new else p.session_start for (p, at), new in zip(told, fresh, strict=True)]),
-        session_depth=np.array(
-            [0 if new else p.session_depth for p, new in zip(profiles, fresh, strict=True)], np.int32
+        session_start=np.array(
+            [
+                query_ts if is_new else p.session_start
+                for (p, query_ts), is_new in zip(pairs, is_new_session, strict=True)
+            ]
         ),
-        rates=np.array([p.rates for p in profiles], np.float32) * fade[:, None],
-        history_start=offsets_of(np.array([min(SNAPSHOT, p.item.size) for p in profiles])),
-        history_item=np.concatenate([p.item[-SNAPSHOT:] for p in profiles]),
-        history_type=np.concatenate([p.type[-SNAPSHOT:] for p in profiles]),
-        history_ts=np.concatenate([p.ts[-SNAPSHOT:] for p in profiles]),
-        shown_start=offsets_of(np.array([p.shown.size for p in profiles])),
+        session_depth=np.array(
+            [0 if is_new else p.session_depth for p, is_new in zip(profiles, is_new_session, strict=True)], np.int32
+        ),
+        rates=np.array([p.rates for p in profiles], np.float32) * decay[:, None],
+        history_start=ragged_starts(np.array([min(N_QUERY_HISTORY, p.item.size) for p in profiles])),
+        history_item=np.concatenate([p.item[-N_QUERY_HISTORY:] for p in profiles]),
+        history_type=np.concatenate([p.type[-N_QUERY_HISTORY:] for p in profiles]),
+        history_ts=np.concatenate([p.ts[-N_QUERY_HISTORY:] for p in profiles]),
+        shown_start=ragged_starts(np.array([p.shown.size for p in profiles])),
         shown_item=np.concatenate([p.shown for p in profiles]),
     )
 
 
-def text_of(event: Event) -> bytes:
+def history_line(event: Event) -> bytes:
     """An action as a line of a profile's text; ids hold no control characters, so tabs part them safely."""
     return b"" if event.type == "impression" else f"{event.item_id}\t{event.event_id}\n".encode()
 
 
-def person_fault(key: bytes | None, value: bytes | None) -> str | None:
+def validate_user_record(key: bytes | None, value: bytes | None) -> str | None:
     """What is wrong with a record of the users topic, or None: its key is an id, its value a JSON object or None."""
     try:
-        fault = id_fault("user_id", (key or b"").decode())
+        id_error = validate_id("user_id", (key or b"").decode())
         if value is not None:
             _attributes_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return f"expected an id as key and a JSON object as value: {error}"
-    return fault[1] if fault else None
+    return id_error[1] if id_error else None
 
 
 def describe(profile: Profile) -> dict[str, Any]:
@@ -182,7 +185,7 @@ def describe(profile: Profile) -> dict[str, Any]:
         for (item, event), kind, ts in zip(lines, profile.type.tolist(), profile.ts.tolist(), strict=True)
     ]
     return {
-        "user_id": profile.name,
+        "user_id": profile.user_id,
         "history": history if profile.item.size else [],
         "counts": {kind.name: int(profile.counts[kind]) for kind in EventType},
         "session": {"start": profile.session_start, "depth": profile.session_depth, "last_ts": profile.last_ts},

@@ -4,61 +4,76 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream.config import Guard
+from stream.config import GuardSettings
 from stream.jit import kernel
 
 # What speaks against an event; the number is what kernels carry, so it never changes.
-DETECTORS = ("", "flood", "speed", "forged", "pumping")
-FLOOD, SPEED, FORGED, BARRED = 1, 2, 3, 4
+DETECTORS = ("", "flood", "speed", "forged_impression", "shilling")
+FLOOD, SPEED, FORGED_IMPRESSION, BANNED = 1, 2, 3, 4
 MINUTE_MS = 60_000.0
-_ACTED, _REPEATED, _UNSHOWN = range(3)  # what `pace` counts, with a half-life of one minute
-_PER_RATE = 1 / np.log(2)  # a steady rate per minute, times this, is the decayed count that it leads to
+_ACTIONS, _REPEATS, _UNSEEN_SLATES = range(3)  # what `pace` counts, with a half-life of one minute
+_COUNT_PER_RATE = 1 / np.log(2)  # a steady rate per minute, times this, is the decayed count that it leads to
 
 
 @dataclass(frozen=True, slots=True)
-class Screen:
+class RateLimits:
     """Decayed counts above which a person's actions are held back: those of floods, of speed, of forged slates.
 
-    >>> screen_of(Guard(flood=100)).limits.round()
+    >>> rate_limits_from_settings(GuardSettings(max_repeated_actions_per_minute=100)).limits.round()
     array([ 144., 8656.,   87.])
     """
 
     limits: np.ndarray  # (3,) float64
 
 
-def screen_of(guard: Guard) -> Screen:
+def rate_limits_from_settings(guard: GuardSettings) -> RateLimits:
     if not guard.enabled:
-        return OPEN
-    return Screen(np.array([guard.flood, guard.speed, guard.forged]) * _PER_RATE)
+        return UNLIMITED
+    return RateLimits(
+        np.array(
+            [
+                guard.max_repeated_actions_per_minute,
+                guard.max_total_actions_per_minute,
+                guard.max_unseen_slate_actions_per_minute,
+            ]
+        )
+        * _COUNT_PER_RATE
+    )
 
 
-OPEN = Screen(np.full(3, np.inf))  # lets everything pass
+UNLIMITED = RateLimits(np.full(3, np.inf))  # lets everything pass
 
 
 @kernel
-def judge(
-    row: int, ts: int, repeats: bool, forged: bool, pace: np.ndarray, paced: np.ndarray, limits: np.ndarray
+def check_limits(
+    row: int,
+    ts: int,
+    is_repeat: bool,
+    is_forged: bool,
+    minute_counts: np.ndarray,
+    minute_counts_ts: np.ndarray,
+    limits: np.ndarray,
 ) -> int:
     """What speaks against an action, 0 for nothing; it is counted in either case.
 
     Who is over a limit stays there until they have calmed down: all they do counts as more of the same. Otherwise a
     flood that is held back, and so never enters the history, would look like a first click again.
     """
-    if ts > paced[row]:
-        fade = np.float32(0.5 ** ((ts - paced[row]) / MINUTE_MS))
-        paced[row] = ts
-        for c in range(pace.shape[1]):
-            pace[row, c] *= fade
-    pace[row, _ACTED] += np.float32(1)
-    if repeats or pace[row, _REPEATED] > limits[0]:
-        pace[row, _REPEATED] += np.float32(1)
-    if forged or pace[row, _UNSHOWN] > limits[2]:
-        pace[row, _UNSHOWN] += np.float32(1)
-    half = pace[row, _ACTED] / 2
-    if pace[row, _REPEATED] > limits[0] and pace[row, _REPEATED] > half:
+    if ts > minute_counts_ts[row]:
+        decay = np.float32(0.5 ** ((ts - minute_counts_ts[row]) / MINUTE_MS))
+        minute_counts_ts[row] = ts
+        for c in range(minute_counts.shape[1]):
+            minute_counts[row, c] *= decay
+    minute_counts[row, _ACTIONS] += np.float32(1)
+    if is_repeat or minute_counts[row, _REPEATS] > limits[0]:
+        minute_counts[row, _REPEATS] += np.float32(1)
+    if is_forged or minute_counts[row, _UNSEEN_SLATES] > limits[2]:
+        minute_counts[row, _UNSEEN_SLATES] += np.float32(1)
+    half = minute_counts[row, _ACTIONS] / 2
+    if minute_counts[row, _REPEATS] > limits[0] and minute_counts[row, _REPEATS] > half:
         return FLOOD
-    if pace[row, _UNSHOWN] > limits[2] and pace[row, _UNSHOWN] > half:
-        return FORGED
-    if pace[row, _ACTED] > limits[1]:
+    if minute_counts[row, _UNSEEN_SLATES] > limits[2] and minute_counts[row, _UNSEEN_SLATES] > half:
+        return FORGED_IMPRESSION
+    if minute_counts[row, _ACTIONS] > limits[1]:
         return SPEED
     return 0

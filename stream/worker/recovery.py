@@ -9,24 +9,24 @@ import numpy as np
 
 from stream.clock import Watermark
 from stream.config import Settings
-from stream.deduplication import SeenEvents
+from stream.deduplication import Deduplicator
 from stream.logs import EventLog, Records
-from stream.quarantine import left_behind
+from stream.quarantine import reported_since
 from stream.records.batches import ExampleBatch, Kind
-from stream.records.decoding import take_in
+from stream.records.decoding import decode_records
 from stream.records.events import Limits
-from stream.records.example_blocks import Reach, decode_examples, sound_blocks
+from stream.records.example_blocks import BlockRange, decode_examples, valid_blocks
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES
-from stream.users.profiles import text_of
+from stream.users.profiles import history_line
 from stream.users.table import UserTable
 from stream.worker.joiner import Joiner
-from stream.worker.partition import NO_WATERMARK, Partition, Stored, flush
-from stream.worker.user_updates import describe_people
+from stream.worker.partition import NO_WATERMARK, Partition, StorePosition, flush
+from stream.worker.user_updates import apply_user_records
 
-_READ = 4096
-_BLOCKS = 32  # read at once
-_SLACK = 60_000  # ms by which the clocks of two writers of the log may differ
+_READ_SIZE = 4096
+_BLOCKS_PER_READ = 32  # read at once
+_CLOCK_SKEW_MS = 60_000  # ms by which the clocks of two writers of the log may differ
 _logger = logging.getLogger(__name__)
 
 
@@ -45,128 +45,151 @@ class Recovery:
         self._settings = settings
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
 
-    def take_up(self, number: int) -> Partition:
-        stored = Stored.parse(self._store.claim(number))
-        end = self._log.end(EXAMPLES, number)
-        next_ = self._taken(number, stored, end)
+    def restore_partition(self, number: int) -> Partition:
+        position = StorePosition.parse(self._store.claim(number))
+        end = self._log.end_offset(EXAMPLES, number)
+        next_offset = self._first_unpublished(number, position, end)
         partition = Partition(
             number=number,
-            next=next_,
-            users=stored.users,
-            watermark=Watermark(self._settings.stream.lateness),
-            seen=SeenEvents(self._settings.events.remember),
-            joiner=Joiner(self._settings.stream.window),
-            buried=self._buried_from(number, next_),
-            examples=end,
-            stored=stored,
-            told=left_behind(self._log, number, next_),
+            next_offset=next_offset,
+            next_users_offset=position.next_users_offset,
+            watermark=Watermark(self._settings.stream.allowed_lateness),
+            deduplicator=Deduplicator(self._settings.events.dedup_events),
+            joiner=Joiner(self._settings.stream.attribution_window),
+            dead_lettered=self._read_dead_lettered(number, next_offset),
+            examples_end=end,
+            store_position=position,
+            already_reported=reported_since(self._log, number, next_offset),
         )
-        self._look_back(partition)
-        self._store_again(partition)
-        _logger.info("partition %d: events from %d, users were stored up to %d", number, next_, stored.next)
+        self._restore_from_blocks(partition)
+        self._reapply_users(partition)
+        _logger.info(
+            "partition %d: events from %d, users were stored up to %d", number, next_offset, position.next_offset
+        )
         return partition
 
-    def _taken(self, number: int, stored: Stored, end: int) -> int:
+    def _first_unpublished(self, number: int, position: StorePosition, end: int) -> int:
         """Offset of the first event that nobody has published or stored."""
-        next_ = max([stored.next, *(reach.next for reach, _ in self._blocks(number, stored.examples, end))])
-        next_ = next_ or self._log.start(EVENTS, number)
-        kept = self._log.end(EVENTS, number)
-        if next_ > kept:
+        next_offset = max(
+            [
+                position.next_offset,
+                *(block_range.next_offset for block_range, _ in self._read_blocks(number, position.examples_end, end)),
+            ]
+        )
+        next_offset = next_offset or self._log.start_offset(EVENTS, number)
+        log_end = self._log.end_offset(EVENTS, number)
+        if next_offset > log_end:
             raise ValueError(
-                f"partition {number} of the events was taken up to offset {next_}, but the log ends at {kept}: it was "
+                f"partition {number} of the events was taken up to offset {next_offset}, but the log ends at {log_end}: it was "
                 "replaced; restore it, or start over with other prefixes of log and store"
             )
-        return next_
+        return next_offset
 
-    def _blocks(self, number: int, first: int, end: int) -> Iterator[tuple[Reach, ExampleBatch]]:
+    def _read_blocks(self, number: int, first: int, end: int) -> Iterator[tuple[BlockRange, ExampleBatch]]:
         """Published blocks by their own offsets, oldest first."""
         while first < end:
-            records = self._log.read(EXAMPLES, number, first, min(_BLOCKS, end - first))
+            records = self._log.read(EXAMPLES, number, first, min(_BLOCKS_PER_READ, end - first))
             if not len(records):
                 return
-            yield from map(decode_examples, sound_blocks(records))
+            yield from map(decode_examples, valid_blocks(records))
             first = records.offsets[-1] + 1
 
-    def _blocks_back(self, number: int, end: int) -> Iterator[tuple[Reach, ExampleBatch]]:
+    def _read_blocks_reversed(self, number: int, end: int) -> Iterator[tuple[BlockRange, ExampleBatch]]:
         """The same, newest first."""
-        start = self._log.start(EXAMPLES, number)
+        start = self._log.start_offset(EXAMPLES, number)
         while end > start:
-            first = max(start, end - _BLOCKS)
-            yield from reversed(list(self._blocks(number, first, end)))
+            first = max(start, end - _BLOCKS_PER_READ)
+            yield from reversed(list(self._read_blocks(number, first, end)))
             end = first
 
-    def _look_back(self, partition: Partition) -> None:
+    def _restore_from_blocks(self, partition: Partition) -> None:
         """The watermark, the events known already, and the impressions left open, as the published blocks have them."""
-        left = self._settings.events.remember
-        known: list[np.ndarray] = []
-        recent: list[ExampleBatch] = []
-        looking = False  # for impressions that are open still
-        for reach, batch in self._blocks_back(partition.number, partition.examples):
-            if not known and reach.watermark != NO_WATERMARK:
-                partition.watermark.ts, looking = reach.watermark, True
-            if looking:
-                recent.append(batch)
-                looking = reach.watermark >= self._horizon(partition)
-            if left > 0:
-                known.append(_taken_before(batch, partition.stored.next))
-                left -= known[-1].size
-            if left <= 0 and not looking:
+        remaining = self._settings.events.dedup_events
+        event_keys: list[np.ndarray] = []
+        recent_batches: list[ExampleBatch] = []
+        is_in_window = False  # for impressions that are open still
+        for block_range, batch in self._read_blocks_reversed(partition.number, partition.examples_end):
+            if not event_keys and block_range.watermark != NO_WATERMARK:
+                partition.watermark.ts, is_in_window = block_range.watermark, True
+            if is_in_window:
+                recent_batches.append(batch)
+                is_in_window = block_range.watermark >= self._horizon(partition)
+            if remaining > 0:
+                event_keys.append(_event_keys_before(batch, partition.store_position.next_offset))
+                remaining -= event_keys[-1].size
+            if remaining <= 0 and not is_in_window:
                 break
-        for events in reversed(known):
-            partition.seen.first_seen(events)
-        for batch in reversed(recent):
+        for keys in reversed(event_keys):
+            partition.deduplicator.check_and_add(keys)
+        for batch in reversed(recent_batches):
             partition.joiner.restore(batch)
 
     def _horizon(self, partition: Partition) -> int:
         """Event time, ms: what was shown before it is closed."""
         settings = self._settings.stream
-        return (partition.watermark.ts or 0) - round((settings.window + settings.lateness) * 1000)
+        return (partition.watermark.ts or 0) - round((settings.attribution_window + settings.allowed_lateness) * 1000)
 
-    def _store_again(self, partition: Partition) -> None:
+    def _reapply_users(self, partition: Partition) -> None:
         """Apply to the users what was published but not stored, each record of the users topic where it stood then."""
-        for reach, _ in self._blocks(partition.number, partition.stored.examples, partition.examples):
-            if reach.users > partition.users:
-                self._apply_again(partition, min(reach.first, partition.next))
-                describe_people(self._log, self._users, partition, reach.users)
-        self._apply_again(partition, partition.next)
-        flush(self._users, [(partition, partition.reached)])
+        for block_range, _ in self._read_blocks(
+            partition.number, partition.store_position.examples_end, partition.examples_end
+        ):
+            if block_range.next_users_offset > partition.next_users_offset:
+                self._reapply_events(partition, min(block_range.first_offset, partition.next_offset))
+                apply_user_records(self._log, self._users, partition, block_range.next_users_offset)
+        self._reapply_events(partition, partition.next_offset)
+        flush(self._users, [(partition, partition.reached_position)])
 
-    def _apply_again(self, partition: Partition, until: int) -> None:
-        while partition.stored.next < until:
-            first = partition.stored.next
-            records = _before(self._log.read(EVENTS, partition.number, first, min(_READ, until - first)), until)
+    def _reapply_events(self, partition: Partition, end: int) -> None:
+        while partition.store_position.next_offset < end:
+            first = partition.store_position.next_offset
+            records = _truncate_records(
+                self._log.read(EVENTS, partition.number, first, min(_READ_SIZE, end - first)), end
+            )
             if len(records):
-                intake = take_in(records, self._limits)
-                rows = np.flatnonzero(partition.seen.first_seen(intake.batch.event))
-                events = [intake.events[row] for row in rows.tolist()]
-                texts, names = [text_of(event) for event in events], [event.user_id for event in events]
-                self._users.apply(intake.batch.take(rows), texts, names)
-            next_ = records.offsets[-1] + 1 if len(records) else until
-            flush(self._users, [(partition, replace(partition.stored, next=next_, users=partition.users))])
+                decoded_batch = decode_records(records, self._limits)
+                rows = np.flatnonzero(partition.deduplicator.check_and_add(decoded_batch.batch.event))
+                events = [decoded_batch.events[row] for row in rows.tolist()]
+                texts, user_ids = [history_line(event) for event in events], [event.user_id for event in events]
+                self._users.apply(decoded_batch.batch.take(rows), texts, user_ids)
+            next_offset = records.offsets[-1] + 1 if len(records) else end
+            flush(
+                self._users,
+                [
+                    (
+                        partition,
+                        replace(
+                            partition.store_position,
+                            next_offset=next_offset,
+                            next_users_offset=partition.next_users_offset,
+                        ),
+                    )
+                ],
+            )
 
-    def _buried_from(self, number: int, offset: int) -> set[tuple[int, int]]:
+    def _read_dead_lettered(self, number: int, offset: int) -> set[tuple[int, int]]:
         """Refusals at or after an offset that stand in dead-letter already, since a process died behind them."""
-        waiting = self._log.read(EVENTS, number, offset, 1)
-        if not len(waiting):
+        pending = self._log.read(EVENTS, number, offset, 1)
+        if not len(pending):
             return set()
-        buried = set()
-        at = self._log.find_time(DEAD_LETTER, 0, waiting.times[0] - _SLACK)
-        while len(letters := self._log.read(DEAD_LETTER, 0, at, _READ)):
+        dead_lettered = set()
+        read_offset = self._log.offset_for_time(DEAD_LETTER, 0, pending.times[0] - _CLOCK_SKEW_MS)
+        while len(letters := self._log.read(DEAD_LETTER, 0, read_offset, _READ_SIZE)):
             for letter in (msgspec.json.decode(value) for value in letters.values if value):
                 if letter["partition"] == number and letter["offset"] >= offset:
-                    buried.add((letter["offset"], letter["index"]))
-            at = letters.offsets[-1] + 1
-        return buried
+                    dead_lettered.add((letter["offset"], letter["index"]))
+            read_offset = letters.offsets[-1] + 1
+        return dead_lettered
 
 
-def _taken_before(batch: ExampleBatch, offset: int) -> np.ndarray:
+def _event_keys_before(batch: ExampleBatch, offset: int) -> np.ndarray:
     """Keys of the events below an offset; those whose users are not yet stored will be known when they are."""
-    taken = np.isin(batch.kind, (Kind.shown, Kind.action, Kind.held))
-    events: np.ndarray = batch.event[taken & (batch.offset < offset)]
-    return events
+    is_event_row = np.isin(batch.kind, (Kind.shown, Kind.action, Kind.held))
+    keys: np.ndarray = batch.event[is_event_row & (batch.offset < offset)]
+    return keys
 
 
-def _before(records: Records, offset: int) -> Records:
+def _truncate_records(records: Records, offset: int) -> Records:
     """The records below an offset."""
     n = int(np.searchsorted(np.array(records.offsets, np.int64), offset))
     return Records(records.partition, records.offsets[:n], records.keys[:n], records.values[:n], records.times[:n])

@@ -5,7 +5,7 @@ from stream.config import Settings
 from stream.logs import EventLog
 from stream.topics import ALARMS, DEAD_LETTER, EVENTS, EXAMPLES, ITEMS, QUARANTINE, USERS
 
-_EVERY_MS = 600_000
+_INTERVAL_MS = 600_000
 
 
 class Retention:
@@ -15,14 +15,14 @@ class Retention:
         self._log = log
         self._keep_ms = round(settings.log.retention * 1000)
         self._clock = clock
-        self._next = clock.now_ms() + _EVERY_MS
+        self._next_run_ms = clock.now_ms() + _INTERVAL_MS
 
-    def tend(self) -> None:
+    def run_if_due(self) -> None:
         """Trim, if it is time to."""
         now = self._clock.now_ms()
-        if now < self._next:
+        if now < self._next_run_ms:
             return
-        self._next = now + _EVERY_MS
+        self._next_run_ms = now + _INTERVAL_MS
         self.trim(now - self._keep_ms)
 
     def trim(self, ts: int) -> None:
@@ -30,7 +30,7 @@ class Retention:
         for topic in (EVENTS, DEAD_LETTER, QUARANTINE, ALARMS):
             self._log.trim_older(topic, ts)
         for partition in range(self._log.partitions(EXAMPLES)):
-            old = self._log.find_time(EXAMPLES, partition, ts)
-            self._log.trim(EXAMPLES, partition, min(old, self._log.end(EXAMPLES, partition) - 1))
+            offset = self._log.offset_for_time(EXAMPLES, partition, ts)
+            self._log.trim(EXAMPLES, partition, min(offset, self._log.end_offset(EXAMPLES, partition) - 1))
         for topic in (ITEMS, USERS):
             self._log.compact(topic, ts)

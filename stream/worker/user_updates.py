@@ -4,57 +4,59 @@ import logging
 from dataclasses import replace
 
 from stream import metrics
-from stream.ids import keys_of
+from stream.ids import hash_ids
 from stream.logs import EventLog, Records
-from stream.quarantine import BARRED, bar_in
+from stream.quarantine import BAN_KEY_PREFIX, parse_ban
 from stream.topics import USERS
-from stream.users.profiles import person_fault
+from stream.users.profiles import validate_user_record
 from stream.users.table import UserTable
 from stream.worker.partition import Partition, flush
 
-_READ = 4096
+_READ_SIZE = 4096
 _logger = logging.getLogger(__name__)
 
 
-def describe_people(log: EventLog, users: UserTable, partition: Partition, until: int) -> None:
+def apply_user_records(log: EventLog, users: UserTable, partition: Partition, end: int) -> None:
     """Apply and store the records of a partition from where it was read up to an offset."""
-    while partition.users < until:
-        records = log.read(USERS, partition.number, partition.users, min(_READ, until - partition.users))
+    while partition.next_users_offset < end:
+        records = log.read(
+            USERS, partition.number, partition.next_users_offset, min(_READ_SIZE, end - partition.next_users_offset)
+        )
         if not len(records):
             return
-        _bar(users, records)
-        people = sound_people(records)
-        names = [(key or b"").decode() for key in people.keys]
-        users.describe(keys_of(names), names, people.offsets, people.values)
-        partition.users = records.offsets[-1] + 1
-        flush(users, [(partition, replace(partition.stored, users=partition.users))])
+        _apply_bans(users, records)
+        user_records = valid_user_records(records)
+        user_ids = [(key or b"").decode() for key in user_records.keys]
+        users.set_attributes(hash_ids(user_ids), user_ids, user_records.offsets, user_records.values)
+        partition.next_users_offset = records.offsets[-1] + 1
+        flush(users, [(partition, replace(partition.store_position, next_users_offset=partition.next_users_offset))])
 
 
-def _bar(users: UserTable, records: Records) -> None:
+def _apply_bans(users: UserTable, records: Records) -> None:
     """Apply the records by which the guard bars people from items."""
-    found = [bar_in(key, value) for key, value in zip(records.keys, records.values, strict=True)]
-    bars = [(offset, *one) for offset, one in zip(records.offsets, found, strict=True) if one]
-    if bars:
-        items = keys_of([bar.item_id for _, _, bar in bars]).tolist()
-        offsets, until = [offset for offset, _, _ in bars], [bar.until for _, _, bar in bars]
-        users.bar(keys_of([name for _, name, _ in bars]), offsets, items, until)
+    entries = [parse_ban(key, value) for key, value in zip(records.keys, records.values, strict=True)]
+    bans = [(offset, *entry) for offset, entry in zip(records.offsets, entries, strict=True) if entry]
+    if bans:
+        items = hash_ids([ban.item_id for _, _, ban in bans]).tolist()
+        offsets, end_ts = [offset for offset, _, _ in bans], [ban.end_ts for _, _, ban in bans]
+        users.ban(hash_ids([user_id for _, user_id, _ in bans]), offsets, items, end_ts)
 
 
-def sound_people(records: Records) -> Records:
+def valid_user_records(records: Records) -> Records:
     """The records that name a person and say something about them; others are passed over loudly."""
-    sound = []
+    valid_rows = []
     for i, (key, value) in enumerate(zip(records.keys, records.values, strict=True)):
-        if (key or b"").startswith(BARRED):
+        if (key or b"").startswith(BAN_KEY_PREFIX):
             continue
-        if fault := person_fault(key, value):
+        if error := validate_user_record(key, value):
             metrics.dead_letter.labels("bad_user").inc()
-            _logger.warning("users topic, %d:%d passed over: %s", records.partition, records.offsets[i], fault)
+            _logger.warning("users topic, %d:%d passed over: %s", records.partition, records.offsets[i], error)
         else:
-            sound.append(i)
+            valid_rows.append(i)
     return Records(
         records.partition,
-        [records.offsets[i] for i in sound],
-        [records.keys[i] for i in sound],
-        [records.values[i] for i in sound],
-        [records.times[i] for i in sound],
+        [records.offsets[i] for i in valid_rows],
+        [records.keys[i] for i in valid_rows],
+        [records.values[i] for i in valid_rows],
+        [records.times[i] for i in valid_rows],
     )

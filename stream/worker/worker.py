@@ -14,26 +14,26 @@ from stream import metrics
 from stream.alarms import Alarm, raise_alarms
 from stream.clock import Watermark
 from stream.config import Settings
-from stream.logs import EventLog, Overtaken, Position, Records
+from stream.logs import EventLog, OwnershipLost, Position, Records
 from stream.quarantine import quarantine
 from stream.records.batches import ExampleBatch
-from stream.records.dead_letters import Refused, dead_letter
-from stream.records.decoding import Intake, take_in
+from stream.records.dead_letters import RejectedEvent, encode_dead_letter
+from stream.records.decoding import DecodedBatch, decode_records
 from stream.records.events import Limits
-from stream.records.example_blocks import Reach, claims, encode_examples
+from stream.records.example_blocks import BlockRange, encode_examples, keyed_blocks
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS
-from stream.users.profiles import text_of
-from stream.users.rate_limits import screen_of
+from stream.users.profiles import history_line
+from stream.users.rate_limits import rate_limits_from_settings
 from stream.users.table import UserTable
-from stream.worker.partition import NO_WATERMARK, Partition, flush, parts
+from stream.worker.partition import NO_WATERMARK, Partition, flush, split_blocks
 from stream.worker.recovery import Recovery
 from stream.worker.retention import Retention
-from stream.worker.user_updates import describe_people
+from stream.worker.user_updates import apply_user_records
 
 _ROWS_PER_BLOCK = 512  # a block stays below a broker's usual limit of 1 MB
-_BLOCKS = 32  # of a partition published at once
-_PAUSE = 0.5  # seconds before a new start
+_BLOCKS_PER_APPEND = 32  # of a partition published at once
+_RESTART_DELAY_S = 0.5  # seconds before a new start
 _logger = logging.getLogger(__name__)
 
 
@@ -67,143 +67,165 @@ class StreamWorker:
         self._settings = settings
         self._retention = retention
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
-        self._users = UserTable(store, settings.stream.cached_users, screen_of(settings.guard))
+        self._users = UserTable(store, settings.stream.cached_users, rate_limits_from_settings(settings.guard))
         self._recovery = Recovery(log, store, self._users, settings)
-        self._source = log.source(EVENTS, "stream", revoked=self._revoked)
+        self._source = log.open_source(EVENTS, "stream", on_revoke=self._on_revoke)
         self._partitions: dict[int, Partition] = {}
-        self._name = f"{socket.gethostname()}:{os.getpid()}"  # beside what it commits: who has the partition
+        self._owner_note = f"{socket.gethostname()}:{os.getpid()}"  # beside what it commits: who has the partition
 
     def run(self, stop: Signal) -> None:
         """start → run → drain → stop: whole micro-batches until told to stop."""
         while not stop.is_set():
-            begun, taken = time.monotonic(), 0
+            start, n_records = time.monotonic(), 0
             try:
-                taken = self.step(timeout=0.2)
+                n_records = self.step(timeout=0.2)
                 if self._retention:
-                    self._retention.tend()
-            except (Overtaken, ConnectionError) as error:
+                    self._retention.run_if_due()
+            except (OwnershipLost, ConnectionError) as error:
                 _logger.warning("taking up all partitions once more: %s", error)
-                self._start_over()
-                stop.wait(_PAUSE)
-            if taken < self._settings.stream.batch:
+                self._reset()
+                stop.wait(_RESTART_DELAY_S)
+            if n_records < self._settings.stream.batch:
                 # What comes first after a quiet time is taken at once, what comes thick and fast is taken together.
-                stop.wait(max(0.0, begun + self._settings.stream.linger / 1000 - time.monotonic()))
+                stop.wait(max(0.0, start + self._settings.stream.linger / 1000 - time.monotonic()))
         self.close()
 
     def step(self, timeout: float) -> int:
         """Take one micro-batch per partition; returns how many records there were."""
         batches = self._source.next_batch(self._settings.stream.batch, timeout)
-        fresh = self._assign()
+        new_partitions = self._acquire_partitions()
         # A partition that has just come is read again from where its recovery ended.
-        batches = [records for records in batches if records.partition not in fresh]
-        self._describe_users()
+        batches = [records for records in batches if records.partition not in new_partitions]
+        self._apply_user_records()
         if batches:
-            with metrics.batch_seconds.time():
-                self._take(batches)
+            with metrics.batch_duration_seconds.time():
+                self._process_batches(batches)
         return sum(len(records) for records in batches)
 
     def close(self) -> None:
         self._source.close()
 
-    def _start_over(self) -> None:
+    def _reset(self) -> None:
         """What is in memory may not be what is in log and store: the next step takes everything from there."""
         self._partitions.clear()
-        self._users.forget_cache()
+        self._users.clear_cache()
 
-    def _take(self, batches: Sequence[Records]) -> None:
-        published = {records.partition: self._work(records) for records in batches if len(records)}
-        taken = [self._partitions[number] for number in published]
-        self._publish({number: blocks for number, blocks in published.items() if blocks})
-        metrics.users_flushed.inc(flush(self._users, [(partition, partition.reached) for partition in taken]))
-        self._source.commit({partition.number: Position(partition.next, self._name) for partition in taken})
-        ends = self._log.ends(EVENTS)
-        for partition in taken:
-            metrics.lag.labels(partition.number).set(ends[partition.number] - partition.next)
+    def _process_batches(self, batches: Sequence[Records]) -> None:
+        blocks_by_partition = {records.partition: self._process_records(records) for records in batches if len(records)}
+        partitions = [self._partitions[number] for number in blocks_by_partition]
+        self._publish({number: blocks for number, blocks in blocks_by_partition.items() if blocks})
+        metrics.user_store_writes.inc(
+            flush(self._users, [(partition, partition.reached_position) for partition in partitions])
+        )
+        self._source.commit(
+            {partition.number: Position(partition.next_offset, self._owner_note) for partition in partitions}
+        )
+        ends = self._log.end_offsets(EVENTS)
+        for partition in partitions:
+            metrics.lag.labels(partition.number).set(ends[partition.number] - partition.next_offset)
 
     def _publish(self, blocks: dict[int, list[bytes]]) -> None:
         """Append blocks, some at a time: few enough for a log to take them whole or not at all."""
         while blocks:
-            some = {
-                number: claims(self._partitions[number].examples, left[:_BLOCKS]) for number, left in blocks.items()
+            chunk = {
+                number: keyed_blocks(self._partitions[number].examples_end, remaining[:_BLOCKS_PER_APPEND])
+                for number, remaining in blocks.items()
             }
-            for number, first in self._log.append_many(EXAMPLES, some).items():
-                meant = self._partitions[number].examples
-                if first != meant:
-                    told = f"a block of partition {number} stands at {first}, not at {meant}: another worker has it"
-                    raise Overtaken(errno.ESTALE, told)
+            for number, first in self._log.append_many(EXAMPLES, chunk).items():
+                expected = self._partitions[number].examples_end
+                if first != expected:
+                    message = (
+                        f"a block of partition {number} stands at {first}, not at {expected}: another worker has it"
+                    )
+                    raise OwnershipLost(errno.ESTALE, message)
             for number in blocks:
-                self._partitions[number].examples += len(some[number])
-            blocks = {number: left[_BLOCKS:] for number, left in blocks.items() if left[_BLOCKS:]}
+                self._partitions[number].examples_end += len(chunk[number])
+            blocks = {
+                number: remaining[_BLOCKS_PER_APPEND:]
+                for number, remaining in blocks.items()
+                if remaining[_BLOCKS_PER_APPEND:]
+            }
 
-    def _work(self, records: Records) -> list[bytes]:
+    def _process_records(self, records: Records) -> list[bytes]:
         """The blocks that these records come to; the caller publishes them."""
         partition = self._partitions[records.partition]
-        intake = take_in(records, self._limits)
-        self._bury(partition, intake.refused)
-        first, partition.next = partition.next, records.offsets[-1] + 1
-        watermark = Watermark(self._settings.stream.lateness, partition.watermark.ts)
-        joined = self._apply(partition, intake)
+        decoded_batch = decode_records(records, self._limits)
+        self._dead_letter(partition, decoded_batch.rejected)
+        first, partition.next_offset = partition.next_offset, records.offsets[-1] + 1
+        watermark = Watermark(self._settings.stream.allowed_lateness, partition.watermark.ts)
+        examples = self._apply(partition, decoded_batch)
         blocks: list[bytes] = []
-        for start, next_, rows in parts(joined, first, partition.next, _ROWS_PER_BLOCK):
+        for start, end, rows in split_blocks(examples, first, partition.next_offset, _ROWS_PER_BLOCK):
             # Each block's own watermark: the process may die when only some of them are published.
-            mark = watermark.see(int(rows.ts.max())) if len(rows) else watermark.ts
-            mark = NO_WATERMARK if mark is None else mark
-            reach = Reach(partition.number, start, next_, partition.next, mark, partition.users)
-            blocks.append(encode_examples(reach, rows))
+            watermark_ts = watermark.update(int(rows.ts.max())) if len(rows) else watermark.ts
+            watermark_ts = NO_WATERMARK if watermark_ts is None else watermark_ts
+            block_range = BlockRange(
+                partition.number, start, end, partition.next_offset, watermark_ts, partition.next_users_offset
+            )
+            blocks.append(encode_examples(block_range, rows))
         return blocks
 
-    def _apply(self, partition: Partition, intake: Intake) -> ExampleBatch:
+    def _apply(self, partition: Partition, decoded_batch: DecodedBatch) -> ExampleBatch:
         """Skip repeats, let the users see the rest, hold back what is poison, join."""
-        fresh = partition.seen.first_seen(intake.batch.event)
-        rows = np.flatnonzero(fresh)
-        metrics.events_repeated.inc(len(intake.batch) - rows.size)
-        if self._settings.guard.enabled and (share := partition.repeats.see(intake.batch.ts, fresh)):
-            raise_alarms(self._log, [_replayed(partition, share)])
-        kept = intake.batch if rows.size == len(intake.batch) else intake.batch.take(rows)
-        events = [intake.events[row] for row in rows.tolist()]
-        applied = self._users.apply(kept, [text_of(event) for event in events], [event.user_id for event in events])
-        for kind, count in zip(*np.unique(kept.type[applied.verdict == 0], return_counts=True), strict=True):
+        is_new = partition.deduplicator.check_and_add(decoded_batch.batch.event)
+        rows = np.flatnonzero(is_new)
+        metrics.events_duplicate.inc(len(decoded_batch.batch) - rows.size)
+        if self._settings.guard.enabled and (
+            share := partition.stale_duplicates.update(decoded_batch.batch.ts, is_new)
+        ):
+            raise_alarms(self._log, [_stale_duplicates_alarm(partition, share)])
+        new_batch = decoded_batch.batch if rows.size == len(decoded_batch.batch) else decoded_batch.batch.take(rows)
+        events = [decoded_batch.events[row] for row in rows.tolist()]
+        result = self._users.apply(
+            new_batch, [history_line(event) for event in events], [event.user_id for event in events]
+        )
+        for kind, count in zip(*np.unique(new_batch.type[result.violation == 0], return_counts=True), strict=True):
             metrics.count_events(int(kind), int(count))
-        quarantine(self._log, partition.number, intake, rows, applied, partition.told)
-        return partition.join(kept, applied)
+        quarantine(self._log, partition.number, decoded_batch, rows, result, partition.already_reported)
+        return partition.join(new_batch, result)
 
-    def _bury(self, partition: Partition, refused: Sequence[Refused]) -> None:
+    def _dead_letter(self, partition: Partition, rejected: Sequence[RejectedEvent]) -> None:
         """Send what could not be an event to dead-letter, but for what a crash left there already."""
-        if not refused:
+        if not rejected:
             return
-        for one in refused:
-            metrics.dead_letter.labels(one.refusal.reason).inc()
-        letters = [one for one in refused if (one.offset, one.index) not in partition.buried]
-        self._log.append(DEAD_LETTER, 0, [(None, dead_letter(one, partition.number)) for one in letters])
+        for event in rejected:
+            metrics.dead_letter.labels(event.rejection.reason).inc()
+        unreported = [event for event in rejected if (event.offset, event.index) not in partition.dead_lettered]
+        self._log.append(DEAD_LETTER, 0, [(None, encode_dead_letter(event, partition.number)) for event in unreported])
 
-    def _describe_users(self) -> None:
-        ends = self._log.ends(USERS) if self._partitions else {}
+    def _apply_user_records(self) -> None:
+        ends = self._log.end_offsets(USERS) if self._partitions else {}
         for partition in self._partitions.values():
-            describe_people(self._log, self._users, partition, ends[partition.number])
+            apply_user_records(self._log, self._users, partition, ends[partition.number])
 
-    def _revoked(self, partitions: frozenset[int]) -> None:
+    def _on_revoke(self, partitions: frozenset[int]) -> None:
         for number in partitions:
             self._partitions.pop(number, None)
             for gauge in (metrics.lag, metrics.watermark, metrics.impressions_open):
                 gauge.remove(number)  # whoever has the partition now speaks for it
-        self._users.forget_cache()
+        self._users.clear_cache()
 
-    def _assign(self) -> set[int]:
+    def _acquire_partitions(self) -> set[int]:
         """Take up the partitions that came; returns them."""
-        fresh = self._source.snapshot().keys() - self._partitions.keys()
-        for number in sorted(fresh):
-            self._users.forget_cache()
-            partition = self._partitions[number] = self._recovery.take_up(number)
-            self._source.seek(number, partition.next)
-            self._source.commit({number: Position(partition.next, self._name)})
-        return fresh
+        new_partitions = self._source.snapshot().keys() - self._partitions.keys()
+        for number in sorted(new_partitions):
+            self._users.clear_cache()
+            partition = self._partitions[number] = self._recovery.restore_partition(number)
+            self._source.seek(number, partition.next_offset)
+            self._source.commit({number: Position(partition.next_offset, self._owner_note)})
+        return new_partitions
 
 
-def _replayed(partition: Partition, share: float) -> Alarm:
+def _stale_duplicates_alarm(partition: Partition, share: float) -> Alarm:
     evidence = {
         "reason": "many events from long ago are sent once more: somebody replays a log, or lost their place in it",
         "partition": partition.number,
         "share": round(share, 3),
     }
-    name, remedy = f"repeats-{partition.number}-{partition.next}", "none is needed: each event counts once"
-    return Alarm(name, partition.repeats.latest, "stream", "poison", "repeats", evidence, remedy)
+    alarm_id, remedy = (
+        f"stale_duplicates-{partition.number}-{partition.next_offset}",
+        "none is needed: each event counts once",
+    )
+    return Alarm(
+        alarm_id, partition.stale_duplicates.latest_ts, "stream", "poison", "stale_duplicates", evidence, remedy
+    )

@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from online_models.control import CheckpointOrder, HoldOrder, ResumeOrder, RollbackOrder, encode_order
+from online_models.control import CheckpointCommand, PauseCommand, ResumeCommand, RollbackCommand, encode_command
 from online_models.training import journal
 from online_models.versions import checkpoints
 from stream.logs import Record
 from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES
-from tests.support.faults import Fuse
+from tests.support.faults import CrashInjector
 from tests.support.learner_lab import Lab, differing, followed, lessons
 
 Blocks = dict[int, list[Record]]
 SKIPPED = (20, 60)
-SHORT = {(1, 1): CheckpointOrder(), (1, 2): RollbackOrder("000001-000000001", {"0": [SKIPPED]})}
+SHORT = {(1, 1): CheckpointCommand(), (1, 2): RollbackCommand("000001-000000001", {"0": [SKIPPED]})}
 LONG = {
-    (1, 3): CheckpointOrder(),
-    (1, 6): CheckpointOrder(),
-    (1, 8): RollbackOrder("000001-000000003", {"0": [SKIPPED]}),
-    (2, 5): CheckpointOrder(),
-    (2, 7): RollbackOrder("000001-000000006"),
-    (3, 9): CheckpointOrder(),
+    (1, 3): CheckpointCommand(),
+    (1, 6): CheckpointCommand(),
+    (1, 8): RollbackCommand("000001-000000003", {"0": [SKIPPED]}),
+    (2, 5): CheckpointCommand(),
+    (2, 7): RollbackCommand("000001-000000006"),
+    (3, 9): CheckpointCommand(),
 }
 
 
@@ -36,15 +36,15 @@ def blocks() -> Blocks:
 @pytest.fixture
 def lab(tmp_path: Path, blocks: Blocks) -> Lab:
     """A learner that has written two checkpoints and gone a few steps beyond the newest."""
-    return Lab(tmp_path, blocks, {(1, 3): CheckpointOrder(), (1, 6): CheckpointOrder()}).finish()
+    return Lab(tmp_path, blocks, {(1, 3): CheckpointCommand(), (1, 6): CheckpointCommand()}).finish()
 
 
 def test_a_crash_at_any_moment_leaves_the_same_bits(tmp_path: Path, blocks: Blocks) -> None:
     few = {0: blocks[0][:3]}
     calm = Lab(tmp_path / "calm", few, SHORT).finish()
     assert (calm.start().progress.epoch, calm.start().progress.step) == (2, 3)
-    for moment in range(calm.log.fuse.burnt):
-        lab = Lab(tmp_path / str(moment), few, SHORT, Fuse(moment)).finish()
+    for moment in range(calm.log.injector.ticks):
+        lab = Lab(tmp_path / str(moment), few, SHORT, CrashInjector(moment)).finish()
 
         assert lab.crashes == 1
         assert lab.start().progress == calm.start().progress
@@ -53,7 +53,7 @@ def test_a_crash_at_any_moment_leaves_the_same_bits(tmp_path: Path, blocks: Bloc
 
 def test_bits_are_those_of_the_journal_across_rollbacks_and_crashes(tmp_path: Path, blocks: Blocks) -> None:
     calm = Lab(tmp_path / "calm", blocks, LONG).finish()
-    rough = Lab(tmp_path / "rough", blocks, LONG, Fuse(*[11] * 20)).finish()
+    rough = Lab(tmp_path / "rough", blocks, LONG, CrashInjector(*[11] * 20)).finish()
     progress = calm.start().progress
 
     assert progress.epoch == 3
@@ -107,12 +107,12 @@ def flip(path: Path) -> None:
 
 
 def truncate(path: Path) -> None:
-    whole = (path / "covisits.safetensors").read_bytes()
-    (path / "covisits.safetensors").write_bytes(whole[: len(whole) // 2])
+    whole = (path / "covisitation.safetensors").read_bytes()
+    (path / "covisitation.safetensors").write_bytes(whole[: len(whole) // 2])
 
 
 def remove_file(path: Path) -> None:
-    (path / "sessions.store.safetensors").unlink()
+    (path / "session_knn.store.safetensors").unlink()
 
 
 def garble_manifest(path: Path) -> None:
@@ -150,7 +150,7 @@ def test_the_journal_alone_leads_to_the_same_bits(tmp_path: Path, blocks: Blocks
     lab = Lab(tmp_path, blocks, LONG).finish()
     bits = lab.bits
     lab.die()
-    for version in checkpoints.versions_in(lab.settings.checkpoints):
+    for version in checkpoints.list_version_names(lab.settings.checkpoints):
         shutil.rmtree(lab.settings.checkpoints / version)
 
     assert differing(lab.bits, bits) == []
@@ -170,31 +170,31 @@ def test_a_step_that_is_missing_from_the_journal_stops_the_learner(lab: Lab) -> 
     "order",
     [
         b"no json",
-        encode_order(RollbackOrder("000009-000000001")),
-        encode_order(RollbackOrder("../../etc")),
-        encode_order(RollbackOrder("000001-000000003", {"7": [(0, 5)]})),
-        encode_order(RollbackOrder("000001-000000003", {"0": [(5, 5)]})),
-        encode_order(RollbackOrder("000001-000000003", {"²": [(0, 5)]})),
+        encode_command(RollbackCommand("000009-000000001")),
+        encode_command(RollbackCommand("../../etc")),
+        encode_command(RollbackCommand("000001-000000003", {"7": [(0, 5)]})),
+        encode_command(RollbackCommand("000001-000000003", {"0": [(5, 5)]})),
+        encode_command(RollbackCommand("000001-000000003", {"²": [(0, 5)]})),
     ],
 )
 def test_an_order_that_cannot_be_carried_out_changes_nothing(
     lab: Lab, order: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bits, updates = lab.bits, lab.log.end(MODEL_UPDATES, 0)
+    bits, updates = lab.bits, lab.log.end_offset(MODEL_UPDATES, 0)
     lab.log.write(CONTROL, 0, (None, order))
     lab.finish()
     progress = lab.start().progress
 
     assert differing(lab.bits, bits) == []
-    assert (progress.epoch, progress.control) == (1, lab.log.end(CONTROL, 0))
-    assert lab.log.end(MODEL_UPDATES, 0) == updates
+    assert (progress.epoch, progress.control_offset) == (1, lab.log.end_offset(CONTROL, 0))
+    assert lab.log.end_offset(MODEL_UPDATES, 0) == updates
     assert "not carried out" in caplog.text
 
 
 def test_an_order_to_a_version_older_than_the_log_changes_nothing(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     bits = lab.bits
-    lab.log.trim(EXAMPLES, 0, lab.start().progress.examples[0])
-    lab.log.write(CONTROL, 0, (None, encode_order(RollbackOrder("000001-000000003"))))
+    lab.log.trim(EXAMPLES, 0, lab.start().progress.example_offsets[0])
+    lab.log.write(CONTROL, 0, (None, encode_command(RollbackCommand("000001-000000003"))))
     lab.finish()
 
     assert differing(lab.bits, bits) == []
@@ -205,7 +205,7 @@ def test_an_order_to_a_version_older_than_the_log_changes_nothing(lab: Lab, capl
 def test_an_order_to_a_damaged_version_changes_nothing(lab: Lab) -> None:
     bits = lab.bits
     flip(lab.settings.checkpoints / "000001-000000003")
-    lab.log.write(CONTROL, 0, (None, encode_order(RollbackOrder("000001-000000003"))))
+    lab.log.write(CONTROL, 0, (None, encode_command(RollbackCommand("000001-000000003"))))
     lab.finish()
 
     assert differing(lab.bits, bits) == []
@@ -213,10 +213,10 @@ def test_an_order_to_a_damaged_version_changes_nothing(lab: Lab) -> None:
 
 
 def test_a_rollback_leaves_out_what_the_skipped_events_taught(tmp_path: Path, blocks: Blocks) -> None:
-    order = {(1, 2): CheckpointOrder(), (1, 12): RollbackOrder("000001-000000002", {"0": [SKIPPED]})}
+    order = {(1, 2): CheckpointCommand(), (1, 12): RollbackCommand("000001-000000002", {"0": [SKIPPED]})}
     lab = Lab(tmp_path, blocks, order).finish()
     all_of_it = Lab(tmp_path / "all", blocks).finish()
-    learnt, everything = (one.start().stack.items.counters["ever"].sum() for one in (lab, all_of_it))
+    learnt, everything = (one.start().model.items.counters["total_counts"].sum() for one in (lab, all_of_it))
 
     assert lab.start().progress.epoch == 2
     assert lab.start().progress.offsets == all_of_it.start().progress.offsets
@@ -225,27 +225,27 @@ def test_a_rollback_leaves_out_what_the_skipped_events_taught(tmp_path: Path, bl
 
 def test_a_rollback_without_ranges_goes_on_with_what_comes_next(tmp_path: Path, blocks: Blocks) -> None:
     early, late = blocks[0][:8], blocks[0][8:]
-    order = {(1, 2): CheckpointOrder(), (1, 8): RollbackOrder("000001-000000002")}
+    order = {(1, 2): CheckpointCommand(), (1, 8): RollbackCommand("000001-000000002")}
     lab = Lab(tmp_path, {0: early}, order, batch=1).finish()
     at_version = checkpoints.load(lab.settings.checkpoints, "000001-000000002")[1]
-    before = lab.start().stack.items.counters["ever"].sum()
+    before = lab.start().model.items.counters["total_counts"].sum()
     covered = lab.start().progress.offsets[0]
-    lab.start()._keeper.wait()
+    lab.start()._checkpoint_writer.wait()
     lab.log.write(EXAMPLES, 0, *late)
     lab.finish()
 
-    assert before == at_version["items.counters.ever"].sum()
+    assert before == at_version["items.counters.total_counts"].sum()
     assert covered == checkpoints.read_manifest(lab.settings.checkpoints, "000001-000000008").offsets["0"]
-    assert lab.start().stack.items.counters["ever"].sum() > before
+    assert lab.start().model.items.counters["total_counts"].sum() > before
 
 
 def test_the_version_gone_back_to_is_kept_however_old(tmp_path: Path, blocks: Blocks) -> None:
-    orders = {(1, step): CheckpointOrder() for step in range(1, 8)} | {
-        (1, 8): RollbackOrder("000001-000000006"),
-        **{(2, step): CheckpointOrder() for step in range(7, 12)},
+    orders = {(1, step): CheckpointCommand() for step in range(1, 8)} | {
+        (1, 8): RollbackCommand("000001-000000006"),
+        **{(2, step): CheckpointCommand() for step in range(7, 12)},
     }
-    lab = Lab(tmp_path, blocks, orders, keep=3).finish()
-    kept = checkpoints.versions_in(lab.settings.checkpoints)
+    lab = Lab(tmp_path, blocks, orders, checkpoints_kept=3).finish()
+    kept = checkpoints.list_version_names(lab.settings.checkpoints)
 
     assert lab.start().progress.epoch == 2
     assert kept == ["000001-000000001", "000001-000000006", "000002-000000009", "000002-000000010", "000002-000000011"]
@@ -254,7 +254,7 @@ def test_the_version_gone_back_to_is_kept_however_old(tmp_path: Path, blocks: Bl
 def test_a_rollback_that_was_not_yet_journaled_is_carried_out_after_a_restart(lab: Lab) -> None:
     lab.die()
     (lab.settings.checkpoints / "journal" / "000002-000000003.jsonl").write_bytes(b'{"type":"roll')
-    lab.log.write(CONTROL, 0, (None, encode_order(RollbackOrder("000001-000000003"))))
+    lab.log.write(CONTROL, 0, (None, encode_command(RollbackCommand("000001-000000003"))))
     lab.finish()
     progress = lab.start().progress
 
@@ -274,13 +274,13 @@ def test_a_learner_that_is_held_takes_no_steps_until_it_is_resumed_and_comes_to_
     tmp_path: Path, blocks: Blocks
 ) -> None:
     calm = Lab(tmp_path / "calm", blocks).finish()
-    lab = Lab(tmp_path / "held", blocks, {(1, 5): HoldOrder("by hand")})
+    lab = Lab(tmp_path / "held", blocks, {(1, 5): PauseCommand("manual")})
     for _ in range(3):
         lab.finish()
         assert lab.start().progress.step == 5
-        assert lab.start()._hold == HoldOrder("by hand")
+        assert lab.start()._pause == PauseCommand("manual")
         lab.die()
-    lab.log.write(CONTROL, 0, (None, encode_order(ResumeOrder())))
+    lab.log.write(CONTROL, 0, (None, encode_command(ResumeCommand())))
     lab.finish()
 
     assert lab.start().progress.step == calm.start().progress.step
@@ -291,6 +291,6 @@ def test_every_step_is_in_the_journal_once(lab: Lab) -> None:
     for _ in range(3):
         lab.die()
         lab.finish()
-    entries = list(journal.entries(lab.settings.checkpoints / "journal"))
+    entries = list(journal.read_entries(lab.settings.checkpoints / "journal"))
 
     assert [entry.step for entry in entries] == list(range(1, lab.start().progress.step + 1))

@@ -9,17 +9,17 @@ import pytest
 
 from online_models.versions.checkpoints import load_latest
 from online_models.worker import LearnWorker
-from replay.verify import run_again
+from replay.verify import verify_log
 from stream.clock import ManualClock
 from stream.config import Settings, load
 from stream.drivers import open_store
-from stream.ids import keys_of, partition_of
+from stream.ids import hash_ids, partition_for_id
 from stream.logs import EventLog
 from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS, open_topics
-from stream.users.profiles import NOBODY, encode_profile
+from stream.users.profiles import EMPTY_PROFILE, encode_profile
 from stream.worker.worker import StreamWorker
-from tests.support.events import START, Shoppers
+from tests.support.events import START, EventGenerator
 
 SETTINGS = """
 [log]
@@ -28,8 +28,8 @@ partitions = 2
 max_age = 0
 [stream]
 batch = 40
-window = 60
-lateness = 4
+attribution_window = 60
+allowed_lateness = 4
 """
 
 
@@ -45,7 +45,7 @@ class Live:
         self.config.write_text(f'[data]\nfolder = "{folder / "data"}"\n{SETTINGS}')
         self.settings: Settings = load(self.config, {})
         self.clock = ManualClock(START + 365 * 86_400_000)
-        self.shoppers = Shoppers(seed=9, partitions=2)
+        self.shoppers = EventGenerator(seed=9, partitions=2)
 
     def open(self) -> tuple[EventLog, UserStore]:
         return open_topics(self.settings, self.clock), open_store(self.settings.store_url)
@@ -55,7 +55,7 @@ class Live:
         log, store = self.open()
         for n in range(9):
             log.append(ITEMS, 0, [(f"i{n}".encode(), _item(n))])
-        for partition, records in self.shoppers.records(events).items():
+        for partition, records in self.shoppers.generate_records(events).items():
             log.append(EVENTS, partition, records)
         stream, learn = StreamWorker(log, store, self.settings), LearnWorker(log, self.settings, self.clock)
         stream.step(0)
@@ -69,7 +69,7 @@ class Live:
         log.close()
 
     def replay(self, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
-        code = run_again(self.config, as_json=True)
+        code = verify_log(self.config, as_json=True)
         told: dict[str, Any] = json.loads(capsys.readouterr().out)
         return code, told
 
@@ -103,7 +103,7 @@ def test_what_became_of_the_categories_is_among_the_bits(live: Live, capsys: pyt
 
 def test_a_record_that_was_tampered_with_is_named(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
     log, store = live.open()
-    store.put_many(keys_of(["u3"]), [encode_profile(NOBODY)])
+    store.put_many(hash_ids(["u3"]), [encode_profile(EMPTY_PROFILE)])
     store.close()
     log.close()
     code, told = live.replay(capsys)
@@ -114,7 +114,7 @@ def test_a_record_that_was_tampered_with_is_named(live: Live, capsys: pytest.Cap
 
 def test_a_person_who_was_forgotten_afterwards_has_moved_on(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
     log, store = live.open()
-    log.append(USERS, partition_of("u3", 2), [(b"u3", None)])
+    log.append(USERS, partition_for_id("u3", 2), [(b"u3", None)])
     worker = StreamWorker(log, store, live.settings)
     worker.step(0)
     worker.step(0)
@@ -127,7 +127,7 @@ def test_a_person_who_was_forgotten_afterwards_has_moved_on(live: Live, capsys: 
 
 
 def test_people_are_told_in_words(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
-    code = run_again(live.config, as_json=False)
+    code = verify_log(live.config, as_json=False)
 
     assert code == 0
     assert "equal, bit for bit" in capsys.readouterr().out

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.serving_loop import Loop
+from tests.support.serving_loop import LiveLoop
 
 
 @pytest.fixture
-def loop(tmp_path: Path) -> Iterator[Loop]:
-    with Loop(tmp_path) as loop:
+def loop(tmp_path: Path) -> Iterator[LiveLoop]:
+    with LiveLoop(tmp_path) as loop:
         yield loop
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+def shared_loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLoop]:
     """A loop that many tests share: what they send in leaves each other alone."""
-    with Loop(tmp_path_factory.mktemp("door")) as loop:
+    with LiveLoop(tmp_path_factory.mktemp("door")) as loop:
         yield loop

@@ -5,28 +5,28 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from stream.config import Settings, SettingsError, load, names
+from stream.config import Settings, SettingsError, iter_settings, load
 
 
-def written(folder: Path, text: str) -> Path:
+def write_config(folder: Path, text: str) -> Path:
     path = folder / "headrace.toml"
     path.write_text(text)
     return path
 
 
-def test_without_a_file_there_are_defaults() -> None:
+def test_settings_without_a_file_are_the_defaults() -> None:
     assert load(environ={}) == Settings()
 
 
-def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
-    path = written(tmp_path, "[serve]\nport = 1111\nhost = '0.0.0.0'\n")
+def test_environment_overrides_the_file(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "[serve]\nport = 1111\nhost = '0.0.0.0'\n")
     settings = load(path, {"HEADRACE_SERVE__PORT": "2222", "OTHER": "x"})
 
     assert (settings.serve.port, settings.serve.host) == (2222, "0.0.0.0")
 
 
-def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
-    path = written(tmp_path, "[learn]\nseed = 7\n")
+def test_environment_variable_names_the_file(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "[learn]\nseed = 7\n")
 
     assert load(environ={"HEADRACE_CONFIG": str(path)}).learn.seed == 7
 
@@ -40,9 +40,9 @@ def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
         ("serve = 5\n", "serve.host|serve.seed|serve.port"),
     ],
 )
-def test_an_unknown_name_in_the_file_is_told_the_nearest(tmp_path: Path, text: str, nearest: str) -> None:
+def test_unknown_name_in_the_file_suggests_the_nearest(tmp_path: Path, text: str, nearest: str) -> None:
     with pytest.raises(SettingsError, match=rf"unknown setting .* the nearest valid name is '({nearest})'"):
-        load(written(tmp_path, text), {})
+        load(write_config(tmp_path, text), {})
 
 
 @pytest.mark.parametrize(
@@ -53,37 +53,37 @@ def test_an_unknown_name_in_the_file_is_told_the_nearest(tmp_path: Path, text: s
         ("HEADRACE_LEARN__CHECKPOINTEVERY", "HEADRACE_LEARN__CHECKPOINT_EVERY"),
     ],
 )
-def test_an_unknown_variable_is_told_the_nearest(variable: str, nearest: str) -> None:
+def test_unknown_variable_suggests_the_nearest(variable: str, nearest: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable} is an unknown setting; the nearest valid name is '{nearest}'"):
         load(environ={variable: "1"})
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "message"),
     [
         ("HEADRACE_SERVE__PORT", "many", "setting serve.port is 'many'"),
         ("HEADRACE_SERVE__PORT", "", "setting serve.port is ''"),
         ("HEADRACE_SERVE__PORT", "70000", "setting serve.port is '70000': .*less than or equal to 65535"),
-        ("HEADRACE_STREAM__WINDOW", "0", "setting stream.window is '0': .*greater than 0"),
-        ("HEADRACE_STREAM__WINDOW", "inf", "setting stream.window is 'inf': .*finite"),
-        ("HEADRACE_STREAM__LATENESS", "nan", "setting stream.lateness is 'nan'"),
-        ("HEADRACE_LEARN__KEEP", "1", "setting learn.keep is '1'"),
+        ("HEADRACE_STREAM__ATTRIBUTION_WINDOW", "0", "setting stream.attribution_window is '0': .*greater than 0"),
+        ("HEADRACE_STREAM__ATTRIBUTION_WINDOW", "inf", "setting stream.attribution_window is 'inf': .*finite"),
+        ("HEADRACE_STREAM__ALLOWED_LATENESS", "nan", "setting stream.allowed_lateness is 'nan'"),
+        ("HEADRACE_LEARN__CHECKPOINTS_KEPT", "1", "setting learn.checkpoints_kept is '1'"),
         ("HEADRACE_SERVE__POLICY", "tompson", "setting serve.policy is 'tompson': .*; the nearest is 'thompson'"),
         (
-            "HEADRACE_SERVE__EXPLORE_OVER",
+            "HEADRACE_SERVE__EXPLORATION_SCOPE",
             "slates",
-            "setting serve.explore_over is 'slates': .*; the nearest is 'slate'",
+            "setting serve.exploration_scope is 'slates': .*; the nearest is 'slate'",
         ),
-        ("HEADRACE_SERVE__EXPLORE", "0.7", "with serve.explore above 0.5 it must be slate"),
+        ("HEADRACE_SERVE__EXPLORATION_RATE", "0.7", "with serve.exploration_rate above 0.5 it must be slate"),
     ],
 )
-def test_a_bad_value_names_the_setting(variable: str, value: str, told: str) -> None:
-    with pytest.raises(SettingsError, match=told):
+def test_invalid_value_error_names_the_setting(variable: str, value: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         load(environ={variable: value})
 
 
 @pytest.mark.parametrize("content", [b"[serve", b"\xff\xfe", b"a = 1\na = 2\n"])
-def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
+def test_invalid_toml_error_names_the_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "headrace.toml"
     path.write_bytes(content)
 
@@ -91,13 +91,13 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None
         load(path, {})
 
 
-def test_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
+def test_requested_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="does not exist"):
         load(tmp_path / "missing.toml", {})
 
 
-@pytest.mark.parametrize(("section", "name", "purpose"), [*names()])
-def test_every_setting_says_what_it_is_for(section: str, name: str, purpose: str) -> None:
+@pytest.mark.parametrize(("section", "name", "purpose"), [*iter_settings()])
+def test_every_setting_documents_its_purpose(section: str, name: str, purpose: str) -> None:
     assert len(purpose) > 10
 
 
@@ -106,7 +106,7 @@ def test_settings_are_frozen() -> None:
         Settings().serve.port = 1  # type: ignore[misc]
 
 
-def test_drivers_are_embedded_unless_said_otherwise() -> None:
+def test_drivers_are_embedded_by_default() -> None:
     settings = load(environ={"HEADRACE_DATA__FOLDER": "/d", "HEADRACE_STORE__URL": "redis://r:1/0"})
 
     assert settings.log_url == "local:/d/log"

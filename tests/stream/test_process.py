@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from stream.process import hold_alone
+from stream.process import acquire_lock
 
 
-def test_a_folder_is_held_by_one_until_it_lets_go(tmp_path: Path) -> None:
+def test_lock_is_exclusive_until_it_is_released(tmp_path: Path) -> None:
     path = tmp_path / "checkpoints" / "learn.lock"
-    with hold_alone(path), pytest.raises(BlockingIOError, match=r"process \d+ has it: stop that one.*learn\.lock"):
-        hold_alone(path)
+    with acquire_lock(path), pytest.raises(BlockingIOError, match=r"process \d+ has it: stop that one.*learn\.lock"):
+        acquire_lock(path)
 
-    hold_alone(path).close()
+    acquire_lock(path).close()

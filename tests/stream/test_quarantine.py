@@ -6,215 +6,240 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream.alarms import known_alarms
-from stream.config import Guard
-from stream.ids import key_of
+from stream.alarms import read_alarms
+from stream.config import GuardSettings
+from stream.ids import hash_id
 from stream.logs import Record
-from stream.quarantine import ANYTHING, BARRED, Bar, drop, held_back, release
+from stream.quarantine import ANY_ITEM, BAN_KEY_PREFIX, Ban, drop, list_quarantined, release
 from stream.records.batches import Kind
 from stream.topics import ALARMS, QUARANTINE, USERS
 from stream.users.profiles import decode_profile, describe
-from tests.stream.worker.test_worker import World, record, settings_of, shown, told
+from tests.stream.worker.test_worker import StreamHarness, collect_outputs, make_impression, make_record, make_settings
 from tests.support.events import START
-from tests.support.faults import Fuse
+from tests.support.faults import CrashInjector
 
-LIMITS = Guard(flood=20, forged=10, speed=100)
-
-
-def world_of(guard: Guard = LIMITS, fuse: Fuse | None = None) -> World:
-    return World(settings_of(partitions=1).model_copy(update={"guard": guard}), fuse)
+LIMITS = GuardSettings(
+    max_repeated_actions_per_minute=20, max_unseen_slate_actions_per_minute=10, max_total_actions_per_minute=100
+)
 
 
-def clicks(count: int, gap: int, user: str = "u1", items: int = 1, start: int = START, **more: Any) -> list[Record]:
+def make_harness(guard: GuardSettings = LIMITS, injector: CrashInjector | None = None) -> StreamHarness:
+    return StreamHarness(make_settings(partitions=1).model_copy(update={"guard": guard}), injector)
+
+
+def make_clicks(
+    count: int, gap_ms: int, user: str = "u1", items: int = 1, start: int = START, **fields: Any
+) -> list[Record]:
     """`count` clicks, `gap` ms apart, going round the items."""
     return [
-        record(event_id=f"{user}-{start}-{n}", user_id=user, item_id=f"i{n % items}", ts=start + n * gap, **more)
+        make_record(
+            event_id=f"{user}-{start}-{n}", user_id=user, item_id=f"i{n % items}", ts=start + n * gap_ms, **fields
+        )
         for n in range(count)
     ]
 
 
-def lived(records: list[Record], guard: Guard = LIMITS, fuse: Fuse | None = None) -> World:
-    world = world_of(guard, fuse)
-    world.write({0: records})
-    world.catch_up()
-    return world
+def run_records(
+    records: list[Record], guard: GuardSettings = LIMITS, injector: CrashInjector | None = None
+) -> StreamHarness:
+    harness = make_harness(guard, injector)
+    harness.write_records({0: records})
+    harness.catch_up()
+    return harness
 
 
 @pytest.mark.parametrize(
     ("records", "detector"),
     [
-        (clicks(200, 50), "flood"),
-        (clicks(200, 0), "flood"),
-        (clicks(200, 400, items=20), "flood"),
-        (clicks(100, 1_000, items=90, impression_id="forged"), "forged"),
-        (clicks(400, 100, items=400), "speed"),
+        (make_clicks(200, 50), "flood"),
+        (make_clicks(200, 0), "flood"),
+        (make_clicks(200, 400, items=20), "flood"),
+        (make_clicks(100, 1_000, items=90, impression_id="forged_impression"), "forged_impression"),
+        (make_clicks(400, 100, items=400), "speed"),
     ],
     ids=["one item", "at one instant", "some items in turn", "slates never shown", "everything"],
 )
-def test_a_flood_is_held_back_behind_its_beginning(records: list[Record], detector: str) -> None:
-    world = lived(records)
-    held = held_back(world.log)
-    rows = world.rows(0)
-    passed = int((rows.kind == Kind.action).sum())
+def test_flood_is_quarantined_after_its_first_actions(records: list[Record], detector: str) -> None:
+    harness = run_records(records)
+    quarantined = list_quarantined(harness.log)
+    rows = harness.read_rows(0)
+    n_passed = int((rows.kind == Kind.action).sum())
 
-    assert {one.detector for one in held} == {detector}
-    assert len(held) > len(records) / 2
-    assert passed + len(held) == len(records)
-    assert decode_profile(world.users()[key_of("u1")]).counts.sum() == passed
-    [alarm] = known_alarms(world.log)
+    assert {action.detector for action in quarantined} == {detector}
+    assert len(quarantined) > len(records) / 2
+    assert n_passed + len(quarantined) == len(records)
+    assert decode_profile(harness.read_users()[hash_id("u1")]).counts.sum() == n_passed
+    [alarm] = read_alarms(harness.log)
     assert (alarm.kind, alarm.depth, alarm.detector, alarm.remedy) == ("poison", "actor", detector, "quarantine")
 
 
 @pytest.mark.parametrize(
     "records",
     [
-        clicks(300, 5_000),
-        clicks(90, 700, items=90),
-        clicks(100, 0, items=100),
+        make_clicks(300, 5_000),
+        make_clicks(90, 700, items=90),
+        make_clicks(100, 0, items=100),
         [
-            shown(START),
-            *(record(event_id=f"c{n}", item_id="a", ts=START + 8_000 * n, impression_id="r1") for n in range(99)),
+            make_impression(START),
+            *(make_record(event_id=f"c{n}", item_id="a", ts=START + 8_000 * n, impression_id="r1") for n in range(99)),
         ],
     ],
     ids=["a probe", "a fast reader", "an import without times of day", "clicks on a slate"],
 )
-def test_what_people_and_imports_do_passes(records: list[Record]) -> None:
-    world = lived(records)
+def test_normal_traffic_and_imports_pass(records: list[Record]) -> None:
+    harness = run_records(records)
 
-    assert held_back(world.log) == []
-    assert world.log.end(ALARMS, 0) == 0
-
-
-def test_a_screen_that_is_off_lets_all_pass() -> None:
-    assert held_back(lived(clicks(200, 0), Guard(enabled=False)).log) == []
+    assert list_quarantined(harness.log) == []
+    assert harness.log.end_offset(ALARMS, 0) == 0
 
 
-def test_who_has_calmed_down_counts_again_and_everybody_else_always_did() -> None:
-    flood, later = clicks(200, 50), clicks(5, 9_000, start=START + 1_200_000)
-    others = clicks(10, 9_000, user="u2")
-    world = lived([*flood, *others, *later])
-
-    assert {one.user_id for one in held_back(world.log)} == {"u1"}
-    assert not {one.event_id for one in held_back(world.log)} & {f"u1-{START + 1_200_000}-{n}" for n in range(5)}
+def test_disabled_rate_limits_let_all_actions_pass() -> None:
+    assert list_quarantined(run_records(make_clicks(200, 0), GuardSettings(enabled=False)).log) == []
 
 
-def test_a_flood_that_goes_on_for_long_stays_held_back() -> None:
-    world = lived(clicks(2_000, 300))
+def test_user_counts_again_after_a_flood_and_others_always_do() -> None:
+    flood, later = make_clicks(200, 50), make_clicks(5, 9_000, start=START + 1_200_000)
+    others = make_clicks(10, 9_000, user="u2")
+    harness = run_records([*flood, *others, *later])
 
-    assert len(held_back(world.log)) > 1_950
+    assert {action.user_id for action in list_quarantined(harness.log)} == {"u1"}
+    assert not {action.event_id for action in list_quarantined(harness.log)} & {
+        f"u1-{START + 1_200_000}-{n}" for n in range(5)
+    }
 
 
-def test_an_alarm_about_a_person_comes_once_an_hour() -> None:
+def test_long_flood_stays_quarantined() -> None:
+    harness = run_records(make_clicks(2_000, 300))
+
+    assert len(list_quarantined(harness.log)) > 1_950
+
+
+def test_user_alarm_fires_at_most_once_an_hour() -> None:
     hour = 3_600_000
-    world = lived([*clicks(100, 0), *clicks(100, 0, start=START + hour // 2), *clicks(100, 0, start=START + 2 * hour)])
+    harness = run_records(
+        [
+            *make_clicks(100, 0),
+            *make_clicks(100, 0, start=START + hour // 2),
+            *make_clicks(100, 0, start=START + 2 * hour),
+        ]
+    )
 
-    assert [alarm.ts // hour - START // hour for alarm in known_alarms(world.log)] == [0, 2]
+    assert [alarm.ts // hour - START // hour for alarm in read_alarms(harness.log)] == [0, 2]
 
 
-def test_a_crash_at_any_moment_holds_the_same_back_once() -> None:
-    records = [*clicks(60, 10), *clicks(20, 10)[5:15], *clicks(20, 9_000, user="u2")]
-    calm = lived(records)
+def test_crash_at_any_moment_quarantines_actions_exactly_once() -> None:
+    records = [*make_clicks(60, 10), *make_clicks(20, 10)[5:15], *make_clicks(20, 9_000, user="u2")]
+    baseline = run_records(records)
     topics = (QUARANTINE, ALARMS)
-    left = {topic: calm.log.read(topic, 0, 0, 999).values for topic in topics}
-    assert all(left.values())
-    for moment in range(calm.fuse.burnt):
-        world = lived(records, fuse=Fuse(moment))
+    expected = {topic: baseline.log.read(topic, 0, 0, 999).values for topic in topics}
+    assert all(expected.values())
+    for moment in range(baseline.injector.ticks):
+        harness = run_records(records, injector=CrashInjector(moment))
 
-        assert world.crashes == 1
-        assert told(world) == told(calm), f"crash at moment {moment}"
-        assert {topic: sorted(world.log.read(topic, 0, 0, 999).values) for topic in topics} == {
-            topic: sorted(values) for topic, values in left.items()
+        assert harness.crashes == 1
+        assert collect_outputs(harness) == collect_outputs(baseline), f"crash at moment {moment}"
+        assert {topic: sorted(harness.log.read(topic, 0, 0, 999).values) for topic in topics} == {
+            topic: sorted(values) for topic, values in expected.items()
         }, f"crash at moment {moment}"
 
 
-def test_the_same_is_held_back_wherever_micro_batches_end() -> None:
-    worlds = []
+def test_micro_batch_boundaries_do_not_change_the_quarantine() -> None:
+    outcomes = []
     for batch in (1, 7, 5000):
-        settings = settings_of(batch=batch, partitions=1).model_copy(update={"guard": LIMITS})
-        world = World(settings)
-        world.write({0: clicks(120, 40)})
-        world.catch_up()
-        worlds.append((told(world), [one.event_id for one in held_back(world.log)]))
+        settings = make_settings(batch=batch, partitions=1).model_copy(update={"guard": LIMITS})
+        harness = StreamHarness(settings)
+        harness.write_records({0: make_clicks(120, 40)})
+        harness.catch_up()
+        outcomes.append((collect_outputs(harness), [action.event_id for action in list_quarantined(harness.log)]))
 
-    assert worlds[0] == worlds[1] == worlds[2]
+    assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
-def test_what_is_released_counts_once_and_what_is_dropped_never() -> None:
-    world = lived(clicks(60, 10))
-    first, second, *_ = held = held_back(world.log)
-    before = decode_profile(world.users()[key_of("u1")]).counts.sum()
-    release(world.log, first)
-    release(world.log, first)
-    drop(world.log, second)
-    world.catch_up()
-    world.restart()
-    world.write({0: [(b"u1", bytes(one.event)) for one in held]})
-    world.catch_up()
-    profile = decode_profile(world.users()[key_of("u1")])
+def test_released_action_counts_once_and_dropped_never() -> None:
+    harness = run_records(make_clicks(60, 10))
+    first, second, *_ = quarantined = list_quarantined(harness.log)
+    before = decode_profile(harness.read_users()[hash_id("u1")]).counts.sum()
+    release(harness.log, first)
+    release(harness.log, first)
+    drop(harness.log, second)
+    harness.catch_up()
+    harness.restart()
+    harness.write_records({0: [(b"u1", bytes(action.event)) for action in quarantined]})
+    harness.catch_up()
+    profile = decode_profile(harness.read_users()[hash_id("u1")])
 
-    assert held_back(world.log) == held[2:]
+    assert list_quarantined(harness.log) == quarantined[2:]
     assert profile.counts.sum() == before + 1
     assert describe(profile)["history"][-1]["event_id"] == first.event_id
 
 
-def test_an_event_in_an_array_is_released_alone() -> None:
-    array = [msgspec.json.decode(value) for _, value in clicks(100, 0)]
-    world = lived([(b"u1", msgspec.json.encode(array))])
-    one = held_back(world.log)[0]
+def test_event_in_an_array_is_released_alone() -> None:
+    array = [msgspec.json.decode(value) for _, value in make_clicks(100, 0)]
+    harness = run_records([(b"u1", msgspec.json.encode(array))])
+    action = list_quarantined(harness.log)[0]
 
-    assert msgspec.json.decode(one.event)["event_id"] == one.event_id
+    assert msgspec.json.decode(action.event)["event_id"] == action.event_id
 
-    release(world.log, one)
-    world.catch_up()
+    release(harness.log, action)
+    harness.catch_up()
 
-    assert int((world.rows(0).kind == Kind.action).sum()) == 100 - len(held_back(world.log))
+    assert int((harness.read_rows(0).kind == Kind.action).sum()) == 100 - len(list_quarantined(harness.log))
 
 
-def test_held_rows_answer_no_impression() -> None:
-    world = lived(
-        [shown(), *clicks(90, 1, items=1, impression_id="r1"), record(event_id="z", ts=START + 9_000_000, item_id="z")]
+def test_quarantined_rows_match_no_impression() -> None:
+    harness = run_records(
+        [
+            make_impression(),
+            *make_clicks(90, 1, items=1, impression_id="r1"),
+            make_record(event_id="z", ts=START + 9_000_000, item_id="z"),
+        ]
     )
-    rows = world.rows(0)
+    rows = harness.read_rows(0)
 
     assert (rows.impression[rows.kind == Kind.held] == 0).all()
     assert np.isin(Kind.closed, rows.kind)
 
 
-def barred(fuse: Fuse | None = None, item: str = "i0") -> World:
+def run_with_ban(injector: CrashInjector | None = None, item: str = "i0") -> StreamHarness:
     """One person is barred from an item between two rounds of clicks on it and on another."""
-    world = world_of(fuse=fuse)
-    world.write({0: clicks(10, 9_000, items=2)})
-    world.catch_up()
-    until = START + 3_600_000
-    world.write({0: [(BARRED + b"u1", msgspec.json.encode(Bar(item, until))), (BARRED + b"u9", b"no bar")]}, USERS)
-    world.catch_up()
-    world.write({0: [*clicks(10, 9_000, items=2, start=START + 1_000_000), *clicks(10, 9_000, "u2", items=2)]})
-    world.write({0: clicks(10, 9_000, items=2, start=until)})
-    world.catch_up()
-    return world
+    harness = make_harness(injector=injector)
+    harness.write_records({0: make_clicks(10, 9_000, items=2)})
+    harness.catch_up()
+    end_ts = START + 3_600_000
+    harness.write_records(
+        {0: [(BAN_KEY_PREFIX + b"u1", msgspec.json.encode(Ban(item, end_ts))), (BAN_KEY_PREFIX + b"u9", b"no bar")]},
+        USERS,
+    )
+    harness.catch_up()
+    harness.write_records(
+        {0: [*make_clicks(10, 9_000, items=2, start=START + 1_000_000), *make_clicks(10, 9_000, "u2", items=2)]}
+    )
+    harness.write_records({0: make_clicks(10, 9_000, items=2, start=end_ts)})
+    harness.catch_up()
+    return harness
 
 
-def test_who_is_barred_from_an_item_is_held_back_there_alone_and_for_so_long_alone() -> None:
-    world = barred()
-    held = held_back(world.log)
+def test_item_ban_quarantines_only_that_item_until_it_ends() -> None:
+    harness = run_with_ban()
+    quarantined = list_quarantined(harness.log)
 
-    assert {(one.user_id, one.item_id, one.detector) for one in held} == {("u1", "i0", "pumping")}
-    assert len(held) == 5
-    assert decode_profile(world.users()[key_of("u1")]).counts.sum() == 25
-    assert world.log.end(ALARMS, 0) == 0
-
-
-def test_who_is_barred_from_anything_is_held_back_whatever_they_do_for_so_long() -> None:
-    held = held_back(barred(item=ANYTHING).log)
-
-    assert {(one.user_id, one.item_id) for one in held} == {("u1", "i0"), ("u1", "i1")}
-    assert len(held) == 10
+    assert {(action.user_id, action.item_id, action.detector) for action in quarantined} == {("u1", "i0", "shilling")}
+    assert len(quarantined) == 5
+    assert decode_profile(harness.read_users()[hash_id("u1")]).counts.sum() == 25
+    assert harness.log.end_offset(ALARMS, 0) == 0
 
 
-def test_a_bar_survives_a_crash_at_any_moment() -> None:
-    calm = barred()
-    for moment in range(calm.fuse.burnt):
-        world = barred(Fuse(moment))
+def test_full_ban_quarantines_every_action_until_it_ends() -> None:
+    quarantined = list_quarantined(run_with_ban(item=ANY_ITEM).log)
 
-        assert told(world) == told(calm), f"crash at moment {moment}"
-        assert sorted(held_back(world.log), key=lambda one: one.offset) == held_back(calm.log)
+    assert {(action.user_id, action.item_id) for action in quarantined} == {("u1", "i0"), ("u1", "i1")}
+    assert len(quarantined) == 10
+
+
+def test_ban_survives_a_crash_at_any_moment() -> None:
+    baseline = run_with_ban()
+    for moment in range(baseline.injector.ticks):
+        harness = run_with_ban(CrashInjector(moment))
+
+        assert collect_outputs(harness) == collect_outputs(baseline), f"crash at moment {moment}"
+        assert sorted(list_quarantined(harness.log), key=lambda action: action.offset) == list_quarantined(baseline.log)

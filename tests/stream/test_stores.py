@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stream.drivers import open_store
-from stream.logs import Overtaken
-from stream.stores import Mark, UserStore
+from stream.logs import OwnershipLost
+from stream.stores import StoreWatermark, UserStore
 from stream.testing import MemoryStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,14 +26,14 @@ TOP = 2**64 - 1
 @pytest.fixture(params=["local", "memory", "redis", "redis cluster"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[UserStore]:
     if request.param == "memory":
-        opened: UserStore = MemoryStore()
+        user_store: UserStore = MemoryStore()
     elif request.param.startswith("redis"):
         url = request.getfixturevalue(f"{request.param.replace(' ', '_')}_url")
-        opened = open_store(url, f"{uuid4()}.")
+        user_store = open_store(url, f"{uuid4()}.")
     else:
-        opened = open_store(f"local:{tmp_path / 'store'}")
-    yield opened
-    opened.close()
+        user_store = open_store(f"local:{tmp_path / 'store'}")
+    yield user_store
+    user_store.close()
 
 
 @pytest.fixture
@@ -41,91 +41,91 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def keys(*numbers: int) -> np.ndarray:
+def make_keys(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.uint64)
 
 
-def test_what_is_put_is_got(store: UserStore) -> None:
-    store.put_many(keys(1, 2**63, TOP), [b"a", b"", b"c" * 100_000])
+def test_stored_values_are_returned(store: UserStore) -> None:
+    store.put_many(make_keys(1, 2**63, TOP), [b"a", b"", b"c" * 100_000])
 
     assert [store.get(key) for key in (1, 2**63, TOP, 7)] == [b"a", b"", b"c" * 100_000, None]
 
 
-def test_get_many_answers_in_the_order_asked(store: UserStore) -> None:
-    store.put_many(keys(1, 2, 3), [b"a", b"b", b"c"])
+def test_get_many_keeps_the_order_of_the_keys(store: UserStore) -> None:
+    store.put_many(make_keys(1, 2, 3), [b"a", b"b", b"c"])
 
-    assert store.get_many(keys(3, 9, 1, 3)) == [b"c", None, b"a", b"c"]
-    assert store.get_many(keys()) == []
+    assert store.get_many(make_keys(3, 9, 1, 3)) == [b"c", None, b"a", b"c"]
+    assert store.get_many(make_keys()) == []
 
 
-def test_a_later_value_replaces_an_earlier_one(store: UserStore) -> None:
-    store.put_many(keys(1, 1), [b"a", b"bb"])
+def test_later_value_replaces_an_earlier_one(store: UserStore) -> None:
+    store.put_many(make_keys(1, 1), [b"a", b"bb"])
     first = store.get(1)
-    store.put_many(keys(1), [b""])
+    store.put_many(make_keys(1), [b""])
 
     assert (first, store.get(1), store.count()) == (b"bb", b"", 1)
 
 
-def test_delete_many_forgets(store: UserStore) -> None:
-    store.put_many(keys(1, 2, 3), [b"a", b"b", b"c"])
-    store.delete_many(keys(2, 77, 0))
-    store.delete_many(keys())
+def test_delete_many_removes_the_keys(store: UserStore) -> None:
+    store.put_many(make_keys(1, 2, 3), [b"a", b"b", b"c"])
+    store.delete_many(make_keys(2, 77, 0))
+    store.delete_many(make_keys())
 
     assert (store.get(2), store.count(), [key for key, _ in store.scan()]) == (None, 2, [1, 3])
 
 
-def test_a_deleted_key_may_come_back(store: UserStore) -> None:
-    store.put_many(keys(1), [b"a"])
-    store.delete_many(keys(1))
-    store.put_many(keys(1), [b"b"])
+def test_deleted_key_can_be_stored_again(store: UserStore) -> None:
+    store.put_many(make_keys(1), [b"a"])
+    store.delete_many(make_keys(1))
+    store.put_many(make_keys(1), [b"b"])
 
     assert (store.get(1), store.count()) == (b"b", 1)
 
 
-def test_scan_goes_in_the_order_of_keys(store: UserStore) -> None:
+def test_scan_returns_keys_in_order(store: UserStore) -> None:
     numbers = np.random.default_rng(0).integers(1, TOP, 12_000, dtype=np.uint64)
     store.put_many(numbers, [b"%d" % number for number in numbers.tolist()])
 
     assert list(store.scan()) == [(number, b"%d" % number) for number in sorted(numbers.tolist())]
 
 
-def test_the_key_that_stands_for_no_id_is_refused(store: UserStore) -> None:
+def test_key_zero_is_rejected(store: UserStore) -> None:
     with pytest.raises(ValueError, match="key 0 stands for no id"):
-        store.put_many(keys(1, 0), [b"a", b"b"])
+        store.put_many(make_keys(1, 0), [b"a", b"b"])
     assert (store.count(), store.get(0)) == (0, None)
 
 
 def test_each_key_needs_a_value(store: UserStore) -> None:
     with pytest.raises(ValueError, match="each key needs a value, got 2 keys and 1 values"):
-        store.put_many(keys(1, 2), [b"a"])
+        store.put_many(make_keys(1, 2), [b"a"])
     assert store.count() == 0
 
 
-def test_marks_move_together_with_the_values(store: UserStore) -> None:
-    store.put_many(keys(1), [b"a"], [Mark(0, "", "10"), Mark(3, "", "7")])
-    store.put_many(keys(), [], [Mark(0, "10", "20")])
+def test_watermarks_are_stored_together_with_the_values(store: UserStore) -> None:
+    store.put_many(make_keys(1), [b"a"], [StoreWatermark(0, "", "10"), StoreWatermark(3, "", "7")])
+    store.put_many(make_keys(), [], [StoreWatermark(0, "10", "20")])
 
-    assert [store.mark(partition) for partition in (0, 1, 3)] == ["20", "", "7"]
+    assert [store.watermark(partition) for partition in (0, 1, 3)] == ["20", "", "7"]
     assert (store.get(1), store.count(), [key for key, _ in store.scan()]) == (b"a", 1, [1])
 
 
 @pytest.mark.parametrize("before", ["", "9", "20"])
-def test_a_writer_that_was_overtaken_writes_nothing(store: UserStore, before: str) -> None:
-    store.put_many(keys(1), [b"a"], [Mark(0, "", "5"), Mark(1, "", "10")])
+def test_writer_that_lost_ownership_writes_nothing(store: UserStore, before: str) -> None:
+    store.put_many(make_keys(1), [b"a"], [StoreWatermark(0, "", "5"), StoreWatermark(1, "", "10")])
 
-    with pytest.raises(Overtaken, match="has partition 1 at '10', not at"):
-        store.put_many(keys(1, 2), [b"b", b"b"], [Mark(0, "5", "6"), Mark(1, before, "20")])
-    assert [store.mark(partition) for partition in (0, 1)] == ["5", "10"]
+    with pytest.raises(OwnershipLost, match="has partition 1 at '10', not at"):
+        store.put_many(make_keys(1, 2), [b"b", b"b"], [StoreWatermark(0, "5", "6"), StoreWatermark(1, before, "20")])
+    assert [store.watermark(partition) for partition in (0, 1)] == ["5", "10"]
     assert (store.get(1), store.count()) == (b"a", 1)
 
 
-def test_keys_that_are_not_uint64_are_refused(store: UserStore) -> None:
+def test_keys_other_than_uint64_are_rejected(store: UserStore) -> None:
     with pytest.raises(TypeError, match="keys must be uint64, got int64"):
         store.put_many(np.array([1]), [b"a"])
 
 
 @pytest.mark.parametrize("url", ["", "file:/x", "local:"])
-def test_an_unknown_url_says_what_was_expected(url: str) -> None:
+def test_unknown_url_error_names_the_expected_form(url: str) -> None:
     with pytest.raises(ValueError, match="store url must"):
         open_store(url)
 
@@ -136,15 +136,15 @@ STEPS = st.lists(PUT | st.frozensets(st.integers(1, 12), min_size=1), max_size=1
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
-def test_it_is_a_dictionary(store: UserStore, steps: list[dict[int, bytes] | frozenset[int]]) -> None:
-    store.delete_many(keys(*range(1, 13)))
+def test_store_behaves_like_a_dictionary(store: UserStore, steps: list[dict[int, bytes] | frozenset[int]]) -> None:
+    store.delete_many(make_keys(*range(1, 13)))
     expected: dict[int, bytes] = {}
     for step in steps:
         if isinstance(step, dict):
-            store.put_many(keys(*step), list(step.values()))
+            store.put_many(make_keys(*step), list(step.values()))
             expected |= step
         else:
-            store.delete_many(keys(*step))
+            store.delete_many(make_keys(*step))
             expected = {key: value for key, value in expected.items() if key not in step}
 
     assert dict(store.scan()) == expected
@@ -154,27 +154,27 @@ def test_it_is_a_dictionary(store: UserStore, steps: list[dict[int, bytes] | fro
 def test_threads_share_a_store(store: UserStore) -> None:
     def write(first: int) -> None:
         for i in range(30):
-            store.put_many(keys(first, 1000 + i), [b"%d" % i, b"x"])
+            store.put_many(make_keys(first, 1000 + i), [b"%d" % i, b"x"])
 
     writers = [threading.Thread(target=write, args=(first,)) for first in (1, 2, 3)]
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):
-        store.get_many(keys(1, 2, 3, 1000))
+        store.get_many(make_keys(1, 2, 3, 1000))
     for writer in writers:
         writer.join()
 
-    assert store.get_many(keys(1, 2, 3)) == [b"29"] * 3
+    assert store.get_many(make_keys(1, 2, 3)) == [b"29"] * 3
     assert store.count() == 33
 
 
 # The local driver
 
 
-def test_what_was_put_is_there_after_reopening(folder: Path) -> None:
+def test_stored_values_persist_after_reopening(folder: Path) -> None:
     first = open_store(f"local:{folder}")
-    first.put_many(keys(1, 2), [b"a", b"b"])
-    first.delete_many(keys(2))
+    first.put_many(make_keys(1, 2), [b"a", b"b"])
+    first.delete_many(make_keys(2))
     first.close()
     second = open_store(f"local:{folder}")
 
@@ -182,23 +182,23 @@ def test_what_was_put_is_there_after_reopening(folder: Path) -> None:
     second.close()
 
 
-def test_prefixes_share_a_folder_and_see_nothing_of_each_other(folder: Path) -> None:
+def test_prefixes_in_one_folder_are_isolated(folder: Path) -> None:
     stores = [open_store(f"local:{folder}", prefix) for prefix in ("", "b.")]
-    stores[0].put_many(keys(1), [b"a"])
+    stores[0].put_many(make_keys(1), [b"a"])
 
     assert [store.get(1) for store in stores] == [b"a", None]
     for store in stores:
         store.close()
 
 
-def test_old_values_are_cleaned_and_readers_elsewhere_follow(folder: Path) -> None:
+def test_old_values_are_cleaned_and_other_readers_follow(folder: Path) -> None:
     writer, reader, late = (open_store(f"local:{folder}") for _ in range(3))
     cold = np.arange(1, 3001, dtype=np.uint64)
     hot = np.arange(10_000, 10_500, dtype=np.uint64)
     writer.put_many(cold, [b"%d" % key for key in cold.tolist()])
-    writer.put_many(keys(5000, 5001), [b"to be deleted", b"stays"])
+    writer.put_many(make_keys(5000, 5001), [b"to be deleted", b"stays"])
     assert late.count() == 3002
-    writer.delete_many(keys(5000))
+    writer.delete_many(make_keys(5000))
     for version in range(200):
         writer.put_many(hot, [b"%d" % version * 50] * 500)
         assert reader.get(10_007) == b"%d" % version * 50
@@ -211,11 +211,11 @@ def test_old_values_are_cleaned_and_readers_elsewhere_follow(folder: Path) -> No
         store.close()
 
 
-def test_two_processes_may_write(folder: Path) -> None:
+def test_two_writers_may_share_a_folder(folder: Path) -> None:
     stores = [open_store(f"local:{folder}") for _ in range(2)]
     for round_ in range(60):
-        for who, store in enumerate(stores):
-            store.put_many(np.arange(1, 301, dtype=np.uint64), [b"%d-%d" % (round_, who)] * 300)
+        for writer, store in enumerate(stores):
+            store.put_many(np.arange(1, 301, dtype=np.uint64), [b"%d-%d" % (round_, writer)] * 300)
 
     for store in stores:
         assert set(store.get_many(np.arange(1, 301, dtype=np.uint64))) == {b"59-1"}
@@ -223,7 +223,7 @@ def test_two_processes_may_write(folder: Path) -> None:
         store.close()
 
 
-def test_kill_9_keeps_what_was_acknowledged_and_writes_all_or_nothing(folder: Path) -> None:
+def test_kill_9_keeps_acknowledged_writes_and_no_partial_write(folder: Path) -> None:
     script = (
         "import sys\nimport numpy as np\nfrom stream.drivers import open_store\n"
         "store = open_store('local:' + sys.argv[1])\nkeys = np.arange(1, 2501, dtype=np.uint64)\n"
@@ -244,13 +244,13 @@ def test_kill_9_keeps_what_was_acknowledged_and_writes_all_or_nothing(folder: Pa
             writer.send_signal(signal.SIGKILL)
             last = max([int(line), *(int(rest) for rest in writer.stdout if rest.endswith("\n"))])
         store = open_store(f"local:{folder}")
-        (found,) = set(store.get_many(np.arange(1, 2501, dtype=np.uint64)))
+        (value,) = set(store.get_many(np.arange(1, 2501, dtype=np.uint64)))
         store.close()
-        assert int(found or b"-1") in (last, last + 1)
+        assert int(value or b"-1") in (last, last + 1)
         last += 1
 
 
-def test_a_damaged_store_is_named_with_its_mend(folder: Path) -> None:
+def test_corrupt_store_error_shows_the_fix(folder: Path) -> None:
     folder.mkdir()
     (folder / "users.store.db").write_bytes(b"not a database" * 1000)
 

@@ -31,16 +31,16 @@ def _latencies(name: str, quick: int, bounds: Sequence[str] = ("0.005", "1.0", "
 WELL: Mapping[str, str] = {
     **{_name(job, one, "up"): "1x180" for job, instances in _INSTANCES.items() for one in instances},
     **{_name(job, one, "process_start_time_seconds"): "9x180" for job, ones in _INSTANCES.items() for one in ones},
-    **_series("serve", "headrace_answers_total", "0+600x180"),
-    **_series("serve", "headrace_append_seconds_count", "0+600x180"),
-    **_series("serve", "headrace_problems_total", "0+9x180", status="404"),
-    **_series("serve", "headrace_problems_total", "0x180", status="500"),
-    **_series("serve", "headrace_answers_shed_total", "0x180"),
-    **_series("serve", "headrace_answer_fallbacks_total", "0x180", part="store"),
-    **_series("serve", "headrace_answer_fallbacks_total", "0x180", part="updates"),
-    **_series("serve", "headrace_answer_fallbacks_total", "0+1x180", part="record"),
+    **_series("serve", "headrace_recommendations_total", "0+600x180"),
+    **_series("serve", "headrace_log_append_duration_seconds_count", "0+600x180"),
+    **_series("serve", "headrace_http_errors_total", "0+9x180", status="404"),
+    **_series("serve", "headrace_http_errors_total", "0x180", status="500"),
+    **_series("serve", "headrace_recommendations_shed_total", "0x180"),
+    **_series("serve", "headrace_recommendation_fallbacks_total", "0x180", component="store"),
+    **_series("serve", "headrace_recommendation_fallbacks_total", "0x180", component="updates"),
+    **_series("serve", "headrace_recommendation_fallbacks_total", "0+1x180", component="record"),
     **_series("serve", "headrace_impressions_lost_total", "0x180"),
-    **_series("serve", "headrace_propensity_evidence", "-0.5x180"),
+    **_series("serve", "headrace_propensity_log_evidence", "-0.5x180"),
     **_latencies("answer", 600),
     **_latencies("append", 600),
     **_series("serve", "headrace_lag_events", "3x180"),
@@ -57,20 +57,20 @@ WELL: Mapping[str, str] = {
     **_series("learn", "headrace_learn_steps_total", "0+60x180"),
     **_series("learn", "headrace_checkpoints_total", "0+1x180"),
     **_series("learn", "headrace_checkpoints_failed_total", "0x180"),
-    **_series("learn", "headrace_learn_progressive", "0.2x180", measure="log_loss"),
-    **_series("learn", "headrace_learn_progressive", "0.75x180", measure="auc"),
-    **_series("learn", "headrace_learn_progressive", "1.05x180", measure="calibration"),
+    **_series("learn", "headrace_learn_log_loss", "0.2x180", objective="click"),
+    **_series("learn", "headrace_learn_auc", "0.75x180", objective="click"),
+    **_series("learn", "headrace_learn_calibration_ratio", "1.05x180", objective="click"),
     **_series("learn", "headrace_learn_skipped_updates_total", "0x180"),
     **_series("learn", "headrace_learn_gradient_norm", "1.5x180"),
-    **_series("learn", "headrace_learn_update_norm", "0.05x180", part="orderer"),
-    **_series("learn", "headrace_learn_update_norm", "0.001x180", part="clicks"),
-    **_series("learn", "headrace_learn_items_shown_ratio", "0.4x180"),
+    **_series("learn", "headrace_learn_update_norm", "0.05x180", component="slate_ranker"),
+    **_series("learn", "headrace_learn_update_norm", "0.001x180", component="click_head"),
+    **_series("learn", "headrace_item_coverage_ratio", "0.4x180"),
     **_series("learn", "headrace_alarms_records", "2x180"),
-    **_series("learn", "headrace_quarantine_records", "5x180"),
+    **_series("learn", "headrace_quarantine_events", "5x180"),
     **_series("learn", "headrace_rollbacks_total", "0x180"),
-    **_series("learn", "headrace_learn_refused", "0x180"),
+    **_series("learn", "headrace_learn_serving_blocked", "0x180"),
     **_series("learn", "headrace_alarms_total", "0x180", **_WORSE),
-    **_series("serve", "headrace_model_refused", "0x180"),
+    **_series("serve", "headrace_serve_update_blocked", "0x180"),
 }
 
 
@@ -90,31 +90,35 @@ def _one(job: str, instance: str, name: str, values: str, **labels: str) -> dict
     return {_name(job, instance, name, **labels): values}
 
 
-def _measure(measure: str, values: str) -> Case:
-    series = _series("learn", "headrace_learn_progressive", values, measure=measure)
-    return Case(series, {**_LEARN, "measure": measure})
+def _quality(name: str, values: str) -> Case:
+    series = _series("learn", f"headrace_learn_{name}", values, objective="click")
+    return Case(series, {**_LEARN, "objective": "click"})
 
 
 CASES: Mapping[str, Sequence[Case]] = {
     "ServeGone": [Case(_series("serve", "up", "1x170 0x9"))],
     "TargetDown": [Case(_one("serve", "b", "up", "1x170 0x9"), _B)],
     "Restarting": [Case(_one("serve", "a", "process_start_time_seconds", "9x170 20x2 30x2 40x9"), _A)],
-    "RequestsFail": [Case(_one("serve", "a", "headrace_problems_total", "0x170 0+60x9", status="500"))],
-    "AnswersShed": [Case(_one("serve", "b", "headrace_answers_shed_total", "0x170 0+5x9"))],
+    "RequestsFail": [Case(_one("serve", "a", "headrace_http_errors_total", "0x170 0+60x9", status="500"))],
+    "AnswersShed": [Case(_one("serve", "b", "headrace_recommendations_shed_total", "0x170 0+5x9"))],
     "AnswersSlow": [Case(_latencies("answer", 500))],
-    "StoreAway": [Case(_one("serve", "a", "headrace_answer_fallbacks_total", "0x170 0+5x9", part="store"))],
+    "StoreAway": [
+        Case(_one("serve", "a", "headrace_recommendation_fallbacks_total", "0x170 0+5x9", component="store"))
+    ],
     "ImpressionsLost": [Case(_one("serve", "a", "headrace_impressions_lost_total", "0x177 0+1x2"))],
     "AppendsSlow": [Case(_latencies("append", 500))],
     "StreamGone": [Case(_series("stream", "up", "1x170 0x9"))],
     "EventsPileUp": [Case(_one("serve", "b", "headrace_lag_events", "3x170 20000x9"))],
-    "RecordsStale": [Case(_series("serve", "headrace_answer_fallbacks_total", "0+60x180", part="record"))],
+    "RecordsStale": [Case(_series("serve", "headrace_recommendation_fallbacks_total", "0+60x180", component="record"))],
     "StreamBehind": [Case(_series("stream", "headrace_stream_lag_records", "2x170 60000x9", partition="0"))],
     "LearnBehind": [Case(_series("learn", "headrace_learn_lag_blocks", "1x170 600x9"))],
     "ReplicasDisagree": [
         Case(_one("serve", "b", "headrace_model_step", "0+60x150 9000x29")),
         Case(_one("serve", "b", "headrace_model_epoch", "1x170 2x9")),
     ],
-    "UpdatesNotFollowed": [Case(_one("serve", "a", "headrace_answer_fallbacks_total", "0x170 0+5x9", part="updates"))],
+    "UpdatesNotFollowed": [
+        Case(_one("serve", "a", "headrace_recommendation_fallbacks_total", "0x170 0+5x9", component="updates"))
+    ],
     "EventsStopped": [
         Case(
             _series("stream", "headrace_events_total", "0+600x150 90000x29", type="impression")
@@ -131,29 +135,32 @@ CASES: Mapping[str, Sequence[Case]] = {
         Case(_series("learn", "headrace_checkpoints_failed_total", "0x177 0+1x2")),
         Case(_series("learn", "headrace_checkpoints_total", "0+1x150 150x29")),
     ],
-    "QualityFalls": [_measure("log_loss", "0.2x150 0.3x29"), _measure("auc", "0.75x150 0.65x29")],
-    "CalibrationOff": [_measure("calibration", "1.05x140 1.8x39"), _measure("calibration", "1.05x140 0.5x39")],
+    "QualityFalls": [_quality("log_loss", "0.2x150 0.3x29"), _quality("auc", "0.75x150 0.65x29")],
+    "CalibrationOff": [
+        _quality("calibration_ratio", "1.05x140 1.8x39"),
+        _quality("calibration_ratio", "1.05x140 0.5x39"),
+    ],
     "UpdatesNotFinite": [Case(_series("learn", "headrace_learn_skipped_updates_total", "0x177 0+1x2"))],
     "GradientsLong": [Case(_series("learn", "headrace_learn_gradient_norm", "1.5x155 20x24"), _LEARN)],
     "UpdatesLong": [
         Case(
-            _series("learn", "headrace_learn_update_norm", "0.05x155 1x24", part="orderer"),
-            {**_LEARN, "part": "orderer"},
+            _series("learn", "headrace_learn_update_norm", "0.05x155 1x24", component="slate_ranker"),
+            {**_LEARN, "part": "slate_ranker"},
         )
     ],
     "ClickThroughFalls": [Case(_series("stream", "headrace_actions_joined_total", "0+60x120 7212+12x59"))],
-    "PropensitiesLie": [Case(_one("serve", "b", "headrace_propensity_evidence", "-0.5x170 9.5x9"))],
-    "SlatesNarrow": [Case(_series("learn", "headrace_learn_items_shown_ratio", "0.4x120 0.1x59"), _LEARN)],
+    "PropensitiesLie": [Case(_one("serve", "b", "headrace_propensity_log_evidence", "-0.5x170 9.5x9"))],
+    "SlatesNarrow": [Case(_series("learn", "headrace_item_coverage_ratio", "0.4x120 0.1x59"), _LEARN)],
     "ActionsUnmatched": [Case(_series("stream", "headrace_actions_unmatched_total", "0+1x140 170+30x39"))],
     "EventTypeGone": [
         Case(_series("stream", "headrace_events_total", "0+60x100 6000x79", type="click"), {"type": "click"})
     ],
     "EventsRefused": [Case(_series("stream", "headrace_dead_letter_total", "0+1x160 220+60x19", reason="bad_ts"))],
     "AlarmRaised": [Case(_series("learn", "headrace_alarms_records", "2x175 3x4"), _LEARN)],
-    "QuarantineGrows": [Case(_series("learn", "headrace_quarantine_records", "5x175 9x4"), _LEARN)],
+    "QuarantineGrows": [Case(_series("learn", "headrace_quarantine_events", "5x175 9x4"), _LEARN)],
     "ModelRefused": [
-        Case(_one("serve", "b", "headrace_model_refused", "0x150 1x29")),
-        Case(_one("learn", "l", "headrace_learn_refused", "0x150 1x29")),
+        Case(_one("serve", "b", "headrace_serve_update_blocked", "0x150 1x29")),
+        Case(_one("learn", "l", "headrace_learn_serving_blocked", "0x150 1x29")),
     ],
     "VersionWorse": [Case(_series("learn", "headrace_alarms_total", "0x175 1x4", **_WORSE))],
     "RolledBack": [Case(_series("learn", "headrace_rollbacks_total", "0x175 1x4"))],

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stream.records.batches import N_CONTEXT, EventType, ExampleBatch, Kind, Lists, Questions, offsets_of
+from stream.records.batches import N_CONTEXT, CandidateLists, EventType, ExampleBatch, Kind, Queries, ragged_starts
 
 START = 1_700_000_000_000
 ITEMS = np.arange(1, 201, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -16,16 +16,14 @@ def group_of(key: np.uint64) -> int:
     return int(GROUP[np.flatnonzero(key == ITEMS)[0]])
 
 
-def questions(
-    n: int, histories: list[list[int]], ts: np.ndarray, shown: Sequence[list[int]] | None = None
-) -> Questions:
+def questions(n: int, histories: list[list[int]], ts: np.ndarray, shown: Sequence[list[int]] | None = None) -> Queries:
     """People with histories of item numbers, a minute between their actions, and the numbers of what was shown."""
     seen = shown or [[] for _ in histories]
     lengths = np.array([len(history) for history in histories], np.int64)
-    start = offsets_of(lengths)
+    start = ragged_starts(lengths)
     flat = np.array([item for history in histories for item in history], np.int64)
     back = start[1:].repeat(lengths) - np.arange(start[-1])
-    return Questions(
+    return Queries(
         ts=ts,
         user=np.arange(1, n + 1, dtype=np.uint64),
         surface=np.zeros(n, np.uint64),
@@ -37,17 +35,17 @@ def questions(
         history_item=ITEMS[flat],
         history_type=np.full(flat.size, EventType.click, np.uint8),
         history_ts=ts.repeat(lengths) - 60_000 * back,
-        shown_start=offsets_of(np.array([len(items) for items in seen], np.int64)),
+        shown_start=ragged_starts(np.array([len(items) for items in seen], np.int64)),
         shown_item=ITEMS[[item for items in seen for item in items]],
     )
 
 
-def lists(chosen: list[list[int]], labels: list[list[float]] | None = None, shown: bool = True) -> Lists:
-    start = offsets_of(np.array([len(items) for items in chosen], np.int64))
+def lists(chosen: list[list[int]], labels: list[list[float]] | None = None, shown: bool = True) -> CandidateLists:
+    start = ragged_starts(np.array([len(items) for items in chosen], np.int64))
     flat = np.array([item for items in chosen for item in items], np.int64)
     size = flat.size
     position = (np.arange(size) - np.repeat(start[:-1], np.diff(start))).astype(np.int16)
-    return Lists(
+    return CandidateLists(
         start=start,
         item=ITEMS[flat],
         label=np.zeros(size, np.float32) if labels is None else np.concatenate(labels).astype(np.float32),
@@ -57,7 +55,7 @@ def lists(chosen: list[list[int]], labels: list[list[float]] | None = None, show
     )
 
 
-def batch_of(kinds: list[Kind], asked: Questions, shown: Lists, impression: np.ndarray) -> ExampleBatch:
+def batch_of(kinds: list[Kind], asked: Queries, shown: CandidateLists, impression: np.ndarray) -> ExampleBatch:
     n, kind = len(kinds), np.array(kinds, np.uint8)
     type_ = np.where((kind == Kind.action) | (kind == Kind.clicked), EventType.click, EventType.impression)
     return ExampleBatch(
@@ -68,14 +66,14 @@ def batch_of(kinds: list[Kind], asked: Questions, shown: Lists, impression: np.n
         organic=(kind == Kind.action) & (impression == 0),
         impression=impression,
         offset=np.arange(n, dtype=np.int64),
-        origin=np.full(n, -1, np.int64),
+        impression_offset=np.full(n, -1, np.int64),
         version=np.zeros(n, np.uint64),
         producer=np.zeros(n, np.uint64),
         event=np.arange(1, n + 1, dtype=np.uint64),
-        questions=asked,
+        queries=asked,
         lists=shown,
         features=np.zeros((0, 0), np.float32),
-        served=np.full(n, -1, np.int32),
+        feature_row=np.full(n, -1, np.int32),
     )
 
 

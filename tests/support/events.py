@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from stream.ids import partition_of
+from stream.ids import partition_for_id
 from stream.logs import Record
 
 START = 1_767_225_600_000  # ms
@@ -14,44 +14,44 @@ _ACTIONS = ("view", "click", "click", "like", "dislike", "cart", "purchase", "dw
 
 
 @dataclass
-class Shoppers:
+class EventGenerator:
     """Makes records of the events topic by partition; the same seed makes the same ones."""
 
     seed: int
     partitions: int = 3
-    people: int = 24
+    users: int = 24
     items: int = 40
     ts: int = START
-    made: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(self.seed)
+        self.rng = random.Random(self.seed)
 
-    def records(self, count: int) -> dict[int, list[Record]]:
+    def generate_records(self, count: int) -> dict[int, list[Record]]:
         """About one record in ten is a repeat, a refused one, or an array."""
         records: dict[int, list[Record]] = {partition: [] for partition in range(self.partitions)}
         for _ in range(count):
-            user, value = self._record()
-            records[partition_of(user, self.partitions)].append((user.encode(), value))
+            user, value = self._make_record()
+            records[partition_for_id(user, self.partitions)].append((user.encode(), value))
         return records
 
-    def _record(self) -> tuple[str, bytes]:
-        draw = self.chance.random()
-        if draw < 0.06 and self.made:
-            again = self.chance.choice(self.made[-60:])
-            return again["user_id"], msgspec.json.encode(again)
-        user = f"u{self.chance.randrange(self.people)}"
+    def _make_record(self) -> tuple[str, bytes]:
+        draw = self.rng.random()
+        if draw < 0.06 and self.events:
+            duplicate = self.rng.choice(self.events[-60:])
+            return duplicate["user_id"], msgspec.json.encode(duplicate)
+        user = f"u{self.rng.randrange(self.users)}"
         if draw < 0.1:
-            return user, self._bad()
+            return user, self._make_invalid_value()
         if draw < 0.14:
-            several: list[Any] = [self._event(user) for _ in range(3)]
-            if self.chance.random() < 0.5:
-                several.insert(1, {"type": "click", "event_id": "", "user_id": user, "item_id": "i1", "ts": self.ts})
-            return user, msgspec.json.encode(several)
-        return user, msgspec.json.encode(self._event(user))
+            batch: list[Any] = [self._make_event(user) for _ in range(3)]
+            if self.rng.random() < 0.5:
+                batch.insert(1, {"type": "click", "event_id": "", "user_id": user, "item_id": "i1", "ts": self.ts})
+            return user, msgspec.json.encode(batch)
+        return user, msgspec.json.encode(self._make_event(user))
 
-    def _bad(self) -> bytes:
-        return self.chance.choice(
+    def _make_invalid_value(self) -> bytes:
+        return self.rng.choice(
             (
                 b"no json",
                 b'{"type":"wink","event_id":"x","ts":1,"user_id":"u"}',
@@ -61,21 +61,25 @@ class Shoppers:
             )
         )
 
-    def _event(self, user: str) -> dict[str, Any]:
-        self.ts += self.chance.randrange(4_000)
-        ts = self.ts - self.chance.randrange(3_000)
-        event: dict[str, Any] = {"event_id": f"e{len(self.made)}", "ts": ts, "user_id": user}
-        shown = [one for one in self.made[-80:] if one["type"] == "impression" and one["user_id"] == user]
-        if self.chance.random() < 0.35:
-            items = self.chance.sample(range(self.items), self.chance.randrange(1, 5))
-            event |= {"type": "impression", "impression_id": f"r{len(self.made)}", "items": [f"i{n}" for n in items]}
+    def _make_event(self, user: str) -> dict[str, Any]:
+        self.ts += self.rng.randrange(4_000)
+        ts = self.ts - self.rng.randrange(3_000)
+        event: dict[str, Any] = {"event_id": f"e{len(self.events)}", "ts": ts, "user_id": user}
+        impressions = [
+            previous
+            for previous in self.events[-80:]
+            if previous["type"] == "impression" and previous["user_id"] == user
+        ]
+        if self.rng.random() < 0.35:
+            items = self.rng.sample(range(self.items), self.rng.randrange(1, 5))
+            event |= {"type": "impression", "impression_id": f"r{len(self.events)}", "items": [f"i{n}" for n in items]}
             event |= {"propensities": [0.5] * len(items), "surface": "home", "context": {"device": "mobile"}}
-            if shown and self.chance.random() < 0.1:
-                event["impression_id"] = shown[-1]["impression_id"]
+            if impressions and self.rng.random() < 0.1:
+                event["impression_id"] = impressions[-1]["impression_id"]
         else:
-            event |= {"type": self.chance.choice(_ACTIONS), "item_id": f"i{self.chance.randrange(self.items)}"}
-            if shown and self.chance.random() < 0.7:
-                chosen = self.chance.choice(shown)
-                event |= {"impression_id": chosen["impression_id"], "item_id": self.chance.choice(chosen["items"])}
-        self.made.append(event)
+            event |= {"type": self.rng.choice(_ACTIONS), "item_id": f"i{self.rng.randrange(self.items)}"}
+            if impressions and self.rng.random() < 0.7:
+                impression = self.rng.choice(impressions)
+                event |= {"impression_id": impression["impression_id"], "item_id": self.rng.choice(impression["items"])}
+        self.events.append(event)
         return event

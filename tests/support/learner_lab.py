@@ -6,15 +6,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from online_models.control import Order, encode_order
-from online_models.model import Stack
+from online_models.control import Command, encode_command
+from online_models.model import RecommenderModel
 from online_models.state.tables import State
 from online_models.training import journal
 from online_models.training.journal import Rollback
-from online_models.training.rollback import go_back
-from online_models.training.step import Progress, blocks_of, take
+from online_models.training.rollback import apply_rollback
+from online_models.training.step import Progress, apply_step, read_blocks
 from online_models.worker import LearnWorker
-from stream.config import Data, Events, Learn, Log, Settings, Stream
+from stream.config import DataSettings, EventsSettings, LearnSettings, LogSettings, Settings, StreamSettings
 from stream.logs import Record
 from stream.records.catalog import Item
 from stream.testing import Crashed, ManualClock, MemoryLog, MemoryStore
@@ -30,8 +30,8 @@ from stream.topics import (
     USERS,
 )
 from stream.worker.worker import StreamWorker
-from tests.support.events import START, Shoppers
-from tests.support.faults import BrittleLog, Fuse
+from tests.support.events import START, EventGenerator
+from tests.support.faults import CrashingLog, CrashInjector
 
 PARTITIONS = 2
 NOW = START + 365 * 86_400_000
@@ -40,11 +40,11 @@ Bits = dict[str, tuple[str, tuple[int, ...], bytes]]
 
 def settings_of(folder: Path, **learn: float) -> Settings:
     return Settings(
-        data=Data(folder=folder),
-        log=Log(partitions=PARTITIONS),
-        events=Events(max_age=0),
-        stream=Stream(batch=24, window=60, lateness=4),
-        learn=Learn(**{"batch": 512, "checkpoint_every": 1e9} | learn),
+        data=DataSettings(folder=folder),
+        log=LogSettings(partitions=PARTITIONS),
+        events=EventsSettings(max_age=0),
+        stream=StreamSettings(batch=24, attribution_window=60, allowed_lateness=4),
+        learn=LearnSettings(**{"batch": 512, "checkpoint_every": 1e9} | learn),
     )
 
 
@@ -55,7 +55,7 @@ def lessons(count: int = 400) -> dict[int, list[Record]]:
         log.create(topic, PARTITIONS)
     for topic in (DEAD_LETTER, QUARANTINE, ALARMS):
         log.create(topic, 1)
-    for partition, records in Shoppers(seed=3, partitions=PARTITIONS).records(count).items():
+    for partition, records in EventGenerator(seed=3, partitions=PARTITIONS).generate_records(count).items():
         log.append(EVENTS, partition, records)
     worker = StreamWorker(log, MemoryStore(), settings_of(Path()))
     worker.step(0)
@@ -71,13 +71,13 @@ class Lab:
         self,
         folder: Path,
         blocks: Mapping[int, Sequence[Record]],
-        orders: Mapping[tuple[int, int], Order] | None = None,
-        fuse: Fuse | None = None,
+        orders: Mapping[tuple[int, int], Command] | None = None,
+        fuse: CrashInjector | None = None,
         **learn: float,
     ) -> None:
         self.settings = settings_of(folder, **learn)
         self.clock = ManualClock(NOW)
-        self.log = BrittleLog(fuse or Fuse(), NOW)
+        self.log = CrashingLog(fuse or CrashInjector(), NOW)
         self.log.create(EXAMPLES, PARTITIONS)
         for topic in (ITEMS, MODEL_UPDATES, CONTROL, ALARMS):
             self.log.create(topic, 1)
@@ -95,7 +95,7 @@ class Lab:
 
     def die(self) -> None:
         if self.worker:
-            self.worker._keeper.wait()
+            self.worker._checkpoint_writer.wait()
         self.log.leave(EXAMPLES, "learn")
         self.worker = None
 
@@ -104,10 +104,10 @@ class Lab:
         worker = self.start()
         order = self.orders.pop((worker.progress.epoch, worker.progress.step), None)
         if order:
-            self.log.write(CONTROL, 0, (None, encode_order(order)))
-        before = worker.progress.epoch, worker.progress.step, worker.progress.control
+            self.log.write(CONTROL, 0, (None, encode_command(order)))
+        before = worker.progress.epoch, worker.progress.step, worker.progress.control_offset
         worker.step(timeout=0)
-        return (worker.progress.epoch, worker.progress.step, worker.progress.control) != before
+        return (worker.progress.epoch, worker.progress.step, worker.progress.control_offset) != before
 
     def finish(self) -> "Lab":
         """Step until nothing is left, with a new learner whenever one dies."""
@@ -121,7 +121,7 @@ class Lab:
 
     @property
     def bits(self) -> Bits:
-        return bits_of(self.start().stack.state())
+        return bits_of(self.start().model.state())
 
 
 def bits_of(state: State) -> Bits:
@@ -138,10 +138,10 @@ def differing(one: Bits, other: Bits) -> list[str]:
 def followed(lab: Lab, epoch: int, step: int) -> Bits:
     """The state of a learner that takes the steps of the journal one after the other, and never died."""
     folder = lab.settings.checkpoints / "journal"
-    stack, progress = Stack(), Progress()
-    for entry in journal.since(folder, journal.way(folder, epoch, step), 1, 0):
+    stack, progress = RecommenderModel(), Progress()
+    for entry in journal.read_entries_after(folder, journal.epoch_path(folder, epoch, step), 1, 0):
         if isinstance(entry, Rollback):
-            go_back(progress, entry)
+            apply_rollback(progress, entry)
         else:
-            take(lab.log, stack, progress, entry, list(blocks_of(lab.log, entry.reads)))
+            apply_step(lab.log, stack, progress, entry, list(read_blocks(lab.log, entry.ranges)))
     return bits_of(stack.state())

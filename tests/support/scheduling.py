@@ -8,7 +8,7 @@ _SYSTEM = "tests/system/"
 _FIRST = "tests/system/test_console.py"  # one of each process, which compile all that the processes of others need
 
 
-class Sharing(LoadScopeScheduling):
+class GroupedScheduling(LoadScopeScheduling):
     """A file stays with one worker, for the sake of its fixtures, and whole systems with one after another.
 
     Each of those keeps more than one core busy: two at once are slower than one after the other, and run out of
@@ -24,17 +24,17 @@ class Sharing(LoadScopeScheduling):
         return _SYSTEM if nodeid.startswith(_SYSTEM) else nodeid.split("::", 1)[0]
 
 
-def longest_first(items: list[pytest.Item]) -> None:
+def sort_longest_first(items: list[pytest.Item]) -> None:
     """Whole systems, then files with slow tests, then those without: the short ones fill the gaps at the end."""
-    slow = {_file(item) for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: _turn(_file(item), slow))
+    slow = {_get_file(item) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: _priority(_get_file(item), slow))
 
 
-def _turn(file: str, slow: set[str]) -> int:
+def _priority(file: str, slow: set[str]) -> int:
     if file.startswith(_SYSTEM):
         return 0 if file == _FIRST else 1
     return 2 if file in slow else 3
 
 
-def _file(item: pytest.Item) -> str:
+def _get_file(item: pytest.Item) -> str:
     return item.nodeid.split("::", 1)[0]

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Protocol
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNNING = ROOT / ".services" / "running.json"
+RUNNING_FILE = ROOT / ".services" / "running.json"
 KAFKA = "4.1.1"
 USER, PASSWORD = "headrace", "open-sesame"  # of the broker's second door, which asks who is there
 _JARS = Path.home() / ".cache" / "headrace" / f"kafka-{KAFKA}"
 _PORTS = range(12_000, 22_000)  # below those that outgoing connections are given
-_PATIENCE = 60.0  # seconds that a service has to answer
+_START_TIMEOUT = 60.0  # seconds that a service has to answer
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion><groupId>headrace</groupId><artifactId>services</artifactId><version>1</version>
   <dependencies><dependency>
@@ -32,15 +32,15 @@ _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   </dependency></dependencies>
 </project>
 """
-_BROKER = """process.roles=broker,controller
+_BROKER_CONFIG = """process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=OPEN://127.0.0.1:{port},ASKING://127.0.0.1:{asking},CONTROLLER://127.0.0.1:{controller}{listeners}
-listener.security.protocol.map=OPEN:PLAINTEXT,ASKING:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
+listeners=OPEN://127.0.0.1:{port},SASL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}{listeners}
+listener.security.protocol.map=OPEN:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 inter.broker.listener.name=OPEN
 sasl.enabled.mechanisms=PLAIN
-listener.name.asking.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
 user_{user}="{password}";
 log.dirs={folder}/data
 auto.create.topics.enable=false
@@ -53,11 +53,11 @@ group.initial.rebalance.delay.ms=0
 {settings}"""
 
 
-class Missing(Exception):
+class MissingProgram(Exception):
     """A program that a service needs is not on this machine; the text says how to get it."""
 
 
-class Service(Protocol):
+class ExternalService(Protocol):
     url: str
 
     def start(self) -> None: ...
@@ -65,15 +65,15 @@ class Service(Protocol):
     def kill(self) -> None: ...
 
 
-class Process:
+class ServerProcess:
     """A server that may be killed and started again on the same port and folder."""
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path, answers: Callable[[], bool]) -> None:
+    def __init__(self, name: str, command: Sequence[str], folder: Path, is_ready: Callable[[], bool]) -> None:
         self.pid = 0
         self._name = name
         self._command = command
         self._log = folder / f"{name}.log"
-        self._answers = answers
+        self._is_ready = is_ready
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -82,23 +82,23 @@ class Process:
                 self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
         self.pid = self._process.pid
-        deadline = time.monotonic() + _PATIENCE
-        while not self._answers():
+        deadline = time.monotonic() + _START_TIMEOUT
+        while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"{self._name} does not answer:\n{self._log.read_text()[-2000:]}")
             time.sleep(0.05)
 
     def stop(self) -> None:
-        self._end(signal.SIGTERM)
+        self._terminate(signal.SIGTERM)
 
     def kill(self) -> None:
-        self._end(signal.SIGKILL)
+        self._terminate(signal.SIGKILL)
 
-    def _end(self, number: signal.Signals) -> None:
+    def _terminate(self, signum: signal.Signals) -> None:
         if self._process is None:
             return
-        self._process.send_signal(number)
+        self._process.send_signal(signum)
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
@@ -107,7 +107,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Listener:
     """One more way into a broker."""
 
     name: str
@@ -121,37 +121,42 @@ class Kafka:
     Other doors are at `addresses`, by name; those that ask for it know the same user by SCRAM-SHA-256.
     """
 
-    def __init__(self, folder: Path, doors: Sequence[Door] = ()) -> None:
-        java, jars = program("java", "default-jre-headless"), _jars()
+    def __init__(self, folder: Path, extra_listeners: Sequence[Listener] = ()) -> None:
+        java, jars = find_program("java", "default-jre-headless"), _fetch_jars()
         folder.mkdir(parents=True, exist_ok=True)
-        port, asking, controller, *ports = free_ports(3 + len(doors))
+        port, sasl_port, controller, *ports = free_ports(3 + len(extra_listeners))
         self.url = f"kafka://127.0.0.1:{port}"
-        self.asking_url = f"kafka://127.0.0.1:{asking}?security_protocol=SASL_PLAINTEXT&sasl_mechanism=PLAIN"
-        self.addresses = {door.name: f"127.0.0.1:{at}" for door, at in zip(doors, ports, strict=True)}
+        self.sasl_url = f"kafka://127.0.0.1:{sasl_port}?security_protocol=SASL_PLAINTEXT&sasl_mechanism=PLAIN"
+        self.addresses = {
+            listener.name: f"127.0.0.1:{listener_port}"
+            for listener, listener_port in zip(extra_listeners, ports, strict=True)
+        }
         settings = folder / "server.properties"
-        places = {"port": port, "asking": asking, "controller": controller, "folder": folder}
+        config_values = {"port": port, "sasl": sasl_port, "controller": controller, "folder": folder}
         settings.write_text(
-            _BROKER.format(
-                **places,
+            _BROKER_CONFIG.format(
+                **config_values,
                 user=USER,
                 password=PASSWORD,
-                listeners="".join(f",{name}://{at}" for name, at in self.addresses.items()),
-                protocols="".join(f",{door.name}:{door.protocol}" for door in doors),
+                listeners="".join(f",{name}://{listener_port}" for name, listener_port in self.addresses.items()),
+                protocols="".join(f",{listener.name}:{listener.protocol}" for listener in extra_listeners),
                 settings="".join(
-                    f"listener.name.{door.name.lower()}.{name}={value}\n"
-                    for door in doors
-                    for name, value in door.settings.items()
+                    f"listener.name.{listener.name.lower()}.{name}={value}\n"
+                    for listener in extra_listeners
+                    for name, value in listener.settings.items()
                 ),
             )
         )
         # Compiled once and no further: on a small machine the second compiler takes the time that the tests need.
         run = [java, "-Xmx640m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
-        format_ = [*run, "kafka.tools.StorageTool", "format", "--standalone", "-c", str(settings)]
-        format_ += ["-t", "5L6g3nShT-eMCtK--X86sw", "-S", f"SCRAM-SHA-256=[name={USER},password={PASSWORD}]"]
-        said = subprocess.run(format_, capture_output=True, text=True, timeout=60, check=False)
-        if said.returncode:
-            raise RuntimeError(f"Kafka's storage could not be made:\n{said.stdout}{said.stderr}")
-        self._process = Process("kafka", [*run, "kafka.Kafka", str(settings)], folder, lambda: _listens(port))
+        format_command = [*run, "kafka.tools.StorageTool", "format", "--standalone", "-c", str(settings)]
+        format_command += ["-t", "5L6g3nShT-eMCtK--X86sw", "-S", f"SCRAM-SHA-256=[name={USER},password={PASSWORD}]"]
+        result = subprocess.run(format_command, capture_output=True, text=True, timeout=60, check=False)
+        if result.returncode:
+            raise RuntimeError(f"Kafka's storage could not be made:\n{result.stdout}{result.stderr}")
+        self._process = ServerProcess(
+            "kafka", [*run, "kafka.Kafka", str(settings)], folder, lambda: _is_listening(port)
+        )
         self.start = self._process.start
         self.stop = self._process.stop
         self.kill = self._process.kill
@@ -164,17 +169,17 @@ class Kafka:
 class Redis:
     """A Redis that keeps what it has (`appendonly`), or forgets it all when it ends."""
 
-    def __init__(self, folder: Path, keeps: bool = False, cluster: bool = False) -> None:
+    def __init__(self, folder: Path, is_persistent: bool = False, cluster: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (port,) = free_ports(1)
         self.port = port
         self.url = f"redis://127.0.0.1:{port}/0"
-        command = [program("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
-        command += ["--dir", str(folder), "--save", "", "--appendonly", "yes" if keeps else "no"]
+        command = [find_program("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
+        command += ["--dir", str(folder), "--save", "", "--appendonly", "yes" if is_persistent else "no"]
         if cluster:
             (bus,) = free_ports(1)
             command += ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "2000"]
-        self._process = Process("redis", command, folder, lambda: _pongs(port))
+        self._process = ServerProcess("redis", command, folder, lambda: _is_redis_ready(port))
         self.start = self._process.start
         self.stop = self._process.stop
         self.kill = self._process.kill
@@ -190,16 +195,16 @@ class RedisCluster:
     def __init__(self, folder: Path) -> None:
         self.nodes = [Redis(folder / str(n), cluster=True) for n in range(3)]
         self.url = f"{self.nodes[0].url}?cluster=true"
-        self._client = program("redis-cli", "redis-tools")
+        self._redis_cli = find_program("redis-cli", "redis-tools")
 
     def start(self) -> None:
         for node in self.nodes:
             node.start()
         hosts = [f"127.0.0.1:{node.port}" for node in self.nodes]
-        command = [self._client, "--cluster", "create", *hosts, "--cluster-replicas", "0", "--cluster-yes"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        if said.returncode:
-            raise RuntimeError(f"the cluster could not be made:\n{said.stdout}{said.stderr}")
+        command = [self._redis_cli, "--cluster", "create", *hosts, "--cluster-replicas", "0", "--cluster-yes"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if result.returncode:
+            raise RuntimeError(f"the cluster could not be made:\n{result.stdout}{result.stderr}")
 
     def stop(self) -> None:
         for node in self.nodes:
@@ -210,12 +215,12 @@ class RedisCluster:
             node.kill()
 
 
-def program(name: str, package: str) -> str:
+def find_program(name: str, package: str) -> str:
     """Where a program is; `Missing` with the package that has it."""
-    found = shutil.which(name)
-    if found is None:
-        raise Missing(f"{name} is missing: on Debian or Ubuntu, apt-get install {package}")
-    return found
+    path = shutil.which(name)
+    if path is None:
+        raise MissingProgram(f"{name} is missing: on Debian or Ubuntu, apt-get install {package}")
+    return path
 
 
 def free_ports(count: int) -> list[int]:
@@ -236,11 +241,11 @@ def free_ports(count: int) -> list[int]:
             probe.close()
 
 
-def _jars() -> Path:
+def _fetch_jars() -> Path:
     """The folder of Kafka's jars, fetched by Maven the first time."""
     if _JARS.exists():
         return _JARS
-    maven = program("mvn", "maven")
+    maven = find_program("mvn", "maven")
     _JARS.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_JARS.parent) as temporary:
         pom, fetched = Path(temporary) / "pom.xml", Path(temporary) / "jars"
@@ -248,36 +253,36 @@ def _jars() -> Path:
         command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={fetched}"]
         said = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         if said.returncode:
-            raise Missing(f"Maven could not fetch Kafka {KAFKA}: {said.stdout[-500:]}{said.stderr[-500:]}")
+            raise MissingProgram(f"Maven could not fetch Kafka {KAFKA}: {said.stdout[-500:]}{said.stderr[-500:]}")
         # Rename last: another process sees no jars, or all of them.
         if not _JARS.exists():
             fetched.rename(_JARS)
     return _JARS
 
 
-def _listens(port: int) -> bool:
+def _is_listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _pongs(port: int) -> bool:
+def _is_redis_ready(port: int) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as talk:
-            talk.sendall(b"PING\r\n")
-            return talk.recv(16) == b"+PONG\r\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16) == b"+PONG\r\n"
     except OSError:
         return False
 
 
-def running() -> Mapping[str, Mapping[str, str | int]]:
+def load_running_services() -> Mapping[str, Mapping[str, str | int]]:
     """The services that `start` left running, by name; empty if there are none."""
-    if not RUNNING.exists():
+    if not RUNNING_FILE.exists():
         return {}
-    told: dict[str, dict[str, str | int]] = json.loads(RUNNING.read_text())
-    return told if all(_alive(int(service["pid"])) for service in told.values()) else {}
+    services: dict[str, dict[str, str | int]] = json.loads(RUNNING_FILE.read_text())
+    return services if all(_is_alive(int(service["pid"])) for service in services.values()) else {}
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -286,9 +291,9 @@ def _alive(pid: int) -> bool:
 
 
 def start() -> None:
-    if running():
+    if load_running_services():
         return
-    folder = RUNNING.parent
+    folder = RUNNING_FILE.parent
     shutil.rmtree(folder, ignore_errors=True)
     kafka, redis = Kafka(folder / "kafka"), Redis(folder / "redis")
     redis.start()
@@ -297,39 +302,41 @@ def start() -> None:
     except BaseException:
         redis.kill()
         raise
-    told = {
-        "kafka": {"url": kafka.url, "asking_url": kafka.asking_url, "pid": kafka.pid},
+    services = {
+        "kafka": {"url": kafka.url, "sasl_url": kafka.sasl_url, "pid": kafka.pid},
         "redis": {"url": redis.url, "pid": redis.pid},
     }
-    RUNNING.write_text(json.dumps(told, indent=2) + "\n")
+    RUNNING_FILE.write_text(json.dumps(services, indent=2) + "\n")
 
 
 def stop() -> None:
-    for service in running().values():
+    for service in load_running_services().values():
         os.kill(int(service["pid"]), signal.SIGTERM)
     deadline = time.monotonic() + 20
-    while running() and time.monotonic() < deadline:
+    while load_running_services() and time.monotonic() < deadline:
         time.sleep(0.1)
-    shutil.rmtree(RUNNING.parent, ignore_errors=True)
+    shutil.rmtree(RUNNING_FILE.parent, ignore_errors=True)
 
 
 def status() -> None:
-    for name, service in running().items():
+    for name, service in load_running_services().items():
         print(f"{name:<6} {service['url']}  pid {service['pid']}")
-    if running():
-        print(f"HEADRACE_LOG__URL={running()['kafka']['url']} HEADRACE_STORE__URL={running()['redis']['url']}")
+    if load_running_services():
+        print(
+            f"HEADRACE_LOG__URL={load_running_services()['kafka']['url']} HEADRACE_STORE__URL={load_running_services()['redis']['url']}"
+        )
     else:
         print("no services run: make services")
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     verbs: dict[str, Callable[[], None]] = {"start": start, "stop": stop, "status": status}
-    if len(words) > 1 or (words and words[0] not in verbs):
+    if len(arguments) > 1 or (arguments and arguments[0] not in verbs):
         print("usage: python -m tests.support.services [start | stop | status]", file=sys.stderr)
         return 2
     try:
-        verbs[words[0] if words else "start"]()
-    except (Missing, RuntimeError) as error:
+        verbs[arguments[0] if arguments else "start"]()
+    except (MissingProgram, RuntimeError) as error:
         print(f"services: {error}", file=sys.stderr)
         return 1
     status()

@@ -14,7 +14,16 @@ from litestar.testing import TestClient
 from online_models.worker import LearnWorker
 from serving.http.app import create_app
 from serving.service import Service
-from stream.config import Data, Events, Learn, Log, Serve, Settings, Store, Stream
+from stream.config import (
+    DataSettings,
+    EventsSettings,
+    LearnSettings,
+    LogSettings,
+    ServeSettings,
+    Settings,
+    StoreSettings,
+    StreamSettings,
+)
 from stream.stores import UserStore
 from stream.testing import ManualClock, MemoryLog, MemoryStore
 from stream.topics import ALARMS, CONTROL, DEAD_LETTER, EVENTS, EXAMPLES, ITEMS, MODEL_UPDATES, QUARANTINE, USERS
@@ -25,25 +34,25 @@ ADMIN = {"Authorization": "Bearer key"}
 _numbers = count()
 
 
-def event(**fields: Any) -> dict[str, Any]:
+def make_event(**fields: Any) -> dict[str, Any]:
     """A click that nobody has seen before, but for the fields given; None leaves one out."""
-    plain = {"event_id": f"e{next(_numbers)}", "type": "click", "ts": NOW, "user_id": "u1", "item_id": "a"}
-    return {name: value for name, value in (plain | fields).items() if value is not None}
+    defaults = {"event_id": f"e{next(_numbers)}", "type": "click", "ts": NOW, "user_id": "u1", "item_id": "a"}
+    return {name: value for name, value in (defaults | fields).items() if value is not None}
 
 
-def shown(items: Sequence[str], **fields: Any) -> dict[str, Any]:
+def make_impression(items: Sequence[str], **fields: Any) -> dict[str, Any]:
     """An impression of these items."""
-    return event(**{"type": "impression", "item_id": None, "impression_id": "r1", "items": list(items)} | fields)
+    return make_event(**{"type": "impression", "item_id": None, "impression_id": "r1", "items": list(items)} | fields)
 
 
-def settings_of(folder: Path, **serve: Any) -> Settings:
+def make_settings(folder: Path, **serve: Any) -> Settings:
     return Settings(
-        data=Data(folder=folder), log=Log(), store=Store(), events=Events(), stream=Stream(), learn=Learn(),
-        serve=Serve(**{"admin_key": "key", "seed": 1} | serve),
+        data=DataSettings(folder=folder), log=LogSettings(), store=StoreSettings(), events=EventsSettings(), stream=StreamSettings(), learn=LearnSettings(),
+        serve=ServeSettings(**{"admin_key": "key", "seed": 1} | serve),
     )  # fmt: skip
 
 
-def empty_log(clock: ManualClock, partitions: int = 1) -> MemoryLog:
+def create_log(clock: ManualClock, partitions: int = 1) -> MemoryLog:
     log = MemoryLog(clock=clock)
     for topic in (EVENTS, EXAMPLES, USERS):
         log.create(topic, partitions)
@@ -52,19 +61,19 @@ def empty_log(clock: ManualClock, partitions: int = 1) -> MemoryLog:
     return log
 
 
-class Loop:
+class LiveLoop:
     """A context: HTTP answers inside it."""
 
     def __init__(self, folder: Path, store: UserStore | None = None, partitions: int = 1, **serve: Any) -> None:
         self.clock = ManualClock(NOW)
-        self.log = empty_log(self.clock, partitions)
+        self.log = create_log(self.clock, partitions)
         self.store = store or MemoryStore()
-        self.settings = settings_of(folder, **serve)
-        self.stream = StreamWorker(self.log, self.store, self.settings)
-        self.learn = LearnWorker(self.log, self.settings, self.clock)
-        self.start()
+        self.settings = make_settings(folder, **serve)
+        self.stream_worker = StreamWorker(self.log, self.store, self.settings)
+        self.learn_worker = LearnWorker(self.log, self.settings, self.clock)
+        self.start_serve()
 
-    def start(self) -> None:
+    def start_serve(self) -> None:
         """A new serve process, in the place of the one before."""
         self.service = Service(self.log, self.store, self.settings, self.clock)
         self.http = TestClient(create_app(self.service))
@@ -80,46 +89,48 @@ class Loop:
 
     def restart_serve(self) -> None:
         self.http.__exit__()
-        self.start()
+        self.start_serve()
         self.http.__enter__()
 
-    def send(self, *events: dict[str, Any]) -> dict[str, Any]:
+    def send_events(self, *events: dict[str, Any]) -> dict[str, Any]:
         """Send events as one list."""
-        answer = self.http.post("/v1/events", json=list(events))
-        assert answer.status_code == 202, answer.text
-        told: dict[str, Any] = answer.json()
-        return told
+        response = self.http.post("/v1/events", json=list(events))
+        assert response.status_code == 202, response.text
+        result: dict[str, Any] = response.json()
+        return result
 
-    def put(self, *names: str, **fields: Any) -> None:
+    def put_items(self, *item_ids: str, **fields: Any) -> None:
         """Put items into the catalogue, and let all processes take note."""
-        answer = self.http.post("/v1/items", json=[{"item_id": name} | fields for name in names])
-        assert answer.json() == {"accepted": len(names), "refused": []}
-        self.settle()
+        response = self.http.post("/v1/items", json=[{"item_id": item_id} | fields for item_id in item_ids])
+        assert response.json() == {"accepted": len(item_ids), "refused": []}
+        self.run_until_idle()
 
-    def ask(self, user: str = "u1", **fields: Any) -> dict[str, Any]:
-        answer = self.http.post("/v1/recommendations", json={"user_id": user} | fields)
-        assert answer.status_code == 200, answer.text
+    def recommend(self, user: str = "u1", **fields: Any) -> dict[str, Any]:
+        response = self.http.post("/v1/recommendations", json={"user_id": user} | fields)
+        assert response.status_code == 200, response.text
         # An impression is written behind the answer; what is handed in now is written behind the impression.
-        self.http.blocking_portal.call(self.service.appender.append, EVENTS, [])
-        told: dict[str, Any] = answer.json()
-        return told
+        self.http.blocking_portal.call(self.service.writer.append, EVENTS, [])
+        result: dict[str, Any] = response.json()
+        return result
 
-    def settle(self) -> None:
+    def run_until_idle(self) -> None:
         """Step stream and learn until everything that was sent is in the answers."""
         for _ in range(1000):
-            moved = self.stream.step(0.0) + self.learn.step(0.0)
-            if not moved and self.lag == 0 and self.service.replica.step == self.learn.progress.step:
+            n_moved = self.stream_worker.step(0.0) + self.learn_worker.step(0.0)
+            if not n_moved and self.lag == 0 and self.service.replica.step == self.learn_worker.progress.step:
                 return
-        raise AssertionError(f"lag stays at {self.lag}, step {self.service.replica.step} of {self.learn.progress.step}")
+        raise AssertionError(
+            f"lag stays at {self.lag}, step {self.service.replica.step} of {self.learn_worker.progress.step}"
+        )
 
     @contextmanager
-    def streaming(self) -> Iterator[None]:
+    def run_stream_worker(self) -> Iterator[None]:
         """Inside it, the stream worker runs by itself."""
         stop = Signal()
 
         def run() -> None:
             while not stop.is_set():
-                self.stream.step(0.01)
+                self.stream_worker.step(0.01)
 
         thread = Thread(target=run)
         thread.start()
@@ -134,11 +145,11 @@ class Loop:
         events: int = self.http.get("/v1/lag").json()["events"]
         return events
 
-    def values(self, topic: str) -> list[bytes]:
+    def read_values(self, topic: str) -> list[bytes]:
         """What stands in a topic."""
-        every = (self.log.read(topic, p, 0, 100_000).values for p in range(self.log.partitions(topic)))
-        return [value for values in every for value in values if value is not None]
+        value_lists = (self.log.read(topic, p, 0, 100_000).values for p in range(self.log.partitions(topic)))
+        return [value for values in value_lists for value in values if value is not None]
 
 
-def slate(answer: dict[str, Any]) -> list[str]:
-    return [item["item_id"] for item in answer["items"]]
+def list_item_ids(response: dict[str, Any]) -> list[str]:
+    return [item["item_id"] for item in response["items"]]

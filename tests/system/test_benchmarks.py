@@ -5,9 +5,9 @@ import os
 import numpy as np
 from redis import Redis
 
-from benchmarks.harness.brokers import Services, room
+from benchmarks.harness.brokers import Services, isolated_prefix
 from stream.drivers import open_log, open_store
-from stream.kafka.kafka_python.connections import admin
+from stream.kafka.kafka_python.connections import create_admin_client
 from stream.kafka.url import parse_url
 from stream.logs import Position
 
@@ -17,7 +17,7 @@ def used(found: Services, prefix: str) -> None:
     log, store = open_log(found.kafka, prefix), open_store(found.redis, prefix)
     log.create("events", 2)
     log.append("events", 0, [(b"k", b"v")])
-    source = log.source("events", "bench")
+    source = log.open_source("events", "bench")
     source.commit({0: Position(1)})
     log.close()
     store.put_many(np.array([7], np.uint64), [b"a person"])
@@ -26,7 +26,7 @@ def used(found: Services, prefix: str) -> None:
 
 def left(found: Services, prefix: str) -> tuple[list[str], list[str], list[bytes]]:
     """Topics, groups and keys that begin with a prefix."""
-    client = admin(parse_url(found.kafka))
+    client = create_admin_client(parse_url(found.kafka))
     topics = [name for name in client.list_topics() if name.startswith(prefix)]
     groups = [group["group_id"] for group in client.list_groups() if group["group_id"].startswith(prefix)]
     client.close()
@@ -36,9 +36,9 @@ def left(found: Services, prefix: str) -> tuple[list[str], list[str], list[bytes
 
 def test_the_room_of_a_benchmark_is_cleared_and_its_neighbour_left_alone(kafka_url: str, redis_url: str) -> None:
     found = Services(kafka_url, redis_url, {})
-    with room(found) as neighbour:
+    with isolated_prefix(found) as neighbour:
         used(found, neighbour)
-        with room(found) as other:
+        with isolated_prefix(found) as other:
             used(found, other)
             there = left(found, other)
         still = left(found, neighbour)
@@ -50,7 +50,7 @@ def test_the_room_of_a_benchmark_is_cleared_and_its_neighbour_left_alone(kafka_u
 
 def test_the_cpu_of_a_process_is_its_own() -> None:
     found = Services("kafka://a:1", "redis://a:1", {"this": os.getpid()})
-    before = found.cpu()["this"]
+    before = found.cpu_usage()["this"]
     spent = sum(os.times()[:2])
 
     assert 0 < before <= spent + 0.05

@@ -21,7 +21,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.conftest import needed
+from tests.conftest import find_program_or_skip
 from tests.support.processes import free_port
 
 ROOT = Path(__file__).parent.parent.parent
@@ -130,7 +130,7 @@ def test_the_image_has_every_package() -> None:
 
 def test_the_gateway_has_a_configuration_that_haproxy_takes() -> None:
     done = subprocess.run(
-        [needed("haproxy", "haproxy"), "-c", "-f", ROOT / "operations" / "haproxy.cfg"],
+        [find_program_or_skip("haproxy", "haproxy"), "-c", "-f", ROOT / "operations" / "haproxy.cfg"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -214,7 +214,7 @@ class Composed:
         assert found == 1
         config = self.folder / "haproxy.cfg"
         config.write_text(text)
-        self._popen("gateway", [needed("haproxy", "haproxy"), "-f", str(config)], dict(os.environ))
+        self._popen("gateway", [find_program_or_skip("haproxy", "haproxy"), "-f", str(config)], dict(os.environ))
         self.http.base_url = httpx.URL(f"http://127.0.0.1:{port}")
 
     def _popen(self, name: str, command: list[str], environ: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -56,7 +56,7 @@ def test_a_flood_is_held_back_and_settled_by_hand(tmp_path: Path) -> None:
         assert clicks_of(running, "a") == passed + 1
         assert len(running.json("quarantine", "list")) == len(held) - 2
 
-        assert running.command("models", "hold").returncode == 0
+        assert running.command("models", "pause").returncode == 0
         running.http.post("/v1/events", json=[click(n, f"v{n}", "c", now) for n in range(MORE)])
         time.sleep(2)
         assert running.http.get("/v1/items/c").json()["counts"]["click"] == 0

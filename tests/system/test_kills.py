@@ -70,8 +70,8 @@ def test_kills_at_random_points_change_nothing(tmp_path: Path, seed: int) -> Non
     chance = random.Random(seed)
     settings = {
         "HEADRACE_LEARN__CHECKPOINT_EVERY": "1",
-        "HEADRACE_STREAM__WINDOW": "2",
-        "HEADRACE_STREAM__LATENESS": "1",
+        "HEADRACE_STREAM__ATTRIBUTION_WINDOW": "2",
+        "HEADRACE_STREAM__ALLOWED_LATENESS": "1",
     }
     with Running(tmp_path / "data", **settings) as running:
         running.http.post("/v1/items", json=[{"item_id": item, "categories": [f"c{len(item)}"]} for item in ITEMS])

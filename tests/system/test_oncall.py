@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import needed
+from tests.conftest import find_program_or_skip
 from tests.support.alerts import CASES, WELL, Case
 from tests.support.processes import Running
 from tests.support.prometheus import OPERATIONS, Prometheus, rules
-from tests.test_docs import metric_names
+from tests.test_docs import list_metric_names
 
 RUNBOOK = (OPERATIONS.parent / "docs" / "operations.md").read_text()
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(OPERATIONS.glob("grafana/dashboards/*.json"))}
@@ -33,7 +33,9 @@ _ENTRY = re.compile(r"^### (\w+)\n\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def promtool(*words: str | Path) -> None:
-    done = subprocess.run([needed("promtool", "prometheus"), *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [find_program_or_skip("promtool", "prometheus"), *words], capture_output=True, text=True, check=False
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -42,7 +44,7 @@ def promtool(*words: str | Path) -> None:
 def test_an_expression_names_metrics_that_there_are(expression: str) -> None:
     named = re.findall(r"\b((?:headrace|process)_[a-z_]+)", re.sub(r"_(bucket|count|sum)\b", "", expression))
 
-    assert set(named) <= {*metric_names(), *_NOT_OURS}
+    assert set(named) <= {*list_metric_names(), *_NOT_OURS}
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -145,9 +147,13 @@ def shop(running: Running, enough: threading.Event) -> None:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Half a minute of a small shop, watched by a Prometheus."""
-    program = needed("prometheus", "prometheus")
+    program = find_program_or_skip("prometheus", "prometheus")
     folder = tmp_path_factory.mktemp("watched")
-    quick = {"HEADRACE_STREAM__WINDOW": "2", "HEADRACE_STREAM__LATENESS": "1", "HEADRACE_LEARN__CHECKPOINT_EVERY": "3"}
+    quick = {
+        "HEADRACE_STREAM__ATTRIBUTION_WINDOW": "2",
+        "HEADRACE_STREAM__ALLOWED_LATENESS": "1",
+        "HEADRACE_LEARN__CHECKPOINT_EVERY": "3",
+    }
     with Running(folder / "data", **quick) as running:
         items = [{"item_id": f"i{n}", "categories": [f"c{n % 5}"]} for n in range(60)]
         running.http.post("/v1/items", json=items).raise_for_status()
@@ -169,7 +175,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
             with Prometheus(program, folder, ports) as prometheus:
                 prometheus.wait_until_it_scrapes(len(ports))
                 deadline = time.monotonic() + 120
-                while time.monotonic() < deadline and not prometheus.query('headrace_learn_progressive{measure="auc"}'):
+                while time.monotonic() < deadline and not prometheus.query("headrace_learn_auc"):
                     time.sleep(0.5)
                 time.sleep(15)  # rates need a while to be there
                 yield prometheus

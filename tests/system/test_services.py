@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import made
+from tests.conftest import create_or_skip
 from tests.support.processes import HEADRACE, Running
 from tests.support.services import Kafka, Redis
 from tests.system.test_kills import ITEMS, Producer, assert_counted_once, shop
@@ -22,7 +22,7 @@ PARTITIONS = 12
 
 @pytest.fixture
 def kafka(tmp_path: Path) -> Iterator[Kafka]:
-    broker = made(lambda: Kafka(tmp_path / "kafka"))
+    broker = create_or_skip(lambda: Kafka(tmp_path / "kafka"))
     broker.start()
     yield broker
     broker.stop()
@@ -35,8 +35,8 @@ def running_on(folder: Path, kafka: Kafka, redis: Redis) -> Running:
         HEADRACE_LOG__PARTITIONS=str(PARTITIONS),
         HEADRACE_STORE__URL=redis.url,
         HEADRACE_LEARN__CHECKPOINT_EVERY="1",
-        HEADRACE_STREAM__WINDOW="2",
-        HEADRACE_STREAM__LATENESS="1",
+        HEADRACE_STREAM__ATTRIBUTION_WINDOW="2",
+        HEADRACE_STREAM__ALLOWED_LATENESS="1",
     )
 
 
@@ -84,7 +84,7 @@ def more_streams(running: Running, *names: str) -> Iterator[list[subprocess.Pope
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_processes_brokers_and_workers_come_and_go(tmp_path: Path, kafka: Kafka) -> None:
-    redis = made(lambda: Redis(tmp_path / "redis", keeps=True))
+    redis = create_or_skip(lambda: Redis(tmp_path / "redis", is_persistent=True))
     redis.start()
     try:
         with running_on(tmp_path / "data", kafka, redis) as running:
@@ -122,7 +122,7 @@ def test_processes_brokers_and_workers_come_and_go(tmp_path: Path, kafka: Kafka)
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_redis_that_lost_everything_is_filled_again_out_of_the_log(tmp_path: Path, kafka: Kafka) -> None:
-    redis = made(lambda: Redis(tmp_path / "redis"))
+    redis = create_or_skip(lambda: Redis(tmp_path / "redis"))
     redis.start()
     try:
         with running_on(tmp_path / "data", kafka, redis) as running:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.bandits.protocols import Judged
+from online_models.bandits.protocols import Posterior
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class EpsilonGreedy:
         if not 0 <= self.epsilon <= 1:
             raise ValueError(f"epsilon must be from 0 to 1, got {self.epsilon}")
 
-    def weigh(self, judged: Judged) -> np.ndarray:
-        best = judged.means == judged.means.max()
-        chances: np.ndarray = (1 - self.epsilon) * best / best.sum() + self.epsilon / best.size
-        return chances
+    def probabilities(self, posterior: Posterior) -> np.ndarray:
+        best = posterior.means == posterior.means.max()
+        probabilities: np.ndarray = (1 - self.epsilon) * best / best.sum() + self.epsilon / best.size
+        return probabilities

@@ -5,133 +5,135 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.bandits.protocols import Judged
+from online_models.bandits.protocols import Posterior
 from stream.jit import kernel
 
-_PER_SPREAD = 256  # entries of the tables
-_LOWEST, _HIGHEST = -8.5, 6.5  # spreads, outside of which a draw is surely above an edge, or below it
-_SHIFT, _END = -_LOWEST * _PER_SPREAD, (_HIGHEST - _LOWEST) * _PER_SPREAD  # of an arm's mean, and of the highest
-_PLACES = _LOWEST + np.arange(int((_HIGHEST - _LOWEST) * _PER_SPREAD) + 1) / _PER_SPREAD
-_BELOW = np.array([0.5 * math.erfc(-place / math.sqrt(2)) for place in _PLACES.tolist()])
-_HAZARD = np.exp(-(_PLACES**2) / 2) / math.sqrt(2 * math.pi) / _BELOW  # density at an edge of what is below it
-_FAR = 6.0  # spreads beyond which a draw is not expected
-_HALVINGS = 5  # of the range of the greatest draw, on either side
-_LEAST, _MOST = 16, 256  # cells of that range
-_SURE = 1e-7  # what may lie outside of it
-_NARROWEST = 1e-9  # spread, as a share of the means or of 1
+_CELLS_PER_STD = 256  # entries of the tables
+_MIN_Z, _MAX_Z = -8.5, 6.5  # spreads, outside of which a draw is surely above an edge, or below it
+_SHIFT, _END = -_MIN_Z * _CELLS_PER_STD, (_MAX_Z - _MIN_Z) * _CELLS_PER_STD  # of an arm's mean, and of the highest
+_Z_GRID = _MIN_Z + np.arange(int((_MAX_Z - _MIN_Z) * _CELLS_PER_STD) + 1) / _CELLS_PER_STD
+_CDF = np.array([0.5 * math.erfc(-z / math.sqrt(2)) for z in _Z_GRID.tolist()])
+_HAZARD = np.exp(-(_Z_GRID**2) / 2) / math.sqrt(2 * math.pi) / _CDF  # density at an edge of what is below it
+_TAIL_STDS = 6.0  # spreads beyond which a draw is not expected
+_BISECTIONS = 5  # of the range of the greatest draw, on either side
+_MIN_CELLS, _MAX_CELLS = 16, 256  # cells of that range
+_TAIL_PROBABILITY = 1e-7  # what may lie outside of it
+_MIN_RELATIVE_STD = 1e-9  # spread, as a share of the means or of 1
 
 
-def _lines(values: np.ndarray, first: float, last: float) -> np.ndarray:
+def _fit_lines(values: np.ndarray, first: float, last: float) -> np.ndarray:
     """Of each entry the line to the next, (2, n): value = base + slope · place; at the ends what holds beyond them."""
     slope = np.diff(values)
     base = values[:-1] - np.arange(slope.size) * slope
     return np.array([np.concatenate([[first], base[1:], [last]]), np.concatenate([[0.0], slope[1:], [0.0]])])
 
 
-_LINES = np.concatenate([_lines(_BELOW, 0.0, 1.0), _lines(_HAZARD, 0.0, 0.0)])  # below, with slope; hazard, with slope
+_LINES = np.concatenate(
+    [_fit_lines(_CDF, 0.0, 1.0), _fit_lines(_HAZARD, 0.0, 0.0)]
+)  # below, with slope; hazard, with slope
 
 
 @kernel
-def _read(lines: np.ndarray, of: int, place: float) -> float:
-    place = min(max(place, 0.0), lines.shape[1] - 1.0)
-    entry = np.uint32(np.int32(place))  # never negative: nothing to wrap around, so it is fast
-    value: float = lines[of, entry] + place * lines[of + 1, entry]
+def _interpolate(lines: np.ndarray, table: int, position: float) -> float:
+    position = min(max(position, 0.0), lines.shape[1] - 1.0)
+    entry = np.uint32(np.int32(position))  # never negative: nothing to wrap around, so it is fast
+    value: float = lines[table, entry] + position * lines[table + 1, entry]
     return value
 
 
 @kernel
-def _all_below(
-    means: np.ndarray, spreads: np.ndarray, low: float, step: float, lines: np.ndarray, below: np.ndarray
+def _fill_joint_cdf(
+    means: np.ndarray, stds: np.ndarray, low: float, step: float, lines: np.ndarray, joint_cdf: np.ndarray
 ) -> None:
     """Probability that all draws are below low, low + step, …"""
-    below[:] = 1.0
+    joint_cdf[:] = 1.0
     for i in range(means.size):
-        scale = _PER_SPREAD / spreads[i]
-        at = (low - means[i]) * scale + _SHIFT
-        if at > _END:
+        scale = _CELLS_PER_STD / stds[i]
+        position = (low - means[i]) * scale + _SHIFT
+        if position > _END:
             continue
-        for edge in range(below.size):
-            below[edge] *= _read(lines, 0, at + edge * (step * scale))
+        for edge in range(joint_cdf.size):
+            joint_cdf[edge] *= _interpolate(lines, 0, position + edge * (step * scale))
 
 
 @kernel
-def _is_below(
-    means: np.ndarray, spreads: np.ndarray, narrowest: float, edge: float, chance: float, lines: np.ndarray
+def _is_max_below(
+    means: np.ndarray, stds: np.ndarray, min_std: float, edge: float, probability: float, lines: np.ndarray
 ) -> bool:
     """Whether all draws are below an edge with more than that chance."""
-    below = 1.0
+    joint_cdf = 1.0
     for i in range(means.size):
-        below *= _read(lines, 0, (edge - means[i]) * (_PER_SPREAD / max(spreads[i], narrowest)) + _SHIFT)
-        if below <= chance:
+        joint_cdf *= _interpolate(lines, 0, (edge - means[i]) * (_CELLS_PER_STD / max(stds[i], min_std)) + _SHIFT)
+        if joint_cdf <= probability:
             return False
     return True
 
 
 @kernel
-def _range(means: np.ndarray, spreads: np.ndarray, lines: np.ndarray) -> tuple[float, float]:
+def _find_max_range(means: np.ndarray, stds: np.ndarray, lines: np.ndarray) -> tuple[float, float]:
     """Where the greatest draw can be."""
     low, high = -np.inf, -np.inf
     for i in range(means.size):
-        low, high = max(low, means[i] - _FAR * spreads[i]), max(high, means[i] + _FAR * spreads[i])
-    narrowest = (high - low) / _MOST
-    low -= _FAR * narrowest
-    sure, unsure = low, high
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (sure + unsure)
-        if _is_below(means, spreads, narrowest, middle, _SURE, lines):
-            unsure = middle
+        low, high = max(low, means[i] - _TAIL_STDS * stds[i]), max(high, means[i] + _TAIL_STDS * stds[i])
+    min_std = (high - low) / _MAX_CELLS
+    low -= _TAIL_STDS * min_std
+    outer, inner = low, high
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (outer + inner)
+        if _is_max_below(means, stds, min_std, middle, _TAIL_PROBABILITY, lines):
+            inner = middle
         else:
-            sure = middle
-    low, unsure = sure, sure
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (unsure + high)
-        if _is_below(means, spreads, narrowest, middle, 1.0 - _SURE, lines):
+            outer = middle
+    low, inner = outer, outer
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (inner + high)
+        if _is_max_below(means, stds, min_std, middle, 1.0 - _TAIL_PROBABILITY, lines):
             high = middle
         else:
-            unsure = middle
+            inner = middle
     return low, high
 
 
 @kernel
-def _widened(means: np.ndarray, spreads: np.ndarray, scale: float) -> np.ndarray:
+def _widen_stds(means: np.ndarray, stds: np.ndarray, scale: float) -> np.ndarray:
     """Spreads times `scale`, none so narrow that it is lost beside the greatest mean."""
-    greatest, widened = 1.0, np.empty(spreads.size)
+    max_abs, result = 1.0, np.empty(stds.size)
     for i in range(means.size):
-        greatest = max(greatest, abs(means[i]))
+        max_abs = max(max_abs, abs(means[i]))
     for i in range(means.size):
-        widened[i] = max(scale * spreads[i], _NARROWEST * greatest)
-    return widened
+        result[i] = max(scale * stds[i], _MIN_RELATIVE_STD * max_abs)
+    return result
 
 
 @kernel
-def _weigh(means: np.ndarray, given: np.ndarray, scale: float, lines: np.ndarray) -> np.ndarray:
+def _compute_probabilities(means: np.ndarray, raw_stds: np.ndarray, scale: float, lines: np.ndarray) -> np.ndarray:
     """Probability that each arm's draw is the greatest: ∫ hazard of the arm · probability that all are below."""
-    spreads = _widened(means, given, scale)
-    low, high = _range(means, spreads, lines)
-    surest = np.inf
+    stds = _widen_stds(means, raw_stds, scale)
+    low, high = _find_max_range(means, stds, lines)
+    min_std = np.inf
     for i in range(means.size):
-        if means[i] + _FAR * spreads[i] > low:
-            surest = min(surest, spreads[i])
+        if means[i] + _TAIL_STDS * stds[i] > low:
+            min_std = min(min_std, stds[i])
     # A sum over cells is as good as the integral as long as none is wider than a spread.
-    cells = max(_LEAST, math.ceil(min(float(_MOST), (high - low) / surest)))
+    cells = max(_MIN_CELLS, math.ceil(min(float(_MAX_CELLS), (high - low) / min_std)))
     step = (high - low) / cells
-    spreads, low = np.maximum(spreads, step), low + 0.5 * step
-    below, chances, total = np.empty(cells), np.zeros(means.size), 0.0
-    _all_below(means, spreads, low, step, lines, below)
+    stds, low = np.maximum(stds, step), low + 0.5 * step
+    joint_cdf, probabilities, total = np.empty(cells), np.zeros(means.size), 0.0
+    _fill_joint_cdf(means, stds, low, step, lines, joint_cdf)
     for i in range(means.size):
-        per_unit = _PER_SPREAD / spreads[i]
-        at = (low - means[i]) * per_unit + _SHIFT
-        if at > _END:
+        per_unit = _CELLS_PER_STD / stds[i]
+        position = (low - means[i]) * per_unit + _SHIFT
+        if position > _END:
             continue
         for cell in range(cells):
-            chances[i] += below[cell] * _read(lines, 2, at + cell * (step * per_unit))
-        chances[i] /= spreads[i]
-        total += chances[i]
-    return chances / total
+            probabilities[i] += joint_cdf[cell] * _interpolate(lines, 2, position + cell * (step * per_unit))
+        probabilities[i] /= stds[i]
+        total += probabilities[i]
+    return probabilities / total
 
 
 @dataclass(frozen=True, slots=True)
-class NormalThompson:
+class GaussianThompson:
     """How likely each arm's draw is the greatest (Agrawal and Goyal 2013, Algorithm 1), computed instead of drawn.
 
     So the propensity that is logged is the one that is used. `scale` widens the spreads: v of the paper. An arm that
@@ -144,5 +146,5 @@ class NormalThompson:
         if not 0 < self.scale < math.inf:
             raise ValueError(f"scale must be a positive number, got {self.scale}")
 
-    def weigh(self, judged: Judged) -> np.ndarray:
-        return _weigh(judged.means, judged.spreads, self.scale, _LINES)
+    def probabilities(self, posterior: Posterior) -> np.ndarray:
+        return _compute_probabilities(posterior.means, posterior.stds, self.scale, _LINES)

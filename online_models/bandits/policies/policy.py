@@ -5,22 +5,22 @@ from typing import Protocol
 
 import numpy as np
 
-from online_models.bandits.protocols import Judged
+from online_models.bandits.protocols import Posterior
 from stream.jit import kernel
 
-_GREATEST = 1e6  # mean or spread that a rule is asked about
+_MAX_ABS = 1e6  # mean or spread that a rule is asked about
 
 
-class Rule(Protocol):
+class ChoiceRule(Protocol):
     """How likely each arm is to be chosen: one algorithm. It holds no state and draws nothing."""
 
-    def weigh(self, judged: Judged) -> np.ndarray:
+    def probabilities(self, posterior: Posterior) -> np.ndarray:
         """(n,) float64, not negative, sums to 1; n is at least 1."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ProbabilityBounds:
     """What a chance may be: the floor bounds the weight of an outcome, the cap keeps something to compare with."""
 
     floor: float = 1e-5  # 1 / n for more arms than 1 / floor
@@ -34,7 +34,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class Selection:
     """A slate: per place the item, the probability that it came there given the places above, and whether by chance."""
 
     rows: np.ndarray  # (k,) int32
@@ -43,61 +43,61 @@ class Placed:
 
 
 @kernel
-def _are_sound(means: np.ndarray, spreads: np.ndarray) -> bool:
-    sound = True
+def _are_valid(means: np.ndarray, stds: np.ndarray) -> bool:
+    valid = True
     for i in range(means.size):
-        sound = sound and abs(means[i]) <= _GREATEST and 0.0 <= spreads[i] <= _GREATEST
-    return sound
+        valid = valid and abs(means[i]) <= _MAX_ABS and 0.0 <= stds[i] <= _MAX_ABS
+    return valid
 
 
 @kernel
-def _bound(chances: np.ndarray, floor: float, cap: float) -> None:
+def _apply_bounds(probabilities: np.ndarray, floor: float, cap: float) -> None:
     """Mix with the uniform distribution as far as the floor asks; then take from the greatest what the cap forbids."""
-    n = chances.size
+    n = probabilities.size
     if n == 0:
         return
-    mixed = min(1.0, n * floor)
+    uniform_share = min(1.0, n * floor)
     top = 0
     for i in range(n):
-        chances[i] = mixed / n + (1.0 - mixed) * chances[i]
-        if chances[i] > chances[top]:
+        probabilities[i] = uniform_share / n + (1.0 - uniform_share) * probabilities[i]
+        if probabilities[i] > probabilities[top]:
             top = i
-    if n > 1 and chances[top] > cap:
+    if n > 1 and probabilities[top] > cap:
         rest = 0.0
         for i in range(n):
-            rest += chances[i] if i != top else 0.0
+            rest += probabilities[i] if i != top else 0.0
         for i in range(n):
-            chances[i] *= (1.0 - cap) / rest
-        chances[top] = cap
+            probabilities[i] *= (1.0 - cap) / rest
+        probabilities[top] = cap
 
 
 @kernel
 def _draw(
-    chances: np.ndarray, means: np.ndarray, floor: float, cap: float, uniforms: np.ndarray
+    probabilities: np.ndarray, means: np.ndarray, floor: float, cap: float, uniforms: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Arms one after another, by their bounded chances among those that are left."""
-    _bound(chances, floor, cap)
-    n, k = chances.size, uniforms.size
-    left = np.ones(n, np.bool_)
+    _apply_bounds(probabilities, floor, cap)
+    n, k = probabilities.size, uniforms.size
+    available = np.ones(n, np.bool_)
     rows, propensities, explored = np.empty(k, np.int32), np.empty(k), np.empty(k, np.bool_)
-    for place in range(uniforms.size):
+    for position in range(uniforms.size):
         total, best = 0.0, -1
         for i in range(n):
-            if left[i]:
-                total += chances[i]
+            if available[i]:
+                total += probabilities[i]
                 if best < 0 or means[i] > means[best]:
                     best = i
-        at, chosen = uniforms[place] * total, -1
+        remainder, arm = uniforms[position] * total, -1
         for i in range(n):
-            if left[i]:
-                chosen = i
-                at -= chances[i]
-                if at < 0.0:
+            if available[i]:
+                arm = i
+                remainder -= probabilities[i]
+                if remainder < 0.0:
                     break
-        left[chosen] = False
-        rows[place] = chosen
-        propensities[place] = min(1.0, chances[chosen] / total)
-        explored[place] = means[chosen] < means[best]
+        available[arm] = False
+        rows[position] = arm
+        propensities[position] = min(1.0, probabilities[arm] / total)
+        explored[position] = means[arm] < means[best]
     return rows, propensities, explored
 
 
@@ -105,25 +105,25 @@ def _draw(
 class Policy:
     """A rule within bounds. Its propensities are exact: the numbers that are logged are those that are drawn by."""
 
-    rule: Rule
-    bounds: Bounds = field(default_factory=Bounds)
+    rule: ChoiceRule
+    bounds: ProbabilityBounds = field(default_factory=ProbabilityBounds)
 
-    def chances(self, judged: Judged) -> np.ndarray:
+    def probabilities(self, posterior: Posterior) -> np.ndarray:
         """How likely each arm is to be chosen, (n,) float64 in (0, 1], sums to 1; for `fill` and for `choose`."""
-        chances = self._weigh(judged)
-        _bound(chances, self.bounds.floor, self.bounds.cap)
-        return chances
+        probabilities = self._rule_probabilities(posterior)
+        _apply_bounds(probabilities, self.bounds.floor, self.bounds.cap)
+        return probabilities
 
-    def choose(self, judged: Judged, k: int, rng: np.random.Generator) -> Placed:
+    def choose(self, posterior: Posterior, k: int, rng: np.random.Generator) -> Selection:
         """Up to k different arms, as places in `judged`; a draw without replacement by `chances`."""
-        chances, bounds = self._weigh(judged), self.bounds
-        uniforms = rng.random(min(k, chances.size))
-        return Placed(*_draw(chances, judged.means, bounds.floor, bounds.cap, uniforms))
+        probabilities, bounds = self._rule_probabilities(posterior), self.bounds
+        uniforms = rng.random(min(k, probabilities.size))
+        return Selection(*_draw(probabilities, posterior.means, bounds.floor, bounds.cap, uniforms))
 
-    def _weigh(self, judged: Judged) -> np.ndarray:
-        if judged.means.size == 0:
+    def _rule_probabilities(self, posterior: Posterior) -> np.ndarray:
+        if posterior.means.size == 0:
             return np.zeros(0)
         # Nothing is known of arms whose judgement is no number: all are equal then.
-        if not _are_sound(judged.means, judged.spreads):
-            return np.full(judged.means.size, 1 / judged.means.size)
-        return self.rule.weigh(judged)
+        if not _are_valid(posterior.means, posterior.stds):
+            return np.full(posterior.means.size, 1 / posterior.means.size)
+        return self.rule.probabilities(posterior)

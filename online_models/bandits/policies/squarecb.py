@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.bandits.protocols import Judged
+from online_models.bandits.protocols import Posterior
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class SquareCB:
         if not 0 <= self.gamma < math.inf:
             raise ValueError(f"gamma must be a finite number that is not negative, got {self.gamma}")
 
-    def weigh(self, judged: Judged) -> np.ndarray:
-        best = int(judged.means.argmax())
-        chances: np.ndarray = 1 / (judged.means.size + self.gamma * (judged.means[best] - judged.means))
-        chances[best] = 0.0
-        chances[best] = 1 - chances.sum()
-        return chances
+    def probabilities(self, posterior: Posterior) -> np.ndarray:
+        best = int(posterior.means.argmax())
+        probabilities: np.ndarray = 1 / (posterior.means.size + self.gamma * (posterior.means[best] - posterior.means))
+        probabilities[best] = 0.0
+        probabilities[best] = 1 - probabilities.sum()
+        return probabilities

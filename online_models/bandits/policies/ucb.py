@@ -5,28 +5,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.bandits.protocols import Judged
+from online_models.bandits.protocols import Posterior
 from stream.jit import kernel
 
-_FAR = -40.0  # temperatures behind which the floor is all the chance there is
+_MIN_LOGIT = -40.0  # temperatures behind which the floor is all the chance there is
 
 
 @kernel
-def _weigh(means: np.ndarray, spreads: np.ndarray, alpha: float, temperature: float) -> np.ndarray:
-    chances = means + alpha * spreads
-    top = chances[0]
-    for i in range(chances.size):
-        top = max(top, chances[i])
+def _compute_probabilities(means: np.ndarray, stds: np.ndarray, alpha: float, temperature: float) -> np.ndarray:
+    probabilities = means + alpha * stds
+    top = probabilities[0]
+    for i in range(probabilities.size):
+        top = max(top, probabilities[i])
     total = 0.0
-    for i in range(chances.size):
-        behind = (chances[i] - top) / temperature
-        chances[i] = math.exp(behind) if behind > _FAR else 0.0
-        total += chances[i]
-    return chances / total
+    for i in range(probabilities.size):
+        logit = (probabilities[i] - top) / temperature
+        probabilities[i] = math.exp(logit) if logit > _MIN_LOGIT else 0.0
+        total += probabilities[i]
+    return probabilities / total
 
 
 @dataclass(frozen=True, slots=True)
-class UpperBounds:
+class UCB:
     """Chooses by mean + alpha · spread (Li et al. 2010, Algorithm 1, line 8), smoothed.
 
     A softmax over the bounds takes the place of the greatest one, so that every arm has a chance and arms that are as
@@ -42,5 +42,5 @@ class UpperBounds:
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature must be a positive number, got {self.temperature}")
 
-    def weigh(self, judged: Judged) -> np.ndarray:
-        return _weigh(judged.means, judged.spreads, self.alpha, self.temperature)
+    def probabilities(self, posterior: Posterior) -> np.ndarray:
+        return _compute_probabilities(posterior.means, posterior.stds, self.alpha, self.temperature)

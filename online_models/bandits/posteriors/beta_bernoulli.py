@@ -5,21 +5,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from online_models.bandits.posteriors.discounted_arms import FadingArms
+from online_models.bandits.posteriors.discounted_arms import DiscountedArms
 from online_models.bandits.posteriors.discounting import (
-    LAST_TS,
-    MOVED,
-    NOT_MOVED,
-    Fading,
-    is_refuted,
-    kept_until,
-    weight_at,
+    CHANGED_AT,
+    MAX_TS,
+    NEVER_CHANGED,
+    Discounting,
+    advance_clock,
+    change_detected,
+    discount_weight,
 )
-from online_models.bandits.protocols import Judged, Prior, Rewards, are_rows, demand_rows
+from online_models.bandits.protocols import Posterior, Prior, RewardBatch, are_valid_rows, check_rows
 from online_models.state.tables import Column
 from stream.jit import kernel
 
-_HEAVIEST = 1e6  # weight of a row
+_MAX_WEIGHT = 1e6  # weight of a row
 _HITS, _MISSES, _PRIOR_HITS, _PRIOR_MISSES = range(4)
 
 
@@ -29,7 +29,7 @@ class BetaSettings:
 
     mean: float = 0.05
     strength: float = 4.0
-    fading: Fading = field(default_factory=Fading)
+    discounting: Discounting = field(default_factory=Discounting)
 
     def __post_init__(self) -> None:
         if not 0 < self.mean < 1:
@@ -39,7 +39,7 @@ class BetaSettings:
 
 
 @kernel
-def _judge_one(counts: np.ndarray) -> tuple[float, float]:
+def _compute_moments(counts: np.ndarray) -> tuple[float, float]:
     hits, misses = counts[_HITS] + counts[_PRIOR_HITS], counts[_MISSES] + counts[_PRIOR_MISSES]
     total = hits + misses
     return hits / total, np.sqrt(hits * misses / (total + 1.0)) / total
@@ -48,9 +48,9 @@ def _judge_one(counts: np.ndarray) -> tuple[float, float]:
 @kernel
 def _learn(
     counts: np.ndarray,
-    watch: np.ndarray,
+    monitor: np.ndarray,
     stamp: np.ndarray,
-    used: int,
+    n_rows: int,
     arms: np.ndarray,
     reward: np.ndarray,
     weight: np.ndarray,
@@ -58,85 +58,85 @@ def _learn(
     rates: np.ndarray,
 ) -> tuple[int, int, bool]:
     """Rows refused, arms refuted, and whether all arms faded."""
-    skipped, alarms, faded = 0, 0, False
+    skipped, alarms, is_discounted = 0, 0, False
     for i in range(arms.size):
-        at = arms[i]
-        if at < 0:
+        arm = arms[i]
+        if arm < 0:
             continue
-        if at >= used or not (0.0 <= reward[i] <= 1.0 and 0.0 <= weight[i] <= _HEAVIEST and 0 <= ts[i] <= LAST_TS):
+        if arm >= n_rows or not (0.0 <= reward[i] <= 1.0 and 0.0 <= weight[i] <= _MAX_WEIGHT and 0 <= ts[i] <= MAX_TS):
             skipped += 1
             continue
-        kept = kept_until(stamp, ts[i], rates)
-        if kept < 1.0:
-            faded = True
-            counts[:used, :_PRIOR_HITS] *= kept
-        mean, spread = _judge_one(counts[at])
-        if is_refuted(watch[at], mean, spread, reward[i], ts[i], rates):
+        discount = advance_clock(stamp, ts[i], rates)
+        if discount < 1.0:
+            is_discounted = True
+            counts[:n_rows, :_PRIOR_HITS] *= discount
+        mean, std = _compute_moments(counts[arm])
+        if change_detected(monitor[arm], mean, std, reward[i], ts[i], rates):
             alarms += 1
-            counts[at, :_PRIOR_HITS] *= rates[3]
-        w = weight_at(stamp, ts[i], watch[at, MOVED], weight[i], rates)
-        counts[at, _HITS] += w * reward[i]
-        counts[at, _MISSES] += w * (1.0 - reward[i])
-    return skipped, alarms, faded
+            counts[arm, :_PRIOR_HITS] *= rates[3]
+        w = discount_weight(stamp, ts[i], monitor[arm, CHANGED_AT], weight[i], rates)
+        counts[arm, _HITS] += w * reward[i]
+        counts[arm, _MISSES] += w * (1.0 - reward[i])
+    return skipped, alarms, is_discounted
 
 
 @kernel
-def _judge(counts: np.ndarray, used: int, arms: np.ndarray) -> np.ndarray:
+def _compute_posterior(counts: np.ndarray, n_rows: int, arms: np.ndarray) -> np.ndarray:
     """Means and spreads, (2, n); nothing at all if some arm is not a row in use."""
-    if not are_rows(arms, used):
+    if not are_valid_rows(arms, n_rows):
         return np.empty((2, 0))
-    judged = np.empty((2, arms.size))
+    moments = np.empty((2, arms.size))
     for i in range(arms.size):
-        judged[0, i], judged[1, i] = _judge_one(counts[arms[i]])
-    return judged
+        moments[0, i], moments[1, i] = _compute_moments(counts[arms[i]])
+    return moments
 
 
-class Beta(FadingArms):
+class BetaBernoulli(DiscountedArms):
     """Beta–Bernoulli: what Thompson sampling over click rates needs. A reward between 0 and 1 counts in part.
 
-    >>> bandit = Beta(BetaSettings(mean=0.5, strength=2.0))
-    >>> arms = bandit.admit(np.array([7], np.uint64))
-    >>> bandit.learn(Rewards(arms, np.zeros((1, 0)), np.ones(1), np.ones(1), np.zeros(1, np.int64)))
-    >>> bandit.judge(arms, np.zeros((1, 0))).means.round(3).tolist()
+    >>> bandit = BetaBernoulli(BetaSettings(mean=0.5, strength=2.0))
+    >>> arms = bandit.add_arms(np.array([7], np.uint64))
+    >>> bandit.learn(RewardBatch(arms, np.zeros((1, 0)), np.ones(1), np.ones(1), np.zeros(1, np.int64)))
+    >>> bandit.posterior(arms, np.zeros((1, 0))).means.round(3).tolist()
     [0.667]
     """
 
     def __init__(self, settings: BetaSettings = BetaSettings()) -> None:
-        super().__init__({"counts": Column("float64", (4,)), "watch": Column("float64", (3,))}, settings.fading)
+        super().__init__({"counts": Column("float64", (4,)), "monitor": Column("float64", (3,))}, settings.discounting)
         self.settings = settings
 
     @property
     def width(self) -> int:
         return 0
 
-    def admit(self, keys: np.ndarray, prior: Prior | None = None) -> np.ndarray:
+    def add_arms(self, keys: np.ndarray, prior: Prior | None = None) -> np.ndarray:
         """Rows of arms by key, (n,) int32; arms that are new begin with their prior."""
-        rows = self._arms.admit(keys)
+        rows = self._arms.add_keys(keys)
         new = self._arms["counts"][rows, _PRIOR_HITS] == 0
-        means, strength = self._betas(prior, rows.size)
+        means, strength = self._prior_parameters(prior, rows.size)
         self._arms["counts"][rows[new], _PRIOR_HITS] = (means * strength)[new]
         self._arms["counts"][rows[new], _PRIOR_MISSES] = ((1 - means) * strength)[new]
-        self._arms["watch"][rows[new], MOVED] = NOT_MOVED
+        self._arms["monitor"][rows[new], CHANGED_AT] = NEVER_CHANGED
         return rows
 
-    def _betas(self, prior: Prior | None, n: int) -> tuple[np.ndarray, np.ndarray]:
+    def _prior_parameters(self, prior: Prior | None, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Means and rows' worth of the Betas with these means and spreads."""
         if prior is None:
             return np.full(n, self.settings.mean), np.full(n, self.settings.strength)
         means = np.clip(prior.means, 1e-4, 1 - 1e-4)
-        return means, np.clip(means * (1 - means) / prior.spreads**2 - 1, 1e-2, _HEAVIEST)
+        return means, np.clip(means * (1 - means) / prior.stds**2 - 1, 1e-2, _MAX_WEIGHT)
 
-    def learn(self, rewards: Rewards) -> None:
+    def learn(self, rewards: RewardBatch) -> None:
         """One micro-batch, row by row; splitting it changes nothing."""
         table = self._arms
-        done = _learn(
-            table["counts"], table["watch"], self._stamp, len(table),
+        outcome = _learn(
+            table["counts"], table["monitor"], self._stamp, len(table),
             rewards.arms, rewards.reward, rewards.weight, rewards.ts, self._rates,
         )  # fmt: skip
-        self._note(*done, rewards.arms)
+        self._record_batch(*outcome, rewards.arms)
 
-    def judge(self, arms: np.ndarray, contexts: np.ndarray) -> Judged:
+    def posterior(self, arms: np.ndarray, contexts: np.ndarray) -> Posterior:
         """What is thought of n arms, the same in all contexts."""
-        judged = _judge(self._arms["counts"], len(self._arms), arms)
-        demand_rows(judged, arms, len(self._arms))
-        return Judged(judged[0], judged[1])
+        moments = _compute_posterior(self._arms["counts"], len(self._arms), arms)
+        check_rows(moments, arms, len(self._arms))
+        return Posterior(moments[0], moments[1])

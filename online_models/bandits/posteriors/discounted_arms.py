@@ -4,32 +4,32 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from online_models.bandits.posteriors.discounting import NOT_BEGUN, Fading
+from online_models.bandits.posteriors.discounting import NO_TIMESTAMP, Discounting
 from online_models.state.tables import Column, State, Table
 
 
-class FadingArms:
+class DiscountedArms:
     """Rows by key, the time to which their past has faded, and the account of what was refused and refuted."""
 
-    def __init__(self, columns: Mapping[str, Column], fading: Fading) -> None:
+    def __init__(self, columns: Mapping[str, Column], discounting: Discounting) -> None:
         self.skipped = self.alarms = 0
-        self._rates = fading.rates
-        self._stamp = np.full(1, NOT_BEGUN)  # event time, ms, that all sums stand for
+        self._rates = discounting.rates
+        self._stamp = np.full(1, NO_TIMESTAMP)  # event time, ms, that all sums stand for
         self._arms = Table(columns, capacity=64)
 
     def __len__(self) -> int:
         """Rows in use."""
         return len(self._arms)
 
-    def find(self, keys: np.ndarray) -> np.ndarray:
-        return self._arms.find(keys)
+    def lookup(self, keys: np.ndarray) -> np.ndarray:
+        return self._arms.lookup(keys)
 
-    def retire(self, arms: np.ndarray) -> None:
+    def remove_arms(self, arms: np.ndarray) -> None:
         self._arms.free(arms)
 
-    def _note(self, skipped: int, alarms: int, faded: bool, arms: np.ndarray) -> None:
+    def _record_batch(self, skipped: int, alarms: int, all_changed: bool, arms: np.ndarray) -> None:
         """What a batch did: rows refused, arms refuted, and whether all arms have changed or only these."""
-        self._arms.touch(np.arange(len(self._arms)) if faded else arms)
+        self._arms.mark_changed(np.arange(len(self._arms)) if all_changed else arms)
         self.skipped += skipped
         self.alarms += alarms
 

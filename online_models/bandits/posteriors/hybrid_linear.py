@@ -4,50 +4,57 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.bandits.posteriors.discounting import MOVED, is_refuted, kept_until, weight_at
+from online_models.bandits.posteriors.discounting import CHANGED_AT, advance_clock, change_detected, discount_weight
 from online_models.bandits.posteriors.hybrid_kernels import (
     add_row,
-    look,
-    parts_of_shared,
+    predict_row,
+    shared_offsets,
     solve_all,
     solve_cross,
     solve_shared,
 )
 from online_models.bandits.posteriors.linear_arms import (
-    AFRESH,
+    REFRESH_EVERY,
     UPDATES,
     LinearArms,
-    LinearSettings,
-    demand_positive,
-    is_sound,
+    LinearArmSettings,
+    check_positive,
+    is_valid,
+    load_context,
     solve_arm,
-    take_context,
 )
-from online_models.bandits.posteriors.packed_matrix import dot, packed_size, pairs_of, quadratic, take_away, unpack
-from online_models.bandits.protocols import Judged, Rewards, are_rows, demand_rows, demand_width
+from online_models.bandits.posteriors.packed_matrix import (
+    dot,
+    pack_pairs,
+    packed_size,
+    quadratic,
+    subtract_product,
+    unpack,
+)
+from online_models.bandits.protocols import Posterior, RewardBatch, are_valid_rows, check_rows, check_width
 from online_models.state.tables import State
 from stream.jit import kernel
 
 
 @dataclass(frozen=True, slots=True)
-class HybridSettings(LinearSettings):
+class HybridSettings(LinearArmSettings):
     """`noise` / √`shared_ridge` is how unsure one is, besides, of what all arms share."""
 
     shared_ridge: float = 1.0
 
     def __post_init__(self) -> None:
-        LinearSettings.__post_init__(self)  # a class with slots is made anew, and super() would not find it
-        demand_positive(shared_ridge=self.shared_ridge)
+        LinearArmSettings.__post_init__(self)  # a class with slots is made anew, and super() would not find it
+        check_positive(shared_ridge=self.shared_ridge)
 
 
 @kernel
 def _learn(
     posterior: np.ndarray,
     sums: np.ndarray,
-    watch: np.ndarray,
+    monitor: np.ndarray,
     shared: np.ndarray,
     stamp: np.ndarray,
-    used: int,
+    n_rows: int,
     arms: np.ndarray,
     x: np.ndarray,
     reward: np.ndarray,
@@ -61,115 +68,117 @@ def _learn(
     """Rows refused, arms refuted, and whether all arms faded."""
     k = x.shape[1] - d
     v, u, u0 = np.empty(d), np.empty(k), np.empty(k)
-    skipped, alarms, faded = 0, 0, False
+    skipped, alarms, is_discounted = 0, 0, False
     for i in range(arms.size):
-        at = arms[i]
-        if at < 0:
+        arm = arms[i]
+        if arm < 0:
             continue
-        if at >= used or not is_sound(x[i], reward[i], weight[i], ts[i]):
+        if arm >= n_rows or not is_valid(x[i], reward[i], weight[i], ts[i]):
             skipped += 1
             continue
-        kept = kept_until(stamp, ts[i], rates)
-        if kept < 1.0:
-            faded = True
-            sums[:used] *= kept
-            solve_all(posterior, sums, watch, shared, used, d, k, ridge)
-        base = posterior[at, 0]
-        mean, variance = look(posterior[at], shared, x[i], d, v, u, u0)
-        if is_refuted(watch[at], base + mean, noise * np.sqrt(variance), reward[i], ts[i], rates):
+        discount = advance_clock(stamp, ts[i], rates)
+        if discount < 1.0:
+            is_discounted = True
+            sums[:n_rows] *= discount
+            solve_all(posterior, sums, monitor, shared, n_rows, d, k, ridge)
+        base = posterior[arm, 0]
+        mean, variance = predict_row(posterior[arm], shared, x[i], d, v, u, u0)
+        if change_detected(monitor[arm], base + mean, noise * np.sqrt(variance), reward[i], ts[i], rates):
             alarms += 1
-            sums[at] *= rates[3]
-            solve_all(posterior, sums, watch, shared, used, d, k, ridge)
-            faded = True
-            look(posterior[at], shared, x[i], d, v, u, u0)
-        w = weight_at(stamp, ts[i], watch[at, MOVED], weight[i], rates)
-        add_row(posterior[at], sums[at], shared, x[i], reward[i] - base, w, d, v, u, u0)
-        watch[at, UPDATES] += 1.0
-        if watch[at, UPDATES] >= AFRESH:
-            solve_arm(posterior[at], sums[at], watch[at], d)
-            solve_cross(posterior[at], sums[at], d, k)
+            sums[arm] *= rates[3]
+            solve_all(posterior, sums, monitor, shared, n_rows, d, k, ridge)
+            is_discounted = True
+            predict_row(posterior[arm], shared, x[i], d, v, u, u0)
+        w = discount_weight(stamp, ts[i], monitor[arm, CHANGED_AT], weight[i], rates)
+        add_row(posterior[arm], sums[arm], shared, x[i], reward[i] - base, w, d, v, u, u0)
+        monitor[arm, UPDATES] += 1.0
+        if monitor[arm, UPDATES] >= REFRESH_EVERY:
+            solve_arm(posterior[arm], sums[arm], monitor[arm], d)
+            solve_cross(posterior[arm], sums[arm], d, k)
             solve_shared(shared, k, ridge)
-    return skipped, alarms, faded
+    return skipped, alarms, is_discounted
 
 
 @kernel
-def _judge(
-    posterior: np.ndarray, shared: np.ndarray, used: int, arms: np.ndarray, contexts: np.ndarray, d: int, noise: float
+def _compute_posterior(
+    posterior: np.ndarray, shared: np.ndarray, n_rows: int, arms: np.ndarray, contexts: np.ndarray, d: int, noise: float
 ) -> np.ndarray:
     """Means and spreads, (2, n); nothing at all if some arm is not a row in use."""
-    if not are_rows(arms, used):
+    if not are_valid_rows(arms, n_rows):
         return np.empty((2, 0))
     k = contexts.shape[1] - d
     first = d + d * (d + 1) // 2
-    inverse, b0, _ = parts_of_shared(k)
-    x, pairs, u, square = np.empty(d + k), np.empty(first - d), np.empty(k), np.empty((k, k))
-    unpack(shared[inverse:b0], square)
-    judged = np.empty((2, arms.size))
+    inverse, b0, _ = shared_offsets(k)
+    x, pairs, u, full_inverse = np.empty(d + k), np.empty(first - d), np.empty(k), np.empty((k, k))
+    unpack(shared[inverse:b0], full_inverse)
+    moments = np.empty((2, arms.size))
     for i in range(arms.size):
-        if take_context(contexts, i, x):
-            pairs_of(x[:d], pairs)
-        own = posterior[arms[i]]  # read from its beginning to its end, so that the processor fetches ahead
-        mean = own[0] + dot(own[1 : 1 + d], x[:d])
-        variance = dot(own[1 + d : 1 + first], pairs)
+        if load_context(contexts, i, x):
+            pack_pairs(x[:d], pairs)
+        arm_posterior = posterior[arms[i]]  # read from its beginning to its end, so that the processor fetches ahead
+        mean = arm_posterior[0] + dot(arm_posterior[1 : 1 + d], x[:d])
+        variance = dot(arm_posterior[1 + d : 1 + first], pairs)
         u[:] = x[d:]
-        take_away(own[1 + first :], x[:d], u)
-        judged[0, i] = mean + dot(u, shared[:k])
-        judged[1, i] = noise * np.sqrt(max(variance + quadratic(square, u), 0.0))
-    return judged
+        subtract_product(arm_posterior[1 + first :], x[:d], u)
+        moments[0, i] = mean + dot(u, shared[:k])
+        moments[1, i] = noise * np.sqrt(max(variance + quadratic(full_inverse, u), 0.0))
+    return moments
 
 
-class Hybrid(LinearArms):
+class HybridLinear(LinearArms):
     """What all arms share is learnt from all of them, so that a new arm is not a stranger.
 
     Li et al. 2010, Algorithm 2, as Bayesian regression: with noise 1 its means and spreads are those of lines 11 to
     13. Each row changes both inverses by rank 1: the shared precision grows by u uᵀ / (1 + xᵀA⁻¹x), u = z - BᵀA⁻¹x.
     The sums of every arm are kept, so that the past fades, or is dropped, as exactly as if it had never been.
 
-    >>> bandit = Hybrid(1, 1)
-    >>> arms = bandit.admit(np.array([7, 9], np.uint64))
+    >>> bandit = HybridLinear(1, 1)
+    >>> arms = bandit.add_arms(np.array([7, 9], np.uint64))
     >>> x = np.array([[1.0, 1.0]])
-    >>> bandit.learn(Rewards(arms[:1], x, np.ones(1), np.ones(1), np.zeros(1, np.int64)))
-    >>> bandit.judge(arms, x).means.round(3).tolist()
+    >>> bandit.learn(RewardBatch(arms[:1], x, np.ones(1), np.ones(1), np.zeros(1, np.int64)))
+    >>> bandit.posterior(arms, x).means.round(3).tolist()
     [0.667, 0.333]
     """
 
-    def __init__(self, own: int, shared: int, settings: HybridSettings = HybridSettings()) -> None:
+    def __init__(self, arm_width: int, shared_width: int, settings: HybridSettings = HybridSettings()) -> None:
         """A context is `own` numbers for the model of the arm, x, and then `shared` ones for that of all arms, z."""
-        if own < 1 or shared < 1:
-            raise ValueError(f"own and shared must be at least 1, got {own} and {shared}")
-        cross = own * shared  # A⁻¹B behind the posterior; B, Σzr and Σzzᵀ behind the sums
-        super().__init__(own, (cross, cross + shared + packed_size(shared)), settings)
+        if arm_width < 1 or shared_width < 1:
+            raise ValueError(f"own and shared must be at least 1, got {arm_width} and {shared_width}")
+        cross = arm_width * shared_width  # A⁻¹B behind the posterior; B, Σzr and Σzzᵀ behind the sums
+        super().__init__(arm_width, (cross, cross + shared_width + packed_size(shared_width)), settings)
         self.settings = settings
-        self._width = own + shared
-        self._shared = np.zeros(2 * (shared + packed_size(shared)))  # β, A0⁻¹, b0, A0, without ridges
-        solve_shared(self._shared, shared, settings.shared_ridge)
+        self._width = arm_width + shared_width
+        self._shared = np.zeros(2 * (shared_width + packed_size(shared_width)))  # β, A0⁻¹, b0, A0, without ridges
+        solve_shared(self._shared, shared_width, settings.shared_ridge)
 
     @property
     def width(self) -> int:
         return self._width
 
-    def retire(self, arms: np.ndarray) -> None:
+    def remove_arms(self, arms: np.ndarray) -> None:
         """Forget distinct arms; what they taught the shared model goes when the past next fades."""
-        super().retire(arms)
+        super().remove_arms(arms)
 
-    def learn(self, rewards: Rewards) -> None:
+    def learn(self, rewards: RewardBatch) -> None:
         """One micro-batch, row by row; splitting it changes nothing."""
         table = self._arms
-        demand_width(rewards.contexts, len(rewards), self._width)
-        done = _learn(
-            table["posterior"], table["sums"], table["watch"], self._shared, self._stamp, len(table),
+        check_width(rewards.contexts, len(rewards), self._width)
+        outcome = _learn(
+            table["posterior"], table["sums"], table["monitor"], self._shared, self._stamp, len(table),
             rewards.arms, rewards.contexts, rewards.reward, rewards.weight, rewards.ts,
-            self._own, self.settings.shared_ridge, self.settings.noise, self._rates,
+            self._arm_width, self.settings.shared_ridge, self.settings.noise, self._rates,
         )  # fmt: skip
-        self._note(*done, rewards.arms)
+        self._record_batch(*outcome, rewards.arms)
 
-    def judge(self, arms: np.ndarray, contexts: np.ndarray) -> Judged:
+    def posterior(self, arms: np.ndarray, contexts: np.ndarray) -> Posterior:
         """What is thought of n arms; contexts are (n, own + shared), or one row if all arms are in the same."""
-        demand_width(contexts, arms.size, self._width)
+        check_width(contexts, arms.size, self._width)
         noise = self.settings.noise
-        judged = _judge(self._arms["posterior"], self._shared, len(self._arms), arms, contexts, self._own, noise)
-        demand_rows(judged, arms, len(self._arms))
-        return Judged(judged[0], judged[1])
+        moments = _compute_posterior(
+            self._arms["posterior"], self._shared, len(self._arms), arms, contexts, self._arm_width, noise
+        )
+        check_rows(moments, arms, len(self._arms))
+        return Posterior(moments[0], moments[1])
 
     def state(self) -> State:
         return super().state() | {"shared": self._shared}

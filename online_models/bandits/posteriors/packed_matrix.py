@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream.jit import kernel, summing_kernel
+from stream.jit import fastmath_kernel, kernel
 
 
 def packed_size(d: int) -> int:
@@ -15,7 +15,7 @@ def packed_size(d: int) -> int:
 
 
 @kernel
-def pairs_of(x: np.ndarray, pairs: np.ndarray) -> None:
+def pack_pairs(x: np.ndarray, pairs: np.ndarray) -> None:
     """Products of entries, so that xᵀMx = dot(M, pairs): an entry off the diagonal stands for two."""
     p = 0
     for i in range(x.size):
@@ -25,7 +25,7 @@ def pairs_of(x: np.ndarray, pairs: np.ndarray) -> None:
         p += i + 1
 
 
-@summing_kernel
+@fastmath_kernel
 def dot(left: np.ndarray, right: np.ndarray) -> float:
     total = 0.0
     for i in range(left.size):
@@ -34,7 +34,7 @@ def dot(left: np.ndarray, right: np.ndarray) -> float:
 
 
 @kernel
-def inner(left: np.ndarray, right: np.ndarray) -> float:
+def strict_dot(left: np.ndarray, right: np.ndarray) -> float:
     """The same as `dot`, summed as written: for what is learnt and has to be the same bits on every processor."""
     total = 0.0
     for i in range(left.size):
@@ -42,11 +42,11 @@ def inner(left: np.ndarray, right: np.ndarray) -> float:
     return total
 
 
-@summing_kernel
+@fastmath_kernel
 def quadratic(m: np.ndarray, u: np.ndarray) -> float:
     """uᵀMu of a whole (d, d) matrix, for small ones faster than of the packed half; four rows at a time share u."""
-    total, whole = 0.0, u.size - u.size % 4
-    for i in range(0, whole, 4):
+    total, n_unrolled = 0.0, u.size - u.size % 4
+    for i in range(0, n_unrolled, 4):
         m0, m1, m2, m3 = m[i], m[i + 1], m[i + 2], m[i + 3]
         r0, r1, r2, r3 = 0.0, 0.0, 0.0, 0.0
         for j in range(u.size):
@@ -55,7 +55,7 @@ def quadratic(m: np.ndarray, u: np.ndarray) -> float:
             r2 += m2[j] * u[j]
             r3 += m3[j] * u[j]
         total += r0 * u[i] + r1 * u[i + 1] + r2 * u[i + 2] + r3 * u[i + 3]
-    for i in range(whole, u.size):
+    for i in range(n_unrolled, u.size):
         total += dot(m[i], u) * u[i]
     return total
 
@@ -70,22 +70,22 @@ def unpack(m: np.ndarray, out: np.ndarray) -> None:
 
 
 @kernel
-def take_away(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+def subtract_product(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
     """out -= Mᵀx, where M stands in m row after row; four rows at a time, since `out` is written for each time."""
-    k, whole = out.size, x.size - x.size % 4
-    for i in range(0, whole, 4):
+    k, n_unrolled = out.size, x.size - x.size % 4
+    for i in range(0, n_unrolled, 4):
         rows = m[i * k : (i + 4) * k]
         m0, m1, m2, m3 = rows[:k], rows[k : 2 * k], rows[2 * k : 3 * k], rows[3 * k :]
         for j in range(k):
             out[j] -= m0[j] * x[i] + m1[j] * x[i + 1] + m2[j] * x[i + 2] + m3[j] * x[i + 3]
-    for i in range(whole, x.size):
+    for i in range(n_unrolled, x.size):
         row = m[i * k : (i + 1) * k]
         for j in range(k):
             out[j] -= row[j] * x[i]
 
 
 @kernel
-def times(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+def matvec(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
     """out = M x."""
     p = 0
     for i in range(x.size):
@@ -114,28 +114,28 @@ def invert(m: np.ndarray, ridge: float, out: np.ndarray) -> None:
     d = 0
     while d * (d + 1) // 2 < m.size:
         d += 1
-    least = ridge
+    pivot_floor = ridge
     for i in range(d):
-        least = max(least, 1e-13 * m[i * (i + 1) // 2 + i])
-    low = np.zeros((d, d))
+        pivot_floor = max(pivot_floor, 1e-13 * m[i * (i + 1) // 2 + i])
+    lower = np.zeros((d, d))
     for i in range(d):
         for j in range(i + 1):
             total = m[i * (i + 1) // 2 + j] + (ridge if i == j else 0.0)
             for k in range(j):
-                total -= low[i, k] * low[j, k]
+                total -= lower[i, k] * lower[j, k]
             # A Schur complement of M + ridge · I is never less than ridge.
-            low[i, j] = np.sqrt(max(total, least)) if i == j else total / low[j, j]
-    back = np.zeros((d, d))  # L⁻¹
+            lower[i, j] = np.sqrt(max(total, pivot_floor)) if i == j else total / lower[j, j]
+    inverse_lower = np.zeros((d, d))  # L⁻¹
     for j in range(d):
-        back[j, j] = 1.0 / low[j, j]
+        inverse_lower[j, j] = 1.0 / lower[j, j]
         for i in range(j + 1, d):
             total = 0.0
             for k in range(j, i):
-                total -= low[i, k] * back[k, j]
-            back[i, j] = total / low[i, i]
+                total -= lower[i, k] * inverse_lower[k, j]
+            inverse_lower[i, j] = total / lower[i, i]
     for i in range(d):
         for j in range(i + 1):
             total = 0.0
             for k in range(i, d):
-                total += back[k, i] * back[k, j]
+                total += inverse_lower[k, i] * inverse_lower[k, j]
             out[i * (i + 1) // 2 + j] = total

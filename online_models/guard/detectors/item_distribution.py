@@ -5,28 +5,32 @@ from collections import deque
 import numpy as np
 
 from online_models.guard.bins import Bin
-from online_models.guard.findings import WARM, Finding, first_of
-from online_models.guard.robust_stats import Level, psi
+from online_models.guard.findings import WARMUP_BINS, Finding, get_first_offsets
+from online_models.guard.robust_stats import MedianBaseline, psi
 
 
-class Mix:
+class ItemDistributionDetector:
     """Which items are acted on: the population stability index of their buckets."""
 
     def __init__(self, z: float) -> None:
         self._z = z
-        self._usual = Level(WARM)
+        self._baseline = MedianBaseline(WARMUP_BINS)
 
-    def see(self, bins: deque[Bin]) -> list[Finding]:
-        if len(bins) < WARM:
+    def update(self, bins: deque[Bin]) -> list[Finding]:
+        if len(bins) < WARMUP_BINS:
             return []
-        before, lately = list(bins)[:-5], list(bins)[-5:]
-        now = np.sum([one.buckets for one in lately], axis=0)
-        if now.sum() < 300:
+        reference, recent = list(bins)[:-5], list(bins)[-5:]
+        counts = np.sum([bin_.item_buckets for bin_ in recent], axis=0)
+        if counts.sum() < 300:
             return []
-        shift = psi(np.sum([one.buckets for one in before], axis=0), now)
-        z = self._usual.see(shift)
+        shift = psi(np.sum([bin_.item_buckets for bin_ in reference], axis=0), counts)
+        z = self._baseline.update(shift)
         if z is None or z < 2 * self._z or shift < 0.25:
             return []
-        self._usual.reset()
+        self._baseline.reset()
         evidence = {"reason": "people act on other items than before", "psi": round(shift, 3), "z": round(z, 1)}
-        return [Finding("stream", "drift", "items", "", evidence, first_of(bins), began=lately[0].start)]
+        return [
+            Finding(
+                "stream", "drift", "item_distribution", "", evidence, get_first_offsets(bins), change_ts=recent[0].start
+            )
+        ]

@@ -6,22 +6,22 @@ from dataclasses import replace
 import numpy as np
 
 from online_models.guard.bins import Bin
-from online_models.guard.findings import WARM, Finding, told
-from online_models.guard.robust_stats import Odd, Rate
+from online_models.guard.findings import WARMUP_BINS, Finding, deviation_evidence
+from online_models.guard.robust_stats import Deviation, RateBaseline
 
-_BACK = 15  # bins at most before it is sure
-_OVER = 1.3  # of what is usual, below which it is over, or
-_REST = 1 / 3  # of what was above it, as a rule, while it lasted
-_FEW = 3.0  # answers that are expected of a bin, for it to tell
-_TOGETHER = 5  # bins that are looked at for how well answers are foretold
-_ENOUGH = 30  # answers that tell
-_OFTEN = 1.5  # of the usual answers, from which on they are no evidence of what people like
-_SPREAD = 12**-0.5  # standard deviation of a place between 0 and 1, at most if all are as likely
-_TOP = 0.2  # share of the answers from which on an item is what they are about
+_MAX_LOOKBACK_BINS = 15  # bins at most before it is sure
+_END_RATIO = 1.3  # of what is usual, below which it is over, or
+_END_EXCESS_SHARE = 1 / 3  # of what was above it, as a rule, while it lasted
+_MIN_EXPECTED_CLICKS = 3.0  # answers that are expected of a bin, for it to tell
+_WINDOW_BINS = 5  # bins that are looked at for how well answers are foretold
+_MIN_CLICKS = 30  # answers that tell
+_MIN_RATE_RATIO = 1.5  # of the usual answers, from which on they are no evidence of what people like
+_RANK_STD = 12**-0.5  # standard deviation of a place between 0 and 1, at most if all are as likely
+_MAX_TOP_ITEM_SHARE = 0.2  # share of the answers from which on an item is what they are about
 _PATIENCE_MS = 6 * 3_600_000  # event time after which what lasts is the new usual
 
 
-class Answers:
+class LabelFlipDetector:
     """Compares answers with slates shown, and the places of what is taken, as predicted, with those of before.
 
     More of one and less of the other is no change of tastes, which takes elsewhere what it gives here, and no sale,
@@ -30,73 +30,86 @@ class Answers:
 
     def __init__(self, z: float) -> None:
         self._z = z
-        self._often, self._below = (
-            Rate(WARM),
-            Rate(WARM),
+        self._click_rate, self._rank_deficit = (
+            RateBaseline(WARMUP_BINS),
+            RateBaseline(WARMUP_BINS),
         )  # answers by slate; how far below the best they are, by answer
-        self._held: list[float] = []  # how much too often slates were answered, by bin, while learning is held
-        self._told = 0, 0  # event time of the first of these that hang together, and of the last, ms
+        self._paused_ratios: list[float] = []  # how much too often slates were answered, by bin, while learning is held
+        self._fired_span = 0, 0  # event time of the first of these that hang together, and of the last, ms
 
-    def see(self, bins: deque[Bin]) -> list[Finding]:
-        now = bins[-1]
-        if now.is_stale:
+    def update(self, bins: deque[Bin]) -> list[Finding]:
+        current = bins[-1]
+        if current.is_stale:
             return []
-        often, below = (
-            self._often.see(now.answers, now.shown),
-            self._below.see(now.answers - now.places_of_answers, now.answers),
+        click_deviation, rank_deviation = (
+            self._click_rate.update(current.slate_clicks, current.impressions),
+            self._rank_deficit.update(current.slate_clicks - current.click_rank_sum, current.slate_clicks),
         )
-        if often is None or below is None or not self._is_much(often):
+        if click_deviation is None or rank_deviation is None or not self._is_excess(click_deviation):
             return []
-        told_by = below.expected / self._below.usual  # answers
-        fallen = (below.counted - below.expected) / (_SPREAD * np.sqrt(max(told_by, 1.0)))
-        items = sum((one.answered for one in list(bins)[-3:]), start=Counter[int]())
-        top = max(items.values(), default=0) / max(1, items.total())
-        if fallen < self._z or often.counted < _ENOUGH or top >= _TOP:
+        expected_clicks = rank_deviation.expected / self._rank_deficit.baseline_rate  # answers
+        rank_drop_z = (rank_deviation.observed - rank_deviation.expected) / (
+            _RANK_STD * np.sqrt(max(expected_clicks, 1.0))
+        )
+        clicks_by_item = sum((bin_.clicks_by_item for bin_ in list(bins)[-3:]), start=Counter[int]())
+        top_share = max(clicks_by_item.values(), default=0) / max(1, clicks_by_item.total())
+        if rank_drop_z < self._z or click_deviation.observed < _MIN_CLICKS or top_share >= _MAX_TOP_ITEM_SHARE:
             return []
         evidence = {
             "reason": "slates are answered more often, and worse than foretold, all over the catalogue",
-            **told(often),
-            "below_best": round(below.counted / told_by, 3),
-            "below_best_before": round(self._below.usual, 3),
-            "fallen_z": round(float(fallen), 1),
-            "top_item_share": round(top, 3),
+            **deviation_evidence(click_deviation),
+            "rank_deficit": round(rank_deviation.observed / expected_clicks, 3),
+            "rank_deficit_before": round(self._rank_deficit.baseline_rate, 3),
+            "rank_drop_z": round(float(rank_drop_z), 1),
+            "top_item_share": round(top_share, 3),
         }
-        first, usual = bins[-self._bins_since(bins)].answered_from, self._often.usual
-        self._keep_usual(now)
-        found = Finding("learner", "poison", "label_flip", "", evidence, first, undo=True, lasts=usual)
-        return [replace(found, of_slates=True, borne=True)]
+        first_offsets, baseline = (
+            bins[-self._count_flipped_bins(bins)].first_clicked_offsets,
+            self._click_rate.baseline_rate,
+        )
+        self._keep_baseline(current)
+        finding = Finding(
+            "learner", "poison", "label_flip", "", evidence, first_offsets, needs_rollback=True, end_condition=baseline
+        )
+        return [replace(finding, slates_only=True, is_impersonated=True)]
 
-    def _is_much(self, often: Odd) -> bool:
-        return often.z > self._z and often.ratio > _OFTEN
+    def _is_excess(self, click_deviation: Deviation) -> bool:
+        return click_deviation.z > self._z and click_deviation.ratio > _MIN_RATE_RATIO
 
-    def _bins_since(self, bins: deque[Bin]) -> int:
+    def _count_flipped_bins(self, bins: deque[Bin]) -> int:
         """How many of the last bins are flipped: as many as together exceed what is usual the most (Page 1954)."""
-        lately, usual = list(bins)[-_BACK:], self._often.usual
-        excess = np.array([one.answers - _OVER * usual * one.shown for one in lately])[::-1].cumsum()
+        recent, baseline = list(bins)[-_MAX_LOOKBACK_BINS:], self._click_rate.baseline_rate
+        excess = np.array([bin_.slate_clicks - _END_RATIO * baseline * bin_.impressions for bin_ in recent])[
+            ::-1
+        ].cumsum()
         return int(excess.argmax()) + 1
 
-    def _keep_usual(self, now: Bin) -> None:
+    def _keep_baseline(self, current: Bin) -> None:
         """What came before stays the usual, so that what goes on is found again; but not for ever."""
-        first, last = self._told
-        self._told = first if now.start < last + _PATIENCE_MS else now.start, now.end
-        for rate in (self._often, self._below):
-            rate.forget() if now.end < self._told[0] + _PATIENCE_MS else rate.reset()
+        first_ts, last_ts = self._fired_span
+        self._fired_span = first_ts if current.start < last_ts + _PATIENCE_MS else current.start, current.end
+        for rate in (self._click_rate, self._rank_deficit):
+            rate.discard_recent() if current.end < self._fired_span[0] + _PATIENCE_MS else rate.reset()
 
-    def is_odd(self, now: Bin | None) -> bool:
+    def has_excess_clicks(self, current: Bin | None) -> bool:
         """Whether slates are answered so often, in a bin that need not be full, that answers tell nothing of tastes."""
-        often = self._often.judge(now.answers, now.shown) if now else None
-        return often is not None and often.ratio > _OFTEN and often.z > self._z / 2
+        click_deviation = self._click_rate.compare(current.slate_clicks, current.impressions) if current else None
+        return (
+            click_deviation is not None and click_deviation.ratio > _MIN_RATE_RATIO and click_deviation.z > self._z / 2
+        )
 
-    def is_over(self, usual: float, now: Bin) -> bool | None:
+    def is_over(self, baseline: float, current: Bin) -> bool | None:
         """Whether most of what was too much is gone; `usual`: answers a slate. None: too little happened to say."""
-        if usual * now.shown < _FEW:
+        if baseline * current.impressions < _MIN_EXPECTED_CLICKS:
             return None
-        self._held.append(now.answers / (usual * now.shown))
-        return self._held[-1] < max(_OVER, 1 + _REST * (float(np.median(self._held)) - 1))
+        self._paused_ratios.append(current.slate_clicks / (baseline * current.impressions))
+        return self._paused_ratios[-1] < max(
+            _END_RATIO, 1 + _END_EXCESS_SHARE * (float(np.median(self._paused_ratios)) - 1)
+        )
 
-    def settle(self, meant: bool) -> None:
+    def close_incident(self, is_new_baseline: bool) -> None:
         """It is over, or is the new usual."""
-        self._held.clear()
-        if meant:
-            self._often.reset()
-            self._below.reset()
+        self._paused_ratios.clear()
+        if is_new_baseline:
+            self._click_rate.reset()
+            self._rank_deficit.reset()

@@ -4,20 +4,22 @@ import math
 from datetime import UTC, datetime
 
 from online_models import metrics
-from online_models.features.history_filter import NOTHING, WHOLE, Past
-from online_models.guard.findings import Finding, Forget
-from online_models.progressive_predictions import Foretold
+from online_models.features.history_filter import FULL_HISTORY, NO_TRIAL, HistoryFilter
+from online_models.guard.findings import Finding, HistoryCut
+from online_models.progressive_predictions import PersonalizationGain
 
-_DOUBT = 5.0  # log of the odds that the past has lost half of its worth, from which on it is tried to leave it out
-_TRIALS = 2_000.0  # a day at most
-_ODDS = 20.0  # that are enough where something else says that the world has changed
-_LOST = -4.0  # log of the odds at which a trial is over
-_PATIENCE = 500  # slates after which it is over, with nothing said
-_FADE = 0.9995  # of the usual worth, with each slate
-_LASTS = 86_400_000  # ms of event time for which the past is left out
+_TRIAL_THRESHOLD = (
+    5.0  # log of the odds that the past has lost half of its worth, from which on it is tried to leave it out
+)
+_TRIALS_PER_DAY = 2_000.0  # a day at most
+_CONFIRMING_ODDS = 20.0  # that are enough where something else says that the world has changed
+_GIVE_UP_LOG_ODDS = -4.0  # log of the odds at which a trial is over
+_MAX_TRIAL_SLATES = 500  # slates after which it is over, with nothing said
+_DECAY = 0.9995  # of the usual worth, with each slate
+_TRUNCATION_MS = 86_400_000  # ms of event time for which the past is left out
 
 
-class Tastes:
+class PreferenceShiftDetector:
     """Two tests, the first of which is cheap and starts the second.
 
     The first adds up what it is worth to know the person, slate by slate, beside half of what it usually is
@@ -29,73 +31,94 @@ class Tastes:
     """
 
     def __init__(self, false_alarms: float) -> None:
-        self._sure = math.log(_TRIALS / false_alarms)
-        self._worth = self._promised = 20.0  # of late, and what was promised of it
+        self._alarm_threshold = math.log(_TRIALS_PER_DAY / false_alarms)
+        self._mean_gain = self._mean_expected_gain = 20.0  # of late, and what was promised of it
         self.reset()
 
     def reset(self) -> None:
-        self._short, self._since = 0.0, 0  # what the past lately fell short of half its worth, and since when
-        self._begin(NOTHING)
+        self._shortfall, self._shortfall_start_ts = (
+            0.0,
+            0,
+        )  # what the past lately fell short of half its worth, and since when
+        self._begin_trial(NO_TRIAL)
 
-    def _begin(self, tried: int | None) -> None:
-        self._tried, self._bar = tried, self._sure
+    def _begin_trial(self, trial_start: int | None) -> None:
+        self._trial_start, self._threshold = trial_start, self._alarm_threshold
         self._evidence, self._slates = 0.0, 0
 
-    def doubt(self, began: int) -> None:
+    def suspect_change(self, change_ts: int) -> None:
         """Another detector says that the world has changed, at an event time in ms: try it."""
-        if not self._tried:
-            self._begin(began)
-        self._bar = min(self._sure, math.log(_ODDS))
+        if not self._trial_start:
+            self._begin_trial(change_ts)
+        self._threshold = min(self._alarm_threshold, math.log(_CONFIRMING_ODDS))
 
-    def see(self, foretold: Foretold, past: Past, first: dict[int, int]) -> list[Finding]:
+    def update(
+        self, gains: PersonalizationGain, history_filter: HistoryFilter, first_offsets: dict[int, int]
+    ) -> list[Finding]:
         """Take note of what a step foretold, and tell `past` what the next is to try; `first`: offsets by partition."""
-        found: list[Finding] = []
-        if len(foretold):
-            now = int(foretold.ts[-1])
-            self._weigh(foretold, past)
-            if self._evidence >= self._bar:
-                found = [self._finding(now, first)]
+        findings: list[Finding] = []
+        if len(gains):
+            now = int(gains.ts[-1])
+            self._add_evidence(gains, history_filter)
+            if self._evidence >= self._threshold:
+                findings = [self._make_finding(now, first_offsets)]
                 self.reset()
             else:
-                self._try(WHOLE if past.is_cut(now) else NOTHING)
-            metrics.past_evidence.set(self._evidence)
-            metrics.past_left_out.set(past.is_cut(now))
-        past.trial = self._tried
-        return found
+                self._update_trial(FULL_HISTORY if history_filter.is_truncated(now) else NO_TRIAL)
+            metrics.preference_shift_log_odds.set(self._evidence)
+            metrics.history_truncated.set(history_filter.is_truncated(now))
+        history_filter.trial_start = self._trial_start
+        return findings
 
-    def _weigh(self, foretold: Foretold, past: Past) -> None:
-        if past.trial is not NOTHING and past.trial == self._tried:
-            self._evidence += float(foretold.tried.sum())
-            self._slates += len(foretold)
-        told = foretold.ts.tolist(), foretold.worth.tolist(), foretold.promised.tolist()
-        for ts, worth, promised in zip(*told, strict=True):
-            usual = min(1.0, max(0.0, self._worth / self._promised))
-            self._worth = _FADE * self._worth + worth
-            self._promised = _FADE * self._promised + promised
-            self._short = max(0.0, self._short + 0.5 * usual * promised - worth)
-            self._since = (self._since or ts) if self._short else 0
+    def _add_evidence(self, gains: PersonalizationGain, history_filter: HistoryFilter) -> None:
+        if history_filter.trial_start is not NO_TRIAL and history_filter.trial_start == self._trial_start:
+            self._evidence += float(gains.trial_gain.sum())
+            self._slates += len(gains)
+        columns = gains.ts.tolist(), gains.gain.tolist(), gains.expected_gain.tolist()
+        for ts, gain, expected_gain in zip(*columns, strict=True):
+            gain_ratio = min(1.0, max(0.0, self._mean_gain / self._mean_expected_gain))
+            self._mean_gain = _DECAY * self._mean_gain + gain
+            self._mean_expected_gain = _DECAY * self._mean_expected_gain + expected_gain
+            self._shortfall = max(0.0, self._shortfall + 0.5 * gain_ratio * expected_gain - gain)
+            self._shortfall_start_ts = (self._shortfall_start_ts or ts) if self._shortfall else 0
 
-    def _try(self, otherwise: int | None) -> None:
+    def _update_trial(self, default_trial: int | None) -> None:
         """Begin or end a trial; `otherwise`: what is tried while there is no doubt."""
-        if self._tried:
-            if self._evidence > _LOST and self._slates < _PATIENCE:
+        if self._trial_start:
+            if self._evidence > _GIVE_UP_LOG_ODDS and self._slates < _MAX_TRIAL_SLATES:
                 return
-            self._short = 0.0
-        if self._short >= _DOUBT:
-            self._begin(self._since)
-        elif self._tried != otherwise:
-            self._begin(otherwise)
+            self._shortfall = 0.0
+        if self._shortfall >= _TRIAL_THRESHOLD:
+            self._begin_trial(self._shortfall_start_ts)
+        elif self._trial_start != default_trial:
+            self._begin_trial(default_trial)
         self._evidence = max(0.0, self._evidence)  # whether all counts again is asked all the time
 
-    def _finding(self, now: int, first: dict[int, int]) -> Finding:
-        since = self._tried or 0
+    def _make_finding(self, now: int, first_offsets: dict[int, int]) -> Finding:
+        start_ts = self._trial_start or 0
         odds = {"log_odds": round(self._evidence, 1)}
-        if not since:
+        if not start_ts:
             evidence = {"reason": "what people did before the change foretells again what they take", **odds}
-            return Finding("learner", "drift", "tastes", "back", evidence, first, forget=Forget(0, 0))
+            return Finding(
+                "learner",
+                "drift",
+                "preference_shift",
+                "restored",
+                evidence,
+                first_offsets,
+                history_cut=HistoryCut(0, 0),
+            )
         evidence = {
             "reason": "what people take is foretold better without what they did before: tastes have changed",
-            "changed": datetime.fromtimestamp(since / 1000, UTC).isoformat(timespec="seconds"),
+            "changed_at": datetime.fromtimestamp(start_ts / 1000, UTC).isoformat(timespec="seconds"),
             **odds,
         }
-        return Finding("learner", "drift", "tastes", "", evidence, first, forget=Forget(since, now + _LASTS))
+        return Finding(
+            "learner",
+            "drift",
+            "preference_shift",
+            "",
+            evidence,
+            first_offsets,
+            history_cut=HistoryCut(start_ts, now + _TRUNCATION_MS),
+        )

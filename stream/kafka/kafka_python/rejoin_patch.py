@@ -10,18 +10,18 @@ from typing import Any
 
 from kafka.coordinator.consumer import ConsumerCoordinator
 
-_UNDER_WAY = "_join_task"
+_JOIN_TASK = "_join_task"
 
 
-def join_to_the_end(consumer: Any) -> Any:
+def patch_rejoin(consumer: Any) -> Any:
     """Have a consumer take up every join that it began; returns it."""
     coordinator = getattr(consumer, "_coordinator", None)
-    if type(coordinator) is ConsumerCoordinator and hasattr(coordinator, _UNDER_WAY):
-        coordinator.__class__ = _Coordinator
+    if type(coordinator) is ConsumerCoordinator and hasattr(coordinator, _JOIN_TASK):
+        coordinator.__class__ = _PatchedCoordinator
     return consumer
 
 
-class _Unheard:
+class _PendingJoin:
     """A join whose answer nobody has taken yet: were it done, the library would begin another one in its place."""
 
     is_done = False
@@ -36,15 +36,15 @@ class _Unheard:
         return self._task.__await__()
 
 
-class _Coordinator(ConsumerCoordinator):  # type: ignore[misc]  # the library has no types
+class _PatchedCoordinator(ConsumerCoordinator):  # type: ignore[misc]  # the library has no types
     def need_rejoin(self) -> bool:
         return self._join_task is not None or super().need_rejoin()
 
     @property
-    def _join_task(self) -> _Unheard | None:
-        task: _Unheard | None = self.__dict__.get(_UNDER_WAY)
+    def _join_task(self) -> _PendingJoin | None:
+        task: _PendingJoin | None = self.__dict__.get(_JOIN_TASK)
         return task
 
     @_join_task.setter
     def _join_task(self, task: Any) -> None:
-        self.__dict__[_UNDER_WAY] = None if task is None else _Unheard(task)
+        self.__dict__[_JOIN_TASK] = None if task is None else _PendingJoin(task)

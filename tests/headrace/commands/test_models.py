@@ -4,21 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from headrace.commands.models import LeftOut, list_versions, roll_back
-from online_models.control import CheckpointOrder, RollbackOrder
+from headrace.commands.models import ExcludedRanges, list_versions, rollback
+from online_models.control import CheckpointCommand, RollbackCommand
 from tests.support.learner_lab import Lab, lessons
 
 ORDERS = {
-    (1, 3): CheckpointOrder(),
-    (1, 5): RollbackOrder("000001-000000003", {"0": [(20, 60)]}, "label_flip-0.20"),
-    (2, 5): CheckpointOrder(),
+    (1, 3): CheckpointCommand(),
+    (1, 5): RollbackCommand("000001-000000003", {"0": [(20, 60)]}, "label_flip-0.20"),
+    (2, 5): CheckpointCommand(),
 }
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lab = Lab(tmp_path, lessons(), ORDERS).finish()
-    lab.start()._keeper.wait()
+    lab.start()._checkpoint_writer.wait()
     monkeypatch.setenv("HEADRACE_DATA__FOLDER", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
     return tmp_path
@@ -38,16 +38,16 @@ def test_rollbacks_stand_between_the_versions_with_the_alarm_that_they_remedy(
 @pytest.mark.parametrize(
     ("version", "left_out", "fault"),
     [
-        ("000009-000000001", LeftOut([], [], False), "there is no checkpoint"),
-        ("000001-000000003", LeftOut(["0:5"], [], False), "--skip '0:5' is not PARTITION:FROM-TO"),
-        ("000001-000000003", LeftOut([], ["0:9-3"], False), "--slates '0:9-3' is not PARTITION:FROM-TO"),
-        ("000001-000000003", LeftOut([], [], True), "--ripple follows what was skipped"),
+        ("000009-000000001", ExcludedRanges([], [], False), "there is no checkpoint"),
+        ("000001-000000003", ExcludedRanges(["0:5"], [], False), "--skip '0:5' is not PARTITION:FROM-TO"),
+        ("000001-000000003", ExcludedRanges([], ["0:9-3"], False), "--impressions '0:9-3' is not PARTITION:FROM-TO"),
+        ("000001-000000003", ExcludedRanges([], [], True), "--downstream follows what was skipped"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(
-    folder: Path, version: str, left_out: LeftOut, fault: str, capsys: pytest.CaptureFixture[str]
+    folder: Path, version: str, left_out: ExcludedRanges, fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = roll_back(version, left_out, None, as_json=True)
+    code = rollback(version, left_out, None, as_json=True)
     told = capsys.readouterr()
 
     assert code == 1

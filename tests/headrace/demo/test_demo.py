@@ -10,22 +10,22 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from headrace.demo.demo import _free
-from headrace.demo.samples import Glance, Story, Totals
-from headrace.demo.view import LineView, LiveView, line, picture, summary
+from headrace.demo.demo import _find_free_port
+from headrace.demo.samples import DemoHistory, StatusSnapshot, Totals
+from headrace.demo.view import LineView, LiveView, format_line, render_live_view, render_summary
 from tests.support.processes import HEADRACE, VERBS, free_port
 
 
-def a_story(samples: int = 30) -> Story:
+def a_story(samples: int = 30) -> DemoHistory:
     """100 answers of 10 places and 20 + i clicks in second i."""
-    story = Story("http://127.0.0.1:1", seconds=60.0)
+    story = DemoHistory("http://127.0.0.1:1", seconds=60.0)
     clicks = 0
     for i in range(1, samples + 1):
         clicks += 20 + i
         told = Totals(100 * i, 150 * i, 1000 * i, clicks, 10.0 * i, 30.0 * i, 90.0 * i)
         story.add(float(i), told)
     story.delays = [0.05] * 98 + [0.5, 0.5]
-    story.glance = Glance("000001-000000042", 3, {"log loss": 0.25, "AUC": 0.75})
+    story.status = StatusSnapshot("000001-000000042", 3, {"log loss": 0.25, "AUC": 0.75})
     return story
 
 
@@ -37,64 +37,64 @@ def text_of(shown: object) -> str:
 
 
 def test_now_is_the_last_ten_seconds() -> None:
-    now = a_story(30).now()
+    now = a_story(30).recent()
 
-    assert now.answers == 1000
+    assert now.responses == 1000
     assert now.clicks == sum(20 + i for i in range(21, 31))
     assert now.click_through(now.popular) == pytest.approx(0.03)
 
 
 def test_a_young_story_has_a_now_too() -> None:
-    assert a_story(2).per_second(a_story(2).now().answers) == 100
-    assert a_story(0).per_second(a_story(0).now().answers) == 0
+    assert a_story(2).per_second(a_story(2).recent().responses) == 100
+    assert a_story(0).per_second(a_story(0).recent().responses) == 0
 
 
 def test_rates_go_by_the_time_that_passed() -> None:
-    story = Story("", None)
-    story.add(4.0, Totals(answers=100))
+    story = DemoHistory("", None)
+    story.add(4.0, Totals(responses=100))
 
-    assert story.per_second(story.now().answers) == 25
+    assert story.per_second(story.recent().responses) == 25
 
 
 @pytest.mark.parametrize(("points", "length"), [(40, 30), (10, 10), (1, 1)])
 def test_the_curve_covers_the_whole_run(points: int, length: int) -> None:
-    curve = a_story(30).curve(points)
+    curve = a_story(30).click_through_curve(points)
 
     assert len(curve) == length
     assert curve == sorted(curve)
-    assert sum(curve) / length == pytest.approx(a_story(30).whole().clicks / 30_000)
+    assert sum(curve) / length == pytest.approx(a_story(30).total().clicks / 30_000)
 
 
 def test_a_delay_is_of_the_last_hundred() -> None:
     story = a_story()
     story.delays = [9.0] * 50 + story.delays
 
-    assert story.delay(0.5) == 0.05
-    assert story.delay(0.99) == pytest.approx(0.5)
+    assert story.delay_quantile(0.5) == 0.05
+    assert story.delay_quantile(0.99) == pytest.approx(0.5)
 
 
 def test_every_view_tells_the_same_numbers() -> None:
     story = a_story()
     numbers = ("0.045", "0.030", "p50 50 ms, p99 500 ms", "100 answers/s", "log loss 0.250", "000001-000000042")
-    for shown in (picture(story), summary(story), line(story)):
+    for shown in (render_live_view(story), render_summary(story), format_line(story)):
         for number in numbers:
             assert number in text_of(shown).replace("\n", "")
 
 
 def test_the_picture_fits_a_terminal() -> None:
-    assert len(text_of(picture(a_story())).splitlines()) <= 16
+    assert len(text_of(render_live_view(a_story())).splitlines()) <= 16
 
 
 def test_a_story_without_samples_can_be_shown() -> None:
-    assert "not measured yet" in text_of(picture(Story("", None)))
+    assert "not measured yet" in text_of(render_live_view(DemoHistory("", None)))
 
 
 def test_lines_come_every_five_samples() -> None:
     console = Console(file=io.StringIO(), width=200)
-    story = Story("", None)
+    story = DemoHistory("", None)
     with LineView(console) as view:
-        view.starting("starting", 0.0)
-        view.starting("starting", 1.0)
+        view.show_startup("starting", 0.0)
+        view.show_startup("starting", 1.0)
         for i in range(12):
             story.add(float(i), Totals())
             view.show(story)
@@ -106,7 +106,7 @@ def test_lines_come_every_five_samples() -> None:
 def test_a_long_start_is_explained() -> None:
     console = Console(file=io.StringIO(), width=200, force_terminal=True)
     with LiveView(console) as view:
-        view.starting("starting", 9.0)
+        view.show_startup("starting", 9.0)
     assert isinstance(console.file, io.StringIO)
 
     assert "compiling kernels" in console.file.getvalue()
@@ -118,7 +118,7 @@ def test_a_port_that_is_taken_is_not_used() -> None:
         taken.listen()
         port = taken.getsockname()[1]
 
-        assert _free(port) not in (0, port)
+        assert _find_free_port(port) not in (0, port)
 
 
 class Demo:

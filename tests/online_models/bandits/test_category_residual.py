@@ -3,23 +3,23 @@
 import numpy as np
 import pytest
 
-from online_models.bandits.category_residual import ByCategory
-from online_models.state.item_table import NO_TIME, Items
+from online_models.bandits.category_residual import CategoryResidualBandit
+from online_models.state.item_table import NO_TIME, ItemTable
 from online_models.state.tables import State
 
-NAMES = ("category_share", "category_latest", "category_shown", "category_rate", "age", "tower")
+NAMES = ("category_share", "category_latest", "category_shown", "category_rate", "age", "two_tower")
 KEYS = np.arange(1, 41, dtype=np.uint64)
 CATEGORIES = 100 + KEYS % 4  # of the items in rows 0, 1, …: 101, 102, 103, 100, 101, …
 NOW = 1_767_225_600_000
 RATE = 0.1
 
 
-def items_of(categories: np.ndarray = CATEGORIES) -> Items:
-    items, n = Items(), categories.size
-    rows = items.admit(np.arange(1, n + 1, dtype=np.uint64))
+def items_of(categories: np.ndarray = CATEGORIES) -> ItemTable:
+    items, n = ItemTable(), categories.size
+    rows = items.add_keys(np.arange(1, n + 1, dtype=np.uint64))
     told = np.zeros((n, 4), np.uint64)
     told[:, 0] = categories
-    items.describe(rows, told, np.full(n, NO_TIME), np.full(n, 1.0, np.float32))
+    items.set_attributes(rows, told, np.full(n, NO_TIME), np.full(n, 1.0, np.float32))
     return items
 
 
@@ -35,21 +35,21 @@ def clicked(rows: np.ndarray, rates: dict[int, float], seed: int = 0) -> np.ndar
     return (np.random.default_rng(seed).random(rows.size) < rate).astype(np.float32)
 
 
-def taught(n: int, rates: dict[int, float]) -> ByCategory:
-    bandit = ByCategory(items_of(), NAMES)
+def taught(n: int, rates: dict[int, float]) -> CategoryResidualBandit:
+    bandit = CategoryResidualBandit(items_of(), NAMES)
     learn(bandit, n, rates)
     return bandit
 
 
-def learn(bandit: ByCategory, n: int, rates: dict[int, float], seed: int = 0) -> None:
+def learn(bandit: CategoryResidualBandit, n: int, rates: dict[int, float], seed: int = 0) -> None:
     rows, features, chance = shown(n, seed)
     bandit.learn(rows, features, chance, clicked(rows, rates, seed), NOW + 1_000 * np.arange(n))
 
 
-def judged(bandit: ByCategory, rows: list[int], chance: float = RATE) -> np.ndarray:
+def judged(bandit: CategoryResidualBandit, rows: list[int], chance: float = RATE) -> np.ndarray:
     """Means and spreads of items that are all in the same context."""
     n = len(rows)
-    told = bandit.judge(np.array(rows, np.int32), np.zeros((n, len(NAMES)), np.float32), np.full(n, chance), RATE)
+    told = bandit.posterior(np.array(rows, np.int32), np.zeros((n, len(NAMES)), np.float32), np.full(n, chance), RATE)
     return np.array(told)
 
 
@@ -62,7 +62,7 @@ UNFAIR = {101: 0.3, 102: RATE, 103: 0.0}
 
 
 def test_what_nobody_tried_is_thought_of_as_the_ranker_does() -> None:
-    means, spreads = judged(ByCategory(items_of(), NAMES), [0, 1, 2], chance=0.07)
+    means, spreads = judged(CategoryResidualBandit(items_of(), NAMES), [0, 1, 2], chance=0.07)
 
     assert means == pytest.approx([0.07] * 3)
     assert spreads[0] == spreads[1] > 0.01
@@ -77,7 +77,7 @@ def test_a_category_that_earns_more_or_less_than_was_predicted_is_judged_so() ->
 def test_an_item_that_nobody_was_shown_is_judged_by_its_category() -> None:
     bandit = taught(3_000, UNFAIR)
     new = items_of(np.append(CATEGORIES, np.array([101], np.uint64)))
-    followed = ByCategory(new, NAMES)
+    followed = CategoryResidualBandit(new, NAMES)
     followed.restore(bandit.state())
 
     assert judged(followed, [40])[0] == judged(bandit, [0])[0]
@@ -89,7 +89,7 @@ def test_a_category_that_is_unknown_is_judged_by_what_all_share() -> None:
 
     assert means[1] < 0.8 * RATE
     assert spreads[1] > spreads[0]
-    assert spreads[1] < judged(ByCategory(items_of(), NAMES), [3])[1][0]
+    assert spreads[1] < judged(CategoryResidualBandit(items_of(), NAMES), [3])[1][0]
 
 
 def test_it_is_the_surer_the_more_was_shown() -> None:
@@ -100,7 +100,7 @@ def test_it_is_the_surer_the_more_was_shown() -> None:
 
 def test_it_is_ridge_regression_of_what_the_ranker_gets_wrong() -> None:
     rows, features, chance = shown(400)
-    bandit, label = ByCategory(items_of(), NAMES), clicked(rows, UNFAIR)
+    bandit, label = CategoryResidualBandit(items_of(), NAMES), clicked(rows, UNFAIR)
     bandit.learn(rows, features, chance, label, np.full(rows.size, NOW))
     own, shared = np.ones((rows.size, 2)), np.ones((rows.size, 8))
     own[:, 1] = shared[:, 1] = np.clip(features[:, 0] / 0.5, -2, 2)
@@ -115,11 +115,11 @@ def test_it_is_ridge_regression_of_what_the_ranker_gets_wrong() -> None:
     precision = 300 * np.eye(14) + faded * wide.T @ wide
     weights = np.linalg.solve(precision, faded * wide.T @ (label - chance))
 
-    told = bandit.judge(rows, features, chance, RATE)
+    told = bandit.posterior(rows, features, chance, RATE)
 
     assert told.means == pytest.approx(np.clip(chance + wide @ weights, 0, 1), abs=1e-6)
     variance = np.einsum("ij,ij->i", wide, np.linalg.solve(precision, wide.T).T)
-    assert told.spreads == pytest.approx(np.sqrt(RATE * (1 - RATE) * variance))
+    assert told.stds == pytest.approx(np.sqrt(RATE * (1 - RATE) * variance))
 
 
 def test_judging_leaves_the_state_alone() -> None:
@@ -133,7 +133,7 @@ def test_judging_leaves_the_state_alone() -> None:
 
 
 def test_a_restored_one_goes_on_with_the_same_bits() -> None:
-    bandit, restored = taught(500, UNFAIR), ByCategory(items_of(), NAMES)
+    bandit, restored = taught(500, UNFAIR), CategoryResidualBandit(items_of(), NAMES)
     restored.restore({name: array.copy() for name, array in bandit.state().items()})
     for each in (bandit, restored):
         learn(each, 500, FAIR, seed=1)
@@ -142,12 +142,12 @@ def test_a_restored_one_goes_on_with_the_same_bits() -> None:
 
 
 def test_a_replica_judges_with_the_same_bits_without_what_only_learning_needs() -> None:
-    bandit, replica = taught(500, UNFAIR), ByCategory(items_of(), NAMES)
+    bandit, replica = taught(500, UNFAIR), CategoryResidualBandit(items_of(), NAMES)
     for seed in range(3):
         changes = bandit.changes()
         replica.apply(changes)
         assert judged(replica, [0, 1, 2, 3]).tobytes() == judged(bandit, [0, 1, 2, 3]).tobytes()
-        assert not {"sums", "watch"} & changes.keys()
+        assert not {"sums", "monitor"} & changes.keys()
         learn(bandit, 300, FAIR, seed)
 
 
@@ -156,12 +156,12 @@ def test_a_state_without_a_bandit_is_one_that_has_learnt_nothing() -> None:
     bandit.restore({})
     bandit.apply({})
 
-    assert bits(bandit.state()) == bits(ByCategory(items_of(), NAMES).state())
+    assert bits(bandit.state()) == bits(CategoryResidualBandit(items_of(), NAMES).state())
 
 
 def test_categories_beyond_the_most_share_an_arm() -> None:
     many = np.arange(1_000, 4_000, dtype=np.uint64)
-    bandit, n = ByCategory(items_of(many), NAMES), many.size
+    bandit, n = CategoryResidualBandit(items_of(many), NAMES), many.size
     rows, features = np.arange(n, dtype=np.int32), np.zeros((n, len(NAMES)), np.float32)
     for start in range(0, n, 1_000):
         part = slice(start, start + 1_000)
@@ -179,8 +179,8 @@ def test_what_is_no_number_teaches_nothing_and_is_judged_as_a_number(wild: float
     features[::2] = wild
     before = judged(bandit, [0, 1, 2])
     bandit.learn(rows, features, chance, label, np.full(rows.size, NOW))
-    told = bandit.judge(rows, features, chance.astype(float), RATE)
+    told = bandit.posterior(rows, features, chance.astype(float), RATE)
 
     assert judged(bandit, [0, 1, 2]).tolist() == before.tolist()
     assert np.isfinite(told.means).all()
-    assert np.isfinite(told.spreads).all()
+    assert np.isfinite(told.stds).all()

@@ -9,43 +9,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online_models.bandits import (
+    UCB,
     Bandit,
-    Beta,
+    BetaBernoulli,
     BetaSettings,
-    Bounds,
-    Disjoint,
+    BetaThompson,
+    Discounting,
+    DisjointLinear,
     EpsilonGreedy,
-    Fading,
-    Hybrid,
+    GaussianThompson,
+    HybridLinear,
     HybridSettings,
-    Judged,
-    LinearSettings,
-    NormalThompson,
+    LinearArmSettings,
     Policy,
-    Rewards,
+    Posterior,
+    ProbabilityBounds,
+    RewardBatch,
     SquareCB,
-    Thompson,
-    UpperBounds,
 )
 from online_models.state.tables import State
 
 WIDTH = 5
 KEYS = np.arange(3, 12, dtype=np.uint64)
 DAY = 86_400_000
-Make = Callable[[Fading], Bandit]
+Make = Callable[[Discounting], Bandit]
 
 MAKE: dict[str, Make] = {
-    "beta": lambda fading: Beta(BetaSettings(fading=fading)),
-    "disjoint": lambda fading: Disjoint(WIDTH, LinearSettings(fading=fading)),
-    "hybrid": lambda fading: Hybrid(3, WIDTH - 3, HybridSettings(fading=fading)),
+    "beta": lambda fading: BetaBernoulli(BetaSettings(discounting=fading)),
+    "disjoint": lambda fading: DisjointLinear(WIDTH, LinearArmSettings(discounting=fading)),
+    "hybrid": lambda fading: HybridLinear(3, WIDTH - 3, HybridSettings(discounting=fading)),
 }
-FADING = {"fading": Fading(half_life=2 * 86_400, patience=50), "still": Fading(half_life=0, patience=0)}
+FADING = {
+    "fading": Discounting(half_life=2 * 86_400, change_threshold=50),
+    "still": Discounting(half_life=0, change_threshold=0),
+}
 RULES = {
     "epsilon": EpsilonGreedy(0.2),
     "squarecb": SquareCB(50.0),
-    "thompson": Thompson(),
-    "normal thompson": NormalThompson(),
-    "upper bounds": UpperBounds(temperature=0.2),
+    "thompson": BetaThompson(),
+    "normal thompson": GaussianThompson(),
+    "upper bounds": UCB(temperature=0.2),
 }
 
 
@@ -65,23 +68,23 @@ def policy(request: pytest.FixtureRequest) -> Policy:
     return Policy(request.param)
 
 
-def begun(make: Make, fading: Fading) -> Bandit:
+def begun(make: Make, fading: Discounting) -> Bandit:
     made = make(fading)
-    made.admit(KEYS)
+    made.add_arms(KEYS)
     return made
 
 
-def generated(n: int = 2000, seed: int = 0, days: float = 6.0) -> Rewards:
+def generated(n: int = 2000, seed: int = 0, days: float = 6.0) -> RewardBatch:
     """Arms whose rates differ by context, and turn round halfway."""
     rng = np.random.default_rng(seed)
     arms, x = rng.integers(0, KEYS.size, n), rng.normal(0, 0.5, (n, WIDTH))
     ts = np.sort(rng.integers(0, int(days * DAY), n)) + 1_767_225_600_000
     way = np.where(ts < np.median(ts), 1, -1)
     rate = 1 / (1 + np.exp(-way * (0.6 * (arms - KEYS.size / 2) + x[:, 0])))
-    return Rewards(arms.astype(np.int32), x, (rng.random(n) < rate).astype(float), np.ones(n), ts)
+    return RewardBatch(arms.astype(np.int32), x, (rng.random(n) < rate).astype(float), np.ones(n), ts)
 
 
-def batches(rewards: Rewards, size: int = 128) -> list[Rewards]:
+def batches(rewards: RewardBatch, size: int = 128) -> list[RewardBatch]:
     return [rewards.take(np.arange(i, min(i + size, len(rewards)))) for i in range(0, len(rewards), size)]
 
 
@@ -95,7 +98,7 @@ def bits(state: State) -> dict[str, bytes]:
 
 def judged(bandit: Bandit) -> np.ndarray:
     x = np.random.default_rng(9).normal(0, 0.5, (KEYS.size, WIDTH))
-    return np.array(bandit.judge(bandit.find(KEYS), x))
+    return np.array(bandit.posterior(bandit.lookup(KEYS), x))
 
 
 # Bandits
@@ -113,7 +116,7 @@ def test_judging_leaves_the_bandit_alone(bandit: Bandit) -> None:
     bandit.learn(generated())
     before = bits(bandit.state())
     judged(bandit)
-    Policy(UpperBounds()).choose(Judged(*judged(bandit)), 3, np.random.default_rng(0))
+    Policy(UCB()).choose(Posterior(*judged(bandit)), 3, np.random.default_rng(0))
 
     assert bits(bandit.state()) == before
 
@@ -162,7 +165,7 @@ def test_a_replica_judges_with_the_same_bits(make: Make) -> None:
 
 @pytest.mark.parametrize("half_life", [0.0, 86_400.0], ids=["still", "fading"])
 def test_rewards_that_come_late_or_shuffled_give_the_same_posterior(make: Make, half_life: float) -> None:
-    fading = Fading(half_life, patience=0)
+    fading = Discounting(half_life, change_threshold=0)
     in_time, late, shuffled = begun(make, fading), begun(make, fading), begun(make, fading)
     told, rng = generated(), np.random.default_rng(4)
     arrival = np.argsort(told.ts + rng.exponential(10 * 60_000, len(told)))
@@ -187,7 +190,7 @@ def test_rows_that_are_no_numbers_teach_nothing_and_are_counted(make: Make) -> N
     ):  # fmt: skip
         fields = {each: getattr(good, each).copy() for each in good.__slots__}
         fields[name][:] = wrong
-        bandit.learn(Rewards(**fields))
+        bandit.learn(RewardBatch(**fields))
         refused += len(good)
 
     assert bandit.skipped == refused
@@ -199,8 +202,10 @@ def test_hostile_input_leaves_everything_finite(bandit: Bandit) -> None:
     for x in (np.nan, np.inf, -1e300, 1e38, 1e3, 1e-300, 0.0):
         for weight in (0.0, 1e-300, 1.0, 1e38):
             contexts = np.full_like(good.contexts, x)
-            bandit.learn(Rewards(good.arms, contexts, good.reward, np.full(len(good), weight), good.ts[::-1].copy()))
-            asked = bandit.judge(bandit.find(KEYS), contexts[:1])
+            bandit.learn(
+                RewardBatch(good.arms, contexts, good.reward, np.full(len(good), weight), good.ts[::-1].copy())
+            )
+            asked = bandit.posterior(bandit.lookup(KEYS), contexts[:1])
             assert np.isfinite(np.array(asked)).all()
             assert all(np.isfinite(array).all() for array in bandit.state().values())
     bandit.learn(good)
@@ -216,35 +221,35 @@ def test_what_is_learnt_is_near_the_truth(make: Make) -> None:
 
     rates = [before.reward[before.arms == arm].mean() for arm in range(KEYS.size)]
     x = before.contexts.mean(axis=0, keepdims=True)
-    fit = np.corrcoef(bandit.judge(bandit.find(KEYS), x).means, rates)[0, 1]
+    fit = np.corrcoef(bandit.posterior(bandit.lookup(KEYS), x).means, rates)[0, 1]
 
-    assert fit > (0.95 if isinstance(bandit, Beta) else 0.3)
+    assert fit > (0.95 if isinstance(bandit, BetaBernoulli) else 0.3)
 
 
 def test_a_past_that_is_refuted_is_dropped(make: Make) -> None:
-    bandit, still = begun(make, Fading()), begun(make, Fading(patience=0))
+    bandit, still = begun(make, Discounting()), begun(make, Discounting(change_threshold=0))
     n = 400
     x = np.zeros((n, WIDTH))
     x[:, 0] = 1.0
     one = np.zeros(n, np.int32), x, np.ones(n), np.ones(n)
     for each in (bandit, still):
-        each.learn(Rewards(*one, 1000 * np.arange(1, n + 1)))
-        each.learn(Rewards(one[0][:20], x[:20], np.zeros(20), np.ones(20), 1000 * np.arange(n + 1, n + 21)))
-    arms = bandit.find(KEYS[:1])
+        each.learn(RewardBatch(*one, 1000 * np.arange(1, n + 1)))
+        each.learn(RewardBatch(one[0][:20], x[:20], np.zeros(20), np.ones(20), 1000 * np.arange(n + 1, n + 21)))
+    arms = bandit.lookup(KEYS[:1])
 
     assert bandit.alarms == 1
-    assert bandit.judge(arms, x[:1]).means[0] < 0.75
-    assert still.judge(arms, x[:1]).means[0] > 0.9
+    assert bandit.posterior(arms, x[:1]).means[0] < 0.75
+    assert still.posterior(arms, x[:1]).means[0] > 0.9
 
 
 def test_a_world_that_stays_raises_few_alarms(make: Make) -> None:
-    bandit = begun(make, Fading(patience=20_000))
+    bandit = begun(make, Discounting(change_threshold=20_000))
     rng, n = np.random.default_rng(2), 100_000
     x = np.zeros((n, WIDTH))
     x[:, 0] = 1.0
     arms = rng.integers(0, KEYS.size, n).astype(np.int32)
     reward = (rng.random(n) < np.array([0, 0.001, 0.01, 0.05, 0.2, 0.5, 0.9, 0.99, 1.0])[arms]).astype(float)
-    bandit.learn(Rewards(arms, x, reward, np.ones(n), 1000 * np.arange(1, n + 1)))
+    bandit.learn(RewardBatch(arms, x, reward, np.ones(n), 1000 * np.arange(1, n + 1)))
 
     assert bandit.alarms <= 5  # what is promised: n / patience on average
 
@@ -252,53 +257,55 @@ def test_a_world_that_stays_raises_few_alarms(make: Make) -> None:
 def test_a_retired_arm_is_forgotten(bandit: Bandit) -> None:
     fresh = judged(bandit)[:, 4]
     bandit.learn(generated())
-    bandit.retire(bandit.find(KEYS[4:5]))
+    bandit.remove_arms(bandit.lookup(KEYS[4:5]))
 
-    assert bandit.find(KEYS[4:5]).tolist() == [-1]
-    bandit.admit(KEYS[4:5])
-    if not isinstance(bandit, Hybrid):
+    assert bandit.lookup(KEYS[4:5]).tolist() == [-1]
+    bandit.add_arms(KEYS[4:5])
+    if not isinstance(bandit, HybridLinear):
         assert judged(bandit)[:, 4] == pytest.approx(fresh)
 
 
 def test_an_arm_that_is_not_there_is_refused(bandit: Bandit) -> None:
-    bandit.learn(Rewards(np.array([-1, 999], np.int32), np.zeros((2, WIDTH)), np.ones(2), np.ones(2), np.ones(2, int)))
+    bandit.learn(
+        RewardBatch(np.array([-1, 999], np.int32), np.zeros((2, WIDTH)), np.ones(2), np.ones(2), np.ones(2, int))
+    )
 
     assert bandit.skipped == 1
     for row in (-1, 999):
         with pytest.raises(ValueError, match=f"got {row}"):
-            bandit.judge(np.array([row], np.int32), np.zeros((1, WIDTH)))
+            bandit.posterior(np.array([row], np.int32), np.zeros((1, WIDTH)))
 
 
 @pytest.mark.parametrize("name", ["disjoint", "hybrid"])
 def test_a_context_of_another_width_is_refused(name: str) -> None:
     bandit = begun(MAKE[name], FADING["still"])
     with pytest.raises(ValueError, match="contexts must be"):
-        bandit.judge(bandit.find(KEYS), np.zeros((1, WIDTH + 1)))
+        bandit.posterior(bandit.lookup(KEYS), np.zeros((1, WIDTH + 1)))
     with pytest.raises(ValueError, match="contexts must be"):
-        bandit.learn(Rewards(np.zeros(1, np.int32), np.zeros((1, 2)), np.ones(1), np.ones(1), np.ones(1, np.int64)))
+        bandit.learn(RewardBatch(np.zeros(1, np.int32), np.zeros((1, 2)), np.ones(1), np.ones(1), np.ones(1, np.int64)))
 
 
 # Policies
 
 
 JUDGED = {
-    "one arm": Judged(np.array([0.3]), np.array([0.1])),
-    "equal arms": Judged(np.full(6, 0.3), np.full(6, 0.1)),
-    "one is far ahead": Judged(np.array([0.1, 0.95, 0.2]), np.full(3, 1e-3)),
-    "sure and unsure": Judged(np.array([0.5, 0.4, 0.45, 0.1]), np.array([1e-9, 0.2, 0.01, 0.4])),
-    "forty": Judged(np.linspace(0, 0.2, 40), np.linspace(0.1, 0.01, 40)),
+    "one arm": Posterior(np.array([0.3]), np.array([0.1])),
+    "equal arms": Posterior(np.full(6, 0.3), np.full(6, 0.1)),
+    "one is far ahead": Posterior(np.array([0.1, 0.95, 0.2]), np.full(3, 1e-3)),
+    "sure and unsure": Posterior(np.array([0.5, 0.4, 0.45, 0.1]), np.array([1e-9, 0.2, 0.01, 0.4])),
+    "forty": Posterior(np.linspace(0, 0.2, 40), np.linspace(0.1, 0.01, 40)),
 }
 
 
 @pytest.mark.parametrize("asked", JUDGED.values(), ids=JUDGED.keys())
-def test_chances_are_a_distribution_within_bounds(policy: Policy, asked: Judged) -> None:
+def test_chances_are_a_distribution_within_bounds(policy: Policy, asked: Posterior) -> None:
     before = np.array(asked)
-    chances = policy.chances(asked)
+    chances = policy.probabilities(asked)
 
     assert chances.sum() == pytest.approx(1, abs=1e-12)
     assert (chances >= policy.bounds.floor * (1 - 1e-9)).all()
     assert (np.array(asked) == before).all()
-    assert (policy.chances(asked) == chances).all()
+    assert (policy.probabilities(asked) == chances).all()
 
 
 @given(
@@ -311,7 +318,9 @@ def test_chances_are_a_distribution_within_bounds(policy: Policy, asked: Judged)
 def test_chances_are_a_distribution_whatever_is_thought_of_arms(
     means: list[float], spreads: list[float], rule: EpsilonGreedy, floor: float, cap: float
 ) -> None:
-    chances = Policy(rule, Bounds(floor, cap)).chances(Judged(np.array(means), np.array(spreads[: len(means)])))
+    chances = Policy(rule, ProbabilityBounds(floor, cap)).probabilities(
+        Posterior(np.array(means), np.array(spreads[: len(means)]))
+    )
 
     assert chances.sum() == pytest.approx(1)
     assert (chances > 0).all()
@@ -320,7 +329,7 @@ def test_chances_are_a_distribution_whatever_is_thought_of_arms(
 
 
 def test_equal_arms_have_equal_chances(policy: Policy) -> None:
-    assert policy.chances(JUDGED["equal arms"]) == pytest.approx(np.full(6, 1 / 6))
+    assert policy.probabilities(JUDGED["equal arms"]) == pytest.approx(np.full(6, 1 / 6))
 
 
 def test_the_same_seed_gives_the_same_slate(policy: Policy) -> None:
@@ -331,9 +340,9 @@ def test_the_same_seed_gives_the_same_slate(policy: Policy) -> None:
 
 
 def test_no_arms_make_no_slate(policy: Policy) -> None:
-    nothing = Judged(np.zeros(0), np.zeros(0))
+    nothing = Posterior(np.zeros(0), np.zeros(0))
 
-    assert policy.chances(nothing).size == 0
+    assert policy.probabilities(nothing).size == 0
     assert policy.choose(nothing, 3, np.random.default_rng(0)).rows.size == 0
 
 
@@ -345,7 +354,9 @@ def test_a_slate_longer_than_the_arms_holds_each_once(policy: Policy) -> None:
 
 
 def test_a_cap_leaves_something_for_the_others() -> None:
-    chances = Policy(EpsilonGreedy(0.0), Bounds(floor=0.01, cap=0.8)).chances(JUDGED["one is far ahead"])
+    chances = Policy(EpsilonGreedy(0.0), ProbabilityBounds(floor=0.01, cap=0.8)).probabilities(
+        JUDGED["one is far ahead"]
+    )
 
     assert chances == pytest.approx([0.1, 0.8, 0.1])
 
@@ -353,10 +364,10 @@ def test_a_cap_leaves_something_for_the_others() -> None:
 @pytest.mark.parametrize("scale", [0.5, 1.0])
 def test_normal_thompson_tells_how_often_a_draw_is_the_greatest(scale: float) -> None:
     asked, rng = JUDGED["sure and unsure"], np.random.default_rng(1)
-    draws = rng.normal(asked.means, scale * asked.spreads, (200_000, 4))
+    draws = rng.normal(asked.means, scale * asked.stds, (200_000, 4))
     drawn = np.bincount(draws.argmax(axis=1), minlength=4) / 200_000
 
-    assert Policy(NormalThompson(scale)).chances(asked) == pytest.approx(drawn, abs=0.01)
+    assert Policy(GaussianThompson(scale)).probabilities(asked) == pytest.approx(drawn, abs=0.01)
 
 
 ARMS = {
@@ -377,7 +388,7 @@ def test_normal_thompson_is_the_integral_over_where_the_greatest_draw_is(
     others = np.exp(np.log(np.maximum(below, 1e-300)).sum(axis=0) - np.log(np.maximum(below, 1e-300)))
     told = (np.diff(below, axis=1) * (others[:, 1:] + others[:, :-1]) / 2).sum(axis=1)
 
-    assert NormalThompson().weigh(Judged(means, spreads)) == pytest.approx(told, abs=2e-4)
+    assert GaussianThompson().probabilities(Posterior(means, spreads)) == pytest.approx(told, abs=2e-4)
 
 
 def test_thompson_draws_from_the_betas_of_a_beta_bandit() -> None:
@@ -387,19 +398,19 @@ def test_thompson_draws_from_the_betas_of_a_beta_bandit() -> None:
     draws = np.random.default_rng(1).beta(counts[:, 0] + counts[:, 2], counts[:, 1] + counts[:, 3], (100_000, 9))
     drawn = np.bincount(draws.argmax(axis=1), minlength=9) / 100_000
 
-    told = Policy(Thompson()).chances(bandit.judge(bandit.find(KEYS), np.zeros((1, 0))))
+    told = Policy(BetaThompson()).probabilities(bandit.posterior(bandit.lookup(KEYS), np.zeros((1, 0))))
 
     assert told == pytest.approx(drawn, abs=0.01)
 
 
 def test_squarecb_weighs_by_the_inverse_of_the_gap() -> None:
-    chances = SquareCB(gamma=10.0).weigh(Judged(np.array([0.5, 0.1, 0.4]), np.zeros(3)))
+    chances = SquareCB(gamma=10.0).probabilities(Posterior(np.array([0.5, 0.1, 0.4]), np.zeros(3)))
 
     assert chances == pytest.approx([1 - 1 / 7 - 1 / 4, 1 / (3 + 4), 1 / (3 + 1)])
 
 
 def test_the_greatest_upper_bound_has_nearly_all_of_the_chance() -> None:
-    chances = Policy(UpperBounds(alpha=1.0)).chances(Judged(np.array([0.5, 0.3, 0.1]), np.array([0.0, 0.3, 0.1])))
+    chances = Policy(UCB(alpha=1.0)).probabilities(Posterior(np.array([0.5, 0.3, 0.1]), np.array([0.0, 0.3, 0.1])))
 
     assert chances[1] > 0.9999
 
@@ -407,22 +418,22 @@ def test_the_greatest_upper_bound_has_nearly_all_of_the_chance() -> None:
 @pytest.mark.parametrize(
     ("make_wrong", "name"),
     [
-        (lambda: Fading(half_life=-1), "half_life"),
-        (lambda: Fading(patience=0.5), "patience"),
-        (lambda: Fading(kept=1), "kept"),
+        (lambda: Discounting(half_life=-1), "half_life"),
+        (lambda: Discounting(change_threshold=0.5), "patience"),
+        (lambda: Discounting(retained_ratio=1), "kept"),
         (lambda: BetaSettings(mean=0), "mean"),
         (lambda: BetaSettings(strength=0), "strength"),
-        (lambda: LinearSettings(ridge=0), "ridge"),
+        (lambda: LinearArmSettings(ridge=0), "ridge"),
         (lambda: HybridSettings(noise=float("nan")), "noise"),
-        (lambda: Bounds(floor=0), "floor"),
-        (lambda: Bounds(cap=0.2), "cap"),
+        (lambda: ProbabilityBounds(floor=0), "floor"),
+        (lambda: ProbabilityBounds(cap=0.2), "cap"),
         (lambda: EpsilonGreedy(2), "epsilon"),
         (lambda: SquareCB(-1), "gamma"),
-        (lambda: UpperBounds(alpha=-1), "alpha"),
-        (lambda: UpperBounds(temperature=0), "temperature"),
-        (lambda: NormalThompson(0), "scale"),
-        (lambda: Disjoint(0), "width"),
-        (lambda: Hybrid(0, 1), "own"),
+        (lambda: UCB(alpha=-1), "alpha"),
+        (lambda: UCB(temperature=0), "temperature"),
+        (lambda: GaussianThompson(0), "scale"),
+        (lambda: DisjointLinear(0), "width"),
+        (lambda: HybridLinear(0, 1), "own"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -433,4 +444,4 @@ def test_a_setting_that_cannot_be_is_refused_by_name(make_wrong: Callable[[], ob
 
 def test_rewards_of_unequal_length_are_refused() -> None:
     with pytest.raises(ValueError, match="as long as arms"):
-        Rewards(np.zeros(2, np.int32), np.zeros((2, 1)), np.zeros(1), np.zeros(2), np.zeros(2, np.int64))
+        RewardBatch(np.zeros(2, np.int32), np.zeros((2, 1)), np.zeros(1), np.zeros(2), np.zeros(2, np.int64))

@@ -5,18 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from online_models.bandits import EpsilonGreedy, Judged, NormalThompson, Policy, SquareCB, Thompson, UpperBounds
+from online_models.bandits import UCB, BetaThompson, EpsilonGreedy, GaussianThompson, Policy, Posterior, SquareCB
 from online_models.bandits.policies.policy import _draw
-from online_models.bandits.propensity_audit import PropensityCheck
+from online_models.bandits.propensity_audit import PropensityAudit
 from stream.jit import kernel
 
-ASKED = Judged(np.array([0.5, 0.45, 0.4, 0.2]), np.array([0.05, 0.1, 0.15, 0.1]))
+ASKED = Posterior(np.array([0.5, 0.45, 0.4, 0.2]), np.array([0.05, 0.1, 0.15, 0.1]))
 POLICIES = {
     "epsilon": Policy(EpsilonGreedy(0.2)),
     "squarecb": Policy(SquareCB(50.0)),
-    "thompson": Policy(Thompson()),
-    "normal thompson": Policy(NormalThompson()),
-    "upper bounds": Policy(UpperBounds(temperature=0.05)),
+    "thompson": Policy(BetaThompson()),
+    "normal thompson": Policy(GaussianThompson()),
+    "upper bounds": Policy(UCB(temperature=0.05)),
 }
 
 
@@ -42,7 +42,7 @@ def drawn(
 def test_in_a_million_draws_slates_come_as_often_as_their_propensities_say(policy: Policy) -> None:
     draws, bounds = 10**6, policy.bounds
     uniforms = np.random.default_rng(11).random((draws, 2))
-    slates, told = drawn(policy.rule.weigh(ASKED), ASKED.means, bounds.floor, bounds.cap, uniforms)
+    slates, told = drawn(policy.rule.probabilities(ASKED), ASKED.means, bounds.floor, bounds.cap, uniforms)
     rng = np.random.default_rng(11)
     one_by_one = [policy.choose(ASKED, 2, rng) for _ in range(1_000)]
     _, first, came = np.unique(slates @ [ASKED.means.size, 1], return_index=True, return_counts=True)
@@ -59,10 +59,10 @@ def test_in_a_million_draws_slates_come_as_often_as_their_propensities_say(polic
 def test_true_chances_raise_an_alarm_as_seldom_as_is_said() -> None:
     rng, alarms = np.random.default_rng(5), 0
     for _ in range(300):
-        check = PropensityCheck(false_alarm=0.05)
+        check = PropensityAudit(false_alarm=0.05)
         for _ in range(200):
             chances = rng.dirichlet(np.full(5, 0.3))
-            check.see(chances, int(rng.choice(5, p=chances)))
+            check.update(chances, int(rng.choice(5, p=chances)))
         alarms += check.alarm
 
     assert alarms <= 300 * 0.05
@@ -70,18 +70,18 @@ def test_true_chances_raise_an_alarm_as_seldom_as_is_said() -> None:
 
 @pytest.mark.parametrize("wrong", [0.5, 1.25], ids=["half", "a quarter more"])
 def test_chances_that_are_wrong_are_found(wrong: float) -> None:
-    rng, check = np.random.default_rng(5), PropensityCheck()
+    rng, check = np.random.default_rng(5), PropensityAudit()
     for _ in range(20_000):
-        check.see(np.array([0.2, 0.8]), int(rng.random() > 0.2 * wrong))
+        check.update(np.array([0.2, 0.8]), int(rng.random() > 0.2 * wrong))
 
     assert check.alarm
     assert np.sign(check.deviations[5]) == np.sign(wrong - 1)
 
 
 def test_a_policy_passes_its_own_check() -> None:
-    rng, check, policy = np.random.default_rng(5), PropensityCheck(), POLICIES["upper bounds"]
+    rng, check, policy = np.random.default_rng(5), PropensityAudit(), POLICIES["upper bounds"]
     for _ in range(20_000):
-        check.see(policy.chances(ASKED), int(policy.choose(ASKED, 1, rng).rows[0]))
+        check.update(policy.probabilities(ASKED), int(policy.choose(ASKED, 1, rng).rows[0]))
 
     assert not check.alarm
     assert np.abs(check.deviations).max() < 4.75
@@ -89,4 +89,4 @@ def test_a_policy_passes_its_own_check() -> None:
 
 def test_an_impossible_false_alarm_is_refused() -> None:
     with pytest.raises(ValueError, match="false_alarm"):
-        PropensityCheck(0.0)
+        PropensityAudit(0.0)

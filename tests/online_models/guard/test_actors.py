@@ -2,7 +2,7 @@
 
 import msgspec
 
-from online_models.guard.actors import events_at
+from online_models.guard.actors import read_events
 from stream.testing import ManualClock, MemoryLog
 from stream.topics import EVENTS
 from tests.support.events import START
@@ -18,9 +18,9 @@ def test_events_are_found_by_partition_and_offset() -> None:
     log.append(EVENTS, 0, [(None, msgspec.json.encode(event(n))) for n in range(2_000)])
     log.append(EVENTS, 1, [(None, msgspec.json.encode([event(1), event(2)])), (None, b"no event")])
     log.trim(EVENTS, 0, 3)
-    found = events_at(log, [(1, 1), (0, 1_999), (0, 4), (0, 2), (0, 7), (1, 0), (0, 7), (0, 5_000)])
+    found = read_events(log, [(1, 1), (0, 1_999), (0, 4), (0, 2), (0, 7), (1, 0), (0, 7), (0, 5_000)])
 
     assert [(partition, one.event_id) for partition, one in found] == [
         (0, "e4"), (0, "e7"), (0, "e1999"), (1, "e1"), (1, "e2"),
     ]  # fmt: skip
-    assert list(events_at(log, [])) == []
+    assert list(read_events(log, [])) == []

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from online_models.guard.robust_stats import Level, PageHinkley, Rate, psi, z_for
+from online_models.guard.robust_stats import MedianBaseline, PageHinkley, RateBaseline, psi, z_threshold
 
 
 def rate_of(counts: np.ndarray, exposure: float = 100.0) -> list[float]:
-    rate = Rate(warm=20)
-    return [odd.z for count in counts.tolist() if (odd := rate.see(count, exposure))]
+    rate = RateBaseline(min_bins=20)
+    return [odd.z for count in counts.tolist() if (odd := rate.update(count, exposure))]
 
 
 def test_nothing_is_said_before_enough_was_seen() -> None:
     assert len(rate_of(np.full(60, 10.0))) == 60 - 22
-    assert [Level(warm=5).see(1.0) for _ in range(3)] == [None] * 3
+    assert [MedianBaseline(min_bins=5).update(1.0) for _ in range(3)] == [None] * 3
 
 
 def test_a_steady_rate_passes_for_the_number_of_times_that_was_asked_for() -> None:
@@ -21,8 +21,8 @@ def test_a_steady_rate_passes_for_the_number_of_times_that_was_asked_for() -> No
     z = np.concatenate([rate_of(rng.poisson(10, 500)) for _ in range(20)])
 
     # Three bins lie in each window, so that what stands out does so about three times.
-    assert (z > z_for(1.0, 100.0)).mean() < 0.02
-    assert (z > z_for(1.0, 10_000.0)).sum() <= 10
+    assert (z > z_threshold(1.0, 100.0)).mean() < 0.02
+    assert (z > z_threshold(1.0, 10_000.0)).sum() <= 10
 
 
 def test_a_rate_that_always_swings_is_judged_by_its_own_swings() -> None:
@@ -40,22 +40,22 @@ def test_a_rate_that_stops_or_jumps_stands_out_within_three_bins(after: float, s
 
 
 def test_a_bin_that_is_judged_does_not_move_the_reference() -> None:
-    rate = Rate(warm=5)
+    rate = RateBaseline(min_bins=5)
     for _ in range(20):
-        rate.see(10, 100)
-    before = rate.judge(0, 100)
+        rate.update(10, 100)
+    before = rate.compare(0, 100)
     for _ in range(50):
-        rate.judge(0, 100)
+        rate.compare(0, 100)
 
-    assert rate.judge(0, 100) == before
+    assert rate.compare(0, 100) == before
 
 
 def test_a_mean_that_rises_is_found_and_one_that_stays_is_not() -> None:
     rng = np.random.default_rng(2)
     steady, test = rng.normal(0, 1, 2_000), PageHinkley(slack=0.5, threshold=12)
 
-    assert not any(test.see(z) for z in steady.tolist())
-    assert any(test.see(z) for z in (1.5 + rng.normal(0, 1, 30)).tolist())
+    assert not any(test.update(z) for z in steady.tolist())
+    assert any(test.update(z) for z in (1.5 + rng.normal(0, 1, 30)).tolist())
 
 
 def test_equal_shares_have_no_psi_and_others_have() -> None:

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from online_models.checks import generated
-from online_models.protocols import FieldBatch
-from online_models.rankers import DeepFM, DeepSettings
-from online_models.rankers.deepfm import Layers, backward, forward, layers_of
+from online_models.checks import generate_batches
+from online_models.protocols import FeatureRows
+from online_models.rankers import DeepFM, DeepFMSettings
+from online_models.rankers.deepfm import Layers, backward, forward, split_layers
 from online_models.state.embeddings import EmbeddingSettings
 
 
@@ -15,13 +15,13 @@ def test_the_network_s_slopes_are_those_of_finite_differences() -> None:
     inputs, label = rng.normal(0, 1, (7, 5)), rng.integers(0, 2, 7).astype(float)
 
     def loss(flat: np.ndarray, inputs: np.ndarray) -> float:
-        logits = forward(layers_of(flat, widths), inputs)[-1][:, 0]
+        logits = forward(split_layers(flat, widths), inputs)[-1][:, 0]
         return float(np.sum(np.logaddexp(0, logits) - label * logits))
 
-    layers: Layers = layers_of(flat, widths)
+    layers: Layers = split_layers(flat, widths)
     values = forward(layers, inputs)
     by_layers = np.zeros_like(flat)
-    by_inputs = backward(layers, values, 1 / (1 + np.exp(-values[-1][:, 0])) - label, layers_of(by_layers, widths))
+    by_inputs = backward(layers, values, 1 / (1 + np.exp(-values[-1][:, 0])) - label, split_layers(by_layers, widths))
 
     for i in range(flat.size):
         step = np.zeros_like(flat)
@@ -34,10 +34,10 @@ def test_the_network_s_slopes_are_those_of_finite_differences() -> None:
 
 
 def test_ids_follow_the_slope_of_the_log_loss() -> None:
-    settings = DeepSettings(EmbeddingSettings(dim=3, scale=0.5), hidden=(8, 4), rate=0.1, weight_rate=0.2)
+    settings = DeepFMSettings(EmbeddingSettings(dim=3, scale=0.5), hidden=(8, 4), rate=0.1, weight_rate=0.2)
     ranker = DeepFM(2, 1, settings)
     one = np.ones(1, np.float32)
-    batch = FieldBatch(np.array([[5, 6]], np.uint64), 0.7 * one[:, None], one, one, np.arange(2))
+    batch = FeatureRows(np.array([[5, 6]], np.uint64), 0.7 * one[:, None], one, one, np.arange(2))
     for _ in range(20):
         ranker.learn(batch)
     before = {name: array.copy() for name, array in ranker.state().items()}
@@ -53,7 +53,7 @@ def test_ids_follow_the_slope_of_the_log_loss() -> None:
 
 
 def slope_of_loss(
-    settings: DeepSettings, state: dict[str, np.ndarray], name: str, at: tuple[int, ...], batch: FieldBatch
+    settings: DeepFMSettings, state: dict[str, np.ndarray], name: str, at: tuple[int, ...], batch: FeatureRows
 ) -> float:
     """By central differences; the label is 1."""
     losses = []
@@ -67,21 +67,21 @@ def slope_of_loss(
 
 
 def test_splitting_at_whole_steps_changes_nothing() -> None:
-    whole, split = (DeepFM(4, 2, DeepSettings(hidden=(8,), batch=100)) for _ in range(2))
-    for batch in generated(4, 2):
+    whole, split = (DeepFM(4, 2, DeepFMSettings(hidden=(8,), batch=100)) for _ in range(2))
+    for batch in generate_batches(4, 2):
         whole.learn(batch)
         for first in range(0, 300, 100):
             part = slice(first, first + 100)
             arrays = batch.keys[part], batch.numbers[part], batch.label[part], batch.weight[part]
-            split.learn(FieldBatch(*arrays, np.arange(101), batch.now))
+            split.learn(FeatureRows(*arrays, np.arange(101), batch.now))
 
-    for batch in generated(4, 2):
+    for batch in generate_batches(4, 2):
         assert whole.predict(batch).tobytes() == split.predict(batch).tobytes()
 
 
 def test_one_row_cannot_push_the_network_far() -> None:
-    ranker = DeepFM(4, 2, DeepSettings(hidden=(8,), clip=0.5))
-    batches = generated(4, 2)
+    ranker = DeepFM(4, 2, DeepFMSettings(hidden=(8,), clip=0.5))
+    batches = generate_batches(4, 2)
     for batch in batches:
         ranker.learn(batch)
     before = ranker.predict(batches[0])
@@ -98,4 +98,4 @@ def test_one_row_cannot_push_the_network_far() -> None:
 )
 def test_settings_name_what_is_wrong(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
-        DeepSettings(**bad)  # type: ignore[arg-type]
+        DeepFMSettings(**bad)  # type: ignore[arg-type]

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from online_models.protocols import FieldBatch
+from online_models.protocols import FeatureRows
 from online_models.rankers import FactorizationMachine, FMSettings
 from online_models.state.embeddings import EmbeddingSettings
 
 
-def rows(keys: list[list[int]], numbers: list[list[float]], label: list[float]) -> FieldBatch:
+def rows(keys: list[list[int]], numbers: list[list[float]], label: list[float]) -> FeatureRows:
     n = len(label)
     values = np.array(numbers, np.float32)
-    return FieldBatch(
+    return FeatureRows(
         np.array(keys, np.uint64), values, np.array(label, np.float32), np.ones(n, np.float32), np.arange(n + 1)
     )
 
@@ -53,7 +53,7 @@ def test_learning_follows_the_slope_of_the_log_loss() -> None:
 
 
 def slope_of_loss(
-    settings: FMSettings, state: dict[str, np.ndarray], name: str, at: tuple[int, ...], batch: FieldBatch
+    settings: FMSettings, state: dict[str, np.ndarray], name: str, at: tuple[int, ...], batch: FeatureRows
 ) -> float:
     """By central differences; the label is 1."""
     losses = []

@@ -3,15 +3,15 @@ import math
 import numpy as np
 import pytest
 
-from online_models.checks import generated
-from online_models.protocols import FieldBatch
-from online_models.rankers import Linear, LinearSettings
+from online_models.checks import generate_batches
+from online_models.protocols import FeatureRows
+from online_models.rankers import FTRLRegression, FTRLSettings
 
 
-def rows(keys: list[list[int]], label: list[float]) -> FieldBatch:
+def rows(keys: list[list[int]], label: list[float]) -> FeatureRows:
     n = len(label)
     numbers = np.zeros((n, 0), np.float32)
-    return FieldBatch(
+    return FeatureRows(
         np.array(keys, np.uint64), numbers, np.array(label, np.float32), np.ones(n, np.float32), np.arange(n + 1)
     )
 
@@ -26,7 +26,7 @@ def test_it_is_algorithm_1_of_mcmahan() -> None:
         z += g - (np.sqrt(n + g * g) - np.sqrt(n)) / alpha * w
         n += g * g
     w = np.where(abs(z) <= l1, 0, -(z - np.sign(z) * l1) / ((beta + np.sqrt(n)) / alpha + l2))
-    ranker = Linear(1, 0, LinearSettings(alpha, beta, l1, l2))
+    ranker = FTRLRegression(1, 0, FTRLSettings(alpha, beta, l1, l2))
 
     ranker.learn(batch)
 
@@ -34,17 +34,17 @@ def test_it_is_algorithm_1_of_mcmahan() -> None:
 
 
 def test_l1_keeps_weights_of_rare_ids_at_zero() -> None:
-    ranker = Linear(4, 2, LinearSettings(bits=12, l1=2.0))
-    for batch in generated(4, 2):
+    ranker = FTRLRegression(4, 2, FTRLSettings(bits=12, l1=2.0))
+    for batch in generate_batches(4, 2):
         ranker.learn(batch)
 
-    hashed = ranker.state()["hashed"]
+    hashed = ranker.state()["sparse"]
 
     assert 0 < np.count_nonzero(hashed[:, 2]) < 0.5 * np.count_nonzero(hashed[:, 1])
 
 
 def test_the_same_id_in_two_fields_has_two_weights() -> None:
-    ranker = Linear(2, 0)
+    ranker = FTRLRegression(2, 0)
     for _ in range(50):
         ranker.learn(rows([[5, 7], [7, 5]], [1.0, 0.0]))
 
@@ -56,7 +56,7 @@ def test_the_same_id_in_two_fields_has_two_weights() -> None:
 
 def test_crosses_learn_what_no_sum_of_weights_can() -> None:
     exclusive_or = rows([[1, 1], [1, 2], [2, 1], [2, 2]], [0.0, 1.0, 1.0, 0.0])
-    plain, crossed = Linear(2, 0), Linear(2, 0, LinearSettings(crosses=((0, 1),)))
+    plain, crossed = FTRLRegression(2, 0), FTRLRegression(2, 0, FTRLSettings(crosses=((0, 1),)))
     for _ in range(200):
         plain.learn(exclusive_or)
         crossed.learn(exclusive_or)
@@ -66,22 +66,22 @@ def test_crosses_learn_what_no_sum_of_weights_can() -> None:
 
 
 def test_a_weight_counts_like_so_much_gradient() -> None:
-    light, heavy = Linear(1, 0), Linear(1, 0)
+    light, heavy = FTRLRegression(1, 0), FTRLRegression(1, 0)
     batch = rows([[5]], [1.0])
     light.learn(batch)
-    heavy.learn(FieldBatch(batch.keys, batch.numbers, batch.label, np.full(1, 3, np.float32), batch.start))
+    heavy.learn(FeatureRows(batch.keys, batch.numbers, batch.label, np.full(1, 3, np.float32), batch.start))
 
     assert heavy.predict(batch)[0] > light.predict(batch)[0] > 0.5
 
 
 def test_rows_that_are_not_sound_are_counted() -> None:
     batch = rows([[5], [6], [7]], [1.0, math.nan, 2.0])
-    ranker = Linear(1, 0)
+    ranker = FTRLRegression(1, 0)
 
     ranker.learn(batch)
 
     assert ranker.skipped == 2
-    assert np.count_nonzero(ranker.state()["hashed"][:, 1]) == 1
+    assert np.count_nonzero(ranker.state()["sparse"][:, 1]) == 1
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_rows_that_are_not_sound_are_counted() -> None:
 )
 def test_settings_name_what_is_wrong(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
-        LinearSettings(**bad)  # type: ignore[arg-type]
+        FTRLSettings(**bad)  # type: ignore[arg-type]
 
 
 def test_a_cross_needs_two_fields_that_exist() -> None:
     with pytest.raises(ValueError, match=r"pairs of fields from 0 to 1, got \(0, 2\)"):
-        Linear(2, 0, LinearSettings(crosses=((0, 2),)))
+        FTRLRegression(2, 0, FTRLSettings(crosses=((0, 2),)))

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from online_models.rankers.click_head import Chances
+from online_models.rankers.click_head import ClickHead
 from online_models.rankers.listnet import ListNet, ListNetSettings
-from stream.records.batches import offsets_of
+from stream.records.batches import ragged_starts
 
 
 def lists_with_a_rule(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -12,7 +12,7 @@ def lists_with_a_rule(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.nda
     x = rng.normal(size=(8 * n, 5)).astype(np.float32)
     label = np.zeros((n, 8), np.float32)
     label[np.arange(n), (x[:, 0] * x[:, 1]).reshape(n, 8).argmax(axis=1)] = 1
-    return x, label.ravel(), offsets_of(np.full(n, 8))
+    return x, label.ravel(), ragged_starts(np.full(n, 8))
 
 
 def test_it_learns_what_no_line_can_tell() -> None:
@@ -45,7 +45,7 @@ def test_a_wild_feature_teaches_nothing(bad: float) -> None:
 
 @pytest.mark.parametrize(("clip", "all_of_them"), [(1e-6, True), (1e6, False)])
 def test_updates_that_are_clipped_are_counted(clip: float, all_of_them: bool) -> None:
-    net = ListNet(5, ListNetSettings(group=4, clip=clip))
+    net = ListNet(5, ListNetSettings(batch_lists=4, clip=clip))
     net.learn_lists(*lists_with_a_rule(40, 0))
 
     assert net.report.clipped == (10 if all_of_them else 0)
@@ -62,7 +62,7 @@ def test_a_list_without_a_label_teaches_nothing() -> None:
 
 
 def test_chances_are_calibrated() -> None:
-    rng, chances = np.random.default_rng(0), Chances(3)
+    rng, chances = np.random.default_rng(0), ClickHead(3)
     x = rng.normal(size=(60_000, 3)).astype(np.float32)
     truth = 1 / (1 + np.exp(-(x @ np.array([1.0, -0.5, 0.0]) - 2)))
     chances.learn(x, (rng.random(x.shape[0]) < truth).astype(np.float32))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from online_models.state.embeddings import EmbeddingSettings, EmbeddingTable
 from online_models.state.tables import State
-from stream.ids import find_row
+from stream.ids import lookup_row
 from stream.jit import kernel
 
 Call = tuple[list[int], int]  # keys, and the seconds since the call before
@@ -30,7 +30,7 @@ def assert_same_bits(left: EmbeddingTable, right: EmbeddingTable) -> None:
 def test_each_id_has_a_row_of_its_own() -> None:
     table = EmbeddingTable(EmbeddingSettings(dim=4))
 
-    rows = table.admit(np.arange(1, 50_001, dtype=np.uint64), now=0)
+    rows = table.add_keys(np.arange(1, 50_001, dtype=np.uint64), now=0)
 
     assert np.unique(rows).size == 50_000
     assert np.unique(table.rows[rows], axis=0).shape == (50_000, 5)
@@ -38,7 +38,7 @@ def test_each_id_has_a_row_of_its_own() -> None:
 
 def test_new_vectors_have_the_scale_asked_for() -> None:
     table = EmbeddingTable(EmbeddingSettings(dim=8, scale=0.5))
-    rows = table.admit(np.arange(1, 20_001, dtype=np.uint64), now=0)
+    rows = table.add_keys(np.arange(1, 20_001, dtype=np.uint64), now=0)
 
     vectors = table.rows[rows, :8]
 
@@ -49,98 +49,98 @@ def test_new_vectors_have_the_scale_asked_for() -> None:
 
 def test_a_new_vector_depends_on_key_and_seed_alone() -> None:
     one, two, other = (EmbeddingTable(EmbeddingSettings(seed=seed)) for seed in (3, 3, 4))
-    one.admit(keys(5, 7), now=0)
-    two.admit(keys(7, 9), now=0)
-    other.admit(keys(7), now=0)
+    one.add_keys(keys(5, 7), now=0)
+    two.add_keys(keys(7, 9), now=0)
+    other.add_keys(keys(7), now=0)
 
-    assert np.array_equal(one.rows[one.find(keys(7))], two.rows[two.find(keys(7))])
-    assert not np.array_equal(one.rows[one.find(keys(7))], other.rows[other.find(keys(7))])
+    assert np.array_equal(one.rows[one.lookup(keys(7))], two.rows[two.lookup(keys(7))])
+    assert not np.array_equal(one.rows[one.lookup(keys(7))], other.rows[other.lookup(keys(7))])
 
 
 def test_no_key_has_no_row() -> None:
     for sights in (1, 2):
-        table = EmbeddingTable(EmbeddingSettings(sights=sights))
+        table = EmbeddingTable(EmbeddingSettings(min_count=sights))
 
-        assert [table.admit(keys(0), now=0).tolist() for _ in range(4)] == [[-1]] * 4
+        assert [table.add_keys(keys(0), now=0).tolist() for _ in range(4)] == [[-1]] * 4
         assert len(table) == 0
 
 
 @pytest.mark.parametrize("calls", [[[7, 7, 7, 7]], [[7, 7], [7, 7]], [[7]] * 4], ids=["one", "two", "four"])
 def test_a_row_is_earned_at_the_nth_sight_however_the_sights_are_batched(calls: list[list[int]]) -> None:
-    table = EmbeddingTable(EmbeddingSettings(sights=3))
+    table = EmbeddingTable(EmbeddingSettings(min_count=3))
 
-    rows = [row for call in calls for row in table.admit(keys(*call), now=0).tolist()]
+    rows = [row for call in calls for row in table.add_keys(keys(*call), now=0).tolist()]
 
     assert rows == [-1, -1, 0, 0]
 
 
 def test_asking_is_no_sight() -> None:
-    table = EmbeddingTable(EmbeddingSettings(sights=2, unseen=10.0))
-    table.admit(keys(7), now=0)
+    table = EmbeddingTable(EmbeddingSettings(min_count=2, expire_after=10.0))
+    table.add_keys(keys(7), now=0)
 
-    table.find(keys(7, 7, 7))
+    table.lookup(keys(7, 7, 7))
 
-    assert table.find(keys(7)).tolist() == [-1]
+    assert table.lookup(keys(7)).tolist() == [-1]
 
 
 def test_a_row_unseen_for_long_goes_to_the_next_id_as_if_new() -> None:
-    table = EmbeddingTable(EmbeddingSettings(dim=2, unseen=10.0), extra=(2.0,))
-    row = table.admit(keys(7), now=1_000)
+    table = EmbeddingTable(EmbeddingSettings(dim=2, expire_after=10.0), extra=(2.0,))
+    row = table.add_keys(keys(7), now=1_000)
     table.rows[row] = 5
-    table.admit(keys(8), now=9_000)
+    table.add_keys(keys(8), now=9_000)
 
-    again = table.admit(keys(9), now=12_000)
+    again = table.add_keys(keys(9), now=12_000)
     fresh = EmbeddingTable(table.settings, extra=(2.0,))
-    fresh.admit(keys(9), now=0)
+    fresh.add_keys(keys(9), now=0)
 
-    assert table.find(keys(7, 8)).tolist() == [-1, 1]
+    assert table.lookup(keys(7, 8)).tolist() == [-1, 1]
     assert again.tolist() == row.tolist()
     assert table.rows[again, 2:].tolist() == [[1.0, 2.0]]
     assert np.array_equal(table.rows[again], fresh.rows[:1])
 
 
 def test_an_id_seen_now_and_then_keeps_its_row() -> None:
-    table = EmbeddingTable(EmbeddingSettings(unseen=10.0))
+    table = EmbeddingTable(EmbeddingSettings(expire_after=10.0))
 
-    rows = [table.admit(keys(7), now).tolist() for now in range(0, 100_000, 9_000)]
+    rows = [table.add_keys(keys(7), now).tolist() for now in range(0, 100_000, 9_000)]
 
     assert rows == [[0]] * len(rows)
 
 
 def test_sights_too_far_apart_earn_nothing() -> None:
-    table = EmbeddingTable(EmbeddingSettings(sights=2, unseen=10.0))
+    table = EmbeddingTable(EmbeddingSettings(min_count=2, expire_after=10.0))
 
-    rows = [table.admit(keys(7), now).tolist() for now in (0, 20_000, 40_000, 41_000)]
+    rows = [table.add_keys(keys(7), now).tolist() for now in (0, 20_000, 40_000, 41_000)]
 
     assert rows == [[-1], [-1], [-1], [0]]
 
 
 def test_time_never_goes_back() -> None:
-    table = EmbeddingTable(EmbeddingSettings(unseen=10.0))
-    table.admit(keys(7), now=50_000)
-    table.admit(keys(8), now=1_000)
+    table = EmbeddingTable(EmbeddingSettings(expire_after=10.0))
+    table.add_keys(keys(7), now=50_000)
+    table.add_keys(keys(8), now=1_000)
 
-    table.admit(keys(9), now=55_000)
+    table.add_keys(keys(9), now=55_000)
 
-    assert table.find(keys(8)).tolist() == [1]
+    assert table.lookup(keys(8)).tolist() == [1]
 
 
 def test_never_means_never() -> None:
-    table = EmbeddingTable(EmbeddingSettings(unseen=0.0))
-    table.admit(keys(7), now=0)
+    table = EmbeddingTable(EmbeddingSettings(expire_after=0.0))
+    table.add_keys(keys(7), now=0)
 
-    table.admit(keys(8), now=10**15)
+    table.add_keys(keys(8), now=10**15)
 
-    assert table.find(keys(7)).tolist() == [0]
+    assert table.lookup(keys(7)).tolist() == [0]
 
 
 def test_kernels_find_rows() -> None:
     table = EmbeddingTable(EmbeddingSettings())
-    table.admit(keys(7, 8), now=0)
+    table.add_keys(keys(7, 8), now=0)
 
     @kernel
     def last(slot_keys: np.ndarray, slot_rows: np.ndarray, key: np.uint64) -> int:
-        return find_row(slot_keys, slot_rows, key)
+        return lookup_row(slot_keys, slot_rows, key)
 
     assert last(*table.slots, np.uint64(8)) == 1
 
@@ -154,17 +154,17 @@ def test_kernels_find_rows() -> None:
 def test_a_restored_table_and_a_replica_hold_the_same_bits_through_admission_and_expiry(
     calls: list[Call], sights: int, cut: int
 ) -> None:
-    settings = EmbeddingSettings(dim=2, sights=sights, unseen=12.0)
+    settings = EmbeddingSettings(dim=2, min_count=sights, expire_after=12.0)
     table, replica, restored = EmbeddingTable(settings), EmbeddingTable(settings), EmbeddingTable(settings)
     now = 0
     for step, (names, seconds) in enumerate(calls):
         now += 1000 * seconds
         if step == cut:
             restored.restore(copied(table.state()))
-        rows = table.admit(np.array(names, np.uint64), now)
+        rows = table.add_keys(np.array(names, np.uint64), now)
         table.rows[rows[rows >= 0]] += 1
         if step >= cut:
-            again = restored.admit(np.array(names, np.uint64), now)
+            again = restored.add_keys(np.array(names, np.uint64), now)
             restored.rows[again[again >= 0]] += 1
         if step % 3 == 2:
             replica.apply(copied(table.changes()))
@@ -173,15 +173,22 @@ def test_a_restored_table_and_a_replica_hold_the_same_bits_through_admission_and
     assert_same_bits(table, replica)
     assert len(calls) <= cut or table.state()["rows.row"].tobytes() == restored.state()["rows.row"].tobytes()
     every = np.arange(41, dtype=np.uint64)
-    assert table.find(every).tolist() == replica.find(every).tolist()
-    replica_rows, rows = replica.admit(every, now + 30_000), table.admit(every, now + 30_000)
+    assert table.lookup(every).tolist() == replica.lookup(every).tolist()
+    replica_rows, rows = replica.add_keys(every, now + 30_000), table.add_keys(every, now + 30_000)
     assert replica_rows.tolist() == rows.tolist()
     assert_same_bits(table, replica)
 
 
 @pytest.mark.parametrize(
     "bad",
-    [{"dim": 0}, {"sights": 0}, {"unseen": -1.0}, {"unseen": float("nan")}, {"scale": -1.0}, {"seed": -1}],
+    [
+        {"dim": 0},
+        {"min_count": 0},
+        {"expire_after": -1.0},
+        {"expire_after": float("nan")},
+        {"scale": -1.0},
+        {"seed": -1},
+    ],
     ids=str,
 )
 def test_settings_name_what_is_wrong(bad: dict[str, float]) -> None:

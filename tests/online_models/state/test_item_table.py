@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from online_models.state.contribution_caps import CLICKED, MOST, SHOWN, VALUED, VIEWED
-from online_models.state.item_table import HORIZONS, NO_TIME, Items, actions_of
+from online_models.state.contribution_caps import CLICKED, SHOWN, USER_DAILY_CAP, VALUED, VIEWED
+from online_models.state.item_table import HORIZONS, NO_TIME, ItemTable, select_actions
 from stream.records.batches import EventType, ExampleBatch, Kind
 from tests.support.batches import ITEMS, START, batch_of, lists, questions
 
@@ -14,10 +14,10 @@ def one(kind: Kind, item: int, ts: int, type_: EventType = EventType.click, valu
     return replace(batch, type=np.array([type_], np.uint8), value=np.array([value], np.float32))
 
 
-def told(*batches: ExampleBatch) -> Items:
-    items = Items()
+def told(*batches: ExampleBatch) -> ItemTable:
+    items = ItemTable()
     for batch in batches:
-        items.admit(batch.lists.item)
+        items.add_keys(batch.lists.item)
         items.learn(batch)
     return items
 
@@ -55,12 +55,12 @@ def test_types_are_counted_by_what_they_mean(type_: EventType, kind: int | None)
     counted = np.flatnonzero(items.counters["counts"][0].any(axis=1)).tolist()
 
     assert counted == ([] if kind is None else [kind])
-    assert items.counters["ever"][0, type_] == 1
+    assert items.counters["total_counts"][0, type_] == 1
 
 
 @pytest.mark.parametrize("kind", [Kind.clicked, Kind.closed])
 def test_lists_with_outcomes_are_not_counted_again(kind: Kind) -> None:
-    assert told(one(kind, 0, START)).counters["ever"].sum() == 0
+    assert told(one(kind, 0, START)).counters["total_counts"].sum() == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
@@ -77,7 +77,7 @@ def test_first_and_last_are_times_of_events() -> None:
     assert items.counters["last"][0] == START + 5
 
 
-@pytest.mark.parametrize(("met", "counts"), [(MOST - 1, True), (MOST, False)])
+@pytest.mark.parametrize(("met", "counts"), [(USER_DAILY_CAP - 1, True), (USER_DAILY_CAP, False)])
 def test_what_one_person_does_with_one_item_counts_so_often_a_day(met: int, counts: bool) -> None:
     day = 86_400_000
     asked = questions(3, [[0] * met, [0] * met, [1] * met], np.array([START, START + 2 * day, START]))
@@ -85,25 +85,25 @@ def test_what_one_person_does_with_one_item_counts_so_often_a_day(met: int, coun
     batch = batch_of([Kind.action] * 3, asked, lists([[0], [0], [0]]), np.zeros(3, np.uint64))
     batch = replace(batch, type=np.full(3, EventType.click, np.uint8))
     items = told(batch)
-    _, rows = actions_of(batch, items, items.people(batch.questions))
+    _, rows = select_actions(batch, items, items.resolve_queries(batch.queries))
 
     assert rows.tolist() == [0, 1, 2][not counts :]
-    assert items.counters["ever"][0, EventType.click] == 3
+    assert items.counters["total_counts"][0, EventType.click] == 3
 
 
 def test_a_dislike_is_no_action_to_learn_interest_from() -> None:
     batch = one(Kind.action, 0, START, EventType.dislike)
     items = told(batch)
-    actions, rows = actions_of(batch, items, items.people(batch.questions))
+    actions, rows = select_actions(batch, items, items.resolve_queries(batch.queries))
 
     assert len(actions) == rows.size == 0
 
 
 def test_an_item_that_the_catalogue_does_not_date_has_no_time() -> None:
-    items = Items()
-    items.admit(ITEMS[:1])
+    items = ItemTable()
+    items.add_keys(ITEMS[:1])
 
-    assert items.catalogue["created"][0] == NO_TIME
+    assert items.catalog["created"][0] == NO_TIME
 
 
 def test_a_click_does_not_send_the_catalogue_along() -> None:
@@ -113,7 +113,7 @@ def test_a_click_does_not_send_the_catalogue_along() -> None:
     changes = items.changes()
 
     assert changes["counters.rows"].tolist() == [0]
-    assert changes["catalogue.rows"].size == 0
+    assert changes["catalog.rows"].size == 0
 
 
 def test_the_share_shown_forgets_what_was_shown_days_ago() -> None:
@@ -121,5 +121,5 @@ def test_the_share_shown_forgets_what_was_shown_days_ago() -> None:
     shown = told(*(one(Kind.shown, item, START, EventType.impression) for item in range(3)))
     shown.learn(one(Kind.shown, 0, START + 3 * days, EventType.impression))
 
-    assert Items().shown_share() == 0
-    assert shown.shown_share() == pytest.approx(1 / 3)
+    assert ItemTable().coverage_ratio() == 0
+    assert shown.coverage_ratio() == pytest.approx(1 / 3)

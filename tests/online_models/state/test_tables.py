@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models.state.tables import Column, State, Table, joined, part_of
+from online_models.state.tables import Column, State, Table, prefix_states, substate
 
 COLUMNS = {"clicks": Column("float32"), "vector": Column("float32", (3,), fill=0.5)}
 KEYS = st.lists(st.integers(1, 30), max_size=12)
@@ -31,17 +31,17 @@ def test_a_table_is_a_dict_and_its_followers_hold_the_same_bits(calls: list[tupl
     for number, (call, named) in enumerate(calls):
         distinct = list(dict.fromkeys(named))
         if call == "admit":
-            table.admit(keys(*named))
+            table.add_keys(keys(*named))
             model |= {key: 0.0 for key in distinct if key not in model}
         elif call == "free":
             gone = [key for key in distinct if key in model]
-            table.free(table.find(keys(*gone)))
+            table.free(table.lookup(keys(*gone)))
             model = {key: value for key, value in model.items() if key not in gone}
         elif call == "write":
             held = [key for key in distinct if key in model]
-            rows = table.find(keys(*held))
+            rows = table.lookup(keys(*held))
             table["clicks"][rows] = number
-            table.touch(rows)
+            table.mark_changed(rows)
             model |= dict.fromkeys(held, float(number))
         else:
             follower.apply(table.changes())
@@ -50,29 +50,29 @@ def test_a_table_is_a_dict_and_its_followers_hold_the_same_bits(calls: list[tupl
 
             assert bits(follower.state()) == bits(late.state()) == bits(table.state())
             # The next new keys take the same rows in all three.
-            assert follower._freed.tolist() == late._freed.tolist() == table._freed.tolist()
+            assert follower._free_rows.tolist() == late._free_rows.tolist() == table._free_rows.tolist()
 
-        rows = table.find(keys(*model))
+        rows = table.lookup(keys(*model))
 
         assert (rows >= 0).all()
         assert table["clicks"][rows].tolist() == list(model.values())
         assert table.keys[rows].tolist() == list(model)
-        assert (table.find(keys(*(key for key in range(1, 31) if key not in model))) == -1).all()
+        assert (table.lookup(keys(*(key for key in range(1, 31) if key not in model))) == -1).all()
 
 
 def test_a_freed_row_is_blank_and_taken_again_lowest_first() -> None:
     table = Table(COLUMNS)
-    rows = table.admit(keys(1, 2, 3))
+    rows = table.add_keys(keys(1, 2, 3))
     table["vector"][rows] = 9
     table.free(rows[:2])
 
-    assert table.admit(keys(7, 8, 9)).tolist() == [0, 1, 3]
+    assert table.add_keys(keys(7, 8, 9)).tolist() == [0, 1, 3]
     assert table["vector"][0].tolist() == [0.5, 0.5, 0.5]
 
 
 def test_changes_are_told_once() -> None:
     table = Table(COLUMNS)
-    table.admit(keys(1, 2))
+    table.add_keys(keys(1, 2))
 
     assert table.changes()["keys"].tolist() == [1, 2]
     assert table.changes()["keys"].tolist() == []
@@ -80,18 +80,18 @@ def test_changes_are_told_once() -> None:
 
 def test_a_column_that_a_state_lacks_starts_from_its_fill() -> None:
     old = Table({"clicks": COLUMNS["clicks"]})
-    old.admit(keys(5))
+    old.add_keys(keys(5))
     new = Table(COLUMNS)
     new.restore(old.state())
 
     assert new["vector"][:1].tolist() == [[0.5, 0.5, 0.5]]
-    assert new.find(keys(5)).tolist() == [0]
+    assert new.lookup(keys(5)).tolist() == [0]
 
 
 def test_a_column_that_changes_lack_stays_as_it_is() -> None:
     table, follower = Table(COLUMNS), Table(COLUMNS)
     for each in (table, follower):
-        each.admit(keys(5))
+        each.add_keys(keys(5))
     table["clicks"][0], table["vector"][0] = 3, 7
     follower.apply({name: array for name, array in table.changes().items() if name != "vector"})
 
@@ -101,13 +101,13 @@ def test_a_column_that_changes_lack_stays_as_it_is() -> None:
 
 def test_a_key_that_moved_to_another_row_is_followed() -> None:
     table, follower = Table(COLUMNS), Table(COLUMNS)
-    table.admit(keys(1, 2))
+    table.add_keys(keys(1, 2))
     follower.apply(table.changes())
-    table.free(table.find(keys(1, 2)))
-    table.admit(keys(2, 1))
+    table.free(table.lookup(keys(1, 2)))
+    table.add_keys(keys(2, 1))
     follower.apply(table.changes())
 
-    assert follower.find(keys(1, 2)).tolist() == [1, 0]
+    assert follower.lookup(keys(1, 2)).tolist() == [1, 0]
 
 
 def test_names_that_say_which_row_are_taken() -> None:
@@ -116,6 +116,6 @@ def test_names_that_say_which_row_are_taken() -> None:
 
 
 def test_parts_of_a_state_keep_their_names() -> None:
-    state = joined({"a": {"x": np.zeros(1), "y.z": np.ones(2)}, "ab": {"x": np.ones(3)}})
+    state = prefix_states({"a": {"x": np.zeros(1), "y.z": np.ones(2)}, "ab": {"x": np.ones(3)}})
 
-    assert {name: array.size for name, array in part_of(state, "a").items()} == {"x": 1, "y.z": 2}
+    assert {name: array.size for name, array in substate(state, "a").items()} == {"x": 1, "y.z": 2}

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from online_models.control import CheckpointOrder, RollbackOrder, encode_order
-from online_models.training.contamination import ripple, taught_by
-from online_models.versions.checkpoints import name_of
-from stream.ids import key_of
+from online_models.control import CheckpointCommand, RollbackCommand, encode_command
+from online_models.training.contamination import contaminated_ranges, contaminated_versions
+from online_models.versions.checkpoints import version_name
+from stream.ids import hash_id
 from stream.logs import Record
 from stream.records.batches import Kind
 from stream.records.example_blocks import decode_examples, encode_examples
@@ -18,7 +18,7 @@ from tests.support.learner_lab import Lab, differing, lessons
 
 Blocks = dict[int, list[Record]]
 BAD_BLOCK = 3  # of partition 0: step 4 learns it
-CLEAN = name_of(1, 2)
+CLEAN = version_name(1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def blocks() -> Blocks:
         for n, (_, value) in enumerate(records[:12]):
             reach, batch = decode_examples(value or b"")
             step = n if partition == 0 else (2, BAD_BLOCK + 5)[n % 2]
-            batch = replace(batch, version=np.full(len(batch), key_of(name_of(1, step)), np.uint64))
+            batch = replace(batch, version=np.full(len(batch), hash_id(version_name(1, step)), np.uint64))
             served[partition].append((None, encode_examples(reach, batch)))
     return served
 
@@ -37,7 +37,7 @@ def blocks() -> Blocks:
 @pytest.fixture(scope="module")
 def bad(blocks: Blocks) -> tuple[int, int]:
     reach, _ = decode_examples(blocks[0][BAD_BLOCK][1] or b"")
-    return reach.first + 4, reach.next - 4
+    return reach.first_offset + 4, reach.next_offset - 4
 
 
 def without(blocks: Blocks, bad: tuple[int, int]) -> Blocks:
@@ -57,7 +57,12 @@ def without(blocks: Blocks, bad: tuple[int, int]) -> Blocks:
             offsets |= set(batch.offset[answers].tolist())
         gone = np.array(sorted(offsets))
         kept[partition] = [
-            (None, encode_examples(reach, batch.take(np.flatnonzero(~_any_in(gone, batch.offset, batch.origin)))))
+            (
+                None,
+                encode_examples(
+                    reach, batch.take(np.flatnonzero(~_any_in(gone, batch.offset, batch.impression_offset)))
+                ),
+            )
             for reach, batch in rows
         ]
     return kept
@@ -71,15 +76,15 @@ def _any_in(gone: np.ndarray, *columns: np.ndarray) -> np.ndarray:
 def test_the_bits_are_those_of_a_learner_that_never_saw_it(
     tmp_path: Path, blocks: Blocks, bad: tuple[int, int]
 ) -> None:
-    lab = Lab(tmp_path / "poisoned", blocks, {(1, 2): CheckpointOrder()}, batch=1).finish()
-    lab.start()._keeper.wait()
-    skip = ripple(lab.log, lab.settings.checkpoints, {"0": [bad]})
+    lab = Lab(tmp_path / "poisoned", blocks, {(1, 2): CheckpointCommand()}, batch=1).finish()
+    lab.start()._checkpoint_writer.wait()
+    skip = contaminated_ranges(lab.log, lab.settings.checkpoints, {"0": [bad]})
     everything = lab.bits
-    lab.log.write(CONTROL, 0, (None, encode_order(RollbackOrder(CLEAN, skip))))
+    lab.log.write(CONTROL, 0, (None, encode_command(RollbackCommand(CLEAN, skip))))
     lab.finish()
     never = Lab(tmp_path / "never", without(blocks, bad), batch=1).finish()
-    narrow = Lab(tmp_path / "narrow", blocks, {(1, 2): CheckpointOrder()}, batch=1).finish()
-    narrow.log.write(CONTROL, 0, (None, encode_order(RollbackOrder(CLEAN, {"0": [bad]}))))
+    narrow = Lab(tmp_path / "narrow", blocks, {(1, 2): CheckpointCommand()}, batch=1).finish()
+    narrow.log.write(CONTROL, 0, (None, encode_command(RollbackCommand(CLEAN, {"0": [bad]}))))
     narrow.finish()
 
     assert lab.start().progress.epoch == 2
@@ -91,16 +96,16 @@ def test_the_bits_are_those_of_a_learner_that_never_saw_it(
 def test_versions_are_taught_from_the_bad_step_on_until_the_learner_goes_back(
     tmp_path: Path, blocks: Blocks, bad: tuple[int, int]
 ) -> None:
-    orders = {(1, 2): CheckpointOrder(), (1, 8): RollbackOrder(CLEAN, {"0": [bad]})}
+    orders = {(1, 2): CheckpointCommand(), (1, 8): RollbackCommand(CLEAN, {"0": [bad]})}
     lab = Lab(tmp_path, blocks, orders, batch=1).finish()
-    taught = taught_by(lab.log, lab.settings.checkpoints, {"0": [bad]})
+    taught = contaminated_versions(lab.log, lab.settings.checkpoints, {"0": [bad]})
 
     assert lab.start().progress.epoch == 2
-    assert taught == [name_of(1, step) for step in range(BAD_BLOCK + 1, 9)]
+    assert taught == [version_name(1, step) for step in range(BAD_BLOCK + 1, 9)]
 
 
 def test_what_taught_nothing_has_no_ripple(tmp_path: Path, blocks: Blocks) -> None:
     lab = Lab(tmp_path, blocks, batch=1).finish()
     nowhere = {"0": [(10_000, 10_001)]}
 
-    assert ripple(lab.log, lab.settings.checkpoints, nowhere) == nowhere
+    assert contaminated_ranges(lab.log, lab.settings.checkpoints, nowhere) == nowhere

@@ -6,25 +6,25 @@ import pytest
 
 from online_models.training.journal import (
     Entry,
+    EpochSegment,
     Journal,
-    Leg,
-    Read,
+    OffsetRange,
     Rollback,
     Step,
-    entries,
+    epoch_path,
     newest_epoch,
     prune,
-    since,
-    way,
+    read_entries,
+    read_entries_after,
 )
 
 
 def step(epoch: int, number: int) -> Step:
-    return Step(epoch, number, [Read(0, number, number + 1)], items=number, control=0)
+    return Step(epoch, number, [OffsetRange(0, number, number + 1)], items_offset=number, control_offset=0)
 
 
 def rollback(epoch: int, version: str) -> Rollback:
-    return Rollback(epoch, int(version[7:]), version, {"0": 5}, {"0": 50}, {"0": [(1, 2)]}, control=1)
+    return Rollback(epoch, int(version[7:]), version, {"0": 5}, {"0": 50}, {"0": [(1, 2)]}, control_offset=1)
 
 
 TWICE_BACK = [
@@ -50,7 +50,7 @@ def written(folder: Path, taken: list[Entry], every: int = 2) -> Path:
 
 
 def test_entries_come_back_in_the_order_they_were_taken(tmp_path: Path) -> None:
-    assert list(entries(written(tmp_path, TWICE_BACK))) == TWICE_BACK
+    assert list(read_entries(written(tmp_path, TWICE_BACK))) == TWICE_BACK
     assert newest_epoch(tmp_path) == 3
 
 
@@ -58,9 +58,9 @@ def test_entries_come_back_in_the_order_they_were_taken(tmp_path: Path) -> None:
 def test_the_way_to_a_version_leaves_out_what_was_rolled_back(tmp_path: Path, every: int) -> None:
     folder = written(tmp_path, TWICE_BACK, every)
 
-    assert way(folder, 3) == [Leg(3, None), Leg(1, 2)]
-    assert list(since(folder, way(folder, 3), 1, 0)) == [*TWICE_BACK[:2], *TWICE_BACK[11:]]
-    assert list(since(folder, way(folder, 2, 6), 1, 0)) == [*TWICE_BACK[:4], *TWICE_BACK[6:9]]
+    assert epoch_path(folder, 3) == [EpochSegment(3, None), EpochSegment(1, 2)]
+    assert list(read_entries_after(folder, epoch_path(folder, 3), 1, 0)) == [*TWICE_BACK[:2], *TWICE_BACK[11:]]
+    assert list(read_entries_after(folder, epoch_path(folder, 2, 6), 1, 0)) == [*TWICE_BACK[:4], *TWICE_BACK[6:9]]
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def test_the_way_to_a_version_leaves_out_what_was_rolled_back(tmp_path: Path, ev
 def test_a_version_on_the_way_is_led_on_from(tmp_path: Path, epoch: int, number: int, left: list[Entry]) -> None:
     folder = written(tmp_path, TWICE_BACK)
 
-    assert list(since(folder, way(folder, 3), epoch, number)) == left
+    assert list(read_entries_after(folder, epoch_path(folder, 3), epoch, number)) == left
 
 
 def test_a_version_that_was_rolled_back_is_not_on_the_way(tmp_path: Path) -> None:
-    legs = way(written(tmp_path, TWICE_BACK), 3)
+    legs = epoch_path(written(tmp_path, TWICE_BACK), 3)
     versions = ("000001-000000002", "000001-000000003", "000002-000000006", "000003-000000004")
 
-    assert [any(leg.holds(version) for leg in legs) for version in versions] == [True, False, False, True]
+    assert [any(leg.contains(version) for leg in legs) for version in versions] == [True, False, False, True]
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
@@ -86,13 +86,13 @@ def test_a_line_cut_off_by_a_crash_is_no_entry(tmp_path: Path, cut: int) -> None
     [path] = folder.glob("*.jsonl")
     path.write_bytes(path.read_bytes()[:-cut])
 
-    assert list(entries(folder)) == [step(1, 1), step(1, 2)]
+    assert list(read_entries(folder)) == [step(1, 1), step(1, 2)]
 
     journal = Journal(folder)
     journal.rotate(1, 1)
     journal.append(step(1, 3))
 
-    assert list(entries(folder)) == [step(1, 1), step(1, 2), step(1, 3)]
+    assert list(read_entries(folder)) == [step(1, 1), step(1, 2), step(1, 3)]
 
 
 def test_an_epoch_that_had_no_time_to_begin_is_none(tmp_path: Path) -> None:
@@ -106,12 +106,12 @@ def test_a_line_that_is_no_entry_is_named(tmp_path: Path) -> None:
     (tmp_path / "000001-000000000.jsonl").write_bytes(b'{"type":"step"}\n')
 
     with pytest.raises(ValueError, match=r"journal .*000001-000000000.jsonl has a line that is no entry"):
-        list(entries(tmp_path))
+        list(read_entries(tmp_path))
 
 
 def test_an_empty_folder_is_the_beginning(tmp_path: Path) -> None:
     assert newest_epoch(tmp_path) == 1
-    assert list(since(tmp_path, way(tmp_path, 1), 1, 0)) == []
+    assert list(read_entries_after(tmp_path, epoch_path(tmp_path, 1), 1, 0)) == []
 
 
 def test_what_leads_to_no_kept_version_goes_when_its_examples_have_gone(tmp_path: Path) -> None:
@@ -119,13 +119,13 @@ def test_what_leads_to_no_kept_version_goes_when_its_examples_have_gone(tmp_path
     oldest = "000001-000000004"
     prune(folder, oldest, {0: 2})
 
-    assert list(entries(folder)) == TWICE_BACK
+    assert list(read_entries(folder)) == TWICE_BACK
 
     prune(folder, oldest, {0: 3})
 
-    assert list(entries(folder)) == TWICE_BACK[2:]
+    assert list(read_entries(folder)) == TWICE_BACK[2:]
 
     prune(folder, oldest, {0: 100})
 
-    assert list(entries(folder)) == TWICE_BACK[4:]
-    assert list(since(folder, way(folder, 2), 1, 4)) == TWICE_BACK[6:11]
+    assert list(read_entries(folder)) == TWICE_BACK[4:]
+    assert list(read_entries_after(folder, epoch_path(folder, 2), 1, 4)) == TWICE_BACK[6:11]

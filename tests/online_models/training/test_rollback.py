@@ -4,47 +4,53 @@ from typing import Any
 
 import pytest
 
-from online_models.control import CheckpointOrder, Order, RollbackOrder, decode_order, encode_order
-from online_models.training.rollback import go_back, plan_rollback, progress_of
+from online_models.control import CheckpointCommand, Command, RollbackCommand, decode_command, encode_command
+from online_models.training.rollback import apply_rollback, plan_rollback, progress_from_manifest
 from online_models.training.step import Progress
 from online_models.versions.checkpoints import Manifest
 
 VERSION = "000001-000000004"
 MANIFEST = Manifest(
-    version=VERSION, epoch=1, step=4, parent=None, created=5, examples={"0": 4, "1": 2}, offsets={"0": 40, "1": 20},
-    skip={"0": [(3, 5)]}, items=6, control=1, watermark=99,
+    version=VERSION, epoch=1, step=4, parent=None, created=5, example_offsets={"0": 4, "1": 2}, offsets={"0": 40, "1": 20},
+    skip={"0": [(3, 5)]}, items_offset=6, control_offset=1, watermark=99,
 )  # fmt: skip
 NOW = Progress(
-    epoch=3, step=9, examples={0: 9, 1: 8, 2: 1}, offsets={0: 90, 1: 80, 2: 10}, items=8, control=4, watermark=200
+    epoch=3,
+    step=9,
+    example_offsets={0: 9, 1: 8, 2: 1},
+    offsets={0: 90, 1: 80, 2: 10},
+    items_offset=8,
+    control_offset=4,
+    watermark=200,
 )
 
 
-def after(order: RollbackOrder) -> Progress:
-    progress = progress_of(MANIFEST)
-    go_back(progress, plan_rollback(order, MANIFEST, NOW, control=5))
+def after(order: RollbackCommand) -> Progress:
+    progress = progress_from_manifest(MANIFEST)
+    apply_rollback(progress, plan_rollback(order, MANIFEST, NOW, control_offset=5))
     return progress
 
 
 def test_without_ranges_all_since_the_version_is_left_out() -> None:
-    progress = after(RollbackOrder(VERSION))
+    progress = after(RollbackCommand(VERSION))
 
-    assert (progress.epoch, progress.step, progress.control) == (4, 4, 5)
-    assert progress.examples == NOW.examples
+    assert (progress.epoch, progress.step, progress.control_offset) == (4, 4, 5)
+    assert progress.example_offsets == NOW.example_offsets
     assert progress.offsets == NOW.offsets
     assert progress.skip == {0: [(3, 5), (40, 90)], 1: [(20, 80)], 2: [(0, 10)]}
-    assert (progress.items, progress.watermark) == (6, 99)
+    assert (progress.items_offset, progress.watermark) == (6, 99)
 
 
 def test_with_ranges_the_rest_is_learnt_again() -> None:
-    progress = after(RollbackOrder(VERSION, {"1": [(30, 35)]}))
+    progress = after(RollbackCommand(VERSION, {"1": [(30, 35)]}))
 
-    assert progress.examples == {0: 4, 1: 2}
+    assert progress.example_offsets == {0: 4, 1: 2}
     assert progress.offsets == {0: 40, 1: 20}
     assert progress.skip == {0: [(3, 5)], 1: [(30, 35)]}
 
 
 def test_no_ranges_at_all_learn_everything_again() -> None:
-    assert after(RollbackOrder(VERSION, {})).skip == {0: [(3, 5)]}
+    assert after(RollbackCommand(VERSION, {})).skip == {0: [(3, 5)]}
 
 
 @pytest.mark.parametrize(
@@ -61,15 +67,17 @@ def test_no_ranges_at_all_learn_everything_again() -> None:
 )
 def test_ranges_that_are_none_are_refused(skip: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"skip|invalid literal"):
-        plan_rollback(RollbackOrder(VERSION, skip), MANIFEST, NOW, control=5)
+        plan_rollback(RollbackCommand(VERSION, skip), MANIFEST, NOW, control_offset=5)
 
 
-@pytest.mark.parametrize("order", [RollbackOrder(VERSION), RollbackOrder(VERSION, {"0": [(1, 2)]}), CheckpointOrder()])
-def test_orders_round_trip(order: Order) -> None:
-    assert decode_order(encode_order(order)) == order
+@pytest.mark.parametrize(
+    "order", [RollbackCommand(VERSION), RollbackCommand(VERSION, {"0": [(1, 2)]}), CheckpointCommand()]
+)
+def test_orders_round_trip(order: Command) -> None:
+    assert decode_command(encode_command(order)) == order
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"{}", b'{"type":"dance"}', b'{"type":"rollback"}'])
 def test_what_is_no_order_is_told(value: bytes) -> None:
     with pytest.raises(ValueError, match="not an order to the learner"):
-        decode_order(value)
+        decode_command(value)

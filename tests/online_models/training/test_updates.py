@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from online_models.training.updates import Update, decode_update, encode_update
+from online_models.training.updates import ModelUpdate, decode_update, encode_update
 
 
 def test_an_update_round_trips() -> None:
     changes = {"items.rows": np.array([3], np.int32), "bias.b": np.array([0.5], np.float32), "none.x": np.zeros((0, 4))}
-    update = Update(2, 7, "", items=5, control=1, offsets={"0": 70}, changes=changes)
+    update = ModelUpdate(2, 7, "", items_offset=5, control_offset=1, offsets={"0": 70}, changes=changes)
     again = decode_update(encode_update(update))
 
-    assert (again.version, again.base, again.items, again.control, again.offsets) == (
+    assert (again.version, again.base, again.items_offset, again.control_offset, again.offsets) == (
         "000002-000000007",
         "",
         5,
@@ -23,6 +23,6 @@ def test_an_update_round_trips() -> None:
 
 
 def test_a_new_epoch_names_the_version_it_goes_on_from() -> None:
-    update = Update(3, 4, "000001-000000004", items=0, control=2, offsets={}, changes={})
+    update = ModelUpdate(3, 4, "000001-000000004", items_offset=0, control_offset=2, offsets={}, changes={})
 
     assert decode_update(encode_update(update)) == update

@@ -17,14 +17,14 @@ from online_models.versions.checkpoints import (
     Manifest,
     check,
     drop,
+    list_version_names,
     load,
     load_latest,
-    name_of,
+    remove_partial,
     save,
-    sweep,
-    versions_in,
+    version_name,
 )
-from online_models.versions.listing import lineage, listing, told
+from online_models.versions.listing import describe_versions, lineage, read_versions
 
 STATE = {
     "items.clicks": np.arange(3, dtype=np.float32),
@@ -40,7 +40,7 @@ NAMES = st.tuples(st.sampled_from(["items", "tower", "a_b"]), st.sampled_from(["
 
 def manifest(step: int, parent: str | None = None, epoch: int = 1) -> Manifest:
     return Manifest(
-        version=name_of(epoch, step), epoch=epoch, step=step, parent=parent, created=5, examples={"0": step},
+        version=version_name(epoch, step), epoch=epoch, step=step, parent=parent, created=5, example_offsets={"0": step},
         offsets={"0": 10 * step}, skip={"0": [(1, 2)]}, metrics={"auc": 0.5},
     )  # fmt: skip
 
@@ -72,9 +72,9 @@ def test_only_whole_checkpoints_are_seen_while_one_is_written(tmp_path: Path) ->
     save(tmp_path, manifest(1), STATE)
     (tmp_path / ".000001-000000002.99").mkdir()
 
-    assert versions_in(tmp_path) == ["000001-000000001"]
+    assert list_version_names(tmp_path) == ["000001-000000001"]
 
-    sweep(tmp_path)
+    remove_partial(tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["000001-000000001"]
 
@@ -122,7 +122,7 @@ def test_a_damaged_one_is_passed_over_loudly(
     assert found[0].step == 1
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "000001-000000002" in caplog.text
-    assert [one["damaged"] for one in told(tmp_path, "")] == [False, True]
+    assert [one["damaged"] for one in describe_versions(tmp_path, "")] == [False, True]
     with pytest.raises(DamagedCheckpoint, match="000001-000000002"):
         check(tmp_path, "000001-000000002")
 
@@ -157,5 +157,5 @@ def test_a_dropped_one_is_gone(tmp_path: Path) -> None:
     drop(tmp_path, "000001-000000001")
     drop(tmp_path, "000001-000000001")
 
-    assert listing(tmp_path) == []
+    assert read_versions(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

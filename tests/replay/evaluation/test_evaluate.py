@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import zstandard
 
-from replay.evaluation.evaluate import as_streamed, evaluate_files
+from replay.evaluation.evaluate import evaluate_files, normalize_line
 
 _START = 1_700_000_000_000
 
@@ -25,7 +25,15 @@ def lines_of(n: int) -> bytes:
 
 def evaluated(capsys: pytest.CaptureFixture[str], *files: Path | str, **asked: Any) -> dict[str, Any]:
     """What the verb prints with --json, which must be all it prints."""
-    options = {"items": [], "k": 3, "repeats": False, "min_value": None, "judge_from": 0.0, "batch": 8, "limit": None}
+    options = {
+        "items": [],
+        "k": 3,
+        "repeats": False,
+        "min_value": None,
+        "evaluate_from": 0.0,
+        "batch": 8,
+        "limit": None,
+    }
     assert evaluate_files([str(file) for file in files], **(options | asked), as_json=True) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
     return result
@@ -35,10 +43,10 @@ def test_json_has_every_measure_of_every_model(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "e.jsonl").write_bytes(lines_of(40))
     result = evaluated(capsys, tmp_path / "e.jsonl")
 
-    assert set(result["models"]) == {"headrace", "popular", "fading_popular", "cooccurrence"}
+    assert set(result["models"]) == {"headrace", "popularity", "decayed_popularity", "cooccurrence"}
     for values in result["models"].values():
         assert {"hr", "recall", "mrr", "ndcg", "coverage", "auc", "log_loss", "calibration"} < set(values)
-        assert values["judged"] == 40
+        assert values["evaluated_actions"] == 40
         assert values["impression_auc"] is None
 
 
@@ -57,7 +65,7 @@ def test_plain_and_compressed_files_give_the_same(
 def test_events_come_from_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines_of(20))))
 
-    assert evaluated(capsys, "-", judge_from=0.5)["protocol"]["judged_actions"] == 10
+    assert evaluated(capsys, "-", judge_from=0.5)["protocol"]["evaluated_actions"] == 10
 
 
 def test_several_files_are_one_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +75,7 @@ def test_several_files_are_one_log(tmp_path: Path, capsys: pytest.CaptureFixture
     result = evaluated(capsys, tmp_path / "a", tmp_path / "b", judge_from=2 / 3)
 
     assert result["protocol"]["events"] == 30
-    assert result["protocol"]["judged_actions"] == 10
+    assert result["protocol"]["evaluated_actions"] == 10
 
 
 def test_bad_lines_are_counted_and_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,8 +83,8 @@ def test_bad_lines_are_counted_and_passed_over(tmp_path: Path, capsys: pytest.Ca
     protocol = evaluated(capsys, tmp_path / "e")["protocol"]
 
     assert protocol["events"] == 20
-    assert sum(protocol["refused"].values()) == 4
-    assert "JSON" in protocol["first_refusal"]
+    assert sum(protocol["rejected"].values()) == 4
+    assert "JSON" in protocol["first_rejection"]
 
 
 def test_a_known_event_id_is_judged_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +126,7 @@ def test_low_ratings_and_what_is_over_the_limit_are_left_out(
 
 
 def test_a_like_of_minus_one_is_a_dislike() -> None:
-    line = as_streamed(b'{"event_id":"e","type":"like","value":-1,"ts":1}', None)
+    line = normalize_line(b'{"event_id":"e","type":"like","value":-1,"ts":1}', None)
 
     assert json.loads(line) == {"event_id": "e", "type": "dislike", "value": None, "ts": 1}
 
@@ -127,7 +135,7 @@ def test_the_catalogue_describes_items(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "e").write_bytes(lines_of(20))
     (tmp_path / "items").write_bytes(b'{"item_id":"i1","categories":["c"]}\n{"item_id":"i2","created_ts":99}\n')
 
-    assert evaluated(capsys, tmp_path / "e", items=[str(tmp_path / "items")])["protocol"]["catalogue"] == 2
+    assert evaluated(capsys, tmp_path / "e", items=[str(tmp_path / "items")])["protocol"]["catalog"] == 2
 
 
 def test_people_get_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from online_models.bandits import EpsilonGreedy, Judged, NormalThompson, Policy
-from replay.evaluation.off_policy import Estimate, Logged, Model, doubly_robust, ips, snips
+from online_models.bandits import EpsilonGreedy, GaussianThompson, Policy, Posterior
+from replay.evaluation.off_policy import Estimate, LoggedDecisions, RewardModel, doubly_robust, ips, snips
 
 CONTEXTS, ARMS, DECISIONS = 8, 6, 4000
-Estimator = Callable[[Logged, Model], Estimate]
+Estimator = Callable[[LoggedDecisions, RewardModel], Estimate]
 ESTIMATORS: dict[str, Estimator] = {
     "ips": lambda logged, _: ips(logged),
     "snips": lambda logged, _: snips(logged),
@@ -23,20 +23,20 @@ class World:
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
         self.rate = rng.beta(1.5, 8, (CONTEXTS, ARMS))
-        logging, other = Policy(NormalThompson()), Policy(EpsilonGreedy(0.1))
+        logging, other = Policy(GaussianThompson()), Policy(EpsilonGreedy(0.1))
         thought = self.rate + rng.normal(0, 0.05, self.rate.shape)
-        self.logging = np.array([logging.chances(Judged(row, np.full(ARMS, 0.1))) for row in thought])
-        self.other = np.array([other.chances(Judged(row, np.zeros(ARMS))) for row in thought])
+        self.logging = np.array([logging.probabilities(Posterior(row, np.full(ARMS, 0.1))) for row in thought])
+        self.other = np.array([other.probabilities(Posterior(row, np.zeros(ARMS))) for row in thought])
         self.model = np.clip(self.rate + rng.normal(0, 0.05, self.rate.shape), 0, 1)  # wrong, but not blind
         self.truth = float((self.other * self.rate).sum(axis=1).mean())
 
-    def log(self, seed: int, n: int = DECISIONS) -> tuple[Logged, Model]:
+    def log(self, seed: int, n: int = DECISIONS) -> tuple[LoggedDecisions, RewardModel]:
         rng = np.random.default_rng(seed)
         context = rng.integers(0, CONTEXTS, n)
         arm = (rng.random((n, 1)) > self.logging[context].cumsum(axis=1)).sum(axis=1).clip(max=ARMS - 1)
         reward = (rng.random(n) < self.rate[context, arm]).astype(float)
-        told = Model(self.model[context, arm], (self.other * self.model).sum(axis=1)[context])
-        return Logged(reward, self.logging[context, arm], self.other[context, arm]), told
+        told = RewardModel(self.model[context, arm], (self.other * self.model).sum(axis=1)[context])
+        return LoggedDecisions(reward, self.logging[context, arm], self.other[context, arm]), told
 
 
 WORLD = World()
@@ -61,10 +61,10 @@ def test_a_model_makes_the_interval_narrower() -> None:
 
 def test_the_policy_that_logged_earns_what_it_earned() -> None:
     logged, _ = WORLD.log(0)
-    same = Logged(logged.reward, logged.propensity, logged.propensity)
+    same = LoggedDecisions(logged.reward, logged.propensity, logged.propensity)
 
     assert ips(same).value == snips(same).value == logged.reward.mean()
-    assert ips(same).decisions == pytest.approx(DECISIONS)
+    assert ips(same).effective_sample_size == pytest.approx(DECISIONS)
 
 
 def test_more_confidence_is_a_wider_interval() -> None:
@@ -76,10 +76,10 @@ def test_more_confidence_is_a_wider_interval() -> None:
 
 def test_a_log_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="equally many"):
-        Logged(np.zeros(3), np.ones(2), np.ones(3))
+        LoggedDecisions(np.zeros(3), np.ones(2), np.ones(3))
     with pytest.raises(ValueError, match="propensity"):
-        Logged(np.zeros(2), np.array([0.5, 0.0]), np.ones(2))
+        LoggedDecisions(np.zeros(2), np.array([0.5, 0.0]), np.ones(2))
     with pytest.raises(ValueError, match="never chooses"):
-        snips(Logged(np.zeros(2), np.ones(2), np.zeros(2)))
+        snips(LoggedDecisions(np.zeros(2), np.ones(2), np.zeros(2)))
     with pytest.raises(ValueError, match="confidence"):
-        ips(Logged(np.zeros(2), np.ones(2), np.ones(2)), 0.5)
+        ips(LoggedDecisions(np.zeros(2), np.ones(2), np.ones(2)), 0.5)

@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from replay.evaluation.off_policy import Estimate, Logged, ips, snips
+from replay.evaluation.off_policy import Estimate, LoggedDecisions, ips, snips
 from replay.simulation.closed_loop import ClosedLoop
-from replay.simulation.simulator import make_crowd, make_shop
-from serving.pipeline.responses import impression
-from serving.pipeline.schemas import Question
-from stream.config import Serve
+from replay.simulation.simulator import make_population, make_shop
+from serving.pipeline.responses import impression_event
+from serving.pipeline.schemas import RecommendationRequest
+from stream.config import ServeSettings
 
 NOW = 1_767_225_600_000
 DECISIONS, LOGS, TOGETHER = 320, 100, 64
@@ -31,44 +31,48 @@ class Decision:
 class World:
     """A shop whose answers stay as they are, since nothing is learnt from what is logged of strangers."""
 
-    def __init__(self, folder: Path, serve: Serve) -> None:
+    def __init__(self, folder: Path, serve: ServeSettings) -> None:
         rng = np.random.default_rng(1)
         shop = make_shop(60, NOW, rng)
-        crowd = replace(make_crowd(40, rng), base=-1.5)  # much is clicked, so that little has to be logged
+        crowd = replace(
+            make_population(40, rng), base_log_odds=-1.5
+        )  # much is clicked, so that little has to be logged
         self.loop = ClosedLoop(folder, shop, crowd, NOW, serve)
-        self.loop.put(shop.records())
+        self.loop.put_items(shop.records())
         for _ in range(256):
             self.loop.visit(10)
-        self.loop.follow()
+        self.loop.catch_up()
         self._rng = np.random.default_rng(5)
-        self._place = {name: j for j, name in enumerate(shop.names)}
-        self.worth = dict(zip(shop.names, (crowd.activity @ self.loop.simulator.chance).tolist(), strict=True))
-        pool = self.loop.exploration.pool(self.loop.replica)
-        self.fresh = self.loop.replica.names_of(pool.rows)
-        plain = Question(user_id="stranger", k=1, explore=False)
-        self.best = self.loop.recommender.answer(plain, "plain", NOW).answer.items[0].item_id
+        self._place = {name: j for j, name in enumerate(shop.item_ids)}
+        self.worth = dict(
+            zip(shop.item_ids, (crowd.activity @ self.loop.simulator.click_probability).tolist(), strict=True)
+        )
+        pool = self.loop.explorer.refresh_pool(self.loop.replica)
+        self.fresh = self.loop.replica.get_item_ids(pool.rows)
+        plain = RecommendationRequest(user_id="stranger", k=1, explore=False)
+        self.best = self.loop.recommender.recommend(plain, "plain", NOW).response.items[0].item_id
 
     def log(self) -> Iterator[Decision]:
         """Impressions as they go into the events topic, and whether a shopper of known taste clicked."""
         for begin in range(0, DECISIONS, TOGETHER):
             shoppers = [self.loop.simulator.next_shopper() for _ in range(TOGETHER)]
-            asked = [(Question(user_id=f"stranger-{shopper}", k=1), f"r{begin}") for shopper in shoppers]
+            asked = [(RecommendationRequest(user_id=f"stranger-{shopper}", k=1), f"r{begin}") for shopper in shoppers]
             asked = [(question, f"{name}-{i}") for i, (question, name) in enumerate(asked)]
-            slates = self.loop.recommender.answer_all(asked, NOW)
+            slates = self.loop.recommender.recommend_batch(asked, NOW)
             for shopper, (question, _), slate in zip(shoppers, asked, slates, strict=True):
-                self.loop.recommender.note_shown(slate)
-                logged = msgspec.json.decode(impression(question, slate, NOW))
+                self.loop.recommender.record_impression(slate)
+                logged = msgspec.json.decode(impression_event(question, slate, NOW))
                 item = logged["items"][0]
-                chance = self.loop.simulator.chance[shopper, self._place[item]]
+                chance = self.loop.simulator.click_probability[shopper, self._place[item]]
                 yield Decision(item, logged["propensities"][0], bool(self._rng.random() < chance))
 
 
 def estimated(decisions: list[Decision], policy: dict[str, float]) -> list[Estimate]:
     """By both estimators, what a policy is worth that shows each item with this probability."""
-    logged = Logged(
+    logged = LoggedDecisions(
         reward=np.array([float(one.clicked) for one in decisions]),
         propensity=np.array([one.propensity for one in decisions]),
-        chance=np.array([policy.get(one.item, 0.0) for one in decisions]),
+        target_propensity=np.array([policy.get(one.item, 0.0) for one in decisions]),
     )
     return [ips(logged), snips(logged)]
 
@@ -83,12 +87,18 @@ def estimated(decisions: list[Decision], policy: dict[str, float]) -> list[Estim
 def test_the_truth_is_in_the_interval_95_times_of_100(
     tmp_path: Path, over: str, policy: str, floor: float, shares: tuple[float, ...]
 ) -> None:
-    serve = {"explore": 0.5, "explore_over": over, "explore_loss": 1000.0, "policy": policy, "explore_floor": floor}
-    world = World(tmp_path, Serve.model_validate(serve))
+    serve = {
+        "exploration_rate": 0.5,
+        "exploration_scope": over,
+        "exploration_budget": 1000.0,
+        "policy": policy,
+        "exploration_min_probability": floor,
+    }
+    world = World(tmp_path, ServeSettings.model_validate(serve))
     logs = [list(world.log()) for _ in range(LOGS)]
     world.loop.close()
 
-    assert not world.loop.exploration.alarm
+    assert not world.loop.explorer.has_alarm
     for share in shares:  # of decisions that go to any fresh item, the others to the best
         asked_of = dict.fromkeys(world.fresh, share / len(world.fresh))
         asked_of[world.best] = asked_of.get(world.best, 0.0) + 1 - share

@@ -5,13 +5,21 @@ import math
 import numpy as np
 import pytest
 
-from replay.evaluation.ranking_metrics import Ordered, Outcomes, Targets, auc_of, calibration_of, log_loss_of, place_of
+from replay.evaluation.ranking_metrics import (
+    ClickMetrics,
+    ListMetrics,
+    TopKMetrics,
+    auc_score,
+    calibration_ratio,
+    log_loss,
+    target_rank,
+)
 
 
 def test_place_counts_what_is_before_and_ties_half() -> None:
     scores = np.array([5.0, 3.0, 3.0, 3.0, 1.0])
 
-    assert [place_of(scores, target) for target in range(5)] == [0.0, 2.0, 2.0, 2.0, 4.0]
+    assert [target_rank(scores, target) for target in range(5)] == [0.0, 2.0, 2.0, 2.0, 4.0]
 
 
 @pytest.mark.parametrize(
@@ -25,13 +33,13 @@ def test_place_counts_what_is_before_and_ties_half() -> None:
     ids=["pairs", "all tied", "one tie", "one class"],
 )
 def test_auc_is_the_share_of_pairs_in_order(scores: list[float], labels: list[int], expected: float | None) -> None:
-    assert auc_of(np.array(scores), np.array(labels)) == expected
+    assert auc_score(np.array(scores), np.array(labels)) == expected
 
 
 def test_targets_give_hits_reciprocal_ranks_and_gains_up_to_k() -> None:
-    targets = Targets(k=2)
+    targets = TopKMetrics(k=2)
     for place in (0.0, 1.0, 1.5, 2.0, math.inf):
-        targets.see(place)
+        targets.update(place)
     values = targets.values()
 
     assert values["hr"] == values["recall"] == 3 / 5
@@ -40,10 +48,10 @@ def test_targets_give_hits_reciprocal_ranks_and_gains_up_to_k() -> None:
 
 
 def test_lists_give_mean_auc_and_reciprocal_rank() -> None:
-    ordered = Ordered()
-    ordered.see(np.array([3.0, 2.0, 1.0]), taken=0)
-    ordered.see(np.array([3.0, 2.0, 1.0]), taken=1)
-    ordered.see(np.array([1.0, 1.0, 1.0]), taken=2)
+    ordered = ListMetrics()
+    ordered.update(np.array([3.0, 2.0, 1.0]), clicked=0)
+    ordered.update(np.array([3.0, 2.0, 1.0]), clicked=1)
+    ordered.update(np.array([1.0, 1.0, 1.0]), clicked=2)
 
     assert ordered.values() == {
         "impression_auc": pytest.approx((1 + 0.5 + 0.5) / 3),
@@ -52,9 +60,9 @@ def test_lists_give_mean_auc_and_reciprocal_rank() -> None:
 
 
 def test_outcomes_give_global_auc_log_loss_and_calibration() -> None:
-    outcomes = Outcomes()
-    outcomes.see(np.array([9.0, 1.0]), np.array([0.8, 0.4]), np.array([1.0, 0.0]))
-    outcomes.see(np.array([0.0, 5.0]), np.array([0.6, 0.2]), np.array([1.0, 0.0]))
+    outcomes = ClickMetrics()
+    outcomes.update(np.array([9.0, 1.0]), np.array([0.8, 0.4]), np.array([1.0, 0.0]))
+    outcomes.update(np.array([0.0, 5.0]), np.array([0.6, 0.2]), np.array([1.0, 0.0]))
     values = outcomes.values()
 
     assert values["auc"] == 1.0
@@ -63,18 +71,18 @@ def test_outcomes_give_global_auc_log_loss_and_calibration() -> None:
 
 
 def test_scores_without_chances_have_an_auc_only() -> None:
-    outcomes = Outcomes()
-    outcomes.see(np.array([2.0, 1.0]), None, np.array([0.0, 1.0]))
+    outcomes = ClickMetrics()
+    outcomes.update(np.array([2.0, 1.0]), None, np.array([0.0, 1.0]))
 
     assert outcomes.values() == {"auc": 0.0, "log_loss": None, "calibration": None}
 
 
 def test_a_sure_mistake_costs_a_finite_loss() -> None:
-    assert log_loss_of(np.array([0.0]), np.array([1.0])) == pytest.approx(-math.log(1e-7))
+    assert log_loss(np.array([0.0]), np.array([1.0])) == pytest.approx(-math.log(1e-7))
 
 
 def test_nothing_judged_is_none() -> None:
-    assert set(Targets(k=10).values().values()) == {None}
-    assert set(Ordered().values().values()) == {None}
-    assert set(Outcomes().values().values()) == {None}
-    assert calibration_of(np.array([0.5]), np.array([0.0])) is None
+    assert set(TopKMetrics(k=10).values().values()) == {None}
+    assert set(ListMetrics().values().values()) == {None}
+    assert set(ClickMetrics().values().values()) == {None}
+    assert calibration_ratio(np.array([0.5]), np.array([0.0])) is None

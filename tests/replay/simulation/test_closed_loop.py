@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from replay.simulation.closed_loop import ClosedLoop
-from replay.simulation.simulator import make_crowd, make_shop
-from stream.config import Serve
+from replay.simulation.simulator import make_population, make_shop
+from stream.config import ServeSettings
 from stream.records.batches import EventType
 
 NOW = 1_767_225_600_000
@@ -17,23 +17,30 @@ def played(folder: Path, explore: float) -> tuple[ClosedLoop, list[str], int]:
     """A loop after some visits, with the items that were shown, and the clicks."""
     rng = np.random.default_rng(1)
     shop = make_shop(300, NOW, rng)
-    loop = ClosedLoop(folder, shop, make_crowd(40, rng), NOW, Serve(explore=explore, seed=1), searching=0.0)
-    loop.put(shop.records())
+    loop = ClosedLoop(
+        folder,
+        shop,
+        make_population(40, rng),
+        NOW,
+        ServeSettings(exploration_rate=explore, seed=1),
+        search_probability=0.0,
+    )
+    loop.put_items(shop.records())
     visits = [loop.visit(10) for _ in range(VISITS)]
-    loop.rig.clock.advance(120.0)
-    loop.follow()
+    loop.system.clock.advance(120.0)
+    loop.catch_up()
     loop.close()
-    shown = [item.item_id for visit in visits for item in visit.slate.answer.items]
-    return loop, shown, sum(len(visit.clicks) for visit in visits)
+    shown = [item.item_id for visit in visits for item in visit.slate.response.items]
+    return loop, shown, sum(len(visit.clicked_positions) for visit in visits)
 
 
 def test_what_was_shown_and_clicked_is_what_the_answers_know(tmp_path: Path) -> None:
     loop, shown, clicks = played(tmp_path, explore=0.1)
 
     assert len(shown) == 10 * VISITS
-    assert loop.replica.ever[EventType.impression] == len(shown)
-    assert loop.replica.ever[EventType.click] == clicks > 0
-    assert not loop.exploration.alarm
+    assert loop.replica.event_totals[EventType.impression] == len(shown)
+    assert loop.replica.event_totals[EventType.click] == clicks > 0
+    assert not loop.explorer.has_alarm
 
 
 def test_without_exploration_fewer_items_are_ever_shown(tmp_path: Path) -> None:

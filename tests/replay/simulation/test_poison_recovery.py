@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from replay.simulation.poison_recovery import undo
+from replay.simulation.poison_recovery import run_recovery
 from replay.simulation.scenarios import SCENARIOS
 
 
@@ -12,8 +12,8 @@ from replay.simulation.scenarios import SCENARIOS
 @pytest.mark.timeout(600)
 def test_a_group_that_pumped_an_item_costs_less_than_one_in_a_hundred_of_what_was_found_before() -> None:
     pumping = next(scenario for scenario in SCENARIOS if scenario.name == "pumping group")
-    undone = undo(replace(pumping, minutes=4.0), calm=32.0, length=6.0)
+    undone = run_recovery(replace(pumping, duration_minutes=4.0), warmup=32.0, duration=6.0)
 
     assert undone.rollbacks == 1
     assert undone.clean > 0.3
-    assert abs(undone.lost) < 0.01
+    assert abs(undone.recall_loss) < 0.01

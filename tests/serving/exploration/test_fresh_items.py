@@ -6,62 +6,62 @@ import pytest
 
 from online_models.bandits.exploration_budget import Budget
 from online_models.bandits.warm_start import WarmStart
-from serving.exploration.fresh_items import Pool, pool_of
-from tests.support.serving_loop import Loop, event, shown
+from serving.exploration.fresh_items import FreshItemPool, build_pool
+from tests.support.serving_loop import LiveLoop, make_event, make_impression
 
 LAMPS, CHAIRS = [f"lamp{n}" for n in range(3)], [f"chair{n}" for n in range(3)]
 
 
-def pool(loop: Loop) -> Pool:
-    return pool_of(loop.service.replica, Budget(), WarmStart())
+def build_loop_pool(loop: LiveLoop) -> FreshItemPool:
+    return build_pool(loop.service.replica, Budget(), WarmStart())
 
 
-def around(loop: Loop) -> dict[str, float]:
+def find_prior_means(loop: LiveLoop) -> dict[str, float]:
     """What fresh items lie around, by name."""
-    found = pool(loop)
-    names = loop.service.replica.names_of(found.rows)
-    return dict(zip(names, found.around.means.tolist(), strict=True))
+    fresh_pool = build_loop_pool(loop)
+    names = loop.service.replica.get_item_ids(fresh_pool.rows)
+    return dict(zip(names, fresh_pool.neighbor_prior.means.tolist(), strict=True))
 
 
-def teach(loop: Loop, times: int) -> None:
+def train(loop: LiveLoop, times: int) -> None:
     """Everybody is shown all, and takes a lamp."""
     for number in range(times):
-        user, name = f"u{number}", f"r{number}-{times}"
-        loop.send(
-            shown([*LAMPS, *CHAIRS], user_id=user, impression_id=name),
-            event(user_id=user, item_id=LAMPS[number % 3], impression_id=name),
+        user, impression_id = f"u{number}", f"r{number}-{times}"
+        loop.send_events(
+            make_impression([*LAMPS, *CHAIRS], user_id=user, impression_id=impression_id),
+            make_event(user_id=user, item_id=LAMPS[number % 3], impression_id=impression_id),
         )
-    loop.settle()
+    loop.run_until_idle()
 
 
-def test_a_new_item_starts_from_what_items_of_its_category_have_earned(tmp_path: Path) -> None:
-    with Loop(tmp_path) as loop:
-        loop.put(*LAMPS, categories=["lamps"], created_ts=1)
-        loop.put(*CHAIRS, categories=["chairs"], created_ts=1)
-        teach(loop, 40)
-        loop.put("new lamp", categories=["lamps"], created_ts=1)
-        loop.put("new chair", categories=["chairs"], created_ts=1)
-        loop.put("new thing", created_ts=1)
-        found, rate = around(loop), pool(loop).rate
+def test_new_item_starts_from_the_clicks_of_its_category(tmp_path: Path) -> None:
+    with LiveLoop(tmp_path) as loop:
+        loop.put_items(*LAMPS, categories=["lamps"], created_ts=1)
+        loop.put_items(*CHAIRS, categories=["chairs"], created_ts=1)
+        train(loop, 40)
+        loop.put_items("new lamp", categories=["lamps"], created_ts=1)
+        loop.put_items("new chair", categories=["chairs"], created_ts=1)
+        loop.put_items("new thing", created_ts=1)
+        prior_means, rate = find_prior_means(loop), build_loop_pool(loop).rate
 
-    assert found["new lamp"] > found["new thing"] > found["new chair"]
-    assert found["new thing"] == pytest.approx(rate)
+    assert prior_means["new lamp"] > prior_means["new thing"] > prior_means["new chair"]
+    assert prior_means["new thing"] == pytest.approx(rate)
 
 
-def test_another_replica_of_the_same_state_has_the_same_pool(tmp_path: Path) -> None:
-    with Loop(tmp_path) as loop:
-        loop.put(*LAMPS, categories=["lamps", "oak"], price=9.0, created_ts=1)
-        loop.put(*CHAIRS, categories=["chairs", "oak"], price=19.0, created_ts=1)
+def test_reloaded_replica_has_the_same_pool(tmp_path: Path) -> None:
+    with LiveLoop(tmp_path) as loop:
+        loop.put_items(*LAMPS, categories=["lamps", "oak"], price=9.0, created_ts=1)
+        loop.put_items(*CHAIRS, categories=["chairs", "oak"], price=19.0, created_ts=1)
         for times in (5, 3, 8):
-            teach(loop, times)
-        loop.put("new lamp", categories=["lamps", "oak"], price=12.0, created_ts=1)
-        loop.learn.save()
-        loop.learn._keeper.wait()
-        kept = pool(loop)
+            train(loop, times)
+        loop.put_items("new lamp", categories=["lamps", "oak"], price=12.0, created_ts=1)
+        loop.learn_worker.save()
+        loop.learn_worker._checkpoint_writer.wait()
+        live_pool = build_loop_pool(loop)
         loop.restart_serve()
-        loaded = pool(loop)
+        loaded_pool = build_loop_pool(loop)
 
-    assert loaded.version == kept.version
-    assert loaded.rows.tolist() == kept.rows.tolist()
-    assert loaded.around.means.tolist() == kept.around.means.tolist()
-    assert loaded.around.spreads.tolist() == kept.around.spreads.tolist()
+    assert loaded_pool.version == live_pool.version
+    assert loaded_pool.rows.tolist() == live_pool.rows.tolist()
+    assert loaded_pool.neighbor_prior.means.tolist() == live_pool.neighbor_prior.means.tolist()
+    assert loaded_pool.neighbor_prior.stds.tolist() == live_pool.neighbor_prior.stds.tolist()

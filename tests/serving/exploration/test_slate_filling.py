@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from serving.exploration.slate_filling import NOTHING_FRESH, Fresh, fill
+from serving.exploration.slate_filling import NO_ARMS, ExplorationArms, fill
 
 CASES = {
     "fresh items at the end": ([0, 1, 2, 3, 4, 5], {4: 0.7, 5: 0.3}),
@@ -18,29 +18,31 @@ CASES = {
 }
 
 
-def fresh_of(pool: dict[int, float], share: float) -> Fresh:
-    return Fresh(np.array(list(pool), np.int32), np.array(list(pool.values())), share)
+def make_arms(probabilities: dict[int, float], exploration_rate: float) -> ExplorationArms:
+    return ExplorationArms(
+        np.array(list(probabilities), np.int32), np.array(list(probabilities.values())), exploration_rate
+    )
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5])
-@pytest.mark.parametrize(("ranked", "pool"), CASES.values(), ids=CASES.keys())
-def test_a_propensity_is_the_frequency_given_the_places_above(
-    ranked: list[int], pool: dict[int, float], share: float
+@pytest.mark.parametrize("exploration_rate", [0.1, 0.5])
+@pytest.mark.parametrize(("ranking", "probabilities"), CASES.values(), ids=CASES.keys())
+def test_propensity_is_the_frequency_given_the_items_above(
+    ranking: list[int], probabilities: dict[int, float], exploration_rate: float
 ) -> None:
     rng = np.random.default_rng(7)
-    came: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
-    told: dict[tuple[int, ...], dict[int, set[float]]] = defaultdict(lambda: defaultdict(set))
+    drawn_counts: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
+    reported: dict[tuple[int, ...], dict[int, set[float]]] = defaultdict(lambda: defaultdict(set))
     for _ in range(6000):
-        placed = fill(np.array(ranked), fresh_of(pool, share), 3, rng).placed
-        rows = placed.rows.tolist()
-        for place, row in enumerate(rows):
-            came[tuple(rows[:place])][row] += 1
-            told[tuple(rows[:place])][row].add(round(float(placed.propensities[place]), 12))
+        selection = fill(np.array(ranking), make_arms(probabilities, exploration_rate), 3, rng).selection
+        rows = selection.rows.tolist()
+        for position, row in enumerate(rows):
+            drawn_counts[tuple(rows[:position])][row] += 1
+            reported[tuple(rows[:position])][row].add(round(float(selection.propensities[position]), 12))
 
-    for above, counts in came.items():
+    for above, counts in drawn_counts.items():
         n = counts.total()
-        assert all(len(propensities) == 1 for propensities in told[above].values())
-        expected = {row: propensities.copy().pop() for row, propensities in told[above].items()}
+        assert all(len(propensities) == 1 for propensities in reported[above].values())
+        expected = {row: propensities.copy().pop() for row, propensities in reported[above].items()}
         for row, count in counts.items():
             assert abs(count / n - expected[row]) < 4.5 * (expected[row] * (1 - expected[row]) / n) ** 0.5 + 1e-9
         if n * min(expected.values()) > 50:
@@ -48,36 +50,40 @@ def test_a_propensity_is_the_frequency_given_the_places_above(
 
 
 @given(
-    ranked=st.lists(st.integers(0, 30), unique=True, max_size=20),
-    pool=st.dictionaries(st.integers(0, 30), st.floats(0, 1), max_size=10),
+    ranking=st.lists(st.integers(0, 30), unique=True, max_size=20),
+    probabilities=st.dictionaries(st.integers(0, 30), st.floats(0, 1), max_size=10),
     k=st.integers(1, 25),
-    share=st.sampled_from([0.0, 0.1, 0.3, 0.5]),
+    exploration_rate=st.sampled_from([0.0, 0.1, 0.3, 0.5]),
     seed=st.integers(0, 1000),
 )
-@example(ranked=[0], pool={0: 5e-324}, k=1, share=0.1, seed=0)
-@example(ranked=[0], pool={1: 5e-324}, k=2, share=0.1, seed=0)
-@example(ranked=[], pool={1: 5e-324, 2: 0.0}, k=2, share=0.3, seed=0)
-@example(ranked=[], pool={1: 5e-324, 2: 1e-323}, k=2, share=0.3, seed=0)
-@example(ranked=[], pool={1: 5e-324, 2: 1.0}, k=2, share=0.3, seed=0)
-def test_a_slate_is_sound(ranked: list[int], pool: dict[int, float], k: int, share: float, seed: int) -> None:
-    chosen = fill(np.array(ranked, np.int32), fresh_of(pool, share), k, np.random.default_rng(seed))
-    placed = chosen.placed
-    rows = placed.rows.tolist()
-    within = [row in ranked for row in rows]
+@example(ranking=[0], probabilities={0: 5e-324}, k=1, exploration_rate=0.1, seed=0)
+@example(ranking=[0], probabilities={1: 5e-324}, k=2, exploration_rate=0.1, seed=0)
+@example(ranking=[], probabilities={1: 5e-324, 2: 0.0}, k=2, exploration_rate=0.3, seed=0)
+@example(ranking=[], probabilities={1: 5e-324, 2: 1e-323}, k=2, exploration_rate=0.3, seed=0)
+@example(ranking=[], probabilities={1: 5e-324, 2: 1.0}, k=2, exploration_rate=0.3, seed=0)
+def test_filled_slate_is_valid(
+    ranking: list[int], probabilities: dict[int, float], k: int, exploration_rate: float, seed: int
+) -> None:
+    filled_slate = fill(
+        np.array(ranking, np.int32), make_arms(probabilities, exploration_rate), k, np.random.default_rng(seed)
+    )
+    selection = filled_slate.selection
+    rows = selection.rows.tolist()
+    is_ranked = [row in ranking for row in rows]
 
     assert len(rows) == len(set(rows)) <= k
-    assert min(k, len(ranked)) <= len(rows)
-    assert set(rows) <= {*ranked, *pool}
-    assert ((placed.propensities > 0) & (placed.propensities <= 1)).all()
-    assert (placed.explored & np.array(within, np.bool_)).sum() <= np.ceil(share * k)
-    kept = [row for row, explored in zip(rows, placed.explored, strict=True) if not explored]
-    assert kept == sorted(kept, key=ranked.index)
-    assert chosen.told.sum(axis=1) == pytest.approx(np.ones(len(rows)))
+    assert min(k, len(ranking)) <= len(rows)
+    assert set(rows) <= {*ranking, *probabilities}
+    assert ((selection.propensities > 0) & (selection.propensities <= 1)).all()
+    assert (selection.explored & np.array(is_ranked, np.bool_)).sum() <= np.ceil(exploration_rate * k)
+    ranked_rows = [row for row, explored in zip(rows, selection.explored, strict=True) if not explored]
+    assert ranked_rows == sorted(ranked_rows, key=ranking.index)
+    assert filled_slate.probabilities.sum(axis=1) == pytest.approx(np.ones(len(rows)))
 
 
-def test_without_fresh_items_nothing_is_left_to_chance() -> None:
-    placed = fill(np.array([5, 3, 8]), NOTHING_FRESH, 2, np.random.default_rng(0)).placed
+def test_slate_without_arms_is_deterministic() -> None:
+    selection = fill(np.array([5, 3, 8]), NO_ARMS, 2, np.random.default_rng(0)).selection
 
-    assert placed.rows.tolist() == [5, 3]
-    assert placed.propensities.tolist() == [1, 1]
-    assert not placed.explored.any()
+    assert selection.rows.tolist() == [5, 3]
+    assert selection.propensities.tolist() == [1, 1]
+    assert not selection.explored.any()

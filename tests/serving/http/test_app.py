@@ -13,30 +13,36 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from online_models.control import CheckpointOrder, RollbackOrder, StrikeOrder, decode_order, encode_order
+from online_models.control import (
+    CheckpointCommand,
+    ExcludeActionsCommand,
+    RollbackCommand,
+    decode_command,
+    encode_command,
+)
 from online_models.versions import gate
 from serving.http.app import create_app
 from stream.testing import MemoryStore
 from stream.topics import ALARMS, CONTROL, EVENTS, EXAMPLES
-from tests.support.serving_loop import ADMIN, NOW, Loop, event, shown, slate
+from tests.support.serving_loop import ADMIN, NOW, LiveLoop, list_item_ids, make_event, make_impression
 
 JSON = {"content-type": "application/json"}
-STRANGE = ["a/b", "a%2Fb", "..", "日本", "a b?c#d", "%", "é" * 128, "similar", "a//b", "/"]
+UNUSUAL_IDS = ["a/b", "a%2Fb", "..", "日本", "a b?c#d", "%", "é" * 128, "similar", "a//b", "/"]
 
 
-def assert_problem(answer: httpx.Response, status: int) -> None:
-    assert answer.status_code == status
-    assert answer.headers["content-type"].startswith("application/problem+json")
-    assert answer.json()["status"] == status
-    assert {"type", "title", "detail"} <= answer.json().keys()
+def assert_problem_response(response: httpx.Response, status: int) -> None:
+    assert response.status_code == status
+    assert response.headers["content-type"].startswith("application/problem+json")
+    assert response.json()["status"] == status
+    assert {"type", "title", "detail"} <= response.json().keys()
 
 
-def counted(name: str, **labels: str) -> float:
+def read_metric(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 class TestItems:
-    def test_an_item_is_there_at_once_with_every_field(self, loop: Loop) -> None:
+    def test_item_is_readable_at_once_with_every_field(self, loop: LiveLoop) -> None:
         item = {"title": "Tea", "price": 2.5, "colour": {"of": ["leaf", 10**25]}}
 
         assert loop.http.put("/v1/items/a", json=item).status_code == 200
@@ -44,23 +50,25 @@ class TestItems:
         assert loop.http.put("/v1/items/a", json={"item_id": "a"}).status_code == 200
         assert "title" not in loop.http.get("/v1/items/a").json()
 
-    def test_many_items_are_put_and_bad_ones_leave_their_neighbours_alone(self, loop: Loop) -> None:
-        bad = [{}, 1, {"item_id": ""}, {"item_id": "x", "price": -1}, {"item_id": "x", "created_ts": 1 << 60}]
-        mixed = [item for n, one in enumerate(bad) for item in ({"item_id": f"i{n}"}, one)]
+    def test_invalid_items_leave_their_neighbors_alone(self, loop: LiveLoop) -> None:
+        invalid_items = [{}, 1, {"item_id": ""}, {"item_id": "x", "price": -1}, {"item_id": "x", "created_ts": 1 << 60}]
+        mixed = [item for n, invalid_item in enumerate(invalid_items) for item in ({"item_id": f"i{n}"}, invalid_item)]
 
-        answer = loop.http.post("/v1/items", json=mixed)
+        response = loop.http.post("/v1/items", json=mixed)
 
-        assert answer.status_code == 202
-        assert answer.json()["accepted"] == len(bad)
-        assert [one["index"] for one in answer.json()["refused"]] == list(range(1, 2 * len(bad), 2))
+        assert response.status_code == 202
+        assert response.json()["accepted"] == len(invalid_items)
+        assert [invalid_item["index"] for invalid_item in response.json()["refused"]] == list(
+            range(1, 2 * len(invalid_items), 2)
+        )
         assert loop.http.get("/v1/items/x").status_code == 404
-        loop.settle()
-        assert len(slate(loop.ask())) == len(bad)
+        loop.run_until_idle()
+        assert len(list_item_ids(loop.recommend())) == len(invalid_items)
 
-    def test_a_thousand_items_of_a_mebibyte_are_taken(self, loop: Loop) -> None:
-        answer = loop.http.post("/v1/items", json=[{"item_id": f"i{n}", "text": "x" * 1024} for n in range(1000)])
+    def test_batch_of_1000_items_is_accepted(self, loop: LiveLoop) -> None:
+        response = loop.http.post("/v1/items", json=[{"item_id": f"i{n}", "text": "x" * 1024} for n in range(1000)])
 
-        assert answer.json() == {"accepted": 1000, "refused": []}
+        assert response.json() == {"accepted": 1000, "refused": []}
         assert loop.http.get("/readyz").json()["items"] == 1000
 
     @pytest.mark.parametrize(
@@ -68,146 +76,162 @@ class TestItems:
         ["[]", "1", '{"item_id": "b"}', '{"item_id": 5}', '{"price": -1}', '{"price": NaN}', '{"x": 1e999}',
          '{"x": "\\ud800"}', '{"categories": [1]}', '{"created_ts": 99999999999999999999}', '{"available": "yes"}'],
     )  # fmt: skip
-    def test_what_is_no_item_is_a_problem(self, door: Loop, body: str) -> None:
-        assert_problem(door.http.put("/v1/items/a", content=body, headers=JSON), 422)
+    def test_invalid_item_body_gets_422(self, shared_loop: LiveLoop, body: str) -> None:
+        assert_problem_response(shared_loop.http.put("/v1/items/a", content=body, headers=JSON), 422)
         if body != "[]" and "item_id" not in body:
             body = '{"item_id": "a", ' + body[1:] if body[0] == "{" else body
-            assert_problem(door.http.post("/v1/items", content=body, headers=JSON), 422)
+            assert_problem_response(shared_loop.http.post("/v1/items", content=body, headers=JSON), 422)
 
-    def test_bodies_of_items_are_refused_as_those_of_events_are(self, door: Loop) -> None:
-        assert_problem(door.http.put("/v1/items/a", content="{", headers=JSON), 400)
-        assert_problem(door.http.post("/v1/items", content="[", headers=JSON), 400)
-        assert_problem(door.http.put("/v1/items/a", content="{}"), 415)
-        assert_problem(door.http.post("/v1/items", content="[]"), 415)
+    def test_malformed_item_body_gets_400_or_415(self, shared_loop: LiveLoop) -> None:
+        assert_problem_response(shared_loop.http.put("/v1/items/a", content="{", headers=JSON), 400)
+        assert_problem_response(shared_loop.http.post("/v1/items", content="[", headers=JSON), 400)
+        assert_problem_response(shared_loop.http.put("/v1/items/a", content="{}"), 415)
+        assert_problem_response(shared_loop.http.post("/v1/items", content="[]"), 415)
 
-    def test_deleting_takes_an_item_out_once(self, loop: Loop) -> None:
-        loop.put("a")
-        loop.send(event(item_id="a"))
-        loop.settle()
+    def test_deleted_item_gets_404(self, loop: LiveLoop) -> None:
+        loop.put_items("a")
+        loop.send_events(make_event(item_id="a"))
+        loop.run_until_idle()
 
         assert loop.http.delete("/v1/items/a").status_code == 204
-        assert_problem(loop.http.get("/v1/items/a"), 404)
-        assert_problem(loop.http.delete("/v1/items/a"), 404)
-        assert_problem(loop.http.get("/v1/items/a/similar"), 404)
-        loop.settle()
+        assert_problem_response(loop.http.get("/v1/items/a"), 404)
+        assert_problem_response(loop.http.delete("/v1/items/a"), 404)
+        assert_problem_response(loop.http.get("/v1/items/a/similar"), 404)
+        loop.run_until_idle()
         loop.restart_serve()
-        assert_problem(loop.http.get("/v1/items/a"), 404)
-        loop.put("a")
+        assert_problem_response(loop.http.get("/v1/items/a"), 404)
+        loop.put_items("a")
         assert loop.http.get("/v1/items/a").json()["counts"]["click"] == 1
 
-    def test_counts_are_by_type_and_exact(self, loop: Loop) -> None:
-        loop.put("a")
-        kinds = {"view": 3, "click": 2, "like": 1, "dislike": 1, "cart": 2, "purchase": 1, "dwell": 2, "rating": 1}
-        sent = [event(type=kind, value=1.0) for kind, count in kinds.items() for _ in range(count)]
-        sent += [shown(["a", "b"], impression_id=f"r{n}") for n in range(4)]
-        loop.send(*sent)
-        loop.send(*sent)
-        loop.settle()
+    def test_counts_by_event_type_are_exact(self, loop: LiveLoop) -> None:
+        loop.put_items("a")
+        type_counts = {
+            "view": 3,
+            "click": 2,
+            "like": 1,
+            "dislike": 1,
+            "cart": 2,
+            "purchase": 1,
+            "dwell": 2,
+            "rating": 1,
+        }
+        events = [
+            make_event(type=event_type, value=1.0) for event_type, count in type_counts.items() for _ in range(count)
+        ]
+        events += [make_impression(["a", "b"], impression_id=f"r{n}") for n in range(4)]
+        loop.send_events(*events)
+        loop.send_events(*events)
+        loop.run_until_idle()
 
-        assert loop.http.get("/v1/items/a").json()["counts"] == kinds | {"impression": 4}
-        outside = loop.http.get("/v1/items/b").json()
-        assert (outside["counts"]["impression"], outside["in_catalogue"]) == (4, False)
+        assert loop.http.get("/v1/items/a").json()["counts"] == type_counts | {"impression": 4}
+        unlisted_item = loop.http.get("/v1/items/b").json()
+        assert (unlisted_item["counts"]["impression"], unlisted_item["in_catalog"]) == (4, False)
 
-    @pytest.mark.parametrize("name", STRANGE)
-    def test_any_id_goes_through_a_path(self, door: Loop, name: str) -> None:
+    @pytest.mark.parametrize("name", UNUSUAL_IDS)
+    def test_any_valid_id_works_in_a_path(self, shared_loop: LiveLoop, name: str) -> None:
         path = "/v1/items/" + quote(name, safe="").replace(".", "%2E")
 
-        assert door.http.put(path, json={"title": name}).status_code == 200
-        assert door.http.get(path).json()["item_id"] == name
-        assert door.http.get(path + "/similar").json() == {"item_id": name, "items": []}
-        assert door.http.delete(path).status_code == 204
-        assert_problem(door.http.get(path), 404)
+        assert shared_loop.http.put(path, json={"title": name}).status_code == 200
+        assert shared_loop.http.get(path).json()["item_id"] == name
+        assert shared_loop.http.get(path + "/similar").json() == {"item_id": name, "items": []}
+        assert shared_loop.http.delete(path).status_code == 204
+        assert_problem_response(shared_loop.http.get(path), 404)
 
     @pytest.mark.parametrize("path", ["%00", "a%0Ab", "%ED%A0%80", "%FF", "%C3%A9" * 129, "%C2%85"])
-    def test_what_can_be_no_id_is_refused_in_a_path(self, door: Loop, path: str) -> None:
-        for answer in (
-            door.http.get(f"/v1/items/{path}"),
-            door.http.put(f"/v1/items/{path}", json={}),
-            door.http.delete(f"/v1/items/{path}"),
-            door.http.get(f"/v1/items/{path}/similar"),
+    def test_invalid_id_in_a_path_gets_422(self, shared_loop: LiveLoop, path: str) -> None:
+        for response in (
+            shared_loop.http.get(f"/v1/items/{path}"),
+            shared_loop.http.put(f"/v1/items/{path}", json={}),
+            shared_loop.http.delete(f"/v1/items/{path}"),
+            shared_loop.http.get(f"/v1/items/{path}/similar"),
         ):
-            assert_problem(answer, 422)
-            assert answer.json()["field"] == "item_id"
-        for answer in (door.http.get(f"/v1/users/{path}"), door.http.delete(f"/v1/users/{path}")):
-            assert_problem(answer, 422)
-            assert answer.json()["field"] == "user_id"
+            assert_problem_response(response, 422)
+            assert response.json()["field"] == "item_id"
+        for response in (shared_loop.http.get(f"/v1/users/{path}"), shared_loop.http.delete(f"/v1/users/{path}")):
+            assert_problem_response(response, 422)
+            assert response.json()["field"] == "user_id"
 
-    def test_similar_items_are_those_met_together(self, loop: Loop) -> None:
-        loop.put("a", "b", "c", "d", "gone")
+    def test_similar_items_are_those_with_common_users(self, loop: LiveLoop) -> None:
+        loop.put_items("a", "b", "c", "d", "gone")
         for n in range(6):
-            loop.send(*(event(user_id=f"u{n}", item_id=name, ts=NOW + n) for name in ("a", "b", "gone")))
-        loop.send(event(user_id="u9", item_id="c"), event(user_id="u9", item_id="d"))
-        loop.settle()
+            loop.send_events(
+                *(make_event(user_id=f"u{n}", item_id=item_id, ts=NOW + n) for item_id in ("a", "b", "gone"))
+            )
+        loop.send_events(make_event(user_id="u9", item_id="c"), make_event(user_id="u9", item_id="d"))
+        loop.run_until_idle()
         loop.http.delete("/v1/items/gone")
 
         items = loop.http.get("/v1/items/a/similar", params={"k": 1}).json()["items"]
 
         assert [item["item_id"] for item in items] == ["b"]
-        assert_problem(loop.http.get("/v1/items/a/similar", params={"k": 0}), 422)
-        assert_problem(loop.http.get("/v1/items/a/similar", params={"k": "x"}), 422)
+        assert_problem_response(loop.http.get("/v1/items/a/similar", params={"k": 0}), 422)
+        assert_problem_response(loop.http.get("/v1/items/a/similar", params={"k": "x"}), 422)
 
 
 class TestUsers:
-    def test_the_last_hundred_events_stand_oldest_first(self, loop: Loop) -> None:
-        kinds = ["click", "like"] * 65 + ["click"] * 120
-        sent = [event(event_id=f"n{n}", item_id=f"i{n}", type=kind, ts=NOW + n) for n, kind in enumerate(kinds)]
-        loop.send(*sent[:130])
-        loop.settle()
-        loop.send(*sent[130:])
-        loop.settle()
+    def test_history_lists_the_last_100_events_oldest_first(self, loop: LiveLoop) -> None:
+        event_types = ["click", "like"] * 65 + ["click"] * 120
+        events = [
+            make_event(event_id=f"n{n}", item_id=f"i{n}", type=event_type, ts=NOW + n)
+            for n, event_type in enumerate(event_types)
+        ]
+        loop.send_events(*events[:130])
+        loop.run_until_idle()
+        loop.send_events(*events[130:])
+        loop.run_until_idle()
 
-        told = loop.http.get("/v1/users/u1").json()
+        user = loop.http.get("/v1/users/u1").json()
 
-        history = told["history"]
+        history = user["history"]
         assert len(history) >= 100
         first = 250 - len(history)
-        assert [one["event_id"] for one in history] == [f"n{n}" for n in range(first, 250)]
+        assert [entry["event_id"] for entry in history] == [f"n{n}" for n in range(first, 250)]
         assert history[-1] == {"item_id": "i249", "type": "click", "ts": NOW + 249, "event_id": "n249"}
-        assert (told["counts"]["click"], told["counts"]["like"]) == (65 + 120, 65)
+        assert (user["counts"]["click"], user["counts"]["like"]) == (65 + 120, 65)
 
-    def test_an_unknown_person_is_404(self, door: Loop) -> None:
-        assert_problem(door.http.get("/v1/users/nobody"), 404)
+    def test_unknown_user_gets_404(self, shared_loop: LiveLoop) -> None:
+        assert_problem_response(shared_loop.http.get("/v1/users/nobody"), 404)
 
-    def test_a_question_makes_nobody_known_unless_it_showed_something(self, loop: Loop) -> None:
-        loop.ask("new")
-        loop.settle()
+    def test_request_without_an_impression_creates_no_user(self, loop: LiveLoop) -> None:
+        loop.recommend("new")
+        loop.run_until_idle()
 
-        assert_problem(loop.http.get("/v1/users/new"), 404)
+        assert_problem_response(loop.http.get("/v1/users/new"), 404)
 
-    def test_a_person_can_be_forgotten_and_starts_afresh(self, loop: Loop) -> None:
-        loop.put("a", "b")
-        loop.send(event(item_id="a"), event(user_id="u2", item_id="a"))
-        loop.settle()
-        with loop.streaming():
+    def test_forgotten_user_starts_with_an_empty_history(self, loop: LiveLoop) -> None:
+        loop.put_items("a", "b")
+        loop.send_events(make_event(item_id="a"), make_event(user_id="u2", item_id="a"))
+        loop.run_until_idle()
+        with loop.run_stream_worker():
             assert loop.http.delete("/v1/users/u1").status_code == 204
-            assert_problem(loop.http.get("/v1/users/u1"), 404)
+            assert_problem_response(loop.http.get("/v1/users/u1"), 404)
             assert loop.http.delete("/v1/users/never").status_code == 204
-        loop.settle()
+        loop.run_until_idle()
 
-        assert set(slate(loop.ask("u1", log=False))) == {"a", "b"}
+        assert set(list_item_ids(loop.recommend("u1", log=False))) == {"a", "b"}
         assert loop.http.get("/v1/users/u2").status_code == 200
-        loop.send(event(item_id="b"))
-        loop.settle()
-        told = loop.http.get("/v1/users/u1").json()
-        assert [one["item_id"] for one in told["history"]] == ["b"]
-        assert told["counts"]["click"] == 1
+        loop.send_events(make_event(item_id="b"))
+        loop.run_until_idle()
+        user = loop.http.get("/v1/users/u1").json()
+        assert [entry["item_id"] for entry in user["history"]] == ["b"]
+        assert user["counts"]["click"] == 1
 
-    def test_a_name_may_hold_a_slash(self, loop: Loop) -> None:
-        loop.send(event(user_id="a/b"))
-        loop.settle()
+    def test_user_id_may_contain_a_slash(self, loop: LiveLoop) -> None:
+        loop.send_events(make_event(user_id="a/b"))
+        loop.run_until_idle()
 
         assert loop.http.get("/v1/users/a%2Fb").json()["user_id"] == "a/b"
 
 
-def test_lag_counts_down_to_nothing(loop: Loop) -> None:
-    loop.send(*(event() for _ in range(7)), event(value=-1.0))
+def test_lag_falls_to_zero(loop: LiveLoop) -> None:
+    loop.send_events(*(make_event() for _ in range(7)), make_event(value=-1.0))
 
     assert loop.http.get("/v1/lag").json()["events"] == 7
-    loop.settle()
+    loop.run_until_idle()
     assert loop.http.get("/v1/lag").json()["events"] == 0
     loop.log.append(EVENTS, 0, [(b"u", b"no event")])
     assert loop.lag == 1
-    loop.settle()
+    loop.run_until_idle()
     assert loop.lag == 0
 
 
@@ -221,277 +245,296 @@ ADMIN_ROUTES = [
 
 class TestAdmin:
     @pytest.mark.parametrize(("method", "path"), ADMIN_ROUTES)
-    def test_no_key_is_401_and_a_wrong_one_403(self, door: Loop, method: str, path: str) -> None:
+    def test_missing_key_gets_401_and_wrong_key_gets_403(self, shared_loop: LiveLoop, method: str, path: str) -> None:
         for header in ({}, {"Authorization": "Basic a2V5"}, {"Authorization": "Bearer"}, {"Authorization": "Bearer "}):
-            assert_problem(door.http.request(method, path, headers=header), 401)
+            assert_problem_response(shared_loop.http.request(method, path, headers=header), 401)
         for key in ("wrong", "keys", "ké"):
-            answer = door.http.request(method, path, headers={b"Authorization": f"Bearer {key}".encode()})
-            assert_problem(answer, 403)
+            response = shared_loop.http.request(method, path, headers={b"Authorization": f"Bearer {key}".encode()})
+            assert_problem_response(response, 403)
 
-    def test_without_a_key_set_nobody_gets_in(self, tmp_path: Path) -> None:
-        with Loop(tmp_path, admin_key="") as loop:
+    def test_admin_routes_are_closed_without_a_configured_key(self, tmp_path: Path) -> None:
+        with LiveLoop(tmp_path, admin_key="") as loop:
             for method, path in ADMIN_ROUTES:
-                assert_problem(loop.http.request(method, path), 401)
-                assert_problem(loop.http.request(method, path, headers=ADMIN), 403)
+                assert_problem_response(loop.http.request(method, path), 401)
+                assert_problem_response(loop.http.request(method, path, headers=ADMIN), 403)
 
-    def test_models_are_listed_told_and_gone_back_to(self, loop: Loop) -> None:
-        versions = [checkpoint(loop, f"u{n}") for n in range(3)]
+    def test_models_are_listed_and_rolled_back(self, loop: LiveLoop) -> None:
+        versions = [write_checkpoint(loop, f"u{n}") for n in range(3)]
 
-        listed = loop.http.get("/v1/models", headers=ADMIN).json()
-        assert [one["version"] for one in listed] == versions
+        models = loop.http.get("/v1/models", headers=ADMIN).json()
+        assert [model["version"] for model in models] == versions
         keys = {"version", "epoch", "step", "parent", "created", "offsets", "serving", "damaged"}
-        assert all(keys <= one.keys() for one in listed)
-        line = loop.http.get(f"/v1/lineage/{versions[2]}", headers=ADMIN).json()
-        assert [one["version"] for one in line] == versions[::-1]
+        assert all(keys <= model.keys() for model in models)
+        lineage = loop.http.get(f"/v1/lineage/{versions[2]}", headers=ADMIN).json()
+        assert [model["version"] for model in lineage] == versions[::-1]
 
-        told = roll_back(loop, version=versions[1])
-        assert told.status_code == 202
-        loop.learn.step(0.0)
-        loop.settle()
-        assert loop.ask(log=False)["model_version"].startswith("000002-")
+        response = post_rollback(loop, version=versions[1])
+        assert response.status_code == 202
+        loop.learn_worker.step(0.0)
+        loop.run_until_idle()
+        assert loop.recommend(log=False)["model_version"].startswith("000002-")
         assert loop.http.get("/v1/items/a").json()["counts"]["click"] == 2
-        loop.send(event(user_id="later"))
-        loop.settle()
+        loop.send_events(make_event(user_id="later"))
+        loop.run_until_idle()
         assert loop.http.get("/v1/items/a").json()["counts"]["click"] == 3
 
-    def test_an_unknown_version_is_404(self, door: Loop) -> None:
+    def test_unknown_version_gets_404(self, shared_loop: LiveLoop) -> None:
         for version in ("000009-000000009", "", "..", "../..", "/", "a\nb"):
-            assert_problem(roll_back(door, version=version), 404)
+            assert_problem_response(post_rollback(shared_loop, version=version), 404)
         for path in ("000009-000000009", "%2E%2E", "..%2F..", "x"):
-            assert_problem(door.http.get(f"/v1/lineage/{path}", headers=ADMIN), 404)
+            assert_problem_response(shared_loop.http.get(f"/v1/lineage/{path}", headers=ADMIN), 404)
 
-    def test_a_damaged_version_is_409_and_stays_listed(self, loop: Loop) -> None:
-        version = checkpoint(loop, "u1")
+    def test_damaged_version_gets_409_and_stays_listed(self, loop: LiveLoop) -> None:
+        version = write_checkpoint(loop, "u1")
         for file in (loop.settings.checkpoints / version).glob("*.safetensors"):
             file.write_bytes(file.read_bytes()[:-1])
 
-        assert_problem(roll_back(loop, version=version), 409)
-        listed = loop.http.get("/v1/models", headers=ADMIN).json()
-        assert [(one["version"], one["damaged"]) for one in listed] == [(version, True)]
+        assert_problem_response(post_rollback(loop, version=version), 409)
+        models = loop.http.get("/v1/models", headers=ADMIN).json()
+        assert [(model["version"], model["damaged"]) for model in models] == [(version, True)]
         assert loop.http.get(f"/v1/lineage/{version}", headers=ADMIN).status_code == 200
 
-    def test_a_refused_version_is_409_and_not_served_and_health_and_metrics_say_so(self, loop: Loop) -> None:
-        good, bad = checkpoint(loop, "u1"), checkpoint(loop, "u2")
-        gate.mark(loop.settings.checkpoints, bad, "taught by a flood")
+    def test_blocked_version_gets_409_and_is_not_served(self, loop: LiveLoop) -> None:
+        good, bad = write_checkpoint(loop, "u1"), write_checkpoint(loop, "u2")
+        gate.override(loop.settings.checkpoints, bad, "taught by a flood")
         loop.restart_serve()
 
-        listed = loop.http.get("/v1/models", headers=ADMIN).json()
-        assert [(one["refused"], one["serving"]) for one in listed] == [("", True), ("taught by a flood", False)]
-        ready = loop.http.get("/readyz").json()
-        assert (ready["model_version"], ready["refused"]) == (good, f"{bad} is refused: taught by a flood")
-        assert "headrace_model_refused 1.0" in loop.http.get("/metrics").text
-        assert loop.ask(log=False)["model_version"] == good
-        assert_problem(roll_back(loop, version=bad), 409)
+        models = loop.http.get("/v1/models", headers=ADMIN).json()
+        assert [(model["blocked_reason"], model["serving"]) for model in models] == [
+            ("", True),
+            ("taught by a flood", False),
+        ]
+        status = loop.http.get("/readyz").json()
+        assert (status["model_version"], status["blocked_reason"]) == (good, f"{bad} is refused: taught by a flood")
+        assert "headrace_serve_update_blocked 1.0" in loop.http.get("/metrics").text
+        assert loop.recommend(log=False)["model_version"] == good
+        assert_problem_response(post_rollback(loop, version=bad), 409)
 
-        gate.mark(loop.settings.checkpoints, bad, "")
+        gate.override(loop.settings.checkpoints, bad, "")
         loop.restart_serve()
         assert loop.http.get("/readyz").json()["model_version"] == bad
-        assert "headrace_model_refused 0.0" in loop.http.get("/metrics").text
+        assert "headrace_serve_update_blocked 0.0" in loop.http.get("/metrics").text
 
-    def test_an_order_that_cannot_be_carried_out_is_refused(self, loop: Loop) -> None:
-        version = checkpoint(loop, "u1")
+    def test_invalid_rollback_request_is_rejected(self, loop: LiveLoop) -> None:
+        version = write_checkpoint(loop, "u1")
 
         for skip in ({"7": [[0, 1]]}, {"0": [[5, 5]]}, {"0": [[-1, 5]]}, {"0": "all"}, [1]):
-            assert_problem(roll_back(loop, version=version, skip=skip), 422)
-        assert_problem(roll_back(loop), 422)
-        assert_problem(loop.http.post("/v1/models/rollback", content="{", headers=JSON | ADMIN), 400)
-        assert_problem(loop.http.post("/v1/models/rollback", content="{}", headers=ADMIN), 415)
-        assert len(loop.values(CONTROL)) == 1
-        assert roll_back(loop, version=version, skip={"0": [[0, 1]]}).status_code == 202
-        assert decode_order(loop.values(CONTROL)[-1]) == RollbackOrder(version, {"0": [(0, 1)]})
-        assert_problem(roll_back(loop, version=version, slates={"0": [[5, 5]]}), 422)
-        assert roll_back(loop, version=version, slates={"0": [[0, 1]]}).status_code == 202
-        assert decode_order(loop.values(CONTROL)[-2]) == StrikeOrder({"0": [(0, 1)]})
-        checkpoint(loop, "u2")
-        loop.log.trim(EXAMPLES, 0, loop.log.end(EXAMPLES, 0))
-        assert_problem(roll_back(loop, version=version), 409)
+            assert_problem_response(post_rollback(loop, version=version, skip=skip), 422)
+        assert_problem_response(post_rollback(loop), 422)
+        assert_problem_response(loop.http.post("/v1/models/rollback", content="{", headers=JSON | ADMIN), 400)
+        assert_problem_response(loop.http.post("/v1/models/rollback", content="{}", headers=ADMIN), 415)
+        assert len(loop.read_values(CONTROL)) == 1
+        assert post_rollback(loop, version=version, skip={"0": [[0, 1]]}).status_code == 202
+        assert decode_command(loop.read_values(CONTROL)[-1]) == RollbackCommand(version, {"0": [(0, 1)]})
+        assert_problem_response(post_rollback(loop, version=version, slates={"0": [[5, 5]]}), 422)
+        assert post_rollback(loop, version=version, slates={"0": [[0, 1]]}).status_code == 202
+        assert decode_command(loop.read_values(CONTROL)[-2]) == ExcludeActionsCommand({"0": [(0, 1)]})
+        write_checkpoint(loop, "u2")
+        loop.log.trim(EXAMPLES, 0, loop.log.end_offset(EXAMPLES, 0))
+        assert_problem_response(post_rollback(loop, version=version), 409)
 
-    def test_alarms_are_listed_as_they_were_raised(self, loop: Loop) -> None:
+    def test_alarms_are_listed_as_raised(self, loop: LiveLoop) -> None:
         assert loop.http.get("/v1/alarms", headers=ADMIN).json() == []
-        raised = [{"id": f"a{n}", "ts": NOW, "kind": "drift"} for n in range(3)]
-        loop.log.append(ALARMS, 0, [(None, msgspec.json.encode(one)) for one in raised])
+        alarms = [{"id": f"a{n}", "ts": NOW, "kind": "drift"} for n in range(3)]
+        loop.log.append(ALARMS, 0, [(None, msgspec.json.encode(alarm)) for alarm in alarms])
 
-        assert loop.http.get("/v1/alarms", headers=ADMIN).json() == raised
+        assert loop.http.get("/v1/alarms", headers=ADMIN).json() == alarms
 
 
-def checkpoint(loop: Loop, user: str) -> str:
+def write_checkpoint(loop: LiveLoop, user: str) -> str:
     """Send a click, learn it, write a checkpoint; returns its version."""
-    loop.send(event(user_id=user))
-    loop.settle()
-    loop.log.append(CONTROL, 0, [(None, encode_order(CheckpointOrder()))])
-    loop.learn.step(0.0)
-    return f"{loop.learn.progress.epoch:06d}-{loop.learn.progress.step:09d}"
+    loop.send_events(make_event(user_id=user))
+    loop.run_until_idle()
+    loop.log.append(CONTROL, 0, [(None, encode_command(CheckpointCommand()))])
+    loop.learn_worker.step(0.0)
+    return f"{loop.learn_worker.progress.epoch:06d}-{loop.learn_worker.progress.step:09d}"
 
 
-def roll_back(loop: Loop, **order: Any) -> httpx.Response:
-    return loop.http.post("/v1/models/rollback", json=order, headers=ADMIN)
+def post_rollback(loop: LiveLoop, **fields: Any) -> httpx.Response:
+    return loop.http.post("/v1/models/rollback", json=fields, headers=ADMIN)
 
 
 class TestHealth:
-    def test_an_empty_log_is_ready(self, loop: Loop) -> None:
+    def test_service_with_an_empty_log_is_ready(self, loop: LiveLoop) -> None:
         assert loop.http.get("/healthz").status_code == 200
         assert loop.http.get("/readyz").status_code == 200
 
-    def test_metrics_are_ours_and_for_prometheus(self, door: Loop) -> None:
-        door.send(event())
-        answer = door.http.get("/metrics")
+    def test_metrics_page_is_in_the_prometheus_format(self, shared_loop: LiveLoop) -> None:
+        shared_loop.send_events(make_event())
+        response = shared_loop.http.get("/metrics")
 
-        assert answer.headers["content-type"].startswith("text/plain; version=")
-        assert answer.headers["content-type"].count("charset") == 1
-        for name in ("answers_total", "events_accepted_total", "lag_events", "model_step", "answer_seconds_bucket"):
-            assert f"headrace_{name}" in answer.text
+        assert response.headers["content-type"].startswith("text/plain; version=")
+        assert response.headers["content-type"].count("charset") == 1
+        for name in (
+            "recommendations_total",
+            "events_accepted_total",
+            "lag_events",
+            "model_step",
+            "recommendation_duration_seconds_bucket",
+        ):
+            assert f"headrace_{name}" in response.text
 
     @pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/v1/recommendations?k=0", 422)])
-    def test_refusals_are_counted_by_status(self, door: Loop, path: str, status: int) -> None:
-        before = counted("headrace_problems_total", status=str(status))
-        door.http.get(path)
+    def test_http_errors_are_counted_by_status(self, shared_loop: LiveLoop, path: str, status: int) -> None:
+        before = read_metric("headrace_http_errors_total", status=str(status))
+        shared_loop.http.get(path)
 
-        assert counted("headrace_problems_total", status=str(status)) == before + 1
+        assert read_metric("headrace_http_errors_total", status=str(status)) == before + 1
 
-    def test_the_different_categories_of_a_slate_are_counted(self, loop: Loop) -> None:
-        loop.put("a", "b", categories=["tea", "drink"])
-        loop.put("c", categories=["cups"])
-        loop.put("d", "e")
-        before = counted("headrace_slate_categories_total")
+    def test_distinct_categories_of_a_slate_are_counted(self, loop: LiveLoop) -> None:
+        loop.put_items("a", "b", categories=["tea", "drink"])
+        loop.put_items("c", categories=["cups"])
+        loop.put_items("d", "e")
+        before = read_metric("headrace_slate_categories_total")
 
-        assert len(slate(loop.ask(k=5))) == 5
-        assert counted("headrace_slate_categories_total") == before + 3
+        assert len(list_item_ids(loop.recommend(k=5))) == 5
+        assert read_metric("headrace_slate_categories_total") == before + 3
 
-    def test_the_console_is_a_page(self, door: Loop) -> None:
-        assert door.http.get("/").headers["content-type"].startswith("text/html")
+    def test_console_is_an_html_page(self, shared_loop: LiveLoop) -> None:
+        assert shared_loop.http.get("/").headers["content-type"].startswith("text/html")
 
 
-class TestRefusals:
+class TestErrors:
     @pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/items/a/b", "/v1/users/", "/v1/events/x"])
-    def test_an_unknown_route_is_a_problem(self, door: Loop, path: str) -> None:
-        assert_problem(door.http.get(path), 404)
+    def test_unknown_route_gets_404(self, shared_loop: LiveLoop, path: str) -> None:
+        assert_problem_response(shared_loop.http.get(path), 404)
 
     @pytest.mark.parametrize(
         ("method", "path"),
         [("GET", "/v1/events"), ("PUT", "/v1/recommendations"), ("POST", "/healthz"), ("PATCH", "/v1/items/a")],
     )
-    def test_another_method_is_a_problem_that_says_which_are_taken(self, door: Loop, method: str, path: str) -> None:
-        answer = door.http.request(method, path)
+    def test_wrong_method_gets_405_with_an_allow_header(self, shared_loop: LiveLoop, method: str, path: str) -> None:
+        response = shared_loop.http.request(method, path)
 
-        assert_problem(answer, 405)
-        assert answer.headers["allow"]
+        assert_problem_response(response, 405)
+        assert response.headers["allow"]
 
-    def test_head_and_options_are_answered_in_kind(self, door: Loop) -> None:
-        assert door.http.head("/nothing").status_code == 404
-        assert door.http.head("/v1/lag").status_code in (200, 405)
-        options = door.http.options("/v1/events")
+    def test_head_and_options_requests_are_answered(self, shared_loop: LiveLoop) -> None:
+        assert shared_loop.http.head("/nothing").status_code == 404
+        assert shared_loop.http.head("/v1/lag").status_code in (200, 405)
+        options = shared_loop.http.options("/v1/events")
         assert options.status_code == 204
         assert "POST" in options.headers["allow"]
-        assert_problem(door.http.options("/nothing"), 404)
+        assert_problem_response(shared_loop.http.options("/nothing"), 404)
 
-    def test_a_fault_of_ours_is_a_problem_without_a_trace(self, tmp_path: Path) -> None:
+    def test_internal_error_gets_500_without_a_traceback(self, tmp_path: Path) -> None:
         class BrokenStore(MemoryStore):
-            broken = False
+            is_broken = False
 
             def get(self, key: int) -> bytes | None:
-                if self.broken:
+                if self.is_broken:
                     raise RuntimeError("secret of the house")
                 return super().get(key)
 
-        with Loop(tmp_path, store=(store := BrokenStore())) as loop:
-            store.broken = True
-            answer = loop.http.get("/v1/users/u1")
+        with LiveLoop(tmp_path, store=(store := BrokenStore())) as loop:
+            store.is_broken = True
+            response = loop.http.get("/v1/users/u1")
 
-            assert_problem(answer, 500)
-            assert "secret" not in answer.text
-            assert "Traceback" not in answer.text
+            assert_problem_response(response, 500)
+            assert "secret" not in response.text
+            assert "Traceback" not in response.text
 
-    def test_a_part_that_is_away_is_503(self, tmp_path: Path) -> None:
-        class AwayStore(MemoryStore):
+    def test_unreachable_store_gets_503(self, tmp_path: Path) -> None:
+        class UnreachableStore(MemoryStore):
             def get(self, key: int) -> bytes | None:
                 raise ConnectionError("no route to the store at 10.0.0.7")
 
-        with Loop(tmp_path, store=AwayStore()) as loop:
-            answer = loop.http.get("/v1/users/u1")
+        with LiveLoop(tmp_path, store=UnreachableStore()) as loop:
+            response = loop.http.get("/v1/users/u1")
 
-            assert_problem(answer, 503)
-            assert int(answer.headers["retry-after"]) >= 1
-            assert "10.0.0.7" not in answer.text
+            assert_problem_response(response, 503)
+            assert int(response.headers["retry-after"]) >= 1
+            assert "10.0.0.7" not in response.text
 
 
-def test_overload_sheds_questions_and_takes_events(tmp_path: Path) -> None:
-    with Loop(tmp_path, max_waiting=2) as loop:
-        loop.put("a", "b")
+def test_overload_sheds_requests_and_accepts_events(tmp_path: Path) -> None:
+    with LiveLoop(tmp_path, max_queue=2) as loop:
+        loop.put_items("a", "b")
 
-    async def storm() -> tuple[list[httpx.Response], list[httpx.Response]]:
+    async def send_burst() -> tuple[list[httpx.Response], list[httpx.Response]]:
         app: Any = create_app(loop.service)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            asked = [client.post("/v1/recommendations", json={"user_id": f"u{n}", "log": False}) for n in range(30)]
-            sent = [client.post("/v1/events", json=[event()]) for _ in range(10)]
-            told = await asyncio.gather(*asked, *sent)
-        return told[:30], told[30:]
+            recommendation_posts = [
+                client.post("/v1/recommendations", json={"user_id": f"u{n}", "log": False}) for n in range(30)
+            ]
+            event_posts = [client.post("/v1/events", json=[make_event()]) for _ in range(10)]
+            responses = await asyncio.gather(*recommendation_posts, *event_posts)
+        return responses[:30], responses[30:]
 
-    loop.start()
-    answers, received = asyncio.run(storm())
-    loop.service.appender.close()
+    loop.start_serve()
+    recommendation_responses, event_responses = asyncio.run(send_burst())
+    loop.service.writer.close()
 
-    shed = [answer for answer in answers if answer.status_code != 200]
-    assert 0 < len(shed) < 30
-    for answer in shed:
-        assert_problem(answer, 503)
-        assert answer.headers["retry-after"].isdigit()
-    assert [answer.status_code for answer in received] == [202] * 10
+    shed_responses = [response for response in recommendation_responses if response.status_code != 200]
+    assert 0 < len(shed_responses) < 30
+    for response in shed_responses:
+        assert_problem_response(response, 503)
+        assert response.headers["retry-after"].isdigit()
+    assert [response.status_code for response in event_responses] == [202] * 10
 
 
-anything = st.recursive(
+json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
-names = st.sampled_from(
+field_names = st.sampled_from(
     ["event_id", "type", "ts", "user_id", "item_id", "items", "propensities", "value", "position", "context",
      "features", "k", "candidates", "exclude", "filters", "explore", "surface", "price", "categories", "created_ts",
      "available"]
 )  # fmt: skip
-sound = st.builds(lambda fields: shown(["a"]) | fields, st.dictionaries(names, anything))
-asked = st.builds(lambda fields: {"user_id": "u1"} | fields, st.dictionaries(names, anything, max_size=3))
-DOORS = [("POST", "/v1/events"), ("POST", "/v1/recommendations"), ("POST", "/v1/items"), ("PUT", "/v1/items/a")]
-fuzzed = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+mutated_events = st.builds(lambda fields: make_impression(["a"]) | fields, st.dictionaries(field_names, json_values))
+mutated_requests = st.builds(
+    lambda fields: {"user_id": "u1"} | fields, st.dictionaries(field_names, json_values, max_size=3)
+)
+ROUTES = [("POST", "/v1/events"), ("POST", "/v1/recommendations"), ("POST", "/v1/items"), ("PUT", "/v1/items/a")]
+fuzz_settings = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@given(body=anything | sound | asked | st.lists(sound, max_size=3), door_of=st.sampled_from(DOORS))
-@fuzzed
-def test_no_json_is_a_fault_of_ours(door: Loop, body: Any, door_of: tuple[str, str]) -> None:
+@given(
+    body=json_values | mutated_events | mutated_requests | st.lists(mutated_events, max_size=3),
+    route=st.sampled_from(ROUTES),
+)
+@fuzz_settings
+def test_no_json_body_causes_a_server_error(shared_loop: LiveLoop, body: Any, route: tuple[str, str]) -> None:
     text = json.dumps(body).encode()
 
-    answer = door.http.request(*door_of, content=text, headers=JSON)
+    response = shared_loop.http.request(*route, content=text, headers=JSON)
 
-    assert answer.status_code in (200, 202, 400, 422)
-    if door_of == ("POST", "/v1/events") and isinstance(body, list):
-        assert answer.status_code == 202
-        assert answer.json()["accepted"] + len(answer.json()["refused"]) == len(body)
-
-
-@given(body=st.binary(max_size=60), door_of=st.sampled_from(DOORS))
-@fuzzed
-def test_no_bytes_are_a_fault_of_ours(door: Loop, body: bytes, door_of: tuple[str, str]) -> None:
-    assert door.http.request(*door_of, content=body, headers=JSON).status_code in (200, 202, 400, 422)
+    assert response.status_code in (200, 202, 400, 422)
+    if route == ("POST", "/v1/events") and isinstance(body, list):
+        assert response.status_code == 202
+        assert response.json()["accepted"] + len(response.json()["refused"]) == len(body)
 
 
-@given(query=st.dictionaries(names | st.text(max_size=5), st.text(max_size=10)), path=st.text(min_size=1, max_size=30))
-@fuzzed
-def test_no_address_is_a_fault_of_ours(door: Loop, query: dict[str, str], path: str) -> None:
+@given(body=st.binary(max_size=60), route=st.sampled_from(ROUTES))
+@fuzz_settings
+def test_no_byte_sequence_causes_a_server_error(shared_loop: LiveLoop, body: bytes, route: tuple[str, str]) -> None:
+    assert shared_loop.http.request(*route, content=body, headers=JSON).status_code in (200, 202, 400, 422)
+
+
+@given(
+    query=st.dictionaries(field_names | st.text(max_size=5), st.text(max_size=10)),
+    path=st.text(min_size=1, max_size=30),
+)
+@fuzz_settings
+def test_no_path_or_query_causes_a_server_error(shared_loop: LiveLoop, query: dict[str, str], path: str) -> None:
     try:
         path = quote(path, safe="")
         query = {name: value.encode().decode() for name, value in query.items()}
     except UnicodeEncodeError:
         return
-    for answer in (
-        door.http.get("/v1/recommendations", params={"user_id": "u1"} | query),
-        door.http.get(f"/v1/items/{path}", params=query),
-        door.http.get(f"/v1/users/{path}/similar"),
-        door.http.get(f"/v1/items/{path}/similar", params=query),
+    for response in (
+        shared_loop.http.get("/v1/recommendations", params={"user_id": "u1"} | query),
+        shared_loop.http.get(f"/v1/items/{path}", params=query),
+        shared_loop.http.get(f"/v1/users/{path}/similar"),
+        shared_loop.http.get(f"/v1/items/{path}/similar", params=query),
     ):
-        assert answer.status_code < 500
+        assert response.status_code < 500
 
 
-def test_what_the_fuzz_left_behind_is_learnt_without_harm(door: Loop) -> None:
-    door.settle()
+def test_fuzzed_events_are_learned_without_errors(shared_loop: LiveLoop) -> None:
+    shared_loop.run_until_idle()
 
-    assert door.lag == 0
-    door.ask("u1")
+    assert shared_loop.lag == 0
+    shared_loop.recommend("u1")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
-from serving.ingest.group_commit import Appender
+from serving.ingest.group_commit import GroupCommitWriter
 from stream.logs import Record
 from stream.testing import MemoryLog
 from stream.topics import EVENTS, ITEMS
@@ -14,10 +14,10 @@ from stream.topics import EVENTS, ITEMS
 class FlakyLog(MemoryLog):
     """A log whose disk is full while `full` is set."""
 
-    full = False
+    is_full = False
 
     def append_many(self, topic: str, batches: Mapping[int, Sequence[Record]]) -> dict[int, int]:
-        if self.full:
+        if self.is_full:
             raise OSError("no space left on device")
         return super().append_many(topic, batches)
 
@@ -31,15 +31,15 @@ def log() -> FlakyLog:
 
 
 @pytest.fixture
-def appender(log: FlakyLog) -> Iterator[Appender]:
-    appender = Appender(log)
-    yield appender
-    appender.close()
+def writer(log: FlakyLog) -> Iterator[GroupCommitWriter]:
+    writer = GroupCommitWriter(log)
+    yield writer
+    writer.close()
 
 
-def test_each_is_told_its_own_first_offset_however_many_are_written_together(log: FlakyLog, appender: Appender) -> None:
+def test_each_append_returns_its_own_first_offset(log: FlakyLog, writer: GroupCommitWriter) -> None:
     async def append_all() -> list[dict[int, int]]:
-        return await asyncio.gather(*(appender.append(ITEMS, [(f"{n}", b"a"), (f"{n}", b"b")]) for n in range(50)))
+        return await asyncio.gather(*(writer.append(ITEMS, [(f"{n}", b"a"), (f"{n}", b"b")]) for n in range(50)))
 
     offsets = [first[0] for first in asyncio.run(append_all())]
 
@@ -48,45 +48,45 @@ def test_each_is_told_its_own_first_offset_however_many_are_written_together(log
     assert [keys[offset] for offset in offsets] == [f"{n}".encode() for n in range(50)]
 
 
-def test_what_is_handed_in_later_stands_before_what_comes_after(log: FlakyLog, appender: Appender) -> None:
-    async def hand_in() -> None:
+def test_deferred_append_precedes_later_appends(log: FlakyLog, writer: GroupCommitWriter) -> None:
+    async def append_all() -> None:
         for n in range(20):
-            appender.append_later(ITEMS, [("a", b"%d" % (2 * n))])
-            await appender.append(ITEMS, [("a", b"%d" % (2 * n + 1))])
+            writer.append_later(ITEMS, [("a", b"%d" % (2 * n))])
+            await writer.append(ITEMS, [("a", b"%d" % (2 * n + 1))])
 
-    asyncio.run(hand_in())
+    asyncio.run(append_all())
 
     assert log.read(ITEMS, 0, 0, 100).values == [b"%d" % n for n in range(40)]
 
 
-def test_one_id_keeps_to_one_partition(log: FlakyLog, appender: Appender) -> None:
-    asyncio.run(appender.append(EVENTS, [(f"u{n % 7}", b"x") for n in range(70)]))
+def test_one_id_stays_in_one_partition(log: FlakyLog, writer: GroupCommitWriter) -> None:
+    asyncio.run(writer.append(EVENTS, [(f"u{n % 7}", b"x") for n in range(70)]))
 
-    homes = [set(log.read(EVENTS, p, 0, 100).keys) for p in range(3)]
-    assert sum(map(len, homes)) == 7
+    keys_by_partition = [set(log.read(EVENTS, p, 0, 100).keys) for p in range(3)]
+    assert sum(map(len, keys_by_partition)) == 7
 
 
-def test_a_fault_is_told_to_all_and_the_next_one_is_written(log: FlakyLog, appender: Appender) -> None:
+def test_write_error_reaches_all_callers_and_appends_resume(log: FlakyLog, writer: GroupCommitWriter) -> None:
     async def append_all() -> list[dict[int, int] | BaseException]:
-        waiting = (appender.append(ITEMS, [("a", b"lost")]) for _ in range(5))
-        return await asyncio.gather(*waiting, return_exceptions=True)
+        appends = (writer.append(ITEMS, [("a", b"lost")]) for _ in range(5))
+        return await asyncio.gather(*appends, return_exceptions=True)
 
-    log.full = True
-    told = asyncio.run(append_all())
-    log.full = False
+    log.is_full = True
+    results = asyncio.run(append_all())
+    log.is_full = False
 
-    assert all(isinstance(one, OSError) for one in told)
-    assert asyncio.run(appender.append(ITEMS, [("a", b"kept")])) == {0: 0}
+    assert all(isinstance(result, OSError) for result in results)
+    assert asyncio.run(writer.append(ITEMS, [("a", b"kept")])) == {0: 0}
 
 
-def test_closing_writes_what_was_handed_in(log: FlakyLog) -> None:
-    appender = Appender(log)
+def test_close_writes_the_pending_records(log: FlakyLog) -> None:
+    writer = GroupCommitWriter(log)
     for _ in range(10):
-        appender.append_later(ITEMS, [("a", b"x")])
-    appender.close()
+        writer.append_later(ITEMS, [("a", b"x")])
+    writer.close()
 
-    assert log.end(ITEMS, 0) == 10
+    assert log.end_offset(ITEMS, 0) == 10
 
 
-def test_nothing_to_write_is_no_fault(appender: Appender) -> None:
-    assert asyncio.run(appender.append(ITEMS, [])) == {}
+def test_empty_append_succeeds(writer: GroupCommitWriter) -> None:
+    assert asyncio.run(writer.append(ITEMS, [])) == {}

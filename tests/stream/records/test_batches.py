@@ -10,21 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.logs import Records
-from stream.records.batches import ExampleBatch, Kind, asked_rows, concat, flat_runs, offsets_of
-from stream.records.decoding import take_in
+from stream.records.batches import ExampleBatch, Kind, concat, flatten_ragged, query_rows, ragged_starts
+from stream.records.decoding import decode_records
 from stream.records.events import Event, Limits
-from stream.records.example_blocks import Reach, decode_examples, encode_examples
+from stream.records.example_blocks import BlockRange, decode_examples, encode_examples
 from stream.records.feature_codec import encode_features
 from stream.testing import MemoryStore
 from stream.users.table import UserTable
 from stream.worker.joiner import Joiner
-from stream.worker.partition import examples_of
+from stream.worker.partition import build_examples
 
-NOWHERE = Reach(0, 0, 0, 0, 0, 0)
+EMPTY_RANGE = BlockRange(0, 0, 0, 0, 0, 0)
 
 
 @cache
-def batch_of(n: int = 12, width: int = 2) -> ExampleBatch:
+def make_batch(n: int = 12, width: int = 2) -> ExampleBatch:
     """Impressions and actions in turn, some of them logged with features."""
     events = []
     for i in range(n):
@@ -33,73 +33,78 @@ def batch_of(n: int = 12, width: int = 2) -> ExampleBatch:
         slate = Event(f"s{i}", "impression", 9 + i, "u", impression_id=f"r{i}", items=items, features=features)
         events += [slate, Event(f"a{i}", "click", 9 + i, "u", f"i{i}")]
     values = [msgspec.json.encode(event) for event in events]
-    batch = take_in(Records(0, range(len(values)), [None] * len(values), values, [9] * len(values)), Limits(0, 9)).batch
-    return examples_of(
-        batch, UserTable(MemoryStore(), 16).apply(batch, [b""] * len(batch), ["u"] * len(batch)).questions
+    batch = decode_records(
+        Records(0, range(len(values)), [None] * len(values), values, [9] * len(values)), Limits(0, 9)
+    ).batch
+    return build_examples(
+        batch, UserTable(MemoryStore(), 16).apply(batch, [b""] * len(batch), ["u"] * len(batch)).queries
     )
 
 
-def row(batch: ExampleBatch, i: int) -> bytes:
+def encode_row(batch: ExampleBatch, i: int) -> bytes:
     """One row with its question, its list and its features."""
-    return encode_examples(NOWHERE, batch.take(np.array([i])))
+    return encode_examples(EMPTY_RANGE, batch.take(np.array([i])))
 
 
 @given(st.lists(st.integers(0, 23), max_size=30))
-def test_rows_that_are_taken_are_whole(rows: list[int]) -> None:
-    batch = batch_of()
-    taken = batch.take(np.array(rows, np.int64))
+def test_taken_rows_are_complete(rows: list[int]) -> None:
+    batch = make_batch()
+    subset = batch.take(np.array(rows, np.int64))
 
-    assert len(taken) == len(taken.questions) == len(taken.lists) == len(rows)
-    assert [row(taken, i) for i in range(len(rows))] == [row(batch, i) for i in rows]
+    assert len(subset) == len(subset.queries) == len(subset.lists) == len(rows)
+    assert [encode_row(subset, i) for i in range(len(rows))] == [encode_row(batch, i) for i in rows]
 
 
 @given(st.lists(st.integers(0, 24), max_size=5))
-def test_pieces_joined_are_the_whole(cuts: list[int]) -> None:
-    batch, borders = batch_of(), sorted({0, 24, *cuts})
-    pieces = [batch.take(np.arange(a, b)) for a, b in pairwise(borders)]
+def test_concatenated_pieces_equal_the_whole_batch(cuts: list[int]) -> None:
+    batch, boundaries = make_batch(), sorted({0, 24, *cuts})
+    pieces = [batch.take(np.arange(a, b)) for a, b in pairwise(boundaries)]
 
-    assert encode_examples(NOWHERE, concat(pieces)) == encode_examples(NOWHERE, batch.take(np.arange(24)))
+    assert encode_examples(EMPTY_RANGE, concat(pieces)) == encode_examples(EMPTY_RANGE, batch.take(np.arange(24)))
 
 
-def test_feature_blocks_of_another_width_are_dropped_and_their_rows_stay() -> None:
-    narrow, wide = batch_of(3, width=2), batch_of(3, width=5)
+def test_concat_drops_feature_blocks_of_another_width() -> None:
+    narrow, wide = make_batch(3, width=2), make_batch(3, width=5)
     both = concat([narrow, wide])
 
     assert len(both) == 12
     assert both.features.shape[1] == 2
-    assert (both.served[6:] == -1).all()
-    assert both.served[:6].tolist() == narrow.served.tolist()
+    assert (both.feature_row[6:] == -1).all()
+    assert both.feature_row[:6].tolist() == narrow.feature_row.tolist()
 
 
-def test_a_block_of_no_rows_round_trips() -> None:
-    _, batch = decode_examples(encode_examples(NOWHERE, batch_of().take(np.arange(0))))
+def test_empty_block_round_trips() -> None:
+    _, batch = decode_examples(encode_examples(EMPTY_RANGE, make_batch().take(np.arange(0))))
 
     assert len(batch) == 0
 
 
 @given(st.lists(st.integers(0, 5), max_size=10), st.data())
-def test_flat_runs_are_the_entries_of_the_chosen_runs(lengths: list[int], data: st.DataObject) -> None:
-    start = offsets_of(np.array(lengths, np.int64))
+def test_flatten_ragged_returns_the_selected_runs(lengths: list[int], data: st.DataObject) -> None:
+    start = ragged_starts(np.array(lengths, np.int64))
     rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=6)) if lengths else []
-    flat, taken = flat_runs(start, np.array(rows, np.int64))
+    flat, flat_start = flatten_ragged(start, np.array(rows, np.int64))
     runs = [list(range(start[i], start[i + 1])) for i in rows]
 
     assert flat.tolist() == [entry for run in runs for entry in run]
-    assert np.diff(taken).tolist() == [len(run) for run in runs]
+    assert np.diff(flat_start).tolist() == [len(run) for run in runs]
 
 
-def test_an_action_on_a_slate_was_led_to_by_the_question_of_that_slate() -> None:
-    batch = batch_of(3)
-    joined = Joiner(30.0).join(answering(batch, 3, slate=2), [9] * len(batch))
-    [clicked] = np.flatnonzero(joined.kind == Kind.clicked)
-    led = asked_rows(joined)
+def test_action_on_a_slate_maps_to_the_query_of_that_slate() -> None:
+    batch = make_batch(3)
+    examples = Joiner(30.0).join(link_action_to_slate(batch, 3, slate_row=2), [9] * len(batch))
+    [click_row] = np.flatnonzero(examples.kind == Kind.clicked)
+    rows = query_rows(examples)
 
-    assert led.tolist() == [0, 1, 2, clicked, 4, 5, 6]
-    assert joined.questions.shown_start[clicked + 1] - joined.questions.shown_start[clicked] == 1
+    assert rows.tolist() == [0, 1, 2, click_row, 4, 5, 6]
+    assert examples.queries.shown_start[click_row + 1] - examples.queries.shown_start[click_row] == 1
 
 
-def answering(batch: ExampleBatch, act: int, slate: int) -> ExampleBatch:
+def link_action_to_slate(batch: ExampleBatch, action_row: int, slate_row: int) -> ExampleBatch:
     """The batch with an action that answers a slate."""
     impression, item = batch.impression.copy(), batch.lists.item.copy()
-    impression[act], item[batch.lists.start[act]] = impression[slate], item[batch.lists.start[slate]]
+    impression[action_row], item[batch.lists.start[action_row]] = (
+        impression[slate_row],
+        item[batch.lists.start[slate_row]],
+    )
     return replace(batch, impression=impression, lists=replace(batch.lists, item=item))

@@ -17,11 +17,11 @@ HEADERS = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_
 
 
 @given(HEADERS, COLUMNS)
-def test_a_block_round_trips(header: dict[str, object], columns: dict[str, np.ndarray]) -> None:
-    told, again = decode_block(encode_block(header, columns))
+def test_block_round_trips(header: dict[str, object], columns: dict[str, np.ndarray]) -> None:
+    decoded_header, decoded_columns = decode_block(encode_block(header, columns))
 
-    assert told == header
-    assert {n: (a.dtype, a.shape, a.tobytes()) for n, a in again.items()} == {
+    assert decoded_header == header
+    assert {n: (a.dtype, a.shape, a.tobytes()) for n, a in decoded_columns.items()} == {
         n: (a.dtype, a.shape, a.tobytes()) for n, a in columns.items()
     }
 
@@ -33,7 +33,7 @@ def test_decoded_columns_are_read_only() -> None:
         columns["a"][0] = 1
 
 
-def test_a_column_with_gaps_in_memory_is_written_whole() -> None:
+def test_strided_column_is_encoded_contiguously() -> None:
     _, columns = decode_block(encode_block({}, {"a": np.arange(10)[::2]}))
 
     assert columns["a"].tolist() == [0, 2, 4, 6, 8]

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.ids import key_of
+from stream.ids import hash_id
 from stream.logs import Records
 from stream.records.batches import N_CONTEXT, EventType
-from stream.records.decoding import Intake, context_keys, take_in
+from stream.records.decoding import DecodedBatch, context_keys, decode_records
 from stream.records.events import Event, Limits
 from stream.records.feature_codec import encode_features
 
@@ -28,108 +28,110 @@ ACTIONS = st.builds(
 @st.composite
 def impressions(draw: st.DrawFn) -> Event:
     items = draw(st.lists(NAMES, min_size=1, max_size=5))
-    chances = st.lists(st.floats(2.0**-20, 1, width=32), min_size=len(items), max_size=len(items))
+    propensities = st.lists(st.floats(2.0**-20, 1, width=32), min_size=len(items), max_size=len(items))
     context = draw(st.none() | st.dictionaries(NAMES, NAMES | st.booleans() | st.integers(), max_size=6))
     return Event(
         event_id=draw(NAMES), type="impression", ts=draw(TIMES), user_id=draw(NAMES), impression_id=draw(NAMES),
-        items=items, propensities=draw(st.none() | chances), surface=draw(st.none() | NAMES), context=context,
+        items=items, propensities=draw(st.none() | propensities), surface=draw(st.none() | NAMES), context=context,
         model_version=draw(st.none() | NAMES),
         features=draw(st.none() | st.just(encode_features(np.ones((len(items), 2), np.float32)))),
     )  # fmt: skip
 
 
-def taken(*values: bytes | None, now: int = 2**52) -> Intake:
+def decode_values(*values: bytes | None, now: int = 2**52) -> DecodedBatch:
     n = len(values)
-    return take_in(Records(0, range(10, 10 + n), [None] * n, values, [now] * n), LIMITS)
+    return decode_records(Records(0, range(10, 10 + n), [None] * n, values, [now] * n), LIMITS)
 
 
 @given(st.lists(ACTIONS | impressions(), min_size=1, max_size=6))
-def test_every_field_arrives(events: list[Event]) -> None:
-    intake = taken(*[msgspec.json.encode(event) for event in events])
-    batch = intake.batch
+def test_every_event_field_is_decoded(events: list[Event]) -> None:
+    decoded_batch = decode_values(*[msgspec.json.encode(event) for event in events])
+    batch = decoded_batch.batch
 
-    assert list(intake.events) == events
-    assert not intake.refused
+    assert list(decoded_batch.events) == events
+    assert not decoded_batch.rejected
     assert batch.offset.tolist() == list(range(10, 10 + len(events)))
-    assert len(batch.served) == len(batch.lists) == len(batch) == len(events)
+    assert len(batch.feature_row) == len(batch.lists) == len(batch) == len(events)
     for i, event in enumerate(events):
         run = slice(batch.lists.start[i], batch.lists.start[i + 1])
         items = event.items or [event.item_id or ""]
 
         assert EventType(batch.type[i]).name == event.type
         assert int(batch.ts[i]) == event.ts
-        assert [int(batch.event[i]), int(batch.user[i])] == [key_of(event.event_id), key_of(event.user_id)]
-        assert int(batch.item[i]) == (0 if event.type == "impression" else key_of(event.item_id or ""))
-        assert int(batch.impression[i]) == (key_of(event.impression_id) if event.impression_id else 0)
-        assert int(batch.surface[i]) == (key_of(event.surface) if event.surface else 0)
-        assert int(batch.version[i]) == (key_of(event.model_version) if event.model_version else 0)
+        assert [int(batch.event[i]), int(batch.user[i])] == [hash_id(event.event_id), hash_id(event.user_id)]
+        assert int(batch.item[i]) == (0 if event.type == "impression" else hash_id(event.item_id or ""))
+        assert int(batch.impression[i]) == (hash_id(event.impression_id) if event.impression_id else 0)
+        assert int(batch.surface[i]) == (hash_id(event.surface) if event.surface else 0)
+        assert int(batch.version[i]) == (hash_id(event.model_version) if event.model_version else 0)
         assert batch.context[i].tolist() == context_keys(event.context)
-        assert batch.lists.item[run].tolist() == [key_of(item) for item in items]
-        assert same(batch.value[i : i + 1].tolist(), [math.nan if event.value is None else event.value])
-        assert same(batch.lists.propensity[run].tolist(), event.propensities or [math.nan] * len(items))
-        assert (batch.served[i] >= 0) == (event.features is not None)
+        assert batch.lists.item[run].tolist() == [hash_id(item) for item in items]
+        assert is_same_float32(batch.value[i : i + 1].tolist(), [math.nan if event.value is None else event.value])
+        assert is_same_float32(batch.lists.propensity[run].tolist(), event.propensities or [math.nan] * len(items))
+        assert (batch.feature_row[i] >= 0) == (event.features is not None)
 
 
-def same(values: list[float], expected: list[float]) -> bool:
+def is_same_float32(values: list[float], expected: list[float]) -> bool:
     return bool(np.array_equal(np.float32(values), np.float32(expected), equal_nan=True))
 
 
-def test_refused_events_are_known_by_offset_and_place() -> None:
-    sound = msgspec.json.encode(Event("e1", "click", 5, "u1", "i1"))
-    late = msgspec.json.encode(Event("e2", "click", 2**52 + 10**7, "u1", "i1"))
-    intake = taken(sound, b"?", b"[" + sound + b",7," + late + b"]", None)
-    refused = sorted((one.offset, one.index, one.refusal.reason, one.raw) for one in intake.refused)
+def test_rejected_events_carry_offset_and_index() -> None:
+    valid = msgspec.json.encode(Event("e1", "click", 5, "u1", "i1"))
+    too_early = msgspec.json.encode(Event("e2", "click", 2**52 + 10**7, "u1", "i1"))
+    decoded_batch = decode_values(valid, b"?", b"[" + valid + b",7," + too_early + b"]", None)
+    rejected = sorted(
+        (event.offset, event.index, event.rejection.reason, event.raw) for event in decoded_batch.rejected
+    )
 
-    assert intake.batch.offset.tolist() == [10, 12]
-    assert refused == [
+    assert decoded_batch.batch.offset.tolist() == [10, 12]
+    assert rejected == [
         (11, 0, "not_json", b"?"),
         (12, 1, "not_object", b"7"),
-        (12, 2, "too_early", late),
+        (12, 2, "too_early", too_early),
         (13, 0, "not_json", b""),
     ]
 
 
-def test_age_is_judged_by_when_a_record_was_appended() -> None:
+def test_event_age_is_measured_at_append_time() -> None:
     event = msgspec.json.encode(Event("e1", "click", 5_000_000, "u1", "i1"))
 
-    assert len(taken(event, now=5_000_000).batch) == 1
-    assert [one.refusal.reason for one in taken(event, now=0).refused] == ["too_early"]
+    assert len(decode_values(event, now=5_000_000).batch) == 1
+    assert [rejected_event.rejection.reason for rejected_event in decode_values(event, now=0).rejected] == ["too_early"]
 
 
-def test_an_impression_of_one_item_may_say_its_place() -> None:
+def test_single_item_impression_may_have_a_position() -> None:
     event = {"event_id": "e", "type": "impression", "ts": 1, "user_id": "u", "impression_id": "r", "item_id": "a"}
-    lists = taken(msgspec.json.encode(event | {"position": 4, "propensity": 0.25})).batch.lists
+    lists = decode_values(msgspec.json.encode(event | {"position": 4, "propensity": 0.25})).batch.lists
 
     assert (lists.position.tolist(), lists.propensity.tolist()) == ([4], [0.25])
 
 
-def test_prices_come_with_the_context_and_odd_ones_are_unsaid() -> None:
+def test_prices_come_from_the_context_or_are_nan() -> None:
     event = {"event_id": "e", "type": "impression", "ts": 1, "user_id": "u", "impression_id": "r", "items": ["a", "b"]}
-    fine = taken(msgspec.json.encode(event | {"context": {"prices": [2.5, "x"]}})).batch.lists.price
-    short = taken(msgspec.json.encode(event | {"context": {"prices": [1]}})).batch.lists.price
+    mixed = decode_values(msgspec.json.encode(event | {"context": {"prices": [2.5, "x"]}})).batch.lists.price
+    short = decode_values(msgspec.json.encode(event | {"context": {"prices": [1]}})).batch.lists.price
 
-    assert same(fine.tolist(), [2.5, math.nan])
+    assert is_same_float32(mixed.tolist(), [2.5, math.nan])
     assert np.isnan(short).all()
 
 
 @pytest.mark.parametrize("text", ["", "2", "2:", "x:AAAA", "2:!!", "-1:AAAA", "3:AAAAAAAAAAA=", "2:AADAfwAAgD8="])
-def test_features_that_are_none_are_left_out(text: str) -> None:
+def test_invalid_features_are_dropped(text: str) -> None:
     event = {"event_id": "e", "type": "impression", "ts": 1, "user_id": "u", "impression_id": "r", "items": ["a"]}
-    batch = taken(msgspec.json.encode(event | {"features": text})).batch
+    batch = decode_values(msgspec.json.encode(event | {"features": text})).batch
 
-    assert batch.served.tolist() == [-1]
+    assert batch.feature_row.tolist() == [-1]
 
 
-def test_features_arrive_as_they_were_served() -> None:
+def test_served_features_round_trip() -> None:
     features = np.arange(6, dtype=np.float32).reshape(2, 3)
     event = {"event_id": "e", "type": "impression", "ts": 1, "user_id": "u", "impression_id": "r", "items": ["a", "b"]}
-    batch = taken(msgspec.json.encode(event | {"features": encode_features(features)})).batch
+    batch = decode_values(msgspec.json.encode(event | {"features": encode_features(features)})).batch
 
     assert batch.features.tolist() == features.tolist()
 
 
-def test_a_context_has_a_few_keys_by_name() -> None:
+def test_context_keys_are_sorted_and_limited() -> None:
     context = {"b": "2", "a": "1", "n": 7, "l": ["x"], "t": True}
 
-    assert context_keys(context) == [key_of("a=1"), key_of("b=2"), key_of("t=True"), 0]
+    assert context_keys(context) == [hash_id("a=1"), hash_id("b=2"), hash_id("t=True"), 0]
     assert len(context_keys({str(n): "x" for n in range(9)})) == N_CONTEXT

@@ -10,62 +10,62 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.clock import Watermark
-from stream.ids import key_of
+from stream.ids import hash_id
 from stream.logs import Records
 from stream.records.batches import EventType, ExampleBatch, Kind, concat
-from stream.records.decoding import take_in
+from stream.records.decoding import decode_records
 from stream.records.events import Event, Limits
 from stream.testing import MemoryStore
-from stream.users.profiles import text_of
+from stream.users.profiles import history_line
 from stream.users.table import UserTable
 from stream.worker.joiner import Joiner
-from stream.worker.partition import examples_of
+from stream.worker.partition import build_examples
 
 SECOND = 1_000
 WINDOW, LATENESS = 30.0, 5.0
 
 
-def shown(impression: str, ts: float, *items: str, user: str = "u") -> Event:
+def make_impression(impression: str, ts: float, *items: str, user: str = "u") -> Event:
     return Event(f"{impression}@{ts}", "impression", int(ts * SECOND), user, impression_id=impression, items=[*items])
 
 
-def act(impression: str | None, ts: float, item: str, kind: str = "click", user: str = "u") -> Event:
-    name = f"{impression}-{item}-{kind}-{ts}"
-    return Event(name, kind, int(ts * SECOND), user, item, impression_id=impression)  # type: ignore[arg-type]
+def make_action(impression: str | None, ts: float, item: str, action_type: str = "click", user: str = "u") -> Event:
+    event_id = f"{impression}-{item}-{action_type}-{ts}"
+    return Event(event_id, action_type, int(ts * SECOND), user, item, impression_id=impression)  # type: ignore[arg-type]
 
 
-class Joining:
+class JoinerHarness:
     """One partition's joiner with what stands before it."""
 
-    def __init__(self, closed_at_once: int = 256) -> None:
-        self.joiner, self.watermark = Joiner(WINDOW, closed_at_once), Watermark(LATENESS)
+    def __init__(self, max_closed_per_event: int = 256) -> None:
+        self.joiner, self.watermark = Joiner(WINDOW, max_closed_per_event), Watermark(LATENESS)
         self.users = UserTable(MemoryStore(), 64)
-        self.next = 0
+        self.next_offset = 0
 
     def join(self, *events: Event) -> ExampleBatch:
         n = len(events)
         values = [msgspec.json.encode(event) for event in events]
-        offsets = range(self.next, self.next + n)
-        batch = take_in(Records(0, offsets, [None] * n, values, [2**52] * n), Limits(0, 0)).batch
-        self.next += n
-        questions = self.users.apply(
-            batch, [text_of(event) for event in events], [event.user_id for event in events]
-        ).questions
-        return self.joiner.join(examples_of(batch, questions), [self.watermark.see(ts) for ts in batch.ts.tolist()])
+        offsets = range(self.next_offset, self.next_offset + n)
+        batch = decode_records(Records(0, offsets, [None] * n, values, [2**52] * n), Limits(0, 0)).batch
+        self.next_offset += n
+        queries = self.users.apply(
+            batch, [history_line(event) for event in events], [event.user_id for event in events]
+        ).queries
+        return self.joiner.join(build_examples(batch, queries), [self.watermark.update(ts) for ts in batch.ts.tolist()])
 
 
-def told(batch: ExampleBatch) -> list[tuple[str, list[float]]]:
+def describe_rows(batch: ExampleBatch) -> list[tuple[str, list[float]]]:
     """Each row's kind and labels."""
     runs = zip(batch.lists.start[:-1].tolist(), batch.lists.start[1:].tolist(), strict=True)
     labels = [batch.lists.label[first:end].tolist() for first, end in runs]
     return [(Kind(kind).name, label) for kind, label in zip(batch.kind.tolist(), labels, strict=True)]
 
 
-def test_a_click_makes_a_list_at_once_and_the_window_makes_the_final_one() -> None:
-    joining = Joining()
-    batch = joining.join(shown("r", 0, "a", "b"), act("r", 4, "b"), act(None, 36, "z"))
+def test_click_emits_a_list_at_once_and_the_window_a_final_one() -> None:
+    harness = JoinerHarness()
+    batch = harness.join(make_impression("r", 0, "a", "b"), make_action("r", 4, "b"), make_action(None, 36, "z"))
 
-    assert told(batch) == [
+    assert describe_rows(batch) == [
         ("shown", [0, 0]),
         ("action", [0]),
         ("clicked", [0, 1]),
@@ -73,74 +73,84 @@ def test_a_click_makes_a_list_at_once_and_the_window_makes_the_final_one() -> No
         ("closed", [0, 1]),
     ]
     assert batch.organic.tolist() == [False, False, False, True, False]
-    assert batch.origin.tolist() == [-1, -1, 0, -1, 0]
+    assert batch.impression_offset.tolist() == [-1, -1, 0, -1, 0]
     assert batch.offset.tolist() == [0, 1, 1, 2, 2]
     assert batch.ts.tolist() == [0, 4_000, 4_000, 36_000, 36_000]
     assert [EventType(kind).name for kind in batch.type] == ["impression", "click", "click", "click", "impression"]
 
 
-def test_a_second_action_on_another_item_adds_its_label() -> None:
-    batch = Joining().join(
-        shown("r", 0, "a", "b"), act("r", 1, "b"), act("r", 2, "a", "cart"), act("r", 3, "a", "like")
+def test_second_action_on_another_item_adds_its_label() -> None:
+    batch = JoinerHarness().join(
+        make_impression("r", 0, "a", "b"),
+        make_action("r", 1, "b"),
+        make_action("r", 2, "a", "cart"),
+        make_action("r", 3, "a", "like"),
     )
 
-    assert told(batch)[2::2] == [("clicked", [0, 1]), ("clicked", [1, 1])]
+    assert describe_rows(batch)[2::2] == [("clicked", [0, 1]), ("clicked", [1, 1])]
     assert len(batch) == 6
 
 
 @pytest.mark.parametrize("kind", ["dislike", "dwell", "rating"])
-def test_an_action_that_is_no_praise_labels_nothing_and_is_not_organic(kind: str) -> None:
-    batch = Joining().join(shown("r", 0, "a", "b"), act("r", 1, "b", kind))
+def test_non_positive_action_adds_no_label_and_is_not_organic(kind: str) -> None:
+    batch = JoinerHarness().join(make_impression("r", 0, "a", "b"), make_action("r", 1, "b", kind))
 
-    assert told(batch) == [("shown", [0, 0]), ("action", [0])]
+    assert describe_rows(batch) == [("shown", [0, 0]), ("action", [0])]
     assert not batch.organic.any()
 
 
 @pytest.mark.parametrize(
     "action",
-    [act("other", 1, "a"), act("r", 1, "z"), act("r", 1, "a", user="forger"), act(None, 1, "a")],
+    [
+        make_action("other", 1, "a"),
+        make_action("r", 1, "z"),
+        make_action("r", 1, "a", user="forger"),
+        make_action(None, 1, "a"),
+    ],
     ids=["unknown impression", "item not shown", "another person", "no impression"],
 )
-def test_an_action_that_answers_no_open_impression_is_organic(action: Event) -> None:
-    batch = Joining().join(shown("r", 0, "a", "b"), action)
+def test_action_without_an_open_impression_is_organic(action: Event) -> None:
+    batch = JoinerHarness().join(make_impression("r", 0, "a", "b"), action)
 
-    assert told(batch) == [("shown", [0, 0]), ("action", [0])]
+    assert describe_rows(batch) == [("shown", [0, 0]), ("action", [0])]
     assert batch.organic.tolist() == [False, True]
 
 
-def test_an_action_behind_the_window_is_organic() -> None:
-    joining = Joining()
-    batch = joining.join(shown("r", 0, "a"), act(None, 35, "z"), act("r", 20, "a"))
+def test_action_after_the_window_is_organic() -> None:
+    harness = JoinerHarness()
+    batch = harness.join(make_impression("r", 0, "a"), make_action(None, 35, "z"), make_action("r", 20, "a"))
 
-    assert told(batch)[2] == ("closed", [0])
+    assert describe_rows(batch)[2] == ("closed", [0])
     assert batch.organic.tolist() == [False, True, False, True]
 
 
-def test_a_late_action_still_counts_while_the_watermark_waits() -> None:
-    batch = Joining().join(shown("r", 0, "a"), act(None, 34, "z"), act("r", 20, "a"))
+def test_late_action_counts_until_the_watermark_passes() -> None:
+    batch = JoinerHarness().join(make_impression("r", 0, "a"), make_action(None, 34, "z"), make_action("r", 20, "a"))
 
-    assert told(batch)[-1] == ("clicked", [1])
-
-
-def test_an_impression_that_comes_again_while_open_is_passed_over() -> None:
-    joining = Joining()
-    joining.join(shown("r", 0, "a"), shown("r", 1, "b"), act("r", 2, "b"))
-
-    assert len(joining.joiner) == 1
+    assert describe_rows(batch)[-1] == ("clicked", [1])
 
 
-def test_an_impression_older_than_its_window_is_closed_at_once() -> None:
-    batch = Joining().join(act(None, 100, "z"), shown("r", 1, "a"), act("r", 2, "a"))
+def test_duplicate_of_an_open_impression_is_skipped() -> None:
+    harness = JoinerHarness()
+    harness.join(make_impression("r", 0, "a"), make_impression("r", 1, "b"), make_action("r", 2, "b"))
 
-    assert told(batch) == [("action", [0]), ("shown", [0]), ("closed", [0]), ("action", [0])]
+    assert len(harness.joiner) == 1
 
 
-def test_a_question_is_that_of_the_moment_of_showing() -> None:
-    batch = Joining().join(act(None, 0, "x"), shown("r", 1, "a"), act(None, 2, "y"), act("r", 3, "a"))
-    clicked = batch.questions.take(np.array([len(batch) - 1]))
+def test_impression_older_than_its_window_closes_at_once() -> None:
+    batch = JoinerHarness().join(make_action(None, 100, "z"), make_impression("r", 1, "a"), make_action("r", 2, "a"))
 
-    assert clicked.history_item.tolist() == [key_of("x")]
-    assert clicked.ts.tolist() == [1_000]
+    assert describe_rows(batch) == [("action", [0]), ("shown", [0]), ("closed", [0]), ("action", [0])]
+
+
+def test_query_is_the_state_when_the_impression_was_shown() -> None:
+    batch = JoinerHarness().join(
+        make_action(None, 0, "x"), make_impression("r", 1, "a"), make_action(None, 2, "y"), make_action("r", 3, "a")
+    )
+    query = batch.queries.take(np.array([len(batch) - 1]))
+
+    assert query.history_item.tolist() == [hash_id("x")]
+    assert query.ts.tolist() == [1_000]
 
 
 EVENTS = st.lists(
@@ -152,57 +162,61 @@ EVENTS = st.lists(
 @st.composite
 def streams(draw: st.DrawFn) -> list[Event]:
     now, events = 100.0, []
-    for is_shown, number, item, user, step in draw(EVENTS):
+    for is_impression, number, item, user, step in draw(EVENTS):
         now += step
-        name = f"r{number}"
-        events.append(shown(name, now, "a", item, user=user) if is_shown else act(name, now, item, user=user))
+        impression_id = f"r{number}"
+        events.append(
+            make_impression(impression_id, now, "a", item, user=user)
+            if is_impression
+            else make_action(impression_id, now, item, user=user)
+        )
     return events
 
 
 @given(streams(), st.lists(st.integers(0, 25), max_size=6), st.sampled_from([1, 2, 256]))
-def test_the_same_events_make_the_same_rows_wherever_micro_batches_end(
-    events: list[Event], cuts: Sequence[int], closed_at_once: int
+def test_micro_batch_boundaries_do_not_change_the_rows(
+    events: list[Event], cuts: Sequence[int], max_closed_per_event: int
 ) -> None:
     if not events:
         return
-    borders = sorted({0, len(events), *(cut for cut in cuts if cut < len(events))})
-    joining = Joining(closed_at_once)
-    pieces = concat([joining.join(*events[a:b]) for a, b in pairwise(borders)])
-    whole = Joining(closed_at_once).join(*events)
+    boundaries = sorted({0, len(events), *(cut for cut in cuts if cut < len(events))})
+    harness = JoinerHarness(max_closed_per_event)
+    pieces = concat([harness.join(*events[a:b]) for a, b in pairwise(boundaries)])
+    whole = JoinerHarness(max_closed_per_event).join(*events)
 
-    assert told(pieces) == told(whole)
-    for name in ("kind", "event", "type", "ts", "organic", "impression", "offset", "origin"):
+    assert describe_rows(pieces) == describe_rows(whole)
+    for name in ("kind", "event", "type", "ts", "organic", "impression", "offset", "impression_offset"):
         assert getattr(pieces, name).tolist() == getattr(whole, name).tolist(), name
 
 
 @given(streams(), st.integers(0, 25))
-def test_a_joiner_that_was_restored_goes_on_as_if_nothing_had_happened(events: list[Event], cut: int) -> None:
+def test_restored_joiner_continues_with_the_same_rows(events: list[Event], cut: int) -> None:
     before, after = events[:cut], events[cut:]
     if not (before and after):
         return
-    calm, again = Joining(), Joining()
-    published = [calm.join(event) for event in before]
-    again.join(*before)
-    again.joiner = Joiner(WINDOW)
-    for block in published:
-        again.joiner.restore(block)
+    baseline, restored = JoinerHarness(), JoinerHarness()
+    blocks = [baseline.join(event) for event in before]
+    restored.join(*before)
+    restored.joiner = Joiner(WINDOW)
+    for block in blocks:
+        restored.joiner.restore(block)
 
-    assert len(again.joiner) == len(calm.joiner)
-    assert told(again.join(*after)) == told(calm.join(*after))
+    assert len(restored.joiner) == len(baseline.joiner)
+    assert describe_rows(restored.join(*after)) == describe_rows(baseline.join(*after))
 
 
-def test_one_event_closes_a_few_and_those_behind_it_the_rest() -> None:
-    joining = Joining(closed_at_once=3)
-    night = joining.join(*(shown(f"r{n}", n / 10, "a", "b") for n in range(10)))
-    morning = joining.join(*(act(None, 1_000 + n, "c") for n in range(5)))
-    closed = morning.kind == Kind.closed
+def test_each_event_closes_a_limited_number_of_impressions() -> None:
+    harness = JoinerHarness(max_closed_per_event=3)
+    shown_rows = harness.join(*(make_impression(f"r{n}", n / 10, "a", "b") for n in range(10)))
+    later_rows = harness.join(*(make_action(None, 1_000 + n, "c") for n in range(5)))
+    is_closed = later_rows.kind == Kind.closed
 
-    assert (night.kind == Kind.shown).all()
-    assert np.bincount(morning.offset[closed] - 10, minlength=5).tolist() == [3, 3, 3, 1, 0]
-    assert morning.impression[closed].tolist() == [key_of(f"r{n}") for n in range(10)]
+    assert (shown_rows.kind == Kind.shown).all()
+    assert np.bincount(later_rows.offset[is_closed] - 10, minlength=5).tolist() == [3, 3, 3, 1, 0]
+    assert later_rows.impression[is_closed].tolist() == [hash_id(f"r{n}") for n in range(10)]
 
 
 @pytest.mark.parametrize("window", [0, -1])
-def test_a_window_is_a_positive_number_of_seconds(window: float) -> None:
+def test_window_must_be_positive(window: float) -> None:
     with pytest.raises(ValueError, match="positive number of seconds"):
         Joiner(window)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models.bandits.policies.beta_thompson import Thompson
-from online_models.bandits.protocols import Judged
+from online_models.bandits.policies.beta_thompson import BetaThompson
+from online_models.bandits.protocols import Posterior
 
 ARMS = {
     "never shown": ([0, 0, 0], [0, 0, 0]),
@@ -22,7 +22,7 @@ def chances(clicks: np.ndarray, shown: np.ndarray, base: float, strength: float 
     base = min(max(base, 1e-3), 0.999)
     alpha, beta = clicks + strength * base, np.maximum(shown - clicks, 0.0) + strength * (1 - base)
     total = alpha + beta
-    return Thompson().weigh(Judged(alpha / total, np.sqrt(alpha * beta / (total + 1)) / total))
+    return BetaThompson().probabilities(Posterior(alpha / total, np.sqrt(alpha * beta / (total + 1)) / total))
 
 
 @pytest.mark.parametrize(("clicks", "shown"), ARMS.values(), ids=ARMS.keys())

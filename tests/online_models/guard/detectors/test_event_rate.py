@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from online_models.guard.detectors.event_rate import Pace
+from online_models.guard.detectors.event_rate import EventRateDetector
 from online_models.guard.findings import Finding
-from online_models.training.step import Lesson
+from online_models.training.step import TrainingBatch
 from stream.records.batches import EventType, Kind
 from tests.support.batches import batch_of, lists, questions
 
@@ -21,7 +21,7 @@ class Street:
     """People who see slates and act, so many a minute, read in blocks of so many minutes."""
 
     def __init__(self, seed: int = 0, partitions: int = 1) -> None:
-        self.pace, self.found, self.seen = Pace(), list[Finding](), dict.fromkeys(range(partitions), 0)
+        self.pace, self.found, self.seen = EventRateDetector(), list[Finding](), dict.fromkeys(range(partitions), 0)
         self._rng, self._partitions = np.random.default_rng(seed), partitions
 
     def send(self, ts: np.ndarray, clicks: float = 0.4, people: int = 5_000, partition: int | None = None) -> None:
@@ -33,7 +33,7 @@ class Street:
         types = np.where(clicked, EventType.click, EventType.impression).astype(np.uint8)
         place = self._rng.integers(0, self._partitions, n) if partition is None else np.full(n, partition)
         batch = replace(batch, type=types, ts=ts, offset=np.arange(n))
-        self.found += self.pace.see(Lesson(batch, place), np.ones(n, np.bool_), dict(self.seen))
+        self.found += self.pace.update(TrainingBatch(batch, place), np.ones(n, np.bool_), dict(self.seen))
         self.seen = {p: offset + n for p, offset in self.seen.items()}
 
     def go_on(self, rate: Rate, first: int, until: int, at_once: int = 1, **more: float) -> None:
@@ -98,7 +98,7 @@ def test_many_who_do_something_else_are_poison_within_a_minute() -> None:
     street.go_on(lambda minute: 1_500.0, 60, 61, clicks=0.95, people=3_000)
 
     [found] = street.found
-    assert (found.kind, found.undo, found.first) == ("poison", False, street_seen(60))
+    assert (found.kind, found.needs_rollback, found.first_offsets) == ("poison", False, street_seen(60))
     assert found.evidence["events"] > 4 * found.evidence["busiest_before"]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from online_models.guard.bins import BIN_MS, Bin
-from online_models.guard.detectors.feature_drift import Distributions
+from online_models.guard.detectors.feature_drift import FeatureDriftDetector
 from online_models.guard.findings import Finding
 
 CALM, LENGTH = 70, 15
@@ -28,15 +28,23 @@ def usual(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def told(change: Change, calm: int = CALM, seed: int = 1, length: int = LENGTH) -> list[tuple[int, Finding]]:
-    rng, monitor, found = np.random.default_rng(seed), Distributions(4.0), []
+    rng, monitor, found = np.random.default_rng(seed), FeatureDriftDetector(4.0), []
     bins: deque[Bin] = deque(maxlen=60)
     for n in range(calm + length):
         rows = usual(n, rng)
         if n >= calm:
             change(rows, rng)
-        bins.append(Bin({0: 1_000 * n}, n * BIN_MS, (n + 1) * BIN_MS, names=NAMES, sample=[rows[:100], rows[100:]]))
-        found += [(n - calm, one) for one in monitor.see(bins)]
-        assert bins[-1].sample == []
+        bins.append(
+            Bin(
+                {0: 1_000 * n},
+                n * BIN_MS,
+                (n + 1) * BIN_MS,
+                feature_names=NAMES,
+                feature_sample=[rows[:100], rows[100:]],
+            )
+        )
+        found += [(n - calm, one) for one in monitor.update(bins)]
+        assert bins[-1].feature_sample == []
     return found
 
 
@@ -68,18 +76,23 @@ def test_a_feature_that_is_the_same_for_all_is_broken_and_poison() -> None:
     bins, found = told(lose)[0]
 
     assert bins <= 5
-    assert (found.detector, found.kind, found.subject, found.undo) == ("features", "poison", "broken", False)
-    assert found.evidence["stuck_at"]["f3"] == 0.0
+    assert (found.detector, found.kind, found.subject, found.needs_rollback) == (
+        "feature_drift",
+        "poison",
+        "constant",
+        False,
+    )
+    assert found.evidence["constant_values"]["f3"] == 0.0
 
 
 def test_features_that_move_are_named_with_how_far_and_are_drift() -> None:
     bins, found = told(move)[0]
 
     assert bins <= 8
-    assert (found.detector, found.kind) == ("features", "drift")
-    assert set(found.evidence["moved"]) == {"f3", "f4"}
-    assert found.evidence["moved"]["f3"]["psi"] > 0.25
-    assert found.evidence["moved"]["f3"]["ks"] > 0.2
+    assert (found.detector, found.kind) == ("feature_drift", "drift")
+    assert set(found.evidence["drifted_features"]) == {"f3", "f4"}
+    assert found.evidence["drifted_features"]["f3"]["psi"] > 0.25
+    assert found.evidence["drifted_features"]["f3"]["ks"] > 0.2
 
 
 @pytest.mark.parametrize("change", [nothing, lose_what_is_seldom, stop_the_clock, move_a_little])
@@ -98,8 +111,10 @@ def test_after_an_alarm_what_is_now_is_the_new_usual() -> None:
 
 
 def test_other_features_begin_anew() -> None:
-    monitor = Distributions(4.0)
+    monitor = FeatureDriftDetector(4.0)
     for width in (5, 7):
-        bins = deque([Bin({}, 0, BIN_MS, names=NAMES[:width], sample=[np.zeros((100, width), np.float32)])])
+        bins = deque(
+            [Bin({}, 0, BIN_MS, feature_names=NAMES[:width], feature_sample=[np.zeros((100, width), np.float32)])]
+        )
 
-        assert monitor.see(bins) == []
+        assert monitor.update(bins) == []

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from online_models.guard.detectors.shilling import Pumped, Pumping
-from online_models.training.step import Lesson
+from online_models.guard.detectors.shilling import ShillingAttack, ShillingDetector
+from online_models.training.step import TrainingBatch
 from stream.records.batches import EventType, Kind
 from tests.support.batches import ITEMS, START, batch_of, lists, questions
 
@@ -16,7 +16,12 @@ class Street:
     """People who act on items that they were not shown; each has a history."""
 
     def __init__(self) -> None:
-        self.pumping, self.histories, self.found, self.n = Pumping(), dict[int, list[int]](), list[Pumped](), 0
+        self.pumping, self.histories, self.found, self.n = (
+            ShillingDetector(),
+            dict[int, list[int]](),
+            list[ShillingAttack](),
+            0,
+        )
 
     def act(self, user: int, item: int, kind: EventType = EventType.click) -> None:
         self.n += 1
@@ -24,7 +29,7 @@ class Street:
         asked = replace(questions(1, [history[-64:]], np.array([START + 2_000 * self.n])), user=np.array([user], "u8"))
         batch = batch_of([Kind.action], asked, lists([[item]], [[1.0]]), np.zeros(1, np.uint64))
         batch = replace(batch, offset=np.array([self.n]), type=np.array([kind], np.uint8))
-        self.found += self.pumping.see(Lesson(batch, np.zeros(1, np.int64)), np.ones(1, np.bool_))
+        self.found += self.pumping.update(TrainingBatch(batch, np.zeros(1, np.int64)), np.ones(1, np.bool_))
         history.append(item)
 
 
@@ -47,8 +52,8 @@ def test_a_group_that_also_does_other_things_is_found_with_all_that_it_did_to_th
     assert pumped.accounts == 12
     assert pumped.share > 0.9
     assert len(pumped.suspects) >= 50
-    assert {one.user for one in pumped.besides} == {one.user for one in pumped.suspects}
-    assert len(pumped.besides) >= 20
+    assert {one.user for one in pumped.other_actions} == {one.user for one in pumped.suspects}
+    assert len(pumped.other_actions) >= 20
 
 
 def test_an_item_that_many_look_for_once_is_not_pumped() -> None:
@@ -83,6 +88,6 @@ def test_what_is_an_hour_old_is_forgotten() -> None:
     here.n += 3_600
     for n in range(40):
         here.act(n % 10, TARGET)
-    here.pumping.tidy()
+    here.pumping.expire()
 
     assert here.found == []
