@@ -1,4 +1,4 @@
-"""The one door to numba: sequential kernels, compiled once and kept on disk."""
+"""Sequential kernels: the only module that imports numba. Compiled once and cached on disk."""
 
 import contextlib
 import hashlib
@@ -7,86 +7,101 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numba
 
 Result = TypeVar("Result")
 
 _ROOT = Path(__file__).resolve().parent.parent
-_PACKAGES = ("stream", "online_models", "serving", "replay", "headrace")
 _MAX_CACHE_AGE = 30 * 86_400.0  # seconds
-_OWN_IMPORT = f"from {__name__} import".encode()  # marks the files that have kernels
 _IMPORT = re.compile(rb"^from ([a-z_.0-9]+) import", re.MULTILINE)
-
-
-def _hash_sources() -> str:
-    """Of the kernels and all that their files import: numba notices a change of a kernel's own file only.
-
-    A kernel holds the code of kernels that it calls and the values of constants that it names, from any file.
-    """
-    paths = {path: path.read_bytes() for package in _PACKAGES for path in sorted((_ROOT / package).rglob("*.py"))}
-    pending = [path for path, source in paths.items() if _OWN_IMPORT in source]
-    visited = set(pending)
-    while pending:
-        for module in _IMPORT.findall(paths[pending.pop()]):
-            path = _ROOT / (module.decode().replace(".", "/") + ".py")
-            if path in paths and path not in visited:
-                visited.add(path)
-                pending.append(path)
-    return hashlib.sha256(b"".join(paths[path] for path in sorted(visited))).hexdigest()[:16]
-
-
-def _cache_folder() -> Path:
-    numba_cache_dir = os.environ.get("NUMBA_CACHE_DIR")
-    root = (
-        Path(numba_cache_dir)
-        if numba_cache_dir
-        else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "headrace"
-    )
-    suffix = "-checked" if numba.config.BOUNDSCHECK else ""  # type: ignore[attr-defined]
-    return root / f"kernels-{_hash_sources()}{suffix}"
-
-
-def _prune(current: Path) -> None:
-    """Mark our folder as used today; kernels of sources that nobody ran for a month go."""
-    current.mkdir(parents=True, exist_ok=True)
-    os.utime(current)
-    for folder in current.parent.glob("kernels-*"):
-        if folder.stat().st_mtime < current.stat().st_mtime - _MAX_CACHE_AGE:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-_cache_dir = _cache_folder()
-with contextlib.suppress(OSError):  # a home that cannot be written: numba looks for another place
-    _prune(_cache_dir)
-numba.config.CACHE_DIR = str(_cache_dir)  # type: ignore[attr-defined]
-
-
-# Two processes that compile a kernel for different types at once would keep both under one name.
+# Two processes that compile a kernel for different types at the same time must not write the same file.
 _WRITER_ID = uuid.uuid4().hex[:12]
 
 
-def _isolate_cache_files(dispatcher: Callable[..., Result]) -> Callable[..., Result]:
-    """The same kernel; what is compiled of it is kept in files that no other process writes."""
-    cache_file = dispatcher._cache._cache_file  # type: ignore[attr-defined]
-    cache_file._data_name_pattern = cache_file._data_name_pattern.replace("{number", _WRITER_ID + ".{number")
-    return dispatcher
+@cache
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+@cache
+def _hash_sources(path: Path) -> str:
+    """Hash of a file and of everything that it imports from this project.
+
+    A compiled kernel holds the code of the kernels that it calls and the values of the constants that it names, from
+    any file; numba itself notices changes of the kernel's own file only.
+    """
+    pending, sources = [path], {}
+    while pending:
+        current = pending.pop()
+        if current in sources or (source := _read(current)) is None:
+            continue
+        sources[current] = source
+        pending += [_ROOT / (module.decode().replace(".", "/") + ".py") for module in _IMPORT.findall(source)]
+    return hashlib.sha256(b"".join(sources[found] for found in sorted(sources))).hexdigest()[:16]
+
+
+def cache_root() -> Path:
+    """Folder that holds one folder of compiled kernels per state of the sources."""
+    root = os.environ.get("NUMBA_CACHE_DIR")
+    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "headrace"
+
+
+def _cache_folder(path: Path) -> Path:
+    suffix = "-checked" if numba.config.BOUNDSCHECK else ""  # type: ignore[attr-defined]
+    return cache_root() / f"kernels-{_hash_sources(path)}{suffix}"
+
+
+@cache
+def _open_cache_folder(path: Path) -> Path:
+    """The cache folder of a source file, marked as used today."""
+    folder = _cache_folder(path)
+    with contextlib.suppress(OSError):  # not writable: numba falls back to another place
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        _delete_unused(folder.parent)
+    return folder
+
+
+@cache
+def _delete_unused(root: Path) -> None:
+    """Delete the kernels of sources that no process has used for a month; once per process."""
+    folders = {folder: folder.stat().st_mtime for folder in root.glob("kernels-*")}
+    for folder, used_at in folders.items():
+        if used_at < max(folders.values()) - _MAX_CACHE_AGE:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _compile(function: Callable[..., Result], fastmath: set[str] | bool = False) -> Callable[..., Result]:
+    path = Path(function.__code__.co_filename).resolve()
+    folder = _open_cache_folder(path)
+    numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+    dispatcher: Any = numba.njit(cache=True, error_model="numpy", fastmath=fastmath)(function)
+    kernel_cache = dispatcher._cache
+    files = kernel_cache._cache_file
+    files._data_name_pattern = files._data_name_pattern.replace("{number", _WRITER_ID + ".{number")
+    if Path(files._cache_path).is_relative_to(folder):
+        # The folder's name says which sources it was compiled from, wherever they lie and whenever they were copied.
+        kernel_cache._cache_path = files._cache_path = str(folder)
+        files._index_path, files._source_stamp = str(folder / files._index_name), folder.name
+    compiled: Callable[..., Result] = dispatcher
+    return compiled
 
 
 def kernel(function: Callable[..., Result]) -> Callable[..., Result]:
     """Compile `function` for one core: no Python objects inside, the same bits for the same input.
 
-    It keeps the interpreter's lock: most run for microseconds, and whoever lets the lock go waits long to have it back.
+    It keeps the interpreter's lock: most kernels run for microseconds, and a thread that releases it waits long.
     """
-    return _isolate_cache_files(numba.njit(cache=True, error_model="numpy")(function))
+    return _compile(function)
 
 
 def fastmath_kernel(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Like `kernel`, but sums may run in vector lanes, in another order than written.
+    """Compile like `kernel`, but let sums run in vector lanes, in another order than written.
 
     Dot products run twice as fast; the same input gives the same bits on the same kind of processor only.
     """
-    flags = {"reassoc", "nsz"}
-    return _isolate_cache_files(numba.njit(cache=True, error_model="numpy", fastmath=flags)(function))
+    return _compile(function, fastmath={"reassoc", "nsz"})

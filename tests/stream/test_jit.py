@@ -11,7 +11,8 @@ import pytest
 from stream import jit
 from stream.jit import fastmath_kernel, kernel
 
-CACHE_DIR_SCRIPT = "import stream.jit; print(stream.jit.numba.config.CACHE_DIR)"
+CACHE_DIR_SCRIPT = "import stream.sums; print(stream.sums.total._cache.cache_path)"
+KERNEL = "@kernel\ndef total(values):\n    return values.sum() + MOST\n"
 
 
 @kernel
@@ -53,20 +54,30 @@ def test_fastmath_kernel_is_deterministic() -> None:
 
 def find_cache_dir(root: Path, environ: dict[str, str]) -> Path:
     result = subprocess.run(
-        [sys.executable, "-c", CACHE_DIR_SCRIPT], cwd=root, env={"PATH": os.environ["PATH"], **environ}, capture_output=True,
-        text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", CACHE_DIR_SCRIPT],
+        cwd=root,
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return Path(result.stdout.strip())
 
 
-def test_each_state_of_the_sources_has_its_own_cache(tmp_path: Path) -> None:
-    package = tmp_path / "stream"
+def write_package(root: Path) -> Path:
+    """A project with one kernel, which imports one module."""
+    package = root / "stream"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "jit.py").write_bytes(Path(jit.__file__).read_bytes())
-    (package / "sums.py").write_text("from stream.jit import kernel\nfrom stream.limits import MOST\n")
+    (package / "sums.py").write_text(f"from stream.jit import kernel\nfrom stream.limits import MOST\n{KERNEL}")
     (package / "limits.py").write_text("MOST = 1\n")
     (package / "other.py").write_text("MOST = 1\n")
+    return package
+
+
+def test_each_state_of_the_sources_has_its_own_cache(tmp_path: Path) -> None:
+    package = write_package(tmp_path)
     environ = {"NUMBA_CACHE_DIR": str(tmp_path / "chosen")}
     first = find_cache_dir(tmp_path, environ)
     (package / "other.py").write_text("MOST = 2\n")
@@ -79,22 +90,39 @@ def test_each_state_of_the_sources_has_its_own_cache(tmp_path: Path) -> None:
     assert find_cache_dir(tmp_path, environ) != first
 
 
-def test_kernel_cache_is_under_the_xdg_cache_home(tmp_path: Path) -> None:
-    root = Path(jit.__file__).parent.parent
+def test_copies_of_the_sources_share_compiled_kernels(tmp_path: Path) -> None:
+    environ = {"PATH": os.environ["PATH"], "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    script = "import numpy, stream.sums; stream.sums.total(numpy.ones(2)); print(stream.sums.total.stats.cache_hits)"
+    outputs = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        write_package(tmp_path / name)
+        outputs.append(
+            subprocess.run([sys.executable, "-c", script], cwd=tmp_path / name, env=environ, check=True,
+                           capture_output=True, text=True).stdout
+        )  # fmt: skip
 
-    assert find_cache_dir(root, {"XDG_CACHE_HOME": str(tmp_path)}).parent == tmp_path / "headrace"
+    assert ": 1" not in outputs[0]
+    assert ": 1" in outputs[1]
+
+
+def test_kernel_cache_is_under_the_xdg_cache_home(tmp_path: Path) -> None:
+    write_package(tmp_path)
+
+    assert find_cache_dir(tmp_path, {"XDG_CACHE_HOME": str(tmp_path)}).parent == tmp_path / "headrace"
 
 
 def test_kernel_caches_unused_for_a_month_are_deleted(tmp_path: Path) -> None:
-    root = Path(jit.__file__).parent.parent
-    old, recent = tmp_path / "kernels-old", tmp_path / "kernels-recent"
-    old.mkdir()
+    write_package(tmp_path)
+    caches = tmp_path / "caches"
+    old, recent = caches / "kernels-old", caches / "kernels-recent"
+    old.mkdir(parents=True)
     recent.mkdir()
     os.utime(old, (0, 0))
 
-    current = find_cache_dir(root, {"NUMBA_CACHE_DIR": str(tmp_path)})
+    current = find_cache_dir(tmp_path, {"NUMBA_CACHE_DIR": str(caches)})
 
-    assert {folder.name for folder in tmp_path.iterdir()} == {current.name, recent.name}
+    assert {folder.name for folder in caches.iterdir()} == {current.name, recent.name}
 
 
 def test_kernels_check_array_bounds_in_tests() -> None:
