@@ -1,4 +1,4 @@
-"""Alarms: what a detector noticed, for people and for machines. The topic only ever grows."""
+"""Alarms that detectors raise, in a topic that only grows."""
 
 import logging
 from collections.abc import Iterable
@@ -16,19 +16,19 @@ _logger = logging.getLogger(__name__)
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """One record of the alarms topic. `id` says what raised it: the same evidence makes the same id."""
+    """One record of the alarms topic; the same evidence has the same id."""
 
     id: str
     ts: int  # event time, ms
     depth: Literal["actor", "stream", "learner", "service"]
-    kind: AlarmKind  # drift is followed, poison is undone
+    kind: AlarmKind  # the model follows drift; the guard undoes poison
     detector: str
     evidence: dict[str, Any]
-    remedy: str  # what is done about it, in words
+    remedy: str  # the countermeasure, in words
 
 
 def raise_alarms(log: EventLog, alarms: Iterable[Alarm]) -> None:
-    """Write alarms to their topic, and count them."""
+    """Append alarms to their topic, count them and log them."""
     alarm_list = list(alarms)
     if not alarm_list:
         return
@@ -38,8 +38,14 @@ def raise_alarms(log: EventLog, alarms: Iterable[Alarm]) -> None:
         _logger.warning("alarm %s: %s, %s: %s", alarm.id, alarm.kind, alarm.remedy, alarm.evidence)
 
 
+def create_alarm_counters(sources: Iterable[tuple[str, AlarmKind, str]]) -> None:
+    """Create the series of each (depth, kind, detector) at 0: its first alarm is an increase."""
+    for source in sources:
+        metrics.alarms.labels(*source)
+
+
 def read_alarms(log: EventLog, start_ts: int = 0) -> list[Alarm]:
-    """Alarms that were appended at or after a time, ms."""
+    """Alarms appended at or after a time, ms, oldest first."""
     alarms: list[Alarm] = []
     offset = max(log.start_offset(ALARMS, 0), log.offset_for_time(ALARMS, 0, start_ts))
     while len(records := log.read(ALARMS, 0, offset, _READ_SIZE)):

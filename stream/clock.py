@@ -1,26 +1,30 @@
-"""Time is an argument: a clock is handed in, and the watermark follows event time."""
+"""Clocks, which callers pass as arguments, and the watermark of event time."""
 
 import time
 from typing import Protocol
 
 import numpy as np
 
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+
 
 class Clock(Protocol):
+    """Source of the current time."""
+
     def now_ms(self) -> int:
         """Epoch milliseconds."""
         ...
 
 
 class SystemClock:
-    """The time of day; it may step backwards, so nothing relies on it for order."""
+    """Time of day; it can step backwards, so nothing relies on it for order."""
 
     def now_ms(self) -> int:
         return int(time.time() * 1000)
 
 
 class ManualClock:
-    """A clock that moves only when told to.
+    """Clock that moves only when a test advances it.
 
     >>> clock = ManualClock(5_000)
     >>> clock.advance(1.5)
@@ -36,15 +40,15 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         if seconds < 0:
-            raise ValueError(f"a clock never goes back: seconds must be at least 0, got {seconds}")
+            raise ValueError(f"seconds must be at least 0, because a clock never goes back; got {seconds}")
         self._now_ms += round(seconds * 1000)
 
 
 class Watermark:
-    """Event time before which nothing more is expected: the latest `ts` seen minus the allowed lateness.
+    """Event time before which no more events are expected.
 
-    It never falls. `ts` is None until the first event; keep one per partition, since partitions are read at
-    different speeds, and restore it with the position it belongs to.
+    It is the latest `ts` minus the allowed lateness, and it never falls; `ts` is None until the first event. Keep one
+    per partition, because partitions are read at different speeds, and restore it with the position it belongs to.
 
     >>> watermark = Watermark(lateness=2.0)
     >>> watermark.update(10_000), watermark.update(7_000), watermark.update(11_000)
@@ -53,18 +57,22 @@ class Watermark:
 
     def __init__(self, lateness: float, ts: int | None = None) -> None:
         if not 0 <= lateness < float("inf"):
-            raise ValueError(f"lateness must be a number of seconds from 0, got {lateness}")
+            raise ValueError(f"lateness must be a finite number of seconds of at least 0, got {lateness}")
         self.ts = ts
         self._lateness_ms = round(lateness * 1000)
 
+    def copy(self) -> "Watermark":
+        """Watermark with the same time that advances independently."""
+        return Watermark(self._lateness_ms / 1000, self.ts)
+
     def update(self, ts: int) -> int:
-        """Take note of an event (or of the latest of many) and return the watermark after it."""
+        """Advance to an event, or to the latest of several, and return the watermark after it."""
         candidate = ts - self._lateness_ms
         self.ts = candidate if self.ts is None else max(self.ts, candidate)
         return self.ts
 
     def update_many(self, ts: np.ndarray) -> np.ndarray:
-        """Take note of events one after the other, (n,) int64, and return the watermark after each."""
+        """Advance to events in order, (n,) int64 ms, and return the watermark after each."""
         watermarks: np.ndarray = np.maximum.accumulate(ts - self._lateness_ms)
         if self.ts is not None:
             watermarks = np.maximum(watermarks, self.ts)

@@ -1,4 +1,4 @@
-"""Settings: read once from headrace.toml and HEADRACE_… variables, frozen, handed on."""
+"""Settings, read once from headrace.toml and HEADRACE_… variables, then immutable."""
 
 import difflib
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
 PREFIX = "HEADRACE_"
 PolicyName = Literal["thompson", "ucb", "squarecb", "epsilon", "linucb", "linear-thompson"]
@@ -16,7 +17,7 @@ _NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_REQUIRE_SERVICES"}
 
 
 class SettingsError(ValueError):
-    """A setting is unknown or has a value it cannot take; the text says which and what is expected."""
+    """Unknown setting or invalid value; the text names the setting, its value and the fix."""
 
 
 class _Section(BaseModel):
@@ -24,119 +25,193 @@ class _Section(BaseModel):
 
 
 class DataSettings(_Section):
-    folder: Path = Field(
-        Path("headrace-data"), description="where checkpoints and the embedded drivers keep their files"
-    )
+    """Files on this machine."""
+
+    folder: Path = Field(Path("headrace-data"), description="Folder for checkpoints and for the embedded drivers.")
 
 
 class LogSettings(_Section):
-    url: str = Field("", description="event log: local:PATH or kafka://host:port,…; empty: local, in the data folder")
-    prefix: str = Field("", description="goes before every topic and group name")
-    partitions: int = Field(
-        1, ge=1, le=1024, description="partitions of events, users and examples, when first created"
+    """Event log."""
+
+    url: str = Field(
+        "", description="Event log: `local:PATH` or `kafka://host:port,…`. Empty: an embedded log in the data folder."
     )
-    retention: float = Field(7 * 86400, gt=0, description="seconds that events are kept")
+    prefix: str = Field("", description="Prefix of every topic name and group name.")
+    partitions: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Partitions of the topics events, users and examples when they are created; the maximum number of"
+        " stream workers. It cannot change later.",
+    )
+    retention: float = Field(7 * 86400, gt=0, description="Seconds for which events and examples are kept.")
 
 
 class StoreSettings(_Section):
-    url: str = Field("", description="user store: local:PATH or redis://…; empty: local, in the data folder")
-    prefix: str = Field("", description="goes before every key")
+    """User store."""
+
+    url: str = Field(
+        "",
+        description="User store: `local:PATH`, `redis://…` or `rediss://…` (TLS). Empty: an embedded store in the data"
+        " folder.",
+    )
+    prefix: str = Field("", description="Prefix of every key.")
 
 
 class EventsSettings(_Section):
-    max_age: float = Field(30 * 86400, ge=0, description="seconds; older events are refused; 0 takes events of any age")
-    max_skew: float = Field(300, ge=0, description="seconds that a producer's clock may be ahead")
+    """Validation of incoming events."""
+
+    max_age: float = Field(
+        30 * 86400, ge=0, description="Maximum age of an event in seconds; older events are rejected. 0: no limit."
+    )
+    max_skew: float = Field(
+        300, ge=0, description="Maximum seconds by which an event may be ahead of this machine's clock."
+    )
     dedup_events: int = Field(
-        2_000_000, ge=1000, description="event ids per partition within which a repeat is recognised"
+        2_000_000, ge=1000, description="Latest event ids per partition that are remembered to skip duplicates."
     )
 
 
 class StreamSettings(_Section):
-    metrics_port: int = Field(9101, ge=0, le=65535, description="Prometheus port of `headrace stream`; 0: none")
-    batch: int = Field(8192, ge=1, le=100_000, description="records in a micro-batch at most")
+    """Stream workers."""
+
+    metrics_port: int = Field(9101, ge=0, le=65535, description="Prometheus port of `headrace stream`. 0: disabled.")
+    batch: int = Field(8192, ge=1, le=100_000, description="Maximum records in a micro-batch.")
     linger: int = Field(
-        50, ge=0, le=10_000, description="ms from one micro-batch to the next at least: it pays to wait"
+        50,
+        ge=0,
+        le=10_000,
+        description="Minimum milliseconds between the starts of two micro-batches. Larger values raise the throughput"
+        " and the latency.",
     )
-    attribution_window: float = Field(1800, gt=0, description="seconds for which an impression waits for actions")
-    allowed_lateness: float = Field(10, ge=0, description="seconds by which events may come out of order")
-    cached_users: int = Field(16_384, ge=16, description="users kept in memory; the rest are read from the store again")
+    attribution_window: float = Field(
+        1800, gt=0, description="Seconds after an impression during which actions are attributed to it."
+    )
+    allowed_lateness: float = Field(
+        10, ge=0, description="Seconds by which events may arrive out of order without missing their impression."
+    )
+    cached_users: int = Field(
+        16_384, ge=16, description="Users kept in memory per stream worker; others are read from the user store."
+    )
 
 
 class LearnSettings(_Section):
-    metrics_port: int = Field(9102, ge=0, le=65535, description="Prometheus port of `headrace learn`; 0: none")
-    checkpoint_every: float = Field(60, gt=0, description="seconds between checkpoints")
-    checkpoints_kept: int = Field(20, ge=2, description="newest checkpoints kept, besides one an hour and one a day")
-    batch: int = Field(2048, ge=1, le=100_000, description="examples in a step at most")
-    linger: int = Field(50, ge=0, le=10_000, description="ms from one step to the next at least: it pays to wait")
-    seed: int = Field(0, ge=0, description="seed of all chance in learning")
+    """Learner."""
+
+    metrics_port: int = Field(9102, ge=0, le=65535, description="Prometheus port of `headrace learn`. 0: disabled.")
+    checkpoint_every: float = Field(60, gt=0, description="Seconds between checkpoints.")
+    checkpoints_kept: int = Field(
+        20, ge=2, description="Newest checkpoints that are kept, in addition to one per hour and one per day."
+    )
+    batch: int = Field(2048, ge=1, le=100_000, description="Maximum examples in a training step.")
+    linger: int = Field(
+        50,
+        ge=0,
+        le=10_000,
+        description="Minimum milliseconds between the starts of two training steps. Larger values raise the throughput"
+        " and the latency.",
+    )
+    seed: int = Field(0, ge=0, description="Random seed of training.")
+    ranker: str = Field(
+        "listnet",
+        description="Ranker of `learn` and `serve` (the same in both): `listnet`, `ftrl`, `fm`, `deepfm`, an entry"
+        " point of the group `headrace.models`, or `module:Class`. After a change the ranker starts untrained.",
+    )
 
 
 class GuardSettings(_Section):
-    enabled: bool = Field(True, description="hold back what must not be learnt, and raise alarms")
+    """Detection of drift and poison."""
+
+    enabled: bool = Field(True, description="Quarantine poison and raise alarms. Off: neither.")
     max_repeated_actions_per_minute: float = Field(
-        200, gt=0, description="actions a minute of one person on items just acted on: more are quarantined"
+        200,
+        gt=0,
+        description="Maximum actions per minute of one user that repeat an action on the same item; further ones are"
+        " quarantined.",
     )
     max_unseen_slate_actions_per_minute: float = Field(
-        60, gt=0, description="actions a minute of one person on slates they were not shown: more are quarantined"
+        60,
+        gt=0,
+        description="Maximum actions per minute of one user on slates that this user was not shown; further ones are"
+        " quarantined.",
     )
     max_total_actions_per_minute: float = Field(
-        6000, gt=0, description="actions a minute of one person: more are quarantined"
+        6000, gt=0, description="Maximum actions per minute of one user; further ones are quarantined."
     )
-    auto_remediate: bool = Field(True, description="hold, roll back and skip without being told; off: alarms alone")
-    false_alarms: float = Field(1.0, gt=0, le=100, description="false alarms a day that are put up with")
+    auto_remediate: bool = Field(
+        True, description="Pause, roll back and exclude poisoned data without an operator. Off: alarms only."
+    )
+    false_alarms: float = Field(
+        1.0, gt=0, le=100, description="False alarms per day that the detectors' thresholds allow in total."
+    )
 
 
 class ServeSettings(_Section):
-    host: str = Field("127.0.0.1", description="address that HTTP listens on")
-    port: int = Field(8000, ge=0, le=65535, description="port that HTTP listens on")
-    processes: int = Field(1, ge=1, le=64, description="`headrace serve` processes that share the port under `up`")
-    admin_key: str = Field("", description="key of the admin routes; empty: they refuse everyone")
+    """HTTP and recommendations."""
+
+    host: str = Field("127.0.0.1", description="Address on which HTTP listens.")
+    port: int = Field(8000, ge=0, le=65535, description="Port on which HTTP listens.")
+    processes: int = Field(
+        1, ge=1, le=64, description="`headrace serve` processes that share the port under `headrace up`."
+    )
+    admin_key: str = Field("", description="Bearer token of the admin routes. Empty: they reject every request.")
     exploration_rate: float = Field(
-        0.1, ge=0, le=1, description="share of a slate's places that are given by chance; to fresh items 0.5 at most"
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of slate positions for exploration. At most 0.5 when the scope is `fresh`.",
     )
     exploration_scope: Literal["fresh", "slate"] = Field(
         "fresh",
         validate_default=True,
-        description="what those places may go to: fresh (items), or slate (any of the best candidates)",
+        description="Items that exploration can select: `fresh` (new items only) or `slate` (any of the best"
+        " candidates).",
     )
     exploration_budget: float = Field(
-        5.0, gt=0, description="clicks that exploring may be expected to lose per 1,000 places"
+        5.0, gt=0, description="Maximum expected clicks lost to exploration per 1,000 slate positions."
     )
     exploration_min_probability: float = Field(
         1e-5,
         gt=0,
         le=0.5,
-        description="least chance of an item in a draw (of more than 1 / floor items all have the same); an item that"
-        " only a draw can put into a place has at least this propensity there, times the share of places drawn:"
-        " `serve.exploration_rate`, or less where `serve.exploration_budget` holds it back",
+        description="Minimum selection probability of an item in an exploration draw (uniform for more than 1 / minimum"
+        " items). An item that only exploration can show has at least this propensity times the share of explored"
+        " positions: `serve.exploration_rate`, or less when `serve.exploration_budget` limits it.",
     )
     exploration_max_probability: float = Field(
         1.0,
         ge=0.5,
         le=1,
-        description="greatest chance of an item in the first draw of a slate, if there are others; in later draws"
-        " those left share the chances of those drawn. The next best by rank keeps its place where none is drawn, so"
-        " its propensity may be greater",
+        description="Maximum selection probability of an item in the first exploration draw of a slate with several"
+        " items. In later draws the remaining items share the probability of those drawn. The next item by rank fills"
+        " a position without a draw, so its propensity can be higher.",
     )
-    cold_start_impressions: int = Field(100, ge=1, description="places shown after which an item is fresh no more")
+    cold_start_impressions: int = Field(
+        100, ge=1, description="Impressions after which an item is no longer new for exploration."
+    )
     policy: PolicyName = Field(
         "thompson",
-        description="how what is explored is weighed: thompson, ucb, squarecb, epsilon, linucb or linear-thompson",
+        description="Exploration policy: thompson, ucb, squarecb, epsilon, linucb or linear-thompson.",
     )
-    candidates: int = Field(200, ge=10, le=10_000, description="candidates ranked for one answer at most")
-    max_queue: int = Field(512, ge=1, description="answers under way at most; more are told to come again")
-    seed: int = Field(0, ge=0, description="seed of exploration")
+    candidates: int = Field(200, ge=10, le=10_000, description="Maximum candidates ranked per recommendation request.")
+    max_queue: int = Field(
+        512,
+        ge=1,
+        description="Maximum concurrent recommendation requests; excess requests get 503 with Retry-After.",
+    )
+    seed: int = Field(0, ge=0, description="Random seed of exploration.")
 
     @field_validator("exploration_scope")
     @classmethod
     def _check_scope(cls, scope: str, info: ValidationInfo) -> str:
-        if scope == "fresh" and info.data.get("exploration_rate", 0) > 0.5:
-            raise ValueError("with serve.exploration_rate above 0.5 it must be slate")
+        rate = info.data.get("exploration_rate", 0)
+        if scope == "fresh" and rate > 0.5:
+            raise ValueError(f"expected slate, because serve.exploration_rate is {rate}, above 0.5")
         return scope
 
 
 class Settings(_Section):
-    """All settings of all processes; each process reads its section and the shared ones."""
+    """Settings of all processes; each process reads its own section and the shared ones."""
 
     data: DataSettings = DataSettings()
     log: LogSettings = LogSettings()
@@ -161,7 +236,7 @@ class Settings(_Section):
 
 
 def iter_settings() -> Iterator[tuple[str, str, str]]:
-    """Every setting as (section, name, what it is for)."""
+    """Every setting as (section, name, description)."""
     for section, field in Settings.model_fields.items():
         assert isinstance(field.annotation, type)
         assert issubclass(field.annotation, BaseModel)
@@ -170,7 +245,7 @@ def iter_settings() -> Iterator[tuple[str, str, str]]:
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of this process: defaults, then the file, then the environment."""
+    """Load settings: defaults, overridden by the file, overridden by the environment."""
     config_path = path or Path(environ.get("HEADRACE_CONFIG", "headrace.toml"))
     values = _read_file(config_path, must_exist=path is not None or "HEADRACE_CONFIG" in environ)
     for section, name, value in _read_environment(environ):
@@ -178,13 +253,18 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        detail = error.errors()[0]
-        name = ".".join(str(part) for part in detail["loc"])
-        message = f"setting {name} is {detail['input']!r}: {detail['msg'].lower()}"
-        if detail["type"] == "literal_error":
-            valid = re.findall("'([^']*)'", detail["ctx"]["expected"])
-            message += f"; the nearest is {difflib.get_close_matches(str(detail['input']), valid, 1, 0)[0]!r}"
-        raise SettingsError(message) from None
+        raise SettingsError(_describe_error(error.errors()[0], config_path)) from None
+
+
+def _describe_error(error: ErrorDetails, path: Path) -> str:
+    """Message with the setting, its value, the expected values and the places to correct it."""
+    name = ".".join(str(part) for part in error["loc"])
+    message = f"setting {name} is {error['input']!r}: {error['msg'].removeprefix('Value error, ').lower()}"
+    if error["type"] == "literal_error":
+        valid = re.findall("'([^']*)'", error["ctx"]["expected"])
+        message += f"; the nearest is {difflib.get_close_matches(str(error['input']), valid, 1, 0)[0]!r}"
+    variable = _variables_by_setting().get(name)
+    return f"{message}; correct {variable} or {name} in {path}" if variable else f"{message}; correct it in {path}"
 
 
 def _variables_by_setting() -> dict[str, str]:
@@ -194,12 +274,14 @@ def _variables_by_setting() -> dict[str, str]:
 def _read_file(path: Path, must_exist: bool) -> dict[str, dict[str, Any]]:
     if not path.exists():
         if must_exist:
-            raise SettingsError(f"settings file {path} does not exist")
+            raise SettingsError(
+                f"settings file {path} does not exist: create it, or correct HEADRACE_CONFIG or --config"
+            )
         return {}
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"settings file {path} is not TOML: {error}") from None
+        raise SettingsError(f"settings file {path} is not valid TOML: {error}") from None
     valid_names = list(_variables_by_setting())
     for section, inner in values.items():
         for name in inner if isinstance(inner, dict) else [None]:

@@ -1,60 +1,80 @@
-"""Which events have been seen: so that a repeat changes nothing."""
+"""Skip duplicate events, and detect the replay of an old part of the log."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
+from stream.clock import HOUR_MS, MINUTE_MS
 from stream.ids import KeyIndex
 
-_STALE_MS = 600_000  # behind the latest event; who only tries again does so sooner
-_WARMUP_EVENTS = 2_000  # events before anything is said
-_WINDOW = 1_000  # events over which the shares fade
-_MIN_STALE = 200  # old repeats among them
-_MIN_SHARE = 0.2
-_ALARM_INTERVAL_MS = 3_600_000  # event time between two words about it
+
+@dataclass(frozen=True, slots=True)
+class StaleDuplicateSettings:
+    """Conditions under which duplicates of old events raise an alarm."""
+
+    min_age_ms: int = 10 * MINUTE_MS  # behind the latest event; a producer that retries does so sooner
+    warmup_events: int = 2_000  # events before the first alarm
+    window_events: int = 1_000  # mean lifetime of an event in the decayed counts
+    min_count: float = 200.0  # stale duplicates among the decayed counts
+    min_share: float = 0.2  # stale duplicates / events
+    alarm_interval_ms: int = HOUR_MS  # event time between two alarms
 
 
 class StaleDuplicateDetector:
-    """Counts the events of one partition, by event time: a repeat sent at once is somebody who was unsure."""
+    """Detect that a producer sends an old part of the log again.
 
-    def __init__(self) -> None:
+    Duplicates of recent events are normal retries. It measures age by event time, for one partition.
+    """
+
+    def __init__(self, settings: StaleDuplicateSettings | None = None) -> None:
+        self._settings = settings or StaleDuplicateSettings()
         self._stale_count = self._total_count = 0.0
-        self._n_events, self._last_alarm_ts = 0, -_ALARM_INTERVAL_MS
+        self._n_events, self._last_alarm_ts = 0, -self._settings.alarm_interval_ms
         self.latest_ts = 0  # event time, ms
 
     def update(self, ts: np.ndarray, is_new: np.ndarray) -> float:
-        """The share of old repeats among the last events when it is worth a word, 0 otherwise.
+        """Share of stale duplicates among recent events when it is due for an alarm, else 0.
 
-        `ts`: (n,) int64 ms; `fresh`: (n,) bool, what is no repeat.
+        `ts`: (n,) int64 ms; `is_new`: (n,) bool, False for duplicates.
         """
         if ts.size == 0:
             return 0.0
-        running_max = np.maximum(np.maximum.accumulate(ts), self.latest_ts)
-        decay = (1 - 1 / _WINDOW) ** ts.size
-        weight = (1 - decay) * _WINDOW / ts.size
-        self._stale_count = decay * self._stale_count + weight * float((~is_new & (ts < running_max - _STALE_MS)).sum())
+        settings, running_max = self._settings, np.maximum(np.maximum.accumulate(ts), self.latest_ts)
+        is_stale = ~is_new & (ts < running_max - settings.min_age_ms)
+        decay = (1 - 1 / settings.window_events) ** ts.size
+        weight = (1 - decay) * settings.window_events / ts.size
+        self._stale_count = decay * self._stale_count + weight * float(is_stale.sum())
         self._total_count = decay * self._total_count + weight * ts.size
         self._n_events += ts.size
         self.latest_ts = int(running_max[-1])
         share = self._stale_count / self._total_count
-        if (
-            self._n_events < _WARMUP_EVENTS
-            or self._stale_count < _MIN_STALE
-            or share < _MIN_SHARE
-            or self.latest_ts < self._last_alarm_ts + _ALARM_INTERVAL_MS
-        ):
+        if not self._is_alarm_due(share):
             return 0.0
         self._last_alarm_ts = self.latest_ts
         return share
 
+    def _is_alarm_due(self, share: float) -> bool:
+        settings = self._settings
+        return (
+            self._n_events >= settings.warmup_events
+            and self._stale_count >= settings.min_count
+            and share >= settings.min_share
+            and self.latest_ts >= self._last_alarm_ts + settings.alarm_interval_ms
+        )
+
 
 class Deduplicator:
-    """Knows at least the last n event keys: two generations, the older one dropped when the younger is full."""
+    """Remember at least the last n event keys.
+
+    It keeps two generations; when the newer one is full, the older one is dropped.
+    """
 
     def __init__(self, n: int) -> None:
         self._n = n
         self._current, self._previous = KeyIndex(), KeyIndex()
 
     def check_and_add(self, keys: np.ndarray) -> np.ndarray:
-        """Which keys, (n,) bool, are new here; they are known from now on."""
+        """Return True for keys, (n,) uint64, that are new, and remember them."""
         is_first = np.zeros(keys.size, np.bool_)
         is_first[np.unique(keys, return_index=True)[1]] = True
         is_new: np.ndarray = is_first & ~self.contains(keys)
@@ -64,6 +84,6 @@ class Deduplicator:
         return is_new
 
     def contains(self, keys: np.ndarray) -> np.ndarray:
-        """Which keys, (n,) bool, have been seen; changes nothing."""
+        """Return True for keys, (n,) uint64, that are known; changes nothing."""
         is_known: np.ndarray = (self._current.lookup(keys) >= 0) | (self._previous.lookup(keys) >= 0)
         return is_known

@@ -1,4 +1,4 @@
-"""Open the event log and the user store that a URL names."""
+"""Open the event log and the user store by URL."""
 
 from stream.clock import Clock, SystemClock
 from stream.logs import EventLog
@@ -6,7 +6,7 @@ from stream.stores import UserStore
 
 
 def open_log(url: str, prefix: str = "", clock: Clock | None = None) -> EventLog:
-    """Open `local:FOLDER` or `kafka://host:port,…`; `prefix` goes before every topic and group."""
+    """Open `local:FOLDER` or `kafka://host:port,…`; `prefix` precedes topic and group names."""
     scheme, separator, _ = url.partition(":")
     if separator and scheme == "local":
         from stream.local.log import open_url as open_local
@@ -16,11 +16,11 @@ def open_log(url: str, prefix: str = "", clock: Clock | None = None) -> EventLog
         from stream.kafka.log import open_url as open_kafka
 
         return open_kafka(url, prefix, clock or SystemClock())
-    raise ValueError(f"log url must be local:FOLDER or kafka://host:port,…, got {url!r}")
+    raise ValueError(f"log URL must be local:FOLDER or kafka://host:port,…, got {url!r}")
 
 
 def open_store(url: str, prefix: str = "") -> UserStore:
-    """Open `local:FOLDER` or `redis://…`; stores with different prefixes see nothing of each other."""
+    """Open `local:FOLDER`, `redis://…` or `rediss://…`; different prefixes are isolated."""
     scheme, separator, _ = url.partition(":")
     if separator and scheme == "local":
         from stream.local.store import open_url as open_local
@@ -30,4 +30,4 @@ def open_store(url: str, prefix: str = "") -> UserStore:
         from stream.redis.url import open_url as open_redis
 
         return open_redis(url, prefix)
-    raise ValueError(f"store url must be local:FOLDER or redis://host:port/db, got {url!r}")
+    raise ValueError(f"store URL must be local:FOLDER, redis://host:port/db or rediss://host:port/db, got {url!r}")

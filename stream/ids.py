@@ -1,4 +1,4 @@
-"""Ids are strings at the edges; inside, a key is the 64-bit hash of the id, and an index maps keys to rows."""
+"""Hash ids to 64-bit keys, map keys to rows, and ids to partitions."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ from xxhash import xxh3_64_intdigest
 
 from stream.jit import kernel
 
-NO_KEY = 0  # stands for "no id": an empty slot, an absent field
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+NO_KEY = 0  # no id: an empty slot, a missing field
+GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd
 _EMPTY_ID_HASH = np.uint64(xxh3_64_intdigest(b""))
 
 
 def hash_id(name: str) -> int:
-    """The key of an id: XXH3-64 of its UTF-8 bytes, never 0.
+    """Hash an id to its key: XXH3-64 of its UTF-8 bytes, never 0.
 
     >>> hash_id("u1") == hash_id("u1") != hash_id("u2")
     True
@@ -22,7 +22,7 @@ def hash_id(name: str) -> int:
 
 
 def hash_ids(ids: Sequence[str]) -> np.ndarray:
-    """The keys of many ids, (n,) uint64; an empty string becomes NO_KEY.
+    """Hash many ids to keys, (n,) uint64; an empty string becomes NO_KEY.
 
     >>> hash_ids(["", "u1"]).tolist() == [NO_KEY, hash_id("u1")]
     True
@@ -34,7 +34,7 @@ def hash_ids(ids: Sequence[str]) -> np.ndarray:
 
 
 def partition_for_id(name: str, partitions: int) -> int:
-    """The partition that owns an id: Kafka's default, so that other people's producers agree (murmur2 of the UTF-8).
+    """Partition that owns an id: murmur2 of its UTF-8 bytes, as in Kafka's default partitioner.
 
     >>> partition_for_id("u1", 1), partition_for_id("u1", 12)
     (0, 4)
@@ -46,7 +46,7 @@ def partition_for_id(name: str, partitions: int) -> int:
 
 @kernel
 def _murmur2(data: np.ndarray) -> int:
-    """Austin Appleby's MurmurHash2 with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2)."""
+    """MurmurHash2 (Appleby) with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2)."""
     mask, mix = np.uint64(0xFFFFFFFF), np.uint64(0x5BD1E995)
     digest = np.uint64(0x9747B28C) ^ np.uint64(data.size)
     aligned_size = data.size // 4 * 4
@@ -66,14 +66,22 @@ def _murmur2(data: np.ndarray) -> int:
 
 
 @kernel
+def mix64(bits: np.uint64) -> np.uint64:
+    """SplitMix64 finalizer (Steele, Lea and Flood 2014): each bit depends on all bits."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+@kernel
 def _home_slot(key: np.uint64, mask: np.uint64) -> np.uint64:
-    """The slot where the search for a key begins."""
-    return (key * _MIX) >> np.uint64(20) & mask
+    """Slot where the search for a key starts."""
+    return (key * GOLDEN_GAMMA) >> np.uint64(20) & mask
 
 
 @kernel
 def _find_slot(slot_keys: np.ndarray, key: np.uint64) -> int:
-    """The slot that holds `key`, or the empty one where it would go (linear probing)."""
+    """Slot that holds `key`, or the empty slot for it (linear probing)."""
     mask = np.uint64(slot_keys.size - 1)
     slot = _home_slot(key, mask)
     while slot_keys[slot] != key and slot_keys[slot] != np.uint64(0):
@@ -83,7 +91,7 @@ def _find_slot(slot_keys: np.ndarray, key: np.uint64) -> int:
 
 @kernel
 def lookup_row(slot_keys: np.ndarray, slot_rows: np.ndarray, key: np.uint64) -> int:
-    """The row of one key, or -1; for use inside other kernels with `KeyIndex.slots`."""
+    """Row of one key, or -1; for other kernels, with `KeyIndex.slots`."""
     if key == np.uint64(0):
         return -1
     slot = _find_slot(slot_keys, key)
@@ -108,7 +116,7 @@ def _insert(slot_keys: np.ndarray, slot_rows: np.ndarray, keys: np.ndarray, rows
 def _lookup_or_insert(
     slot_keys: np.ndarray, slot_rows: np.ndarray, keys: np.ndarray, rows: np.ndarray, new_keys: np.ndarray, n_rows: int
 ) -> int:
-    """Give each unknown key the next row, in order of first sight; `fresh` collects those keys."""
+    """Assign the next row to each unknown key, and collect these keys in `new_keys`."""
     count = 0
     for i in range(keys.size):
         if keys[i] == np.uint64(0):
@@ -126,7 +134,7 @@ def _lookup_or_insert(
 
 @kernel
 def _remove(slot_keys: np.ndarray, slot_rows: np.ndarray, keys: np.ndarray) -> int:
-    """Empty the slots of keys; what was pushed past a gap moves back into it, so that no search ends too early."""
+    """Empty the slots of keys; later entries of a probe chain move up to fill the gap."""
     mask = np.uint64(slot_keys.size - 1)
     count = 0
     for i in range(keys.size):
@@ -145,7 +153,9 @@ def _remove(slot_keys: np.ndarray, slot_rows: np.ndarray, keys: np.ndarray) -> i
 
 
 class KeyIndex:
-    """Key → row by open addressing: no vocabulary to declare, no collisions, grows by doubling.
+    """Map from key to row by open addressing.
+
+    It needs no declared vocabulary, has no collisions and grows by doubling.
 
     >>> index = KeyIndex()
     >>> rows, new_keys = index.lookup_or_insert(np.array([7, 9, 7], np.uint64), n_rows=0)
@@ -166,27 +176,30 @@ class KeyIndex:
 
     @property
     def slots(self) -> tuple[np.ndarray, np.ndarray]:
-        """(slot_keys, slot_rows) for `find_row` inside a kernel; valid until the next insertion."""
+        """Arrays (slot_keys, slot_rows) for `lookup_row` in a kernel; valid until an insertion."""
         return self._keys, self._rows
 
     def lookup(self, keys: np.ndarray) -> np.ndarray:
-        """Rows of keys, (n,) int32; -1 where a key is unknown."""
+        """Rows of keys, (n,) int32; -1 for unknown keys."""
         rows = np.empty(keys.size, np.int32)
         _lookup(self._keys, self._rows, keys, rows)
         return rows
 
     def insert(self, keys: np.ndarray, rows: np.ndarray) -> None:
-        """Map each key to the given row; a key already there moves to its new row."""
+        """Map each key to the given row; a known key moves to its new row."""
         self._reserve(keys.size)
         self._count += int(np.count_nonzero(self.lookup(keys) < 0))
         _insert(self._keys, self._rows, keys, rows.astype(np.int32, copy=False))
 
     def remove(self, keys: np.ndarray) -> None:
-        """Forget keys; one that is unknown is passed over."""
+        """Remove keys; unknown keys are ignored."""
         self._count -= _remove(self._keys, self._rows, keys)
 
     def lookup_or_insert(self, keys: np.ndarray, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of keys, where unknown keys get rows `used`, `used` + 1, … by first sight; and those keys."""
+        """Rows of keys, (n,) int32, and the new keys.
+
+        New keys get rows `n_rows`, `n_rows` + 1, … in order of first occurrence.
+        """
         self._reserve(keys.size)
         rows = np.empty(keys.size, np.int32)
         new_keys = np.empty(keys.size, np.uint64)

@@ -1,4 +1,4 @@
-"""Sequential kernels: the only module that imports numba. Compiled once and cached on disk."""
+"""Compile sequential kernels with numba, and cache them on disk."""
 
 import contextlib
 import hashlib
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numba
 
 Result = TypeVar("Result")
+Columns = TypeVar("Columns", bound=tuple[Any, ...])
 
 _ROOT = Path(__file__).resolve().parent.parent
 _MAX_CACHE_AGE = 30 * 86_400.0  # seconds
@@ -84,7 +85,7 @@ def _compile(function: Callable[..., Result], fastmath: set[str] | bool = False)
     files = kernel_cache._cache_file
     files._data_name_pattern = files._data_name_pattern.replace("{number", _WRITER_ID + ".{number")
     if Path(files._cache_path).is_relative_to(folder):
-        # The folder's name says which sources it was compiled from, wherever they lie and whenever they were copied.
+        # The folder's name identifies the sources, wherever they are and whenever they were copied.
         kernel_cache._cache_path = files._cache_path = str(folder)
         files._index_path, files._source_stamp = str(folder / files._index_name), folder.name
     compiled: Callable[..., Result] = dispatcher
@@ -92,11 +93,19 @@ def _compile(function: Callable[..., Result], fastmath: set[str] | bool = False)
 
 
 def kernel(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Compile `function` for one core: no Python objects inside, the same bits for the same input.
+    """Compile `function` for one core: no Python objects inside, deterministic bits.
 
     It keeps the interpreter's lock: most kernels run for microseconds, and a thread that releases it waits long.
     """
     return _compile(function)
+
+
+def as_tuple(columns: Columns) -> Columns:
+    """Return a NamedTuple of arrays as a plain tuple, for kernels that run once per request.
+
+    A kernel takes a plain tuple about 2 µs faster, and unpacks it in the order of the fields; attributes are lost.
+    """
+    return tuple(columns)  # type: ignore[return-value]
 
 
 def fastmath_kernel(function: Callable[..., Result]) -> Callable[..., Result]:

@@ -1,17 +1,18 @@
-"""The event log as a protocol: topics of ordered partitions that outlive the processes writing and reading them."""
+"""Protocol of the event log: durable topics of ordered partitions."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from stream.clock import DAY_MS
+
 Record = tuple[bytes | None, bytes | None]  # key, value; value None = tombstone
 RevokeCallback = Callable[[frozenset[int]], None]
 
-TOMBSTONE_AGE_MS = 24 * 3600 * 1000  # how long a reader may lag and still hear that a key has gone
-_NAME_PATTERN = re.compile(
-    r"[A-Za-z0-9._-]{1,100}"
-)  # what Kafka allows; two names and a suffix still fit into a file name
+TOMBSTONE_AGE_MS = DAY_MS  # a reader that lags by less still reads every deletion
+# Kafka's characters; the length leaves room in a file name for two names and a suffix.
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,39 +31,45 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a group has read: the offset of the next record, with a short note that is kept beside it."""
+    """Committed position of a group: the offset of the next record, and a short note."""
 
     offset: int
     metadata: str = ""
 
     def __post_init__(self) -> None:
-        if "\0" in self.metadata:  # where clients of Kafka end a text
-            raise ValueError(f"a note must be text without NUL, got {self.metadata!r}")
+        if "\0" in self.metadata:  # Kafka clients end a text at NUL
+            raise ValueError(f"position metadata must be text without NUL, got {self.metadata!r}")
 
 
 class OwnershipLost(OSError):
-    """Others have taken over what this process held: what it was about to write or commit must come from them."""
+    """Another process owns the partition now; this one must not write or commit for it."""
 
 
 class Fenced(OSError):
-    """Another process goes by this one's name in the group: to go on would be to take it away again, and so on."""
+    """Another process has joined the group under this one's name.
+
+    Joining again would fence that process in turn.
+    """
 
 
 class Source(Protocol):
-    """One reader of one topic; for one thread at a time.
+    """Reader of one topic; for one thread at a time.
 
-    A source of a group starts at the committed positions, any other partition starts at the oldest record. With a
-    broker that shares partitions out, they come and go inside `next_batch` only: `snapshot` has exactly the ones held
-    now, each at its committed position when it is new, and `revoked` is called before some go, while `commit` still
-    works for them. What `next_batch` returns belongs to partitions held.
+    A source of a group starts at the committed positions; a partition without one starts at its oldest record. A
+    broker that assigns partitions changes the assignment inside `next_batch` only. `snapshot` has exactly the
+    assigned partitions, and a new one starts at its committed position. `on_revoke` is called before partitions go,
+    while `commit` still works for them. `next_batch` returns records of assigned partitions only.
     """
 
     def next_batch(self, limit: int, timeout: float) -> list[Records]:
-        """At most `limit` records, at most one entry per partition; waits up to `timeout` seconds for the first one."""
+        """Read up to `limit` records, one entry per partition.
+
+        It waits up to `timeout` seconds for the first record.
+        """
         ...
 
     def snapshot(self) -> dict[int, int]:
-        """Offset of the next read, by partition held."""
+        """Offset of the next read, by assigned partition."""
         ...
 
     def seek(self, partition: int, offset: int) -> None: ...
@@ -70,57 +77,58 @@ class Source(Protocol):
     def commit(self, positions: Mapping[int, Position]) -> None:
         """Make positions durable, all or none.
 
-        ValueError for a source without a group; `Overtaken` if others hold these partitions by now, `Fenced` if it
-        is one that goes by the same name.
+        ValueError for a source without a group; `OwnershipLost` if another member has these partitions now; `Fenced`
+        if that member has the same name.
         """
         ...
 
     def committed(self) -> dict[int, Position]:
-        """What the group has committed for the partitions held; a partition never committed is missing."""
+        """Committed positions of the assigned partitions; a partition without one is missing."""
         ...
 
     def close(self) -> None: ...
 
 
 class EventLog(Protocol):
-    """Topics of partitions of records; may be used from several threads, and by several processes at once."""
+    """Log of topics with ordered partitions; safe for several threads and several processes."""
 
     def create(self, topic: str, partitions: int, compacted: bool = False, durable: bool = True) -> None:
-        """Make the topic unless it is there; ValueError if it is there with another number of partitions.
+        """Create the topic unless it exists.
 
-        `compacted`: only the newest record of a key matters. `durable=False`: the last appends may be lost in a power
-        cut (never by a killed process); for what can be derived again.
+        ValueError if it exists with another number of partitions. `compacted`: only the newest record of a key matters.
+        `durable=False`: a power failure can lose the last appends, a killed process cannot; for data that can be
+        derived again.
         """
         ...
 
     def partitions(self, topic: str) -> int: ...
 
     def append(self, topic: str, partition: int, records: Sequence[Record]) -> int:
-        """Append and return the first offset; the records are durable when this returns."""
+        """Append records and return the first offset; the records are durable on return."""
         ...
 
     def append_many(self, topic: str, batches: Mapping[int, Sequence[Record]]) -> dict[int, int]:
-        """Append to several partitions in one durable commit; the first offset by partition."""
+        """Append to several partitions in one durable commit; returns the first offset by partition."""
         ...
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> Records:
-        """Up to `limit` records from the first one at or after `offset`; none when there are none."""
+        """Read up to `limit` records at or after `offset`; empty at the end of the partition."""
         ...
 
     def start_offset(self, topic: str, partition: int) -> int:
-        """Offset from which records are kept."""
+        """Offset of the oldest record that retention keeps."""
         ...
 
     def end_offset(self, topic: str, partition: int) -> int:
-        """Offset that the next append gets."""
+        """Offset of the next append."""
         ...
 
     def end_offsets(self, topic: str) -> dict[int, int]:
-        """`end` of each partition, at one look."""
+        """End offset of each partition, read at one moment."""
         ...
 
     def offset_for_time(self, topic: str, partition: int, ts: int) -> int:
-        """Offset of the first record appended at or after `ts`; the end if there is none."""
+        """Offset of the first record appended at or after `ts`, ms; the end offset if there is none."""
         ...
 
     def open_source(
@@ -130,25 +138,26 @@ class EventLog(Protocol):
         partitions: Sequence[int] | None = None,
         on_revoke: RevokeCallback | None = None,
     ) -> Source:
-        """Read a topic, all partitions by default; without a group, a plain reader that commits nothing."""
+        """Open a reader of a topic, by default of all partitions; without a group it cannot commit."""
         ...
 
     def committed(self, topic: str, group: str) -> dict[int, Position]:
-        """What a group has committed, without joining it: `end` minus this is its lag."""
+        """Committed positions of a group, without joining it; the end offset minus this is the lag."""
         ...
 
     def trim(self, topic: str, partition: int, before: int) -> None:
-        """Forget the records below an offset."""
+        """Delete the records below an offset."""
         ...
 
     def trim_older(self, topic: str, ts: int) -> None:
-        """Forget the records appended before `ts`, in all partitions."""
+        """Delete the records appended before `ts`, ms, in all partitions."""
         ...
 
     def compact(self, topic: str, before: int) -> None:
-        """Forget records of a compacted topic, appended before `before`, ms, that a newer one of the same key replaces.
+        """Delete records of a compacted topic that a newer record of the same key replaces.
 
-        What is newer stays, replaced or not: a stretch of the log that is replayed asks for items as they were then.
+        It deletes only records appended before `before`, ms. Newer records stay even when replaced, because a replay of
+        a part of the log needs the items of that time.
         """
         ...
 
@@ -156,7 +165,7 @@ class EventLog(Protocol):
 
 
 def validate_name(kind: str, name: str) -> str:
-    """A topic's or group's name, if every driver can carry it."""
+    """Return the name of a topic or a group; ValueError unless every driver supports it."""
     if not _NAME_PATTERN.fullmatch(name) or name in (".", ".."):
-        raise ValueError(f"{kind} must be 1 to 100 of A-Z a-z 0-9 . _ -, got {name!r}")
+        raise ValueError(f"{kind} must be 1 to 100 characters of A-Z a-z 0-9 . _ -, got {name!r}")
     return name

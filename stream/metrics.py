@@ -1,29 +1,49 @@
-"""What `headrace stream` tells Prometheus."""
+"""Prometheus metrics of `headrace stream`, some of which other processes report too."""
 
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 
 from stream.records.batches import EventType
 
+build_info = Gauge("headrace_build_info", "Always 1; the labels are the versions", ["version", "python"])
 events = Counter("headrace_events", "Events applied, by type", ["type"])
-events_duplicate = Counter("headrace_events_duplicate", "Events skipped because their event_id was known")
-dead_letter = Counter("headrace_dead_letter", "Events refused, by reason", ["reason"])
-events_quarantined = Counter("headrace_events_quarantined", "Events held back as poison, by detector", ["detector"])
+events_duplicate = Counter("headrace_events_duplicate", "Events skipped because their event_id is known")
+dead_letter = Counter("headrace_dead_letter", "Events rejected, by reason", ["reason"])
+events_quarantined = Counter("headrace_events_quarantined", "Events quarantined as poison, by detector", ["detector"])
 alarms = Counter("headrace_alarms", "Alarms raised, by depth, kind and detector", ["depth", "kind", "detector"])
-impressions_duplicate = Counter("headrace_impressions_duplicate", "Impressions whose impression_id was open already")
-impressions_open = Gauge("headrace_impressions_open", "Impressions whose attribution window is open", ["partition"])
-actions_joined = Counter("headrace_actions_joined", "Actions joined to the impression that earned them")
+impressions_duplicate = Counter(
+    "headrace_impressions_duplicate", "Impressions skipped because their impression_id is open"
+)
+impressions_open = Gauge("headrace_impressions_open", "Impressions in their attribution window", ["partition"])
+actions_joined = Counter("headrace_actions_joined", "Actions joined to their impression")
 actions_unmatched = Counter(
-    "headrace_actions_unmatched", "Actions naming an impression that is not open: late or forged"
+    "headrace_actions_unmatched", "Actions whose impression is not open, because they are late or forged"
 )
-user_store_writes = Counter("headrace_user_store_writes", "User records written to the store")
+user_store_writes = Counter("headrace_user_store_writes", "User records written to the user store")
 batch_duration_seconds = Histogram(
-    "headrace_stream_batch_duration_seconds", "Time to take one micro-batch from records to published examples"
+    "headrace_stream_batch_duration_seconds", "Time to process one micro-batch, from records to the commit"
 )
-lag = Gauge("headrace_stream_lag_records", "Records of the events topic not yet taken", ["partition"])
+lag = Gauge("headrace_stream_lag_records", "Records of the events topic that are not yet processed", ["partition"])
 watermark = Gauge(
-    "headrace_watermark_timestamp_seconds", "Event time before which nothing more is expected", ["partition"]
+    "headrace_watermark_timestamp_seconds", "Event time before which no more events are expected", ["partition"]
 )
 
 
-def count_events(event_type: int, count: int) -> None:
-    events.labels(EventType(event_type).name).inc(count)
+def count_events(types: np.ndarray) -> None:
+    """Count applied events by type, (n,) uint8."""
+    for event_type, count in enumerate(np.bincount(types).tolist()):
+        if count:
+            events.labels(EventType(event_type).name).inc(count)
+
+
+def _read_version() -> str:
+    try:
+        return version("headrace")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+build_info.labels(_read_version(), platform.python_version()).set(1)

@@ -1,4 +1,4 @@
-"""The life that every process shares: logging, signals, metrics, and an end when its parent ends."""
+"""Lifecycle shared by all processes: logging, signals, metrics, locks."""
 
 import errno
 import fcntl
@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 
 
 def log_to_stderr(process: str) -> None:
-    """One line per record, with the process it came from."""
+    """Log one line per record to stderr, with the name of the process."""
     logging.basicConfig(
         level=logging.INFO,
         format=f"%(asctime)s {process:<6} %(levelname)-7s %(message)s",
@@ -27,7 +27,7 @@ def log_to_stderr(process: str) -> None:
 
 
 def stop_on_signals() -> Signal:
-    """A signal that SIGTERM and SIGINT set; a second one ends the process at once."""
+    """Return a signal that SIGTERM and SIGINT set; a second one ends the process at once."""
     stop = Signal()
 
     def request_stop(signum: int, frame: object) -> None:
@@ -41,27 +41,30 @@ def stop_on_signals() -> Signal:
 
 
 def stop_with_parent(stop: Signal) -> None:
-    """Set `stop` when the process that started this one is gone."""
+    """Set `stop` when the parent process ends."""
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        _logger.warning("the process that started this one is gone; stopping")
+        _logger.warning("the parent process has ended; stopping")
         stop.set()
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def acquire_lock(path: Path) -> IO[str]:
-    """Keep a second process like this one away from a folder, until the file returned is closed or this one ends."""
+    """Lock a folder for this process until the returned file is closed or the process ends.
+
+    BlockingIOError, with the id of the other process, if another process holds the lock.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock_file = path.open("a+")
     try:
         fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock_file.seek(0)
-        message = f"process {lock_file.read() or 'unknown'} has it: stop that one, or use another HEADRACE_DATA__FOLDER"
+        message = f"process {lock_file.read() or 'unknown'} holds it: stop it, or use another HEADRACE_DATA__FOLDER"
         lock_file.close()
         raise BlockingIOError(errno.EWOULDBLOCK, message, str(path)) from None
     lock_file.truncate(0)
@@ -71,7 +74,7 @@ def acquire_lock(path: Path) -> IO[str]:
 
 
 def serve_metrics(port: int, setting: str) -> None:
-    """Answer Prometheus on a port of its own; 0: not at all."""
+    """Serve the metrics on a port of their own; 0 disables it."""
     if port == 0:
         return
     try:

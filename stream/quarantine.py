@@ -1,4 +1,4 @@
-"""Quarantine: actions that must not be learnt from wait here until somebody releases or drops them."""
+"""Quarantine for actions that must not train; an operator releases or drops them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,18 +15,18 @@ from stream.topics import EVENTS, QUARANTINE, USERS
 from stream.users.rate_limits import DETECTORS
 from stream.users.table import ApplyResult
 
-_CLOCK_SKEW_MS = 60_000  # ms by which the clocks of two writers of the log may differ
+_CLOCK_SKEW_MS = 60_000  # maximum difference between the clocks of two writers of the log
 _READ_SIZE = 4096
 _REASONS = {
-    "flood": "one person acts on the same few items faster than anybody does",
-    "speed": "one person acts faster than anybody can",
-    "shilling": "one of a group that pumps an item",
-    "forged_impression": "one person names slates that they were not shown",
+    "flood": "one user acts on the same few items faster than a person does",
+    "speed": "one user acts faster than a person can",
+    "shilling": "the user belongs to a group that promotes an item",
+    "forged_impression": "one user names slates that this user was not shown",
 }
 
 
 class QuarantinedAction(msgspec.Struct, frozen=True, tag="quarantined", tag_field="state"):
-    """An action in quarantine."""
+    """Record of the quarantine topic: an action enters quarantine."""
 
     event_id: str
     user_id: str
@@ -39,7 +39,7 @@ class QuarantinedAction(msgspec.Struct, frozen=True, tag="quarantined", tag_fiel
 
 
 class Resolution(msgspec.Struct, frozen=True, tag="resolved", tag_field="state"):
-    """It is no longer in quarantine."""
+    """Record of the quarantine topic: an action leaves quarantine."""
 
     event_id: str
     partition: int
@@ -48,58 +48,55 @@ class Resolution(msgspec.Struct, frozen=True, tag="resolved", tag_field="state")
 
 
 class Ban(msgspec.Struct, frozen=True):
-    """A record of the users topic: what this person does with an item is held back up to an event time, ms."""
+    """Record of the users topic: quarantine a user's actions on an item up to an event time."""
 
-    item_id: str  # `ANYTHING`: with whatever item
-    end_ts: int
+    item_id: str  # ANY_ITEM: actions on every item
+    end_ts: int  # ms
 
 
 @dataclass(slots=True)
 class AlreadyReported:
-    """What a crash left in the quarantine and alarms topics about events that are not yet published, by its id."""
+    """Ids that a crash left in quarantine and alarms, for events not yet published."""
 
     quarantine_ids: set[str] = field(default_factory=set)
     alarm_ids: set[str] = field(default_factory=set)
 
 
-# Begins the key of such a record; no id of a person holds a control character.
-BAN_KEY_PREFIX = b"\x01ban\x01"
-ANY_ITEM = ""  # its key is NO_KEY
+BAN_KEY_PREFIX = b"\x01ban\x01"  # first bytes of the key of a ban; user ids hold no control characters
+ANY_ITEM = ""  # hashes to NO_KEY
 _ban_decoder = msgspec.json.Decoder(Ban)
 _decoder = msgspec.json.Decoder(QuarantinedAction | Resolution)
 
 
 def quarantine(
-    log: EventLog,
-    number: int,
-    decoded_batch: DecodedBatch,
-    rows: np.ndarray,
-    result: ApplyResult,
-    already_reported: AlreadyReported,
+    log: EventLog, partition: int, decoded: DecodedBatch, result: ApplyResult, already_reported: AlreadyReported
 ) -> None:
-    """Write down what the screen holds back, but for what a crash left there already; `rows` are the intake's."""
+    """Quarantine the events that violate a rate limit, and raise alarms.
+
+    It skips those that were reported before a crash.
+    """
     actions, alarms = [], []
-    for i in np.flatnonzero(result.violation).tolist():
-        row, detector = int(rows[i]), DETECTORS[result.violation[i]]
+    for row in np.flatnonzero(result.violation).tolist():
+        detector = DETECTORS[result.violation[row]]
         metrics.events_quarantined.labels(detector).inc()
-        action = _build_action(decoded_batch, row, detector, number)
+        action = _build_action(decoded, row, detector, partition)
         if _action_id(action) not in already_reported.quarantine_ids:
             actions.append(action)
-        if result.is_alarm[i] and _action_id(action) not in already_reported.alarm_ids:
-            alarms.append(_build_alarm(action, decoded_batch.events[row].ts))
+        if result.is_alarm[row] and _action_id(action) not in already_reported.alarm_ids:
+            alarms.append(_build_alarm(action, decoded.events[row].ts))
     if actions:
         log.append(QUARANTINE, 0, [(None, msgspec.json.encode(action)) for action in actions])
     raise_alarms(log, alarms)
 
 
 def ban(log: EventLog, partition: int, users: Iterable[str], item: str, end_ts: int) -> None:
-    """Hold back what these people do with an item from now on."""
+    """Quarantine the actions of these users on an item, up to an event time, ms."""
     value = msgspec.json.encode(Ban(item, end_ts))
     log.append(USERS, partition, [(BAN_KEY_PREFIX + user.encode(), value) for user in users])
 
 
 def parse_ban(key: bytes | None, value: bytes | None) -> tuple[str, Ban] | None:
-    """The person and the bar in a record of the users topic, None if it is another record or no sound one."""
+    """Parse the user id and the ban in a record of the users topic; None if there is no ban."""
     if key is None or not key.startswith(BAN_KEY_PREFIX):
         return None
     try:
@@ -108,9 +105,9 @@ def parse_ban(key: bytes | None, value: bytes | None) -> tuple[str, Ban] | None:
         return None
 
 
-def reported_since(log: EventLog, number: int, offset: int) -> AlreadyReported:
-    """What stands in quarantine and alarms about events at or after an offset, since a process died behind them."""
-    pending = log.read(EVENTS, number, offset, 1)
+def reported_since(log: EventLog, partition: int, offset: int) -> AlreadyReported:
+    """Ids that a crashed process left in quarantine and alarms, for events from an offset on."""
+    pending = log.read(EVENTS, partition, offset, 1)
     if not len(pending):
         return AlreadyReported()
     start_ts = pending.times[0] - _CLOCK_SKEW_MS
@@ -120,13 +117,13 @@ def reported_since(log: EventLog, number: int, offset: int) -> AlreadyReported:
         if isinstance(entry, QuarantinedAction)
     )
     return AlreadyReported(
-        {_action_id(entry) for entry in entries if entry.partition == number and entry.offset >= offset},
+        {_action_id(entry) for entry in entries if entry.partition == partition and entry.offset >= offset},
         {alarm.id for alarm in read_alarms(log, start_ts)},
     )
 
 
 def list_quarantined(log: EventLog) -> list[QuarantinedAction]:
-    """What is in quarantine now, oldest first."""
+    """Actions that are in quarantine now, oldest first."""
     pending: dict[tuple[int, int, str], QuarantinedAction] = {}
     for entry in _read_entries(log, log.start_offset(QUARANTINE, 0)):
         key = entry.partition, entry.offset, entry.event_id
@@ -138,35 +135,32 @@ def list_quarantined(log: EventLog) -> list[QuarantinedAction]:
 
 
 def release(log: EventLog, action: QuarantinedAction) -> None:
-    """Send an event once more, so that the screen lets it pass."""
+    """Append an event to the events topic again, exempt from rate limits."""
     log.append(EVENTS, action.partition, [(RELEASED_KEY_PREFIX + action.user_id.encode(), bytes(action.event))])
     _resolve(log, action, "released")
 
 
 def drop(log: EventLog, action: QuarantinedAction) -> None:
-    """Be done with an event: nothing is ever learnt from it."""
+    """Remove an event from quarantine for good; nothing ever trains on it."""
     _resolve(log, action, "dropped")
 
 
 def _resolve(log: EventLog, action: QuarantinedAction, outcome: Literal["released", "dropped"]) -> None:
-    log.append(
-        QUARANTINE,
-        0,
-        [(None, msgspec.json.encode(Resolution(action.event_id, action.partition, action.offset, outcome)))],
-    )
+    resolution = Resolution(action.event_id, action.partition, action.offset, outcome)
+    log.append(QUARANTINE, 0, [(None, msgspec.json.encode(resolution))])
 
 
-def _build_action(decoded_batch: DecodedBatch, row: int, detector: str, number: int) -> QuarantinedAction:
-    event = decoded_batch.events[row]
+def _build_action(decoded: DecodedBatch, row: int, detector: str, partition: int) -> QuarantinedAction:
+    event = decoded.events[row]
     return QuarantinedAction(
         event_id=event.event_id,
         user_id=event.user_id,
         item_id=event.item_id,
         detector=detector,
         reason=_REASONS[detector],
-        partition=number,
-        offset=int(decoded_batch.batch.offset[row]),
-        event=msgspec.Raw(decoded_batch.raw_event(row)),
+        partition=partition,
+        offset=int(decoded.batch.offset[row]),
+        event=msgspec.Raw(decoded.raw_event(row)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The user store as a protocol: one value per user key, shared by the process that writes it and those that read it."""
+"""Protocol of the user store: one value per user key, one writer, several readers."""
 
 import errno
 from collections.abc import Iterator, Sequence
@@ -13,51 +13,55 @@ from stream.logs import OwnershipLost
 
 @dataclass(frozen=True, slots=True)
 class StoreWatermark:
-    """How far the store has come in a partition, in the words of whoever writes it, before a write and after it."""
+    """Position of the store in a partition, before and after a write.
+
+    The writer defines the text.
+    """
 
     partition: int
-    before: str  # empty: nothing was ever written
+    before: str  # empty: nothing is written yet
     after: str
 
 
 class UserStore(Protocol):
-    """Key → bytes; may be used from several threads, and by several processes at once."""
+    """Map from user key to bytes; safe for several threads and several processes."""
 
     def get(self, key: int) -> bytes | None: ...
 
     def get_many(self, keys: np.ndarray) -> list[bytes | None]:
-        """Values in the order of `keys`, (n,) uint64; None where a key is unknown."""
+        """Values in the order of `keys`, (n,) uint64; None for unknown keys."""
         ...
 
     def put_many(self, keys: np.ndarray, values: Sequence[bytes], watermarks: Sequence[StoreWatermark] = ()) -> None:
-        """Write values for keys, (n,) uint64, all or none, durable on return; the last one wins where a key repeats.
+        """Write values for keys, (n,) uint64, all or none, durable on return.
 
-        The marks are moved together with the values, unless one is not where it is said to be: then nothing is
-        written, and `Overtaken` is raised. ValueError for the key 0, which stands for no id.
+        The last value of a repeated key wins. The watermarks move together with the values. If one of them differs from
+        its `before`, nothing is written and `OwnershipLost` is raised. ValueError for key 0, which means no id.
         """
         ...
 
     def watermark(self, partition: int) -> str:
-        """The newest mark of a partition; empty in a store that is new, or has lost what it had."""
+        """Current watermark of a partition; empty in a store that is new or has lost its data."""
         ...
 
     def claim(self, partition: int) -> str:
-        """Its mark, for whoever takes up the partition: what others had under way for it is not written any more.
+        """Take ownership of a partition and return its watermark.
 
-        Where marks move together with values, they see to that by themselves.
+        Later writes of former owners fail. A store that moves watermarks together with values needs no further step for
+        that.
         """
         ...
 
     def health_problem(self) -> str:
-        """What is wrong with how the store is set up, and how to mend it; empty if nothing is."""
+        """Problem with the configuration of the store, and its fix; empty if there is none."""
         ...
 
     def delete_many(self, keys: np.ndarray) -> None:
-        """Forget keys, (n,) uint64; an unknown one is no error."""
+        """Delete keys, (n,) uint64; unknown keys are ignored."""
         ...
 
     def scan(self) -> Iterator[tuple[int, bytes]]:
-        """Every key with its value in ascending order of keys, each as it is when the scan gets there."""
+        """Every key with its value, by ascending key; each value is read when the scan reaches it."""
         ...
 
     def count(self) -> int: ...
@@ -66,23 +70,21 @@ class UserStore(Protocol):
 
 
 def validate_keys(keys: np.ndarray) -> np.ndarray:
-    """The keys, if they are of the right type."""
+    """Return the keys; TypeError unless they are uint64."""
     if keys.dtype != np.uint64:
         raise TypeError(f"keys must be uint64, got {keys.dtype}")
     return keys
 
 
 def validate_values(keys: np.ndarray, values: Sequence[bytes]) -> None:
-    """Refuse what cannot be put."""
+    """Raise an error unless each key is valid and has a value."""
     if validate_keys(keys).size != len(values):
-        raise ValueError(f"each key needs a value, got {keys.size} keys and {len(values)} values")
+        raise ValueError(f"expected one value per key, got {keys.size} keys and {len(values)} values")
     if (keys == NO_KEY).any():
-        raise ValueError(f"key {NO_KEY} stands for no id and has no state to keep")
+        raise ValueError(f"key {NO_KEY} means no id and cannot be stored: skip events without a user id")
 
 
 def ownership_lost_error(watermark: StoreWatermark, actual: str, location: str) -> OwnershipLost:
-    """The error of a store whose mark is not where a writer left it."""
-    message = f"the user store has partition {watermark.partition} at {actual!r}, not at {watermark.before!r}"
-    return OwnershipLost(
-        errno.ESTALE, f"{message}: another worker has written, or the store has lost what was written", location
-    )
+    """Error of a write whose watermark is not the one in the store."""
+    message = f"the user store has partition {watermark.partition} at {actual!r}, expected {watermark.before!r}"
+    return OwnershipLost(errno.ESTALE, f"{message}: another worker has written, or the store has lost data", location)

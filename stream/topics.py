@@ -1,4 +1,4 @@
-"""The topics, their shape, and the two records that machines exchange."""
+"""Topics of the event log, with their number of partitions."""
 
 from stream.clock import Clock
 from stream.config import Settings
@@ -10,10 +10,11 @@ MODEL_UPDATES, DEAD_LETTER, QUARANTINE = "model-updates", "dead-letter", "quaran
 CONTROL, ALARMS = "control", "alarms"
 
 
-def open_topics(settings: Settings, clock: Clock) -> EventLog:
-    """The log with every topic there; the first process to start makes them."""
-    log = open_log(settings.log_url, settings.log.prefix, clock)
-    partitions = settings.log.partitions
+def create_topics(log: EventLog, partitions: int = 1) -> None:
+    """Create the nine topics unless they exist.
+
+    `partitions` applies to events, examples and users.
+    """
     log.create(EVENTS, partitions)
     log.create(EXAMPLES, partitions)
     log.create(USERS, partitions, compacted=True)
@@ -21,4 +22,10 @@ def open_topics(settings: Settings, clock: Clock) -> EventLog:
     log.create(MODEL_UPDATES, 1, durable=False)
     for topic in (DEAD_LETTER, QUARANTINE, CONTROL, ALARMS):
         log.create(topic, 1)
+
+
+def open_topics(settings: Settings, clock: Clock) -> EventLog:
+    """Open the configured log with every topic; the first process to start creates them."""
+    log = open_log(settings.log_url, settings.log.prefix, clock)
+    create_topics(log, settings.log.partitions)
     return log

@@ -1,9 +1,10 @@
-"""Topics of a Kafka cluster: made as they should be, refused when they are not, trimmed."""
+"""Create, check and trim the topics of a Kafka cluster."""
 
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from stream.clock import DAY_MS
 from stream.kafka.kafka_python.connections import (
     MAX_RECORD_BYTES,
     GroupNotFound,
@@ -17,13 +18,13 @@ from stream.kafka.kafka_python.connections import (
 from stream.kafka.url import KafkaSettings
 from stream.logs import Position, validate_name
 
-_MIN_COMPACTION_LAG_MS = 7 * 86_400_000  # for which what a key held before is kept: a replay asks for it
+_MIN_COMPACTION_LAG_MS = 7 * DAY_MS  # a replay of this time reads the former values of a key
 _POLICY = {True: "compact", False: "delete"}  # by whether the topic is compacted
 _POLICY_KEY = "cleanup.policy"
 
 
 class KafkaAdmin:
-    """What an administrator does, and what the log needs to know of its topics. Any thread may ask."""
+    """Administrative requests, and facts about topics, for several threads."""
 
     def __init__(self, settings: KafkaSettings, prefix: str) -> None:
         self._settings = settings
@@ -34,12 +35,12 @@ class KafkaAdmin:
         self._compacted: dict[str, bool] = {}
 
     def topic_name(self, topic: str) -> str:
-        """What the topic is called in the cluster."""
-        validate_name("topic", topic)  # with a prefix before it, some would pass
+        """Name of the topic in the cluster."""
+        validate_name("topic", topic)  # the prefix could make an invalid name valid
         return validate_name("topic", self._prefix + topic)
 
     def group_name(self, topic: str, group: str) -> str:
-        """A group has one place per topic, so it is one group of Kafka per topic."""
+        """Name of the Kafka group; one per topic, because each topic has its own readers."""
         return f"{validate_name('group', self._prefix + group)}.{topic}"
 
     def create(self, topic: str, partitions: int, compacted: bool) -> None:
@@ -54,7 +55,7 @@ class KafkaAdmin:
             }
             try:
                 self._call(lambda client: client.create_topics({name: spec}, wait_for_metadata=True))
-            except OSError as error:  # another process was faster
+            except OSError as error:  # another process has created it
                 if not isinstance(error.__cause__, TopicAlreadyExists):
                     raise
             while self._find_partition_count(topic) is None:
@@ -65,7 +66,7 @@ class KafkaAdmin:
         name, count = self.topic_name(topic), self.partitions(topic)
         if count != partitions:
             raise ValueError(
-                f"topic {topic!r} in {self._settings} has {count} partitions, asked for {partitions}: "
+                f"topic {topic!r} in {self._settings} has {count} partitions, expected {partitions}: "
                 f"set HEADRACE_LOG__PARTITIONS to {count}, or choose another HEADRACE_LOG__PREFIX"
             )
         if self.is_compacted(topic) != compacted:
@@ -78,11 +79,11 @@ class KafkaAdmin:
     def partitions(self, topic: str) -> int:
         count = self._find_partition_count(topic)
         if count is None:
-            raise ValueError(f"topic {topic!r} is not in {self._settings}: create it first")
+            raise ValueError(f"topic {topic!r} does not exist in {self._settings}: create it first")
         return count
 
     def _find_partition_count(self, topic: str) -> int | None:
-        """How many partitions a topic has, None if it is not there."""
+        """Number of partitions of a topic; None if it does not exist."""
         if topic not in self._partitions:
             name = self.topic_name(topic)
             (description,) = self._call(lambda client: client.describe_topics([name]))
@@ -107,7 +108,7 @@ class KafkaAdmin:
             self._call(lambda client: client.delete_records(offsets))
 
     def committed(self, topic: str, group: str) -> dict[int, Position]:
-        """What a group has committed, by partition."""
+        """Committed positions of a group, by partition."""
         name = self.group_name(topic, group)
         try:
             response = self._call(lambda client: client.list_group_offsets({name: None}))
@@ -116,11 +117,9 @@ class KafkaAdmin:
                 return {}
             raise
         return {
-            topic_partition.partition: Position(
-                entry.offset, (entry.metadata or "").rstrip("\0")
-            )  # some clients add one
-            for topic_partition, entry in response[name].items()
-            if topic_partition.topic == self.topic_name(topic) and entry.offset >= 0
+            key.partition: Position(entry.offset, (entry.metadata or "").rstrip("\0"))  # some clients add NUL
+            for key, entry in response[name].items()
+            if key.topic == self.topic_name(topic) and entry.offset >= 0
         }
 
     def _call(self, operation: Callable[[RawAdminClient], Any]) -> Any:
@@ -138,7 +137,7 @@ class KafkaAdmin:
 
 
 def _configs(compacted: bool, replication: int) -> dict[str, str]:
-    """Times are those of the append; what is old goes when `Retention` says so, never by the broker's own clock."""
+    """Configuration of a topic: append times; only `Retention` deletes, never the broker."""
     configs = {
         _POLICY_KEY: _POLICY[compacted],
         "retention.ms": "-1",

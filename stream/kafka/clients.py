@@ -1,8 +1,8 @@
-"""What the driver wants of a Kafka client that moves records, and which one it gets.
+"""Protocols of a Kafka client that sends and receives records.
 
-kafka-python is always there: it makes topics, looks into them, and moves records unless told otherwise. confluent-kafka
-moves them for less, where `pip install headrace[fast-kafka]` has brought it and `client=confluent` in the log url asks
-for it. It is never taken for being installed alone: what runs is what the settings say, on every machine.
+kafka-python is always installed: it creates topics, reads their offsets, and moves records by default.
+confluent-kafka moves them with less CPU, after `pip install headrace[fast-kafka]` and with `client=confluent` in the
+log URL. Installing it is not enough, so the settings alone decide which client runs, on every machine.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,38 +13,38 @@ from stream.logs import Position, Record, Records
 
 
 class Producer(Protocol):
-    """An idempotent producer, acks=all; for one thread at a time."""
+    """Idempotent producer, acks=all; for one thread at a time."""
 
     def send(self, topic: str, batches: Sequence[tuple[int, Sequence[Record]]]) -> list[tuple[int, int]]:
-        """Send one batch per partition; durable on return, with the first offset by partition."""
+        """Send one batch per partition, durable on return; returns (partition, first offset)."""
         ...
 
     def abort(self) -> None:
-        """Close without sending what still waits."""
+        """Close without sending the pending records."""
         ...
 
     def close(self) -> None: ...
 
 
 class Consumer(Protocol):
-    """A consumer of one topic; for one thread at a time. What it fetches ahead has a limit in bytes."""
+    """Consumer of one topic; for one thread at a time. It prefetches up to a limit in bytes."""
 
     def join(self) -> None:
-        """Have the group share out the partitions from now on, inside `poll`, cooperatively."""
+        """Join the group, which assigns partitions cooperatively inside `poll`."""
         ...
 
     def assign(self, partitions: Sequence[int]) -> None:
-        """Hold these partitions, whatever others do."""
+        """Assign these partitions, independent of other consumers."""
         ...
 
     def poll(self, limit: int, timeout: float) -> list[Records]:
-        """What has come; also of partitions that have just been gained, from wherever the client began there."""
+        """Receive records; those of newly assigned partitions can start at any offset."""
         ...
 
     def assignment(self) -> frozenset[int]: ...
 
     def has_assignment(self) -> bool:
-        """Whether the group has said which partitions this member gets, even if none."""
+        """Return True once the group has assigned partitions to this member, even none."""
         ...
 
     def seek(self, partition: int, offset: int) -> None: ...
@@ -55,7 +55,7 @@ class Consumer(Protocol):
 
 
 class ClientLibrary(Protocol):
-    """A module that has a client: see `kafka_plain` and `kafka_fast`."""
+    """Module with a client: `kafka_python.client` and `confluent`."""
 
     def open_producer(self, settings: KafkaSettings) -> Producer: ...
 

@@ -1,4 +1,4 @@
-"""Records by confluent-kafka, the optional client, and its errors as an operator wants them: the one door to it."""
+"""Client for confluent-kafka, an optional library, with error messages for operators."""
 
 import errno
 import time
@@ -15,8 +15,8 @@ from stream.kafka.kafka_python.connections import BATCH_BYTES, FETCH_BYTES, MAX_
 from stream.kafka.url import KafkaSettings
 from stream.logs import Fenced, OwnershipLost, Position, Record, Records
 
-_message: Any = Message  # its types allow for a record without an offset
-# What the url says of security, by the name that kafka-python has for it, and what this client calls it.
+_message: Any = Message  # its types include records without an offset
+# Security settings: kafka-python's name, and the name in this library.
 _SECURITY = {
     "security_protocol": "security.protocol",
     "sasl_mechanism": "sasl.mechanism",
@@ -41,9 +41,9 @@ _AUTH_ERRORS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 }
-_CERTIFICATE_TEXT = "verif"  # in what is said of a broker whose certificate is not that of the authority named
+_CERTIFICATE_TEXT = "verif"  # part of the message about a certificate of another authority
 _SIZE_ERRORS = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
-# What a consumer hears between records and gets over by itself.
+# Errors that a consumer receives between records and recovers from by itself.
 _TRANSIENT_ERRORS = {
     KafkaError._TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN,
@@ -67,7 +67,7 @@ def open_consumer(
 
 
 class ConfluentProducer:
-    """See `Sender`. Records wait in it until they are flushed, so that a flush is one batch a partition."""
+    """`Producer`. Records wait until a flush, so that a flush sends one batch per partition."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -110,9 +110,9 @@ class ConfluentProducer:
         return list(first_offsets.items())
 
     def _flush(self, timeout: float) -> int:
-        """Wait until all has arrived, or the broker refuses us; returns how many records still wait.
+        """Wait until all records are delivered or the login is rejected; returns the number left.
 
-        The library would go on knocking, and say in the end no more than that time is over.
+        The library would retry a rejected login, and report no more than a timeout in the end.
         """
         self._auth_error = None
         deadline = time.monotonic() + timeout
@@ -134,7 +134,7 @@ class ConfluentProducer:
 
 
 class ConfluentConsumer:
-    """See `Member`. The library's own threads fetch ahead, up to a limit, and keep the membership alive."""
+    """`Consumer`. Threads of the library prefetch up to a limit, and send heartbeats."""
 
     def __init__(self, settings: KafkaSettings, topic: str, group: str | None, instance_id: str | None) -> None:
         self._settings = settings
@@ -143,7 +143,7 @@ class ConfluentConsumer:
         self._client = Consumer(
             {
                 **_connection_options(settings),
-                # It wants a group even of those that read for themselves; nothing is committed to this one.
+                # The library requires a group id from plain readers too; nothing is committed to this one.
                 "group.id": group or f"alone-{uuid4()}",
                 **({"group.instance.id": instance_id} if instance_id else {}),
                 "enable.auto.commit": False,
@@ -155,7 +155,7 @@ class ConfluentConsumer:
                 "message.max.bytes": MAX_RECORD_BYTES,
                 "max.partition.fetch.bytes": FETCH_BYTES,
                 "queued.max.messages.kbytes": PREFETCH_BYTES >> 10,
-                "fetch.queue.backoff.ms": 5,  # by default nothing comes for a second after the queue was full
+                "fetch.queue.backoff.ms": 5,  # the default stops for a second after the queue is full
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": round(settings.session_timeout * 1000),
                 "heartbeat.interval.ms": round(settings.session_timeout * 250),
@@ -177,7 +177,7 @@ class ConfluentConsumer:
             first = self._client.poll(timeout)
             if first is None:
                 return []
-            # What is there by now: with a time to wait it would wait for all that it may take.
+            # Only what has arrived: with a timeout it would wait for the full number.
             messages = [first, *self._client.consume(limit - 1, 0)] if limit > 1 else [first]
             return _group_by_partition(
                 [message for message in messages if message.error() is None or not _is_transient(message.error())]
@@ -191,7 +191,7 @@ class ConfluentConsumer:
         return self._has_assignment
 
     def seek(self, partition: int, offset: int) -> None:
-        # Its own seek is refused until fetching has begun.
+        # The seek of the library fails until fetching has started.
         with _translate_errors(self._settings, Fenced):
             self._client.incremental_unassign(self._topic_partitions([partition]))
             self._client.incremental_assign([TopicPartition(self._topic, partition, offset)])
@@ -217,7 +217,7 @@ class ConfluentConsumer:
 
 
 def _group_by_partition(messages: Sequence[Any]) -> list[Records]:
-    """What the client gives, as columns of one partition each."""
+    """Group messages into columns by partition."""
     by_partition: dict[int, list[Any]] = {}
     for partition, group in groupby(messages, _message.partition):
         by_partition.setdefault(partition, []).extend(group)
@@ -234,7 +234,7 @@ def _group_by_partition(messages: Sequence[Any]) -> list[Records]:
 
 
 def _is_transient(error: KafkaError | None) -> bool:
-    """Whether this is no record but a fault that passes; one that does not is raised."""
+    """Return True for a transient error; raise any other error."""
     if error is None:
         return False
     if error.code() in _TRANSIENT_ERRORS or error.retriable():
@@ -248,25 +248,24 @@ def _connection_options(settings: KafkaSettings) -> dict[str, Any]:
         "allow.auto.create.topics": False,
         "socket.timeout.ms": 15_000,
         "reconnect.backoff.max.ms": 1_000,
-        "log_level": 0,  # it tells each try to connect; what matters is told by `_explained`
+        "log_level": 0,  # it logs each attempt to connect; `_translate_errors` reports what matters
         **{_SECURITY[name]: value for name, value in settings.security.items()},
     }
 
 
 @contextmanager
 def _translate_errors(settings: KafkaSettings, fatal: type[OSError] = OSError) -> Iterator[None]:
-    """Turn what the client says into an error that names the cluster and how to mend it.
+    """Translate an error of the library into an OSError that names the cluster and the fix.
 
-    What is fatal to a consumer is that another one has taken its name.
+    For a consumer, a fatal error means that another one has taken its name.
     """
     try:
         yield
     except KafkaException as error:
         raise _to_os_error(error.args[0], settings, fatal) from error
     except BufferError as error:
-        raise ConnectionError(
-            errno.ENOBUFS, "records wait for a broker that does not take them", str(settings)
-        ) from error
+        message = "the queue of unsent records is full: start the broker, or correct HEADRACE_LOG__URL"
+        raise ConnectionError(errno.ENOBUFS, message, str(settings)) from error
 
 
 def _to_os_error(error: Any, settings: KafkaSettings, fatal: type[OSError]) -> OSError:
@@ -276,15 +275,15 @@ def _to_os_error(error: Any, settings: KafkaSettings, fatal: type[OSError]) -> O
     if error.code() == KafkaError._FATAL:
         return fatal(errno.EIO, detail, str(settings))
     if error.code() in _OWNERSHIP_LOST_ERRORS:
-        return OwnershipLost(errno.ESTALE, f"partitions have gone to another reader of the group ({detail})")
+        return OwnershipLost(errno.ESTALE, f"partitions were assigned to another member of the group ({detail})")
     if error.code() in _AUTH_ERRORS:
-        fix = "correct sasl_username and sasl_password in HEADRACE_LOG__URL, or the rights of that user"
-        return PermissionError(errno.EACCES, f"refused ({detail}): {fix}", str(settings))
+        fix = "correct sasl_username and sasl_password in HEADRACE_LOG__URL, or grant that user access"
+        return PermissionError(errno.EACCES, f"access denied ({detail}): {fix}", str(settings))
     if error.code() == KafkaError._SSL:
         return PermissionError(errno.EACCES, describe_tls_error(detail), str(settings))
     if error.code() in _SIZE_ERRORS:
-        fix = f"records are at most {MAX_RECORD_BYTES >> 20} MiB; raise max.message.bytes of the topic if it is lower"
-        return OSError(errno.EMSGSIZE, f"too large ({detail}): {fix}", str(settings))
+        fix = f"the maximum is {MAX_RECORD_BYTES >> 20} MiB; raise max.message.bytes of the topic if it is lower"
+        return OSError(errno.EMSGSIZE, f"record too large ({detail}): {fix}", str(settings))
     if error.code() in _TRANSIENT_ERRORS or error.retriable() or error.code() == KafkaError._MSG_TIMED_OUT:
         fix = "start it, or correct HEADRACE_LOG__URL"
         message = f"no broker answered for {settings.retry_timeout:.0f} s ({detail}): {fix}"

@@ -1,4 +1,4 @@
-"""Why a broker that listens lets nobody in: kafka-python says no more than that it tried."""
+"""Find out why a broker rejects a connection; kafka-python reports only that it tried."""
 
 import socket
 import ssl
@@ -10,7 +10,7 @@ _TIMEOUT = 1.0  # seconds
 
 
 def diagnose(settings: KafkaSettings) -> str:
-    """What is the matter, and how to mend it; empty if nobody listens there."""
+    """Cause of a rejected connection and its fix; empty if nothing listens at the address."""
     host, _, port = settings.servers[0].rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=_TIMEOUT) as connection:
@@ -21,28 +21,28 @@ def diagnose(settings: KafkaSettings) -> str:
     if error_text:
         return describe_tls_error(error_text)
     fix = "correct security_protocol, sasl_mechanism, sasl_username and sasl_password in HEADRACE_LOG__URL"
-    return f"a broker listens there but lets nobody in: {fix}"
+    return f"a broker listens there but rejects the connection: {fix}"
 
 
 def describe_tls_error(error_text: str) -> str:
     fix = "correct ssl_cafile, ssl_certfile, ssl_keyfile and ssl_password in HEADRACE_LOG__URL"
-    return f"TLS does not come about ({error_text}): {fix}"
+    return f"the TLS handshake failed ({error_text}): {fix}"
 
 
 def _find_tls_error(connection: socket.socket, host: str, security: Mapping[str, str]) -> str:
-    """What a handshake as the client makes it comes to; empty if it succeeds."""
+    """Error of a TLS handshake with the settings of the client; empty if it succeeds."""
     try:
         context = ssl.create_default_context(cafile=security.get("ssl_cafile"))
         if certificate := security.get("ssl_certfile"):
             context.load_cert_chain(certificate, security.get("ssl_keyfile"), security.get("ssl_password", ""))
-    except OSError as error:  # a file that is not there, or is no certificate, or a key that the password does not open
+    except OSError as error:  # a missing file, an invalid certificate, or a wrong key password
         files = [security[name] for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile") if name in security]
         return f"{error}, in {', '.join(files)}"
     try:
         with context.wrap_socket(connection, server_hostname=host) as tls_socket:
-            tls_socket.recv(1)  # a broker that misses our certificate says so after the handshake; else it says nothing
+            tls_socket.recv(1)  # a broker that requires a certificate says so now; others send nothing
     except TimeoutError:
         return ""
     except OSError as error:
         return str(error)
-    return "the broker hung up"
+    return "the broker closed the connection"

@@ -5,7 +5,7 @@ from stream.kafka.url import KafkaSettings
 
 
 def load_client(settings: KafkaSettings) -> ClientLibrary:
-    """The client that the log url asks for."""
+    """Import the client that the log URL selects; ValueError if its package is not installed."""
     try:
         if settings.client == "confluent":
             from stream.kafka import confluent
@@ -15,6 +15,5 @@ def load_client(settings: KafkaSettings) -> ClientLibrary:
 
         return client
     except ModuleNotFoundError as error:
-        raise ValueError(
-            f"client={settings.client} in the log url needs the package {error.name}: pip install 'headrace[fast-kafka]'"
-        ) from error
+        message = f"client={settings.client} in the log URL needs the package {error.name}"
+        raise ValueError(f"{message}: pip install 'headrace[fast-kafka]'") from error

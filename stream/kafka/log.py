@@ -1,4 +1,4 @@
-"""The event log on Kafka, for as many machines as there are partitions."""
+"""Event log on Kafka."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,10 +16,11 @@ def open_url(url: str, prefix: str, clock: Clock) -> "KafkaLog":
 
 
 class KafkaLog:
-    """See `EventLog`. Kafka gives each record the time of its append; compaction is the broker's, in its own time.
+    """`EventLog` on Kafka.
 
-    `append_many` is durable partition by partition: after an error some have what they were given, others a
-    beginning of it or nothing. A record needs a key or a value. A group has as many readers as there are partitions.
+    The broker sets append times, and compacts topics at times of its choice. `append_many` is durable per partition:
+    after an error, some partitions have all of their records, others the first few or none. A record needs a key or a
+    value. A group has at most one active reader per partition.
     """
 
     def __init__(self, settings: KafkaSettings, prefix: str) -> None:
@@ -53,14 +54,12 @@ class KafkaLog:
         )
 
     def start_offset(self, topic: str, partition: int) -> int:
-        return self._reader.start_offsets(self._admin.topic_name(topic), [self._validate_partition(topic, partition)])[
-            partition
-        ]
+        self._validate_partition(topic, partition)
+        return self._reader.start_offsets(self._admin.topic_name(topic), [partition])[partition]
 
     def end_offset(self, topic: str, partition: int) -> int:
-        return self._reader.end_offsets(self._admin.topic_name(topic), [self._validate_partition(topic, partition)])[
-            partition
-        ]
+        self._validate_partition(topic, partition)
+        return self._reader.end_offsets(self._admin.topic_name(topic), [partition])[partition]
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         return self._reader.end_offsets(self._admin.topic_name(topic), range(self._admin.partitions(topic)))
@@ -77,13 +76,10 @@ class KafkaLog:
         partitions: Sequence[int] | None = None,
         on_revoke: RevokeCallback | None = None,
     ) -> KafkaSource:
-        selection = (
-            None if partitions is None else [self._validate_partition(topic, partition) for partition in partitions]
-        )
+        selection = None if partitions is None else [self._validate_partition(topic, number) for number in partitions]
         self._admin.partitions(topic)
-        source = KafkaSource(
-            self._settings, self._admin, self._reader, Subscription(topic, group, selection), on_revoke
-        )
+        subscription = Subscription(topic, group, selection)
+        source = KafkaSource(self._settings, self._admin, self._reader, subscription, on_revoke)
         self._sources = [*(other for other in self._sources if not other.closed), source]
         return source
 
@@ -102,9 +98,9 @@ class KafkaLog:
         self._reader.invalidate(self._admin.topic_name(topic))
 
     def compact(self, topic: str, before: int) -> None:
-        """Nothing but a check: the broker does it by itself."""
+        """Check that the topic is compacted; the broker compacts it by itself."""
         if not self._admin.is_compacted(topic):
-            raise ValueError(f"topic {topic!r} was not created as a compacted one")
+            raise ValueError(f"topic {topic!r} is not compacted: create it with compacted=True")
 
     def close(self) -> None:
         for source in self._sources:
@@ -125,4 +121,4 @@ def _check_record(key: bytes | None, value: bytes | None) -> None:
         if not isinstance(entry, bytes | None):
             raise TypeError(f"keys and values must be bytes or None, got {type(entry).__name__}")
     if key is None and value is None:
-        raise ValueError("a record for Kafka needs a key or a value")
+        raise ValueError("a record for Kafka needs a key or a value, got neither")

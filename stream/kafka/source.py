@@ -1,4 +1,4 @@
-"""Reads a topic of Kafka on and on: alone, or as a member of a group that shares out its partitions."""
+"""Continuous reader of a Kafka topic, alone or as a member of a group."""
 
 import errno
 import time
@@ -14,25 +14,24 @@ from stream.kafka.url import KafkaSettings
 from stream.logs import Fenced, Position, Records, RevokeCallback
 
 _JOIN_TIMEOUT = 15.0  # seconds that a new member waits for its first partitions
-_EMPTY_ASSIGNMENT_TIMEOUT = (
-    1.0  # the same in a group that has settled: with more members than partitions, nothing is a proper share
-)
+_EMPTY_ASSIGNMENT_TIMEOUT = 1.0  # the same after an empty assignment, normal with more members than partitions
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What a source reads: a topic, and the group that it reads for."""
+    """Topic, group and partitions of a source."""
 
     topic: str
     group: str | None
-    partitions: Sequence[int] | None  # None: what the group gives it, or all where there is no group
+    partitions: Sequence[int] | None  # None: assigned by the group, or all without a group
 
 
 class KafkaSource:
-    """See `Source`. Partitions are shared out cooperatively: those that stay are read on while others move.
+    """`Source` of a Kafka topic.
 
-    The client keeps the membership alive by itself; what the group says of partitions is acted upon in `next_batch`
-    alone. So between two calls a commit is for partitions held, or it is refused with `Overtaken`.
+    Assignment is cooperative: partitions that stay are read while others move. The client sends heartbeats by itself,
+    but changes of the assignment take effect in `next_batch` only. So a commit between two calls is for assigned
+    partitions, or it fails with `OwnershipLost`.
     """
 
     def __init__(
@@ -60,17 +59,14 @@ class KafkaSource:
             raise
 
     def _open_consumer(self) -> Consumer:
-        group = (
-            None
-            if self._subscription.group is None
-            else self._admin.group_name(self._subscription.topic, self._subscription.group)
-        )
+        topic, group = self._subscription.topic, self._subscription.group
+        group_name = None if group is None else self._admin.group_name(topic, group)
         instance_id = self._settings.instance_id or None if self._is_shared else None
-        return load_client(self._settings).open_consumer(self._settings, self._topic_name, group, instance_id)
+        return load_client(self._settings).open_consumer(self._settings, self._topic_name, group_name, instance_id)
 
     @property
     def _is_shared(self) -> bool:
-        """Whether a group gives and takes this source's partitions."""
+        """Return True if a group assigns the partitions of this source."""
         return self._subscription.group is not None and self._subscription.partitions is None
 
     def _start(self) -> None:
@@ -100,11 +96,11 @@ class KafkaSource:
         with self._translate_fencing():
             polled = self._consumer.poll(limit, timeout)
         new_partitions = self._update_assignment() if self._is_shared else frozenset()
-        # A partition that has just come is read from its committed position, wherever the client began.
+        # The client can start a new partition at any offset; read it again from its committed position.
         batch = [
             records for records in polled if records.partition in self._next and records.partition not in new_partitions
         ]
-        # One that went and came back within a poll begins anywhere, too.
+        # The same holds for a partition that was revoked and assigned again within one poll.
         misplaced = {records.partition for records in batch if records.offsets[0] < self._next[records.partition]}
         for partition in misplaced:
             self._consumer.seek(partition, self._next[partition])
@@ -114,7 +110,7 @@ class KafkaSource:
         return batch
 
     def _update_assignment(self) -> frozenset[int]:
-        """Take note of the partitions that went and came; the latter."""
+        """Apply changes of the assignment; returns the new partitions."""
         assignment = self._consumer.assignment()
         lost, new_partitions = frozenset(self._next) - assignment, assignment - frozenset(self._next)
         if lost and self._on_revoke:
@@ -126,24 +122,21 @@ class KafkaSource:
         return new_partitions
 
     def _add_partitions(self, partitions: frozenset[int]) -> None:
-        """Begin at the committed positions; a group that is ahead of its topic would skip what is appended next."""
-        ordered = sorted(partitions)
-        start_offsets, end_offsets = (
-            self._reader.start_offsets(self._topic_name, ordered),
-            self._reader.end_offsets(self._topic_name, ordered),
-        )
-        committed = (
-            {}
-            if self._subscription.group is None
-            else self._admin.committed(self._subscription.topic, self._subscription.group)
-        )
+        """Seek to the committed positions.
+
+        ValueError if the group is ahead of its topic, because it would skip the next records.
+        """
+        topic, group, ordered = self._subscription.topic, self._subscription.group, sorted(partitions)
+        start_offsets = self._reader.start_offsets(self._topic_name, ordered)
+        end_offsets = self._reader.end_offsets(self._topic_name, ordered)
+        committed = {} if group is None else self._admin.committed(topic, group)
         for partition in ordered:
             offset = committed[partition].offset if partition in committed else start_offsets[partition]
             if offset > end_offsets[partition]:
                 raise ValueError(
-                    f"group {self._subscription.group!r} has read topic {self._subscription.topic!r}, partition {partition}, up to "
-                    f"offset {offset}, but it ends at {end_offsets[partition]}: restore the topic, or have the group start over "
-                    f"(kafka-consumer-groups.sh --reset-offsets --to-earliest)"
+                    f"group {group!r} has read topic {topic!r}, partition {partition}, up to offset {offset}, but it "
+                    f"ends at {end_offsets[partition]}: restore the topic, or reset the group "
+                    "(kafka-consumer-groups.sh --reset-offsets --to-earliest)"
                 )
             self._next[partition] = offset
             self._consumer.seek(partition, offset)
@@ -155,7 +148,7 @@ class KafkaSource:
         if offset < 0:
             raise ValueError(f"offset must be at least 0, got {offset}")
         self._next[self._check_assigned(partition)] = offset
-        if partition in self._consumer.assignment():  # else it went a moment ago, as the next batch will tell
+        if partition in self._consumer.assignment():  # else it was just revoked; `next_batch` handles that
             self._consumer.seek(partition, offset)
 
     def commit(self, positions: Mapping[int, Position]) -> None:
@@ -169,20 +162,18 @@ class KafkaSource:
 
     @contextmanager
     def _translate_fencing(self) -> Iterator[None]:
-        """Tell who goes by this one's name, as far as what the group has committed says so; from then on, at once."""
+        """Name the last committers when this source is fenced; raise the same error from then on."""
         if self._fenced:
             raise self._fenced
         try:
             yield
         except Fenced as error:
-            committers = {
-                position.metadata
-                for position in self._admin.committed(self._subscription.topic, str(self._subscription.group)).values()
-            }
+            topic, group = self._subscription.topic, str(self._subscription.group)
+            committers = {position.metadata for position in self._admin.committed(topic, group).values()} - {""}
             message = (
-                f"another process goes by member={self._settings.instance_id} in group {self._subscription.group!r}; last to commit "
-                f"there: ({', '.join(sorted(committers - {''})) or 'nobody'}). Stop it, or give this one another member= in "
-                f"its HEADRACE_LOG__URL"
+                f"another process uses member={self._settings.instance_id} in group {group!r}; the last commits are "
+                f"from ({', '.join(sorted(committers)) or 'unknown'}): stop it, or set another member= in the "
+                "HEADRACE_LOG__URL of this process"
             )
             self._fenced = Fenced(errno.ESTALE, message, str(self._settings))
             raise self._fenced from error
@@ -200,5 +191,5 @@ class KafkaSource:
 
     def _check_assigned(self, partition: int) -> int:
         if partition not in self._next:
-            raise ValueError(f"partition {partition} is not held here; held are {sorted(self._next)}")
+            raise ValueError(f"partition {partition} is not assigned to this source; assigned: {sorted(self._next)}")
         return partition

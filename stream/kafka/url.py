@@ -1,11 +1,11 @@
-"""Where a Kafka is and how to be let in, out of one url: `kafka://host:port,host:port?setting=value&…`."""
+"""Parse the URL of a Kafka cluster: `kafka://host:port,host:port?setting=value&…`."""
 
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
-# What the url may say of security, and what the client calls it.
+# Security settings: name in the URL, and kafka-python's name.
 _SECURITY = {
     "security_protocol": "security_protocol",  # PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL
     "sasl_mechanism": "sasl_mechanism",  # PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
@@ -22,23 +22,23 @@ CLIENTS = ("kafka-python", "confluent")
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """A Kafka cluster as one process sees it."""
+    """Settings for the connections of one process to a Kafka cluster."""
 
     servers: tuple[str, ...]
     security: Mapping[str, str] = field(default_factory=dict)
-    client: str = CLIENTS[0]  # moves the records
-    replication_factor: int = -1  # of topics that are made; -1: what the broker has as default
-    instance_id: str = ""  # name of this process in its groups, kept over a restart; empty: a new one each time
-    session_timeout: float = 10.0  # seconds without a sign of life after which a member's partitions go to others
-    retry_timeout: float = 30.0  # seconds for which a broker that is away is asked again
+    client: str = CLIENTS[0]  # library that moves the records
+    replication_factor: int = -1  # of new topics; -1: the broker's default
+    instance_id: str = ""  # static name of this process in its groups; empty: a new one at each start
+    session_timeout: float = 10.0  # seconds without a heartbeat after which a member loses its partitions
+    retry_timeout: float = 30.0  # seconds for which requests to an unreachable broker are retried
 
     def __str__(self) -> str:
-        """The url without its secrets."""
+        """URL without secrets."""
         return f"kafka://{','.join(self.servers)}"
 
 
 def parse_url(url: str) -> KafkaSettings:
-    """The cluster that a url names; ValueError says what is wrong with it.
+    """Parse a URL; ValueError names the invalid part.
 
     >>> parse_url("kafka://a:9092,b:9092?replication=3").servers
     ('a:9092', 'b:9092')
@@ -46,16 +46,16 @@ def parse_url(url: str) -> KafkaSettings:
     hosts, _, query = url.removeprefix("kafka:").removeprefix("//").partition("?")
     servers = tuple(server for server in hosts.strip("/").split(",") if server)
     if not servers:
-        raise ValueError(f"log url must name a broker, as in kafka://host:9092, got {url!r}")
+        raise ValueError(f"log URL must name a broker, as in kafka://host:9092, got {url!r}")
     for server in servers:
         host, _, port = server.rpartition(":")
         if not host or not port.isdecimal():
-            raise ValueError(f"a broker in the log url must be host:port, as in kafka://host:9092, got {server!r}")
+            raise ValueError(f"a broker in the log URL must be host:port, as in kafka://host:9092, got {server!r}")
     params = dict(parse_qsl(query, keep_blank_values=True))
     _check_names(params)
     client = params.get("client", CLIENTS[0])
     if client not in CLIENTS:
-        raise ValueError(f"client in the log url must be {' or '.join(CLIENTS)}, got {client!r}")
+        raise ValueError(f"client in the log URL must be {' or '.join(CLIENTS)}, got {client!r}")
     return KafkaSettings(
         servers,
         {_SECURITY[name]: value for name, value in params.items() if name in _SECURITY},
@@ -72,7 +72,7 @@ def _check_names(params: Mapping[str, str]) -> None:
     for name in params:
         if name not in valid_names:
             nearest = difflib.get_close_matches(name, valid_names, 1, 0)[0]
-            raise ValueError(f"the log url has an unknown setting {name!r}; the nearest valid name is {nearest!r}")
+            raise ValueError(f"the log URL has an unknown setting {name!r}; the nearest valid name is {nearest!r}")
 
 
 def _parse_number(params: Mapping[str, str], name: str, default: float) -> float:
@@ -81,5 +81,5 @@ def _parse_number(params: Mapping[str, str], name: str, default: float) -> float
     except ValueError:
         number = float("nan")
     if name in params and not 0 < number < float("inf"):
-        raise ValueError(f"{name} in the log url must be a number above 0, got {params[name]!r}")
+        raise ValueError(f"{name} in the log URL must be a number above 0, got {params[name]!r}")
     return number

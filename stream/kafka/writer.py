@@ -1,4 +1,4 @@
-"""Appends to Kafka that are durable on return, in order, without holes."""
+"""Appends to Kafka that are durable on return, in order and without gaps."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,15 +10,15 @@ from stream.kafka.libraries import load_client
 from stream.kafka.url import KafkaSettings
 from stream.logs import Record
 
-_RECORD_OVERHEAD_BYTES = 32  # bytes of a record beside its key and value, at most
+_RECORD_OVERHEAD_BYTES = 32  # maximum bytes of a record in addition to its key and value
 
 
 class KafkaWriter:
     """One idempotent producer; threads take turns.
 
-    Each flush sends one batch per partition, and a broker takes a batch whole or not at all. The next batch goes out
-    when this one is acknowledged, so what a crash or an error leaves behind is always a beginning of what was asked
-    for, never a part behind a hole. A stream worker relies on that for its blocks of examples.
+    Each flush sends one batch per partition, and a broker appends a batch whole or not at all. The next batch is sent
+    after the acknowledgment of this one. So a crash or an error leaves the first records of an append, never later
+    ones behind a gap. A stream worker relies on that for its blocks of examples.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -28,7 +28,7 @@ class KafkaWriter:
         self._producer: Producer | None = None
 
     def append(self, topic: str, batches: Mapping[int, Sequence[Record]]) -> dict[int, int]:
-        """First offsets by partition, of the partitions that get records."""
+        """Append records; returns the first offset of each partition that gets records."""
         first_offsets: dict[int, int] = {}
         with self._lock:
             if self._producer is None:
@@ -40,7 +40,7 @@ class KafkaWriter:
                     for partition, first in self._producer.send(topic, [run for run in flush if run]):
                         first_offsets.setdefault(partition, first)
             except BaseException:
-                # What waits in the producer must not go out behind what it failed to send.
+                # Pending records must not follow those that failed.
                 self._producer.abort()
                 self._producer = None
                 raise
@@ -54,7 +54,7 @@ class KafkaWriter:
 
 
 def _split_batches(partition: int, records: Sequence[Record]) -> Iterator[tuple[int, Sequence[Record]]]:
-    """The records in runs that make one batch each."""
+    """Split records into runs of one batch each."""
     first = size = 0
     for i, (key, value) in enumerate(records):
         record_bytes = len(key or b"") + len(value or b"") + _RECORD_OVERHEAD_BYTES

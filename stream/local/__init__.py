@@ -1,0 +1,1 @@
+"""Embedded event log and user store on SQLite files."""

@@ -1,4 +1,4 @@
-"""The embedded event log: a folder of SQLite files, one per topic, that several processes share."""
+"""Embedded event log: a folder of SQLite files, one per topic, shared by several processes."""
 
 import errno
 import fcntl
@@ -15,21 +15,24 @@ from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, RevokeCallb
 
 _POSITIONS_VERSION = 1
 _POSITIONS_SCHEMA = (
-    'CREATE TABLE positions ("group" TEXT, topic TEXT, partition INTEGER, offset INTEGER NOT NULL, metadata TEXT NOT NULL,'
-    ' PRIMARY KEY ("group", topic, partition)) WITHOUT ROWID',
+    'CREATE TABLE positions ("group" TEXT, topic TEXT, partition INTEGER, offset INTEGER NOT NULL,'
+    ' metadata TEXT NOT NULL, PRIMARY KEY ("group", topic, partition)) WITHOUT ROWID',
 )
-_POLL_INTERVALS = (0.001, 0.005)  # seconds between looks at a topic: just after a record, and long after the last one
+_POLL_INTERVALS = (0.001, 0.005)  # seconds: just after a record, and long after the last one
 
 
 def open_url(url: str, prefix: str, clock: Clock) -> "LocalLog":
     folder = url.removeprefix("local:")
     if not folder:
-        raise ValueError(f"log url must name a folder, as in local:data/log, got {url!r}")
+        raise ValueError(f"log URL must name a folder, as in local:data/log, got {url!r}")
     return LocalLog(Path(folder).expanduser(), prefix, clock)
 
 
 class LocalLog:
-    """See `EventLog`. A group has one reading process per topic at a time; the kernel frees its place if it dies."""
+    """`EventLog` in a folder.
+
+    A group has one reading process per topic; its lock is freed when that process dies.
+    """
 
     def __init__(self, folder: Path, prefix: str, clock: Clock) -> None:
         self._folder = folder
@@ -44,7 +47,7 @@ class LocalLog:
         create_topic(self._path(topic), partitions, compacted, durable)
         count = self._topic(topic).partitions
         if count != partitions:
-            raise ValueError(f"topic {topic!r} in {self._folder} has {count} partitions, asked for {partitions}")
+            raise ValueError(f"topic {topic!r} in {self._folder} has {count} partitions, expected {partitions}")
 
     def partitions(self, topic: str) -> int:
         return self._topic(topic).partitions
@@ -107,7 +110,7 @@ class LocalLog:
     def compact(self, topic: str, before: int) -> None:
         local_topic = self._topic(topic)
         if not local_topic.compacted:
-            raise ValueError(f"topic {topic!r} was not created as a compacted one")
+            raise ValueError(f"topic {topic!r} is not compacted: create it with compacted=True")
         local_topic.compact(before, self._clock.now_ms() - TOMBSTONE_AGE_MS)
 
     def close(self) -> None:
@@ -125,7 +128,7 @@ class LocalLog:
                 try:
                     self._topics[topic] = LocalTopic(self._path(topic))
                 except NoSuchDatabase:
-                    raise ValueError(f"topic {topic!r} is not in {self._folder}: create it first") from None
+                    raise ValueError(f"topic {topic!r} does not exist in {self._folder}: create it first") from None
             return self._topics[topic]
 
     def _path(self, topic: str) -> Path:
@@ -136,7 +139,7 @@ class LocalLog:
 
 
 class _Group:
-    """The place of a group at a topic: its positions, and the lock that keeps a second process out."""
+    """Positions of a group in a topic, with the lock that excludes a second process."""
 
     def __init__(self, folder: Path, positions: SQLiteDatabase, topic: str, name: str) -> None:
         self.topic = topic
@@ -165,7 +168,7 @@ class _Group:
             db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)", rows)
 
     def check_positions(self, committed: Mapping[int, Position], bounds: Mapping[int, tuple[int, int]]) -> None:
-        """A group that has read further than the topic goes would skip what is appended next."""
+        """Raise an error if the group is ahead of its topic, because it would skip the next records."""
         for partition, position in committed.items():
             end = bounds[partition][1]
             if position.offset > end:
@@ -186,7 +189,10 @@ def _read_committed(positions: SQLiteDatabase, group: str, topic: str) -> dict[i
 
 
 class LocalSource:
-    """See `Source`. Partitions share a batch evenly, and what one leaves unused goes to those further behind."""
+    """`Source` of a `LocalLog`.
+
+    Partitions share a batch evenly; unused shares go to partitions with a larger lag.
+    """
 
     def __init__(self, topic: LocalTopic, partitions: Sequence[int], group: _Group | None) -> None:
         self._topic = topic
@@ -214,7 +220,7 @@ class LocalSource:
             raise ValueError(f"limit must be at least 1, got {limit}")
         deadline = time.monotonic() + timeout
         while True:
-            version = self._reader.data_version()  # before the read: what comes after it is another change
+            version = self._reader.data_version()  # before the read, so that later appends change it
             batch = self._read(limit)
             if batch:
                 self._last_batch_at = time.monotonic()
@@ -273,5 +279,5 @@ class LocalSource:
 
     def _check_assigned(self, partition: int) -> int:
         if partition not in self._next:
-            raise ValueError(f"partition {partition} is not held here; held are {sorted(self._next)}")
+            raise ValueError(f"partition {partition} is not assigned to this source; assigned: {sorted(self._next)}")
         return partition

@@ -1,4 +1,4 @@
-"""The one door to SQLite: a file that several processes read and write at once, and that survives kill -9."""
+"""SQLite files that several processes read and write concurrently, and that survive kill -9."""
 
 import errno
 import sqlite3
@@ -11,22 +11,22 @@ from typing import Any
 
 Connection = sqlite3.Connection
 Cursor = sqlite3.Cursor
-_BUSY_TIMEOUT = 30.0  # seconds that a writer waits for the others
-_BACK_OFF = 0.0005  # far below SQLite's own steps, which reach 100 ms and starve whoever lost twice
-_CHECKPOINT_BYTES = 8 << 20  # the write-ahead log is copied into the file each time it has grown by this much
-_MAX_WAL_BYTES = 64 << 20  # beyond this, readers have kept it from starting over: wait for them once
+_BUSY_TIMEOUT = 30.0  # seconds that a writer waits for other writers
+_BACK_OFF = 0.0005  # seconds; SQLite's own steps reach 100 ms and starve a writer that lost twice
+_CHECKPOINT_BYTES = 8 << 20  # growth of the write-ahead log after which it is copied into the file
+_MAX_WAL_BYTES = 64 << 20  # above this, readers have prevented its reset: wait for them once
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 class NoSuchDatabase(Exception):
-    """The file has no tables yet, and none were asked for."""
+    """The file has no tables yet, and the caller gave no schema."""
 
 
 class SQLiteDatabase:
-    """One database file in WAL mode: one connection to write, one to read, each with its lock.
+    """Database file in WAL mode, with a lock for its writer and for its reader.
 
-    Open it after a fork, never before. `schema` creates the tables when the file is new, in one transaction;
-    a file of another version is refused.
+    Open it after a fork, never before. `schema` creates the tables of a new file, in one transaction. ValueError for a
+    file of another version.
     """
 
     def __init__(self, path: Path, schema: Sequence[str], version: int, page_size: int) -> None:
@@ -55,19 +55,19 @@ class SQLiteDatabase:
         if file_version == 0:
             mode = self._retry_while_busy("PRAGMA journal_mode = WAL")
             if mode != "wal":
-                raise OSError(errno.ENOTSUP, "the file system cannot share a SQLite file: use a local disk", self.path)
+                raise OSError(errno.ENOTSUP, "the file system lacks SQLite's WAL mode: use a local disk", self.path)
             file_version = self._create(schema, version)
         if file_version != version:
             raise ValueError(
-                f"{self.path} has schema version {file_version}, this code knows {version}: "
-                "run the Headrace that wrote it, or choose another folder"
+                f"{self.path} has schema version {file_version}, expected {version}: "
+                "run the Headrace version that wrote it, or choose another folder"
             )
         self._writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_BYTES // page_size}")
 
     def _create(self, schema: Sequence[str], version: int) -> int:
         with self._transaction():
             (file_version,) = self._writer.execute("PRAGMA user_version").fetchone()
-            if file_version:  # another process was faster
+            if file_version:  # another process has created it
                 return int(file_version)
             for statement in schema:
                 self._writer.execute(statement)
@@ -75,7 +75,10 @@ class SQLiteDatabase:
         return version
 
     def set_durable(self, durable: bool) -> None:
-        """Whether a commit waits for the disk; without, a power cut (never a kill) may take the last ones."""
+        """Make commits wait for the disk, or not.
+
+        Without it, a power failure can lose the last commits; a kill cannot.
+        """
         self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
 
     def open_reader(self) -> "SQLiteReader":
@@ -83,7 +86,7 @@ class SQLiteDatabase:
 
     @contextmanager
     def write_transaction(self) -> Iterator[Connection]:
-        """A transaction that excludes other writers; committed at the end of the block, undone if it raises."""
+        """Run a transaction that excludes other writers; an error rolls it back."""
         with self._lock, translate_errors(self.path):
             with self._transaction():
                 yield self._writer
@@ -100,7 +103,7 @@ class SQLiteDatabase:
                 self._writer.execute("ROLLBACK")
 
     def _retry_while_busy(self, statement: str) -> Any:
-        """Run a statement again while others hold the file; its first value, if it has one."""
+        """Run a statement, with retries while the file is locked; returns its first value, if any."""
         deadline = time.monotonic() + _BUSY_TIMEOUT
         while True:
             try:
@@ -112,13 +115,16 @@ class SQLiteDatabase:
             time.sleep(_BACK_OFF)
 
     def _truncate_wal_if_large(self) -> None:
-        """Empty the write-ahead log. Readers that never pause keep the ordinary checkpoint from doing it."""
+        """Empty a large write-ahead log.
+
+        Readers that never pause prevent the regular checkpoint from doing it.
+        """
         if self._wal.stat().st_size <= _MAX_WAL_BYTES or time.monotonic() < self._next_truncate_at:
             return
         self._writer.execute("PRAGMA busy_timeout = 100")
         self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         self._writer.execute("PRAGMA busy_timeout = 0")
-        self._next_truncate_at = time.monotonic() + 1.0  # a reader that is stuck must not slow every commit down
+        self._next_truncate_at = time.monotonic() + 1.0  # a stuck reader must not slow every commit
 
     def close(self) -> None:
         self.reader.close()
@@ -127,7 +133,7 @@ class SQLiteDatabase:
 
 
 class SQLiteReader:
-    """A connection that only reads; safe to use from several threads, which take turns."""
+    """Read-only connection, safe for several threads, which take turns."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -137,7 +143,10 @@ class SQLiteReader:
 
     @contextmanager
     def open_cursor(self) -> Iterator[Cursor]:
-        """A cursor that others wait for. Keep it short: an open cursor keeps the write-ahead log from starting over."""
+        """Open a cursor exclusively.
+
+        Close it soon: an open cursor prevents the reset of the write-ahead log.
+        """
         with self._lock, translate_errors(self._path):
             cursor = self._connection.cursor()
             try:
@@ -150,7 +159,7 @@ class SQLiteReader:
             return cursor.execute(statement, values).fetchall()
 
     def data_version(self) -> int:
-        """A number that differs from the last one if another connection has committed since."""
+        """Number that changes when another connection commits."""
         with self._lock, translate_errors(self._path):
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
@@ -166,7 +175,7 @@ def _connect(path: Path, busy_timeout: float) -> Connection:
 
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite says about the disk into an OSError that names the file and how to mend it."""
+    """Translate an error of SQLite into an OSError that names the file and the fix."""
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -182,15 +191,21 @@ def corruption_error(path: Path, detail: object) -> OSError:
     return OSError(error_number, f"{detail}: {fix}", str(path))
 
 
-_CORRUPTION = (errno.EIO, "the file is damaged; stop all processes, restore it from a copy or move it away")
-_NO_PERMISSION = (errno.EACCES, "the file or its folder cannot be written; give this user the right, or choose another")
+_CORRUPTION = (errno.EIO, "the file is damaged; stop all processes, then restore it from a copy or move it away")
+_NO_PERMISSION = (
+    errno.EACCES,
+    "the file or its folder is not writable; grant access, or choose another folder",
+)
 _ERROR_FIXES = {
-    sqlite3.SQLITE_FULL: (errno.ENOSPC, "free space on this disk; what was acknowledged is safe"),
-    sqlite3.SQLITE_IOERR: (errno.EIO, "the disk refused; look at its health, quota and free space"),
+    sqlite3.SQLITE_FULL: (errno.ENOSPC, "free space on this disk; acknowledged writes are safe"),
+    sqlite3.SQLITE_IOERR: (errno.EIO, "the disk reports an error; check its health, quota and free space"),
     sqlite3.SQLITE_CORRUPT: _CORRUPTION,
     sqlite3.SQLITE_NOTADB: _CORRUPTION,
     sqlite3.SQLITE_READONLY: _NO_PERMISSION,
     sqlite3.SQLITE_CANTOPEN: _NO_PERMISSION,
     sqlite3.SQLITE_PERM: _NO_PERMISSION,
-    sqlite3.SQLITE_BUSY: (errno.ETIMEDOUT, f"another process has held it for {_BUSY_TIMEOUT:.0f} s; find and stop it"),
+    sqlite3.SQLITE_BUSY: (
+        errno.ETIMEDOUT,
+        f"another process has locked it for {_BUSY_TIMEOUT:.0f} s; stop that process",
+    ),
 }

@@ -1,8 +1,8 @@
-"""The embedded user store: a log of value blocks in one SQLite file, with an index to it in each process that opens it.
+"""Embedded user store: a log of value blocks in SQLite, with an index in each process.
 
-A table with a row per user would write a whole page, twice, for each user that changed: measured, 22 thousand users
-a second. Here blocks are written one after the other, and the oldest are cleaned a few at a time as new ones come, so
-that about half of the file is alive (Rosenblum and Ousterhout 1992, "The design of a log-structured file system").
+A table with one row per user would write a whole page, twice, for each changed user: 22,000 users per second
+(measured). This store appends blocks and cleans the oldest ones a few at a time, so that about half of the file is
+live data (Rosenblum and Ousterhout 1992, "The design and implementation of a log-structured file system").
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,30 +26,30 @@ _TABLES = (  # id: number of the block's first record, counted from the first ev
 _WATERMARKS_TABLE = "CREATE TABLE IF NOT EXISTS watermarks (partition INTEGER PRIMARY KEY, watermark TEXT NOT NULL)"
 _PAGE_SIZE = 16384
 _BLOCK_RECORDS = 1000
-_MAX_DEAD_RECORDS = 10_000  # records beyond twice the live ones before cleaning starts
-_CLEAN_BATCH_BLOCKS = 64  # blocks
+_MAX_DEAD_RECORDS = 10_000  # records above twice the live ones before cleaning starts
+_CLEAN_BATCH_BLOCKS = 64
 _SCAN_BATCH_KEYS = 5_000
 
 
 def open_url(url: str, prefix: str) -> "LocalStore":
     folder = url.removeprefix("local:")
     if not folder:
-        raise ValueError(f"store url must name a folder, as in local:data/store, got {url!r}")
+        raise ValueError(f"store URL must name a folder, as in local:data/store, got {url!r}")
     return LocalStore(Path(folder).expanduser(), prefix)
 
 
 class LocalStore:
-    """See `UserStore`. Each process that opens it keeps about 50 bytes per user in memory."""
+    """`UserStore` in a folder; each process that opens it needs about 50 bytes per user."""
 
     def __init__(self, folder: Path, prefix: str) -> None:
         path = folder / f"{validate_name('prefix', prefix + 'users')}.store.db"
         self._file = SQLiteDatabase(path, _TABLES, SCHEMA_VERSION, _PAGE_SIZE)
         with self._file.write_transaction() as db:
-            db.execute(_WATERMARKS_TABLE)  # a file of before has none
+            db.execute(_WATERMARKS_TABLE)
         self._index = StoreIndex()
         self._data_version = -1
         with self._snapshot():
-            pass  # read the index now, not at the first question
+            pass  # read the index now, not at the first request
 
     def get(self, key: int) -> bytes | None:
         with self._snapshot() as cursor:
@@ -115,7 +115,7 @@ class LocalStore:
                 self._advance_watermark(db, watermark)
             if keys.size == 0:
                 return
-            with self._snapshot() as cursor:  # the last word: nobody else writes now
+            with self._snapshot() as cursor:  # current: the transaction excludes other writers
                 end = self._index.end
                 if end - self._index.oldest + keys.size > 2 * self._index.live_count + _MAX_DEAD_RECORDS:
                     end = self._clean(cursor, db, keys.size)
@@ -128,9 +128,10 @@ class LocalStore:
         db.execute("INSERT OR REPLACE INTO watermarks VALUES (?, ?)", (watermark.partition, watermark.after))
 
     def _clean(self, cursor: Cursor, db: Connection, n_needed: int) -> int:
-        """Move what is alive in the oldest blocks to the end, until `wanted` dead records are gone; the new end.
+        """Move live records of the oldest blocks to the end; returns the new end.
 
-        A deletion among the oldest has nothing left to hide, so it goes as well.
+        It stops when `n_needed` dead records are gone. A deletion in the oldest blocks is dropped, because no older
+        value of its key is left.
         """
         end, n_scanned, n_moved, last = self._index.end, 0, 0, -1
         rows = cursor.execute("SELECT id, keys, sizes, body FROM blocks ORDER BY id LIMIT ?", (_CLEAN_BATCH_BLOCKS,))
@@ -150,7 +151,7 @@ class LocalStore:
 
     @contextmanager
     def _snapshot(self) -> Iterator[Cursor]:
-        """One moment of the file, with the index brought up to it."""
+        """Open a consistent view of the file, and update the index to it."""
         with self._file.reader.open_cursor() as cursor:
             cursor.execute("BEGIN")
             try:

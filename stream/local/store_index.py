@@ -1,4 +1,4 @@
-"""Where each user's value lies in the blocks of the local store."""
+"""Index from user keys to their values in the blocks of the local store."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,9 @@ DELETED = -1  # as a size
 
 
 class Entry(NamedTuple):
-    position: int  # position of the key in the question
+    """Location of a value."""
+
+    position: int  # index of the key in the request
     block: int
     begin: int
     size: int
@@ -28,7 +30,10 @@ def _update_locations(
     row_begins: np.ndarray,
     row_sizes: np.ndarray,
 ) -> int:
-    """Note where each record lies; where a key repeats, the last one stays. By how many more keys have a value."""
+    """Store the location of each record; returns the change in the number of live keys.
+
+    The last record of a key wins.
+    """
     record, change = 0, 0
     for i in range(blocks.size):
         begin = 0
@@ -42,7 +47,7 @@ def _update_locations(
 
 
 class StoreIndex:
-    """Key → (block, begin, size), fed with the blocks in the order in which they were written.
+    """Map from key to (block, begin, size); add blocks in the order of their writes.
 
     >>> index = StoreIndex()
     >>> index.add([0], [np.array([7, 9], np.uint64).tobytes()], [np.array([3, 5], np.int32).tobytes()])
@@ -52,7 +57,7 @@ class StoreIndex:
 
     def __init__(self) -> None:
         self.end = 0  # number of the next record
-        self.oldest = 0  # first record that is still kept
+        self.oldest = 0  # number of the oldest record in the file
         self.live_count = 0
         self._rows = KeyIndex()
         self._key = np.zeros(64, np.uint64)
@@ -72,9 +77,9 @@ class StoreIndex:
         self.end = blocks[-1] + int(counts[-1])
 
     def forget_below(self, oldest: int) -> None:
-        """Blocks below are gone: what was alive there has come again further up."""
+        """Forget deleted blocks; their live records were written again in later blocks."""
         self.oldest = oldest
-        if oldest > self.end:  # deletions may have come and gone unseen
+        if oldest > self.end:  # blocks with deletions may have been cleaned before this process read them
             self._size[self._block < oldest] = DELETED
             self.live_count = int(np.count_nonzero(self._size >= 0))
 
@@ -85,7 +90,7 @@ class StoreIndex:
         return Entry(0, int(self._block[row]), int(self._begin[row]), int(self._size[row]))
 
     def lookup(self, keys: np.ndarray) -> list[Entry]:
-        """The keys that have a value, in the order asked."""
+        """Locations of the keys that have a value, in the order of `keys`."""
         rows = self._rows.lookup(keys)
         positions = np.flatnonzero(rows >= 0)
         rows = rows[positions]
@@ -95,14 +100,14 @@ class StoreIndex:
         return [Entry(*entry) for entry in zip(*(column.tolist() for column in columns), strict=True)]
 
     def live_mask(self, block: int, keys: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Which records of a block are the newest of their key, (n,) bool."""
+        """Return True for records of a block, (n,) bool, that are the newest of their key."""
         rows = self._rows.lookup(keys)
         same = (self._block[rows] == block) & (self._begin[rows] == begin_offsets(sizes)) & (self._size[rows] == sizes)
         newest: np.ndarray = same & (rows >= 0) & (sizes >= 0)
         return newest
 
     def keys(self) -> np.ndarray:
-        """Every key that has a value, (n,) uint64, in no order."""
+        """Every key that has a value, (n,) uint64, unordered."""
         n_rows = len(self._rows)
         return self._key[:n_rows][self._size[:n_rows] >= 0]
 
@@ -117,7 +122,7 @@ class StoreIndex:
 
 
 def begin_offsets(sizes: np.ndarray) -> np.ndarray:
-    """Where each value of a block begins in its body, (n,) int64."""
+    """Start of each value in the body of a block, (n,) int64."""
     lengths = np.maximum(sizes, 0).astype(np.int64)
     starts: np.ndarray = np.cumsum(lengths) - lengths
     return starts

@@ -1,4 +1,4 @@
-"""One topic in one SQLite file: blocks of records, numbered within their partition."""
+"""Topic in one SQLite file: blocks of records, numbered within their partition."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,16 +12,16 @@ from stream.logs import Record, Records
 
 SCHEMA_VERSION = 1
 _PAGE_SIZE = 16384
-_BLOCK_RECORDS = 1024  # a read decodes whole blocks, so this bounds what it throws away
+_BLOCK_RECORDS = 1024  # a read decodes whole blocks, so this bounds the decoded records that it discards
 _BLOCK_BYTES = 1 << 20
-_READ_BYTES = 64 << 20  # a read stops here, whatever its limit
+_READ_BYTES = 64 << 20  # a read stops at this size, below its limit too
 _OFFSET_BITS = 48  # a block's id is its partition above these bits and its first offset in them
 _OFFSET_MASK = (1 << _OFFSET_BITS) - 1
-_HOUSEKEEPING_BLOCKS = 256  # per transaction, so that appends get their turn
+_HOUSEKEEPING_BLOCKS = 256  # per transaction, so that appends are not delayed
 
 Body = tuple[Sequence[bytes | None], Sequence[bytes | None], Sequence[int] | None]
 
-_encode = msgspec.msgpack.Encoder().encode  # keys, values, and places relative to the block's first if there are gaps
+_encode = msgspec.msgpack.Encoder().encode  # keys, values, and offsets relative to the first if there are gaps
 _decode = msgspec.msgpack.Decoder(tuple[list[bytes | None], list[bytes | None], list[int] | None]).decode
 
 _TABLES = (
@@ -33,7 +33,7 @@ _TABLES = (
 
 
 def create_topic(path: Path, partitions: int, compacted: bool, durable: bool) -> None:
-    """Make the file unless it is there."""
+    """Create the file of a topic unless it exists."""
     if not 1 <= partitions <= 1 << 14:
         raise ValueError(f"partitions must be 1 to {1 << 14}, got {partitions}")
     rows = (
@@ -44,7 +44,7 @@ def create_topic(path: Path, partitions: int, compacted: bool, durable: bool) ->
 
 
 class LocalTopic:
-    """A topic that exists; raises NotCreated otherwise."""
+    """Open an existing topic; raises NoSuchDatabase otherwise."""
 
     def __init__(self, path: Path) -> None:
         self._file = SQLiteDatabase(path, (), SCHEMA_VERSION, _PAGE_SIZE)
@@ -72,7 +72,7 @@ class LocalTopic:
         return first_offsets
 
     def bounds(self, reader: SQLiteReader | None = None) -> dict[int, tuple[int, int]]:
-        """(start, end) by partition."""
+        """Start and end offset by partition."""
         rows = (reader or self._file.reader).fetch_all("SELECT partition, start, end FROM partitions")
         return {partition: (start, end) for partition, start, end in rows}
 
@@ -83,7 +83,7 @@ class LocalTopic:
             query = "SELECT start, end FROM partitions WHERE partition = ?"
             start, end = cursor.execute(query, (partition,)).fetchone()
             offset = max(offset, start)
-            if offset >= end:  # the last block, however large, need not be read to see that there is no other
+            if offset >= end:  # without this, the query would read the last block, which can be large
                 return Records(partition, [], [], [], [])
             rows = cursor.execute(
                 "SELECT id, next, time, body FROM blocks WHERE id <= :last AND id >="
@@ -123,9 +123,10 @@ class LocalTopic:
                 n_deleted = db.execute(f"DELETE FROM blocks WHERE id IN ({selection})", values).rowcount
 
     def compact(self, before: int, tombstones_before: int) -> None:
-        """Of what was appended before a time, ms, drop what was replaced; and tombstones older than `ended`.
+        """Delete replaced records and old tombstones.
 
-        Oldest first, and never the last block: a tombstone goes only after the values it ended.
+        Both must be appended before the given times, ms. It goes from the oldest block on, except the last block, so
+        that a tombstone outlives the values it deletes.
         """
         for partition in range(self.partitions):
             _, end = self.bounds()[partition]
@@ -147,7 +148,7 @@ class LocalTopic:
     def _compact_blocks(
         self, partition: int, position: int, newest: dict[bytes | None, int], before: int, tombstones_before: int
     ) -> int:
-        """Rewrite some blocks from `position` on; where to go on."""
+        """Rewrite some blocks from `position` on; returns the next position."""
         with self._file.write_transaction() as db:
             (end,) = db.execute("SELECT end FROM partitions WHERE partition = ?", (partition,)).fetchone()
             rows = db.execute(_SELECT_BLOCKS, _block_range(partition, position)).fetchall()
@@ -198,7 +199,7 @@ def _block_offsets(block_id: int, count: int, deltas: Sequence[int] | None) -> S
 
 
 def _encode_blocks(records: Sequence[Record]) -> Iterator[tuple[int, bytes]]:
-    """Cut records into encoded blocks: (count, body)."""
+    """Split records into encoded blocks: (count, body)."""
     for begin in range(0, len(records), _BLOCK_RECORDS):
         keys, values = zip(*records[begin : begin + _BLOCK_RECORDS], strict=True)
         for column in (keys, values):
@@ -219,7 +220,7 @@ def _split_by_size(keys: Sequence[bytes | None], values: Sequence[bytes | None])
 
 
 def _gather(rows: Iterable[tuple[int, int, int, bytes]], partition: int, offset: int, limit: int) -> Records:
-    """The first `limit` records at or after `offset` out of blocks in order."""
+    """Collect the first `limit` records at or after `offset` from blocks in order."""
     offsets: list[int] = []
     keys: list[bytes | None] = []
     values: list[bytes | None] = []

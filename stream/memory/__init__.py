@@ -1,0 +1,1 @@
+"""Event log and user store in memory; use them through `stream.testing`."""

@@ -1,4 +1,4 @@
-"""An event log in memory, for one process, in which a crash is a value."""
+"""Event log in memory, for one process, in which a crash is a value."""
 
 import threading
 from bisect import bisect_left
@@ -12,7 +12,7 @@ from stream.memory.source import MemorySource
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """Stands between two records of a topic: the first source that gets there raises `Crashed`. It takes no offset."""
+    """Crash between two records of a topic; the first source to reach it raises `Crashed`."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,9 @@ class _Topic:
 
 
 class MemoryLog:
-    """An `EventLog` in memory, for one process. Given topics have one partition; a bare value has no key.
+    """`EventLog` in memory, for one process.
+
+    Topics given here have one partition; a bare value has no key.
 
     >>> log = MemoryLog({"events": [b"a", (b"key", b"b"), Crash(), b"c"]})
     >>> log.open_source("events", "group").next_batch(limit=10, timeout=0.0)[0].values
@@ -50,20 +52,24 @@ class MemoryLog:
         self._members: set[tuple[str, str]] = set()
         for topic, entries in (topics or {}).items():
             self.create(topic, 1)
-            for entry in entries:
-                if isinstance(entry, Crash):
-                    self._partition(topic, 0).crashes.append(self.end_offset(topic, 0))
-                else:
-                    self.append(topic, 0, [(None, entry) if isinstance(entry, bytes) else entry])
+            self.append_entries(topic, entries)
+
+    def append_entries(self, topic: str, entries: Sequence[bytes | Record | Crash], partition: int = 0) -> None:
+        """Append values, records and crashes in order; a bare value gets no key."""
+        for entry in entries:
+            if isinstance(entry, Crash):
+                self._partition(topic, partition).crashes.append(self.end_offset(topic, partition))
+            else:
+                self.append(topic, partition, [(None, entry) if isinstance(entry, bytes) else entry])
 
     def create(self, topic: str, partitions: int, compacted: bool = False, durable: bool = True) -> None:
         if partitions < 1:
-            raise ValueError(f"partitions must be at least 1, got {partitions}")
+            raise ValueError(f"partitions of topic {topic!r} must be at least 1, got {partitions}")
         with self._condition:
             new_topic = _Topic([_Partition() for _ in range(partitions)], compacted)
             count = len(self._topics.setdefault(validate_name("topic", topic), new_topic).partitions)
         if count != partitions:
-            raise ValueError(f"topic {topic!r} has {count} partitions, asked for {partitions}")
+            raise ValueError(f"topic {topic!r} has {count} partitions, expected {partitions}")
 
     def partitions(self, topic: str) -> int:
         return len(self._topic(topic).partitions)
@@ -145,7 +151,7 @@ class MemoryLog:
     def compact(self, topic: str, before: int) -> None:
         log_topic = self._topic(topic)
         if not log_topic.compacted:
-            raise ValueError(f"topic {topic!r} was not created as a compacted one")
+            raise ValueError(f"topic {topic!r} is not compacted: create it with compacted=True")
         tombstones_before = min(before, self._clock.now_ms() - TOMBSTONE_AGE_MS)
         with self._condition:
             for partition in log_topic.partitions:
@@ -158,9 +164,9 @@ class MemoryLog:
                 ]
 
     def close(self) -> None:
-        """The records stay: a test may open the same log again."""
+        """Keep the records, so that a test can use the same log again."""
 
-    # What a source asks of its log.
+    # For MemorySource.
 
     def join(self, topic: str, group: str) -> None:
         with self._condition:
@@ -177,7 +183,7 @@ class MemoryLog:
             self._positions.setdefault((group, topic), {}).update(positions)
 
     def records_before_crash(self, topic: str, partition: int, offset: int, limit: int) -> int:
-        """How many records a read of up to `limit` gets before the next crash."""
+        """Number of records, up to `limit`, between an offset and the next crash."""
         end = next((crash for crash in self._partition(topic, partition).crashes if crash >= offset), offset + limit)
         return min(limit, end - offset)
 
@@ -195,7 +201,7 @@ class MemoryLog:
 
     def _topic(self, topic: str) -> _Topic:
         if topic not in self._topics:
-            raise ValueError(f"topic {topic!r} is not in this log: create it first")
+            raise ValueError(f"topic {topic!r} does not exist in this log: create it first")
         return self._topics[topic]
 
     def _partition(self, topic: str, partition: int) -> _Partition:

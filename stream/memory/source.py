@@ -1,4 +1,4 @@
-"""A reader of the event log in memory: it takes turns with others of its group, and dies where a crash stands."""
+"""Reader of the event log in memory; it raises `Crashed` where the topic has a crash."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,11 @@ from stream.logs import Position, Records, RevokeCallback
 
 
 class Crashed(RuntimeError):
-    """The process died here, as far as a test is concerned; the source is closed and has left its group."""
+    """Simulated death of the process; the source is closed and has left its group."""
 
 
 class LogView(Protocol):
-    """What a source asks of its log."""
+    """Methods of the log that a source uses."""
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> Records: ...
     def start_offset(self, topic: str, partition: int) -> int: ...
@@ -25,7 +25,7 @@ class LogView(Protocol):
 
 
 class MemorySource:
-    """A `Source` of a `MemoryLog`. `assign` plays the broker that moves partitions between readers."""
+    """`Source` of a `MemoryLog`; `assign` simulates a broker that moves partitions."""
 
     def __init__(
         self, log: LogView, topic: str, group: str | None, partitions: Sequence[int], on_revoke: RevokeCallback | None
@@ -39,7 +39,7 @@ class MemorySource:
         self._add_partitions(frozenset(partitions))
 
     def assign(self, partitions: Sequence[int]) -> None:
-        """From the next `next_batch` on, hold exactly these partitions."""
+        """Assign exactly these partitions, with effect from the next `next_batch`."""
         self._pending_assignment = frozenset(partitions)
 
     def next_batch(self, limit: int, timeout: float) -> list[Records]:
@@ -117,5 +117,5 @@ class MemorySource:
 
     def _check_assigned(self, partition: int) -> int:
         if partition not in self._next:
-            raise ValueError(f"partition {partition} is not held here; held are {sorted(self._next)}")
+            raise ValueError(f"partition {partition} is not assigned to this source; assigned: {sorted(self._next)}")
         return partition

@@ -1,15 +1,24 @@
-"""A user store in memory, for one process."""
+"""User store in memory, for one process."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from stream.stores import StoreWatermark, ownership_lost_error, validate_keys, validate_values
 
 
+@dataclass(frozen=True, slots=True)
+class StoreSnapshot:
+    """Contents of a `MemoryStore` at one moment."""
+
+    values: Mapping[int, bytes]
+    watermarks: Mapping[int, str]
+
+
 class MemoryStore:
-    """A `UserStore` in memory, for one process.
+    """`UserStore` in memory, for one process.
 
     >>> store = MemoryStore()
     >>> store.put_many(np.array([7], np.uint64), [b"state"])
@@ -60,5 +69,19 @@ class MemoryStore:
     def count(self) -> int:
         return len(self._values)
 
+    def snapshot(self) -> StoreSnapshot:
+        """Copy the contents, so that a test can return to them."""
+        with self._lock:
+            return StoreSnapshot(dict(self._values), dict(self._watermarks))
+
+    def restore(self, snapshot: StoreSnapshot) -> None:
+        """Replace the contents, as a store does that lost its last writes."""
+        with self._lock:
+            self._values, self._watermarks = dict(snapshot.values), dict(snapshot.watermarks)
+
+    def clear(self) -> None:
+        """Lose all values and watermarks, as a store does that restarts without its file."""
+        self.restore(StoreSnapshot({}, {}))
+
     def close(self) -> None:
-        """The values stay: a test may go on with the same store."""
+        """Keep the values, so that a test can use the same store again."""

@@ -1,0 +1,1 @@
+"""Records that travel through the log: events, items, examples, dead letters."""

@@ -1,7 +1,7 @@
-"""Columns: what flows between the processes, a micro-batch at a time."""
+"""Columns that the processes exchange, one micro-batch at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class EventType(IntEnum):
-    """What happened; the number is what columns carry, so it never changes."""
+    """Type of an event; columns store its number, so numbers never change."""
 
     impression = 0
     view = 1
@@ -23,21 +23,21 @@ class EventType(IntEnum):
 
 
 class Kind(IntEnum):
-    """Why a row stands in an example block."""
+    """Reason for a row in an example block; columns store its number."""
 
-    shown = 0  # a slate was shown: its items were seen, nothing is known of the outcome yet
-    action = 1  # a person did something with one item
-    clicked = 2  # an action on an open impression: its list, with the label of that item set
-    closed = 3  # an impression whose attribution window has passed: its list with the final labels
-    held = 4  # an action in quarantine: it teaches nothing, and stands here so that a repeat of it is known
+    shown = 0  # an impression: its outcome is not yet known
+    action = 1  # an action of a user on one item
+    clicked = 2  # an action on an open impression: its list, with the label of the item set
+    closed = 3  # an impression after its attribution window: its list with the final labels
+    held = 4  # an action in quarantine: nothing trains on it; it is here so that duplicates are recognized
 
 
-N_CONTEXT = 4  # keys of "name=value" pairs of the context that a question carries
+N_CONTEXT = 4  # "name=value" keys of the context of a query
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A record of numpy arrays. Its first field has one entry per row."""
+    """Record of numpy arrays; its first field has one entry per row."""
 
     def __len__(self) -> int:
         size: int = getattr(self, fields(self)[0].name).shape[0]
@@ -48,14 +48,14 @@ class Columns:
 
 
 def ragged_starts(lengths: np.ndarray) -> np.ndarray:
-    """Where each of many runs starts, (n + 1,) int64: run i is [start[i], start[i + 1])."""
+    """Start of each run, (n + 1,) int64; run i is [start[i], start[i + 1])."""
     start = np.zeros(lengths.size + 1, np.int64)
     np.cumsum(lengths, out=start[1:])
     return start
 
 
 def flatten_ragged(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of all entries of the chosen runs, and where each run starts among them."""
+    """Indices of all entries of the selected runs, and the start of each run among them."""
     lengths = start[rows + 1] - start[rows]
     flat_start = ragged_starts(lengths)
     flat = np.arange(flat_start[-1]) - np.repeat(flat_start[:-1], lengths) + np.repeat(start[rows], lengths)
@@ -64,19 +64,19 @@ def flatten_ragged(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.
 
 @dataclass(frozen=True, slots=True)
 class Queries(Columns):
-    """n people at n moments, as they were just before: all that an answer may depend on besides the items.
+    """State of n users just before n moments: all inputs of a recommendation except the items.
 
-    The history of row i is entries [history_start[i], history_start[i + 1]), oldest first; what the person was shown
-    is in the same way [shown_start[i], shown_start[i + 1]).
+    The history of row i is entries [history_start[i], history_start[i + 1]), oldest first. The items shown to the
+    user are entries [shown_start[i], shown_start[i + 1]), oldest first.
     """
 
     ts: np.ndarray  # (n,) int64, event time, ms
     user: np.ndarray  # (n,) uint64
-    surface: np.ndarray  # (n,) uint64, key of the surface, 0 = not said
+    surface: np.ndarray  # (n,) uint64, key of the surface, 0 = unknown
     context: np.ndarray  # (n, N_CONTEXT) uint64, keys of "name=value", 0 = none
     session_start: np.ndarray  # (n,) int64, ms; equal to ts when the session is new
     session_depth: np.ndarray  # (n,) int32, actions in the session so far
-    rates: np.ndarray  # (n, 9) float32, decayed counts of the person's events by type, half-life one day
+    rates: np.ndarray  # (n, 9) float32, decayed counts of the user's events by type, half-life one day
     history_start: np.ndarray  # (n + 1,) int64
     history_item: np.ndarray  # (h,) uint64
     history_type: np.ndarray  # (h,) uint8, EventType
@@ -85,7 +85,7 @@ class Queries(Columns):
     shown_item: np.ndarray  # (s,) uint64
 
     def take(self, rows: np.ndarray) -> "Queries":
-        """The questions of the given rows, in that order."""
+        """Select rows, in the given order."""
         flat, start = flatten_ragged(self.history_start, rows)
         shown_flat, shown_start = flatten_ragged(self.shown_start, rows)
         return Queries(
@@ -104,17 +104,30 @@ class Queries(Columns):
             shown_item=self.shown_item[shown_flat],
         )
 
+    def drop_history(self, is_dropped: np.ndarray) -> "Queries":
+        """Drop history entries by mask, (h,) bool."""
+        if not is_dropped.any():
+            return self
+        mask = ~is_dropped
+        return replace(
+            self,
+            history_start=ragged_starts(mask)[self.history_start],
+            history_item=self.history_item[mask],
+            history_type=self.history_type[mask],
+            history_ts=self.history_ts[mask],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CandidateLists(Columns):
-    """n lists of items, one per question: list i is entries [start[i], start[i + 1])."""
+    """Lists of items, one per query; list i is entries [start[i], start[i + 1])."""
 
     start: np.ndarray  # (n + 1,) int64
     item: np.ndarray  # (m,) uint64
-    label: np.ndarray  # (m,) float32, the reward known so far, 0 = none
-    position: np.ndarray  # (m,) int16, place in the list as it was shown, -1 = not shown yet
+    label: np.ndarray  # (m,) float32, reward so far, 0 = none
+    position: np.ndarray  # (m,) int16, position in the slate, -1 = not shown
     propensity: np.ndarray  # (m,) float32, NaN = not logged
-    price: np.ndarray  # (m,) float32, from the impression's context, NaN = not said
+    price: np.ndarray  # (m,) float32, from the impression's context, NaN = unknown
 
     def __len__(self) -> int:
         return int(self.start.size) - 1
@@ -127,30 +140,51 @@ class CandidateLists(Columns):
 
 
 @dataclass(frozen=True, slots=True)
-class ExampleBatch(Columns):
-    """Joined examples: each row is a question, why it stands here, and a list of items.
+class ListView:
+    """Lists of some rows of a batch: list i is entries [start[i], start[i + 1])."""
 
-    An action row has a list of one item. Rows stand in the order of the events that caused them.
+    rows: np.ndarray  # (n,) int64, rows of the batch
+    flat: np.ndarray  # (m,) int64, entries of `batch.lists`
+    start: np.ndarray  # (n + 1,) int64
+    labels: np.ndarray  # (m,) float32
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.start)
+
+    def repeat(self, values: np.ndarray) -> np.ndarray:
+        """One value per entry, (m,), from one value per list, (n,)."""
+        return np.repeat(values, self.lengths)
+
+
+EMPTY_VIEW = ListView(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleBatch(Columns):
+    """Joined examples: each row has a kind, a query and a list of items.
+
+    The list of an action has one item. Rows are in the order of the events that caused them.
     """
 
     kind: np.ndarray  # (n,) uint8, Kind
     event: np.ndarray  # (n,) uint64, key of the event that caused the row, 0 for closed rows
     type: np.ndarray  # (n,) uint8, EventType of the action; impression for shown and closed rows
-    ts: np.ndarray  # (n,) int64, event time at which the row became known, ms
+    ts: np.ndarray  # (n,) int64, event time, ms, of the event that caused the row
     value: np.ndarray  # (n,) float32, the action's value, NaN = none
-    organic: np.ndarray  # (n,) bool, an action that answers no open impression
+    organic: np.ndarray  # (n,) bool, an action without an open impression
     impression: np.ndarray  # (n,) uint64, key of the impression, 0 = none
     offset: np.ndarray  # (n,) int64, offset of the event that caused the row
-    impression_offset: np.ndarray  # (n,) int64, offset of the impression that showed the list, -1 = none
-    version: np.ndarray  # (n,) uint64, key of the model version that made the slate, 0 = not said
-    producer: np.ndarray  # (n,) uint64, key of who sent the event, 0 = not said
+    impression_offset: np.ndarray  # (n,) int64, offset of the impression of the list, -1 = none
+    version: np.ndarray  # (n,) uint64, key of the model version that served the slate, 0 = unknown
+    producer: np.ndarray  # (n,) uint64, key of the producer of the event, 0 = unknown
     queries: Queries
     lists: CandidateLists
-    features: np.ndarray  # (m, f) float32, as served, or (0, f): then they are computed when learnt
+    features: np.ndarray  # (m, f) float32, as served; (0, f) = computed at training time
     feature_row: np.ndarray  # (n,) int32, first row of this list in `features`, -1 = not logged
 
     def take(self, rows: np.ndarray) -> "ExampleBatch":
-        """The rows given, in that order."""
+        """Select rows, in the given order."""
         nested_fields = ("queries", "lists", "features", "feature_row")
         columns = {name: value[rows] for name, value in self.arrays().items() if name not in nested_fields}
         lists = self.lists.take(rows)
@@ -166,12 +200,21 @@ class ExampleBatch(Columns):
             feature_row=np.where(feature_row >= 0, first[:-1], -1).astype(np.int32),
         )
 
+    def select(self, kind: Kind) -> ListView:
+        """The lists of the rows of one kind."""
+        return self.view(np.flatnonzero(self.kind == kind))
+
+    def view(self, rows: np.ndarray) -> ListView:
+        """The lists of the given rows, in that order."""
+        flat, start = flatten_ragged(self.lists.start, rows)
+        return ListView(rows, flat, start, self.lists.label[flat])
+
 
 def query_rows(batch: ExampleBatch) -> np.ndarray:
-    """For each row the row that holds the question which led to it, (n,) int64: mostly itself.
+    """Row of the query for each row, (n,) int64; usually the row itself.
 
-    An action on a slate was led to by the question of that slate. As the person stands when they act, they have just
-    been shown what they take: a feature that would give the answer away.
+    An action on a slate uses the query of that slate. At the time of the action, the user has just been shown the
+    item: a feature that would leak the label.
     """
     query_row = np.arange(len(batch))
     clicked = np.flatnonzero(batch.kind == Kind.clicked)
@@ -184,7 +227,7 @@ def query_rows(batch: ExampleBatch) -> np.ndarray:
 
 
 def concat(batches: Sequence[ExampleBatch]) -> ExampleBatch:
-    """The rows of several batches, one below the other; feature blocks of other widths than the first are dropped."""
+    """Concatenate batches; feature blocks of another width than the first are dropped."""
     if len(batches) == 1:
         return batches[0]
     width = next((batch.features.shape[1] for batch in batches if batch.features.size), 0)

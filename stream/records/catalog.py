@@ -1,4 +1,4 @@
-"""The items topic as a table that every process keeps for itself."""
+"""Catalog: the items topic as a table in each process."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _READ_SIZE = 4096
 
 
 class Item(msgspec.Struct, gc=False):
-    """An item as it stands on the wire; fields that are not named here pass through in the log untouched."""
+    """Item on the wire; other fields pass through the log unchanged."""
 
     item_id: str
     title: str | None = None
@@ -28,7 +28,7 @@ class Item(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class CatalogChange:
-    """One record of the items topic; `item` is None when it is gone."""
+    """One record of the items topic; `item` is None for a deletion."""
 
     key: int
     item: Item | None
@@ -39,24 +39,24 @@ _decoder = msgspec.json.Decoder(Item)
 
 
 def parse_item(value: bytes | msgspec.Raw) -> Item:
-    """The item in these bytes; ValueError says what is wrong with them."""
+    """Parse an item; ValueError names the invalid field."""
     try:
         item = _decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"not an item: {error}") from None
+        raise ValueError(f"not a valid item: {error}") from None
     if id_error := validate_id("item_id", item.item_id):
         raise ValueError(id_error[1])
     if item.price is not None and not 0 <= item.price < 1e12:
-        raise ValueError(f"price {item.price!r} of item {item.item_id} must be finite and not negative")
+        raise ValueError(f"price of item {item.item_id} must be finite and not negative, got {item.price!r}")
     if item.created_ts is not None and abs(item.created_ts) > MAX_TS:
-        raise ValueError(f"created_ts {item.created_ts} of item {item.item_id} is not epoch milliseconds")
+        raise ValueError(f"created_ts of item {item.item_id} must be epoch milliseconds, got {item.created_ts}")
     return item
 
 
 def read_items(log: EventLog, offset: int, end: int | None = None) -> Iterator[tuple[int, list[CatalogChange]]]:
-    """Changes of the catalogue from an offset on, a batch at a time, each with the next offset.
+    """Read changes of the catalog from an offset on, in batches of (next offset, changes).
 
-    A record that is no item is passed over: it was refused where it came in.
+    Invalid records are skipped; the route or command that accepted them has reported them.
     """
     end = log.end_offset(ITEMS, 0) if end is None else end
     while offset < end:
@@ -76,7 +76,7 @@ def read_items(log: EventLog, offset: int, end: int | None = None) -> Iterator[t
 
 
 class Catalog:
-    """Every item by key, with its JSON for people; follow the topic with `poll`."""
+    """Every item by key, with its original JSON; `poll` follows the topic."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -89,11 +89,11 @@ class Catalog:
         return len(self._items)
 
     def poll(self) -> list[CatalogChange]:
-        """Take what is new in the topic; returns it."""
+        """Apply new records of the topic; returns the changes."""
         return self.apply(list(read_items(self._log, self.next_offset)))
 
     def apply(self, batches: Sequence[tuple[int, list[CatalogChange]]]) -> list[CatalogChange]:
-        """Take changes as `read_items` gives them; those taken before are passed over."""
+        """Apply batches of `read_items`; batches that were applied before are skipped."""
         applied_changes: list[CatalogChange] = []
         for next_offset, changes in batches:
             if next_offset <= self.next_offset:
@@ -114,10 +114,10 @@ class Catalog:
         return self._items.get(key)
 
     def is_deleted(self, key: int) -> bool:
-        """It was in the catalogue, and was taken out."""
+        """Return True if the catalog contained the item and then deleted it."""
         return key in self._deleted
 
     def json(self, key: int) -> dict[str, Any] | None:
-        """The item with every field it came with, or None."""
+        """Item with all of its original fields, or None."""
         raw = self._raw.get(key)
         return None if raw is None else msgspec.json.decode(raw)

@@ -1,4 +1,4 @@
-"""A block on the wire: a small header of plain values, then named numeric columns, no pickle."""
+"""Blocks on the wire: a small header and named numeric columns, without pickle."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ _decoder = msgspec.msgpack.Decoder(_Block)
 
 
 def encode_block(header: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> bytes:
-    """Bytes of a block; columns keep their type and shape, little-endian."""
+    """Encode a block; columns keep their type and shape, little-endian."""
     column_records = {
         name: _Column(
             array.dtype.str, array.shape, np.ascontiguousarray(array).data.cast("B") if array.size else memoryview(b"")
@@ -34,7 +34,7 @@ def encode_block(header: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -
 
 
 def decode_block(value: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and columns of a block; the columns are read-only views of `value`.
+    """Decode the header and the columns of a block; the columns are read-only views of `value`.
 
     >>> header, columns = decode_block(encode_block({"from": 3}, {"a": np.arange(2)}))
     >>> header, columns["a"].tolist()

@@ -1,4 +1,4 @@
-"""Rejected records, as the dead-letter topic keeps them."""
+"""Rejected events as records of the dead-letter topic."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from stream.records.events import Rejection
 
 @dataclass(frozen=True, slots=True)
 class RejectedEvent:
-    """An event that went to dead-letter, and where it stood."""
+    """Rejected event with its position in the log."""
 
     offset: int
-    index: int  # place in the record's array
+    index: int  # position in the record's array
     rejection: Rejection
     raw: bytes
 
 
 def encode_dead_letter(event: RejectedEvent, partition: int | None) -> bytes:
-    """A refusal as a record of the dead-letter topic; bytes that are no text are shown escaped."""
+    """Encode a rejected event for the dead-letter topic; bytes that are not UTF-8 are escaped."""
     return msgspec.json.encode(
         {
             "reason": event.rejection.reason,

@@ -1,9 +1,9 @@
-"""Records in, columns out: one partition's micro-batch, decoded and screened."""
+"""Decode and validate the records of one partition into columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -13,18 +13,18 @@ from stream.logs import Records
 from stream.records.batches import N_CONTEXT, CandidateLists, Columns, EventType, flatten_ragged, ragged_starts
 from stream.records.dead_letters import RejectedEvent
 from stream.records.events import Event, Limits, decode_event, parse_record, shown_items, validate
-from stream.records.feature_codec import _decode_features
+from stream.records.feature_codec import decode_features
 
 _TYPE_NUMBERS = {kind.name: int(kind) for kind in EventType}
 _NO_CONTEXT = [""] * N_CONTEXT
-# Begins the key of a record whose events were released from quarantine. No id holds a control character, so that no
-# producer over HTTP can write such a key, and no event_id is that of a released event.
+# First bytes of the key of a record that was released from quarantine. Ids hold no control characters, so no producer
+# can write such a key over HTTP, and no event_id equals that of a released event.
 RELEASED_KEY_PREFIX = b"\x01released\x01"
 
 
 @dataclass(frozen=True, slots=True)
 class EventBatch(Columns):
-    """Events of one partition in log order; the list columns belong to impressions and are empty runs elsewhere."""
+    """Events of one partition in log order, with one list of items per event."""
 
     offset: np.ndarray  # (n,) int64
     type: np.ndarray  # (n,) uint8, EventType
@@ -38,13 +38,13 @@ class EventBatch(Columns):
     version: np.ndarray  # (n,) uint64, 0 = none
     producer: np.ndarray  # (n,) uint64, 0 = none
     value: np.ndarray  # (n,) float32, NaN = none
-    is_released: np.ndarray  # (n,) bool, passes the screen: somebody looked at it and let it out of quarantine
-    lists: CandidateLists  # what an impression showed, or the one item of an action
+    is_released: np.ndarray  # (n,) bool, released from quarantine by an operator: exempt from rate limits
+    lists: CandidateLists  # the items of an impression, or the one item of an action
     features: np.ndarray  # (rows, f) float32, as served
     feature_row: np.ndarray  # (n,) int32, first row in `features`, -1 = none
 
     def take(self, rows: np.ndarray) -> "EventBatch":
-        """The rows given, in that order; `features` is kept whole."""
+        """Select rows, in the given order; `features` stays whole."""
         nested_fields = ("lists", "features")
         columns = {name: value[rows] for name, value in self.arrays().items() if name not in nested_fields}
         return EventBatch(**columns, lists=self.lists.take(rows), features=self.features)
@@ -52,57 +52,88 @@ class EventBatch(Columns):
 
 @dataclass(frozen=True, slots=True)
 class DecodedBatch:
-    """What a micro-batch of records came to."""
+    """Valid events of a micro-batch, as columns and as objects, and the rejected events."""
 
     batch: EventBatch
-    events: Sequence[Event]  # one per row of the batch: the texts that people will want to read
+    events: Sequence[Event]  # one per row of the batch, with its original ids
     rejected: Sequence[RejectedEvent]
-    locations: Sequence[tuple[int, int]]  # which record, and which place in its array, of each row
+    locations: Sequence[tuple[int, int]]  # of each row: index of its record, index in the record's array
     records: Records
 
+    def take(self, rows: np.ndarray) -> "DecodedBatch":
+        """Select rows, in the given order."""
+        indices: list[int] = rows.tolist()
+        return DecodedBatch(
+            self.batch.take(rows),
+            [self.events[i] for i in indices],
+            self.rejected,
+            [self.locations[i] for i in indices],
+            self.records,
+        )
+
     def raw_event(self, row: int) -> bytes:
-        """The bytes of a row's event."""
+        """Bytes of the event of a row."""
         n, index = self.locations[row]
         return parse_record(self.records.values[n], _NO_LIMITS)[index][1]
+
+
+class _ParsedRecords(NamedTuple):
+    events: list[Event]
+    locations: list[tuple[int, int]]  # see DecodedBatch
+    rejected: list[RejectedEvent]
 
 
 _NO_LIMITS = Limits(max_age=0, max_skew=0, max_bytes=1 << 40)
 
 
 def decode_records(records: Records, limits: Limits) -> DecodedBatch:
-    """Decode and screen. Age is judged by the time a record was appended, so that a replay judges alike."""
-    events, locations, rejected = _decode_single_events(records, limits) or _decode_each(records, limits)
+    """Parse records, reject invalid events, and turn the rest into columns.
+
+    The age of an event is measured from the append time of its record, so that a replay gives the same result.
+    """
+    parsed = _parse_single_events(records, limits) or _parse_each(records, limits)
+    valid = _reject_invalid(parsed, records, limits)
+    batch = _build_batch(
+        valid.events, [records.offsets[n] for n, _ in valid.locations], _find_released(records, valid.locations)
+    )
+    return DecodedBatch(batch, valid.events, valid.rejected, valid.locations, records)
+
+
+def _reject_invalid(parsed: _ParsedRecords, records: Records, limits: Limits) -> _ParsedRecords:
+    """Move invalid events to the rejected ones."""
+    events, locations, rejected = parsed
     rejections = validate(events, [records.times[n] for n, _ in locations], limits)
+    if not rejections:
+        return parsed
     for i, rejection in rejections.items():
         n, index = locations[i]
         _, raw = parse_record(records.values[n], limits)[index]
         rejected.append(RejectedEvent(records.offsets[n], index, rejection, raw))
-    if rejections:
-        valid_rows = [i for i in range(len(events)) if i not in rejections]
-        events, locations = [events[i] for i in valid_rows], [locations[i] for i in valid_rows]
+    valid_rows = [i for i in range(len(events)) if i not in rejections]
+    return _ParsedRecords([events[i] for i in valid_rows], [locations[i] for i in valid_rows], rejected)
+
+
+def _find_released(records: Records, locations: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return True for each event, (n,) bool, whose record was released from quarantine."""
     is_released = np.zeros(len(locations), np.bool_)
     if RELEASED_KEY_PREFIX in b"".join(filter(None, records.keys)):
         is_released[:] = [(records.keys[n] or b"").startswith(RELEASED_KEY_PREFIX) for n, _ in locations]
-    batch = _build_batch(events, [records.offsets[n] for n, _ in locations], is_released)
-    return DecodedBatch(batch, events, rejected, locations, records)
+    return is_released
 
 
-_DecodeResult = tuple[list[Event], list[tuple[int, int]], list[RejectedEvent]]  # the second: see `Intake.places`
-
-
-def _decode_single_events(records: Records, limits: Limits) -> _DecodeResult | None:
-    """What nearly all micro-batches are, one event to each record; None for any other."""
+def _parse_single_events(records: Records, limits: Limits) -> _ParsedRecords | None:
+    """Parse the usual micro-batch, one event per record; None for any other."""
     values = cast(Sequence[bytes], records.values)
     if None in values or max(map(len, values), default=0) > limits.max_bytes:
         return None
     try:
-        return list(map(decode_event, values)), list(zip(range(len(values)), repeat(0))), []
+        return _ParsedRecords(list(map(decode_event, values)), list(zip(range(len(values)), repeat(0))), [])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _decode_each(records: Records, limits: Limits) -> _DecodeResult:
-    """Record by record: an event, an array of them, or what could not be one."""
+def _parse_each(records: Records, limits: Limits) -> _ParsedRecords:
+    """Parse record by record: an event, an array of events, or neither."""
     events: list[Event] = []
     locations: list[tuple[int, int]] = []
     rejected: list[RejectedEvent] = []
@@ -112,14 +143,14 @@ def _decode_each(records: Records, limits: Limits) -> _DecodeResult:
                 raise msgspec.DecodeError
             events.append(decode_event(value))
             locations.append((n, 0))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # an array of events, or no event
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # an array, or invalid
             for index, (result, raw) in enumerate(parse_record(value, limits)):
                 if isinstance(result, Event):
                     events.append(result)
                     locations.append((n, index))
                 else:
                     rejected.append(RejectedEvent(records.offsets[n], index, result, raw))
-    return events, locations, rejected
+    return _ParsedRecords(events, locations, rejected)
 
 
 def _build_batch(events: Sequence[Event], offsets: Sequence[int], is_released: np.ndarray) -> EventBatch:
@@ -149,12 +180,18 @@ def _build_batch(events: Sequence[Event], offsets: Sequence[int], is_released: n
 
 
 def _optional_keys(names: Sequence[str | None]) -> np.ndarray:
-    """Keys of fields that may be missing, which they mostly are in all of a micro-batch or in none."""
+    """Keys of an optional field, (n,) uint64; 0 for events without it.
+
+    Usually all events of a micro-batch have it, or none.
+    """
     return hash_ids([name or "" for name in names]) if any(names) else np.full(len(names), NO_KEY, np.uint64)
 
 
 def _event_keys(events: Sequence[Event], is_released: np.ndarray) -> np.ndarray:
-    """A released event is no repeat of itself in quarantine, but of itself released before."""
+    """Keys of event ids, (n,) uint64.
+
+    A released event gets its own key, so it is no duplicate of the quarantined one.
+    """
     names = [event.event_id for event in events]
     for row in np.flatnonzero(is_released).tolist():
         names[row] += RELEASED_KEY_PREFIX.decode()
@@ -192,13 +229,13 @@ def _parse_prices(context: dict[str, Any], size: int) -> list[float]:
 
 
 def context_keys(context: dict[str, Any] | None) -> list[int]:
-    """Keys of the first N_CONTEXT text or truth values of a context, by name; numbers and lists are no categories."""
+    """Keys of the first N_CONTEXT text or boolean values of a context, sorted by name."""
     keys: list[int] = hash_ids(_context_pairs(context)).tolist()
     return keys
 
 
 def _context_pairs(context: dict[str, Any] | None) -> list[str]:
-    """The pairs that `context_keys` are the keys of, padded with empty ones."""
+    """Texts "name=value" that `context_keys` hashes, padded with empty ones."""
     if not context:
         return _NO_CONTEXT
     names = sorted(name for name, value in context.items() if isinstance(value, (str, bool)))[:N_CONTEXT]
@@ -206,7 +243,10 @@ def _context_pairs(context: dict[str, Any] | None) -> list[str]:
 
 
 def _context_columns(events: Sequence[Event], impressions: Sequence[int]) -> np.ndarray:
-    """Only an impression's context was known when it was asked for; an action's may tell its outcome."""
+    """Context keys of impressions.
+
+    The context of an action is left out, because it can leak the outcome.
+    """
     context = np.zeros((len(events), N_CONTEXT), np.uint64)
     pairs = [pair for i in impressions for pair in _context_pairs(events[i].context)]
     context[impressions] = hash_ids(pairs).reshape(-1, N_CONTEXT)
@@ -214,13 +254,13 @@ def _context_columns(events: Sequence[Event], impressions: Sequence[int]) -> np.
 
 
 def _decode_feature_blocks(events: Sequence[Event], impressions: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Feature blocks of one width, one below the other, and the first row of each event's; -1 for other people's."""
+    """Stack feature blocks of one width; the first row of each event, -1 without features."""
     blocks: list[np.ndarray] = []
     feature_row = np.full(len(events), -1, np.int32)
     n_rows = width = 0
     for i in impressions:
         text = events[i].features
-        block = _decode_features(text, len(shown_items(events[i]))) if text else None
+        block = decode_features(text, len(shown_items(events[i]))) if text else None
         if block is None or (width and block.shape[1] != width):
             continue
         feature_row[i], width = n_rows, block.shape[1]

@@ -1,4 +1,4 @@
-"""The wire: what an event is, and why a record is refused."""
+"""Events on the wire, their validation, and the reasons for rejections."""
 
 import re
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from stream.records.batches import EventType
 TypeName = Literal["impression", "view", "click", "like", "dislike", "cart", "purchase", "dwell", "rating"]
 MAX_ID_BYTES = 256
 MAX_SLATE = 1000
-MAX_TS = 1 << 53  # the largest integer that every JSON reader keeps exact
-_MAX_VALUE = 3.4e38  # the largest value that a float32 column holds
+MAX_TS = 1 << 53  # largest integer that every JSON reader keeps exact
+_MAX_VALUE = 3.4e38  # largest value of a float32 column
 _CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Event(msgspec.Struct, gc=False):
-    """One event as it stands on the wire; fields that are not named here pass through in the log untouched."""
+    """Event on the wire; other fields pass through the log unchanged."""
 
     event_id: str
     type: TypeName
@@ -42,18 +42,18 @@ class Event(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a record, or one event of it, could not be an event."""
+    """Reason why a record, or one event in it, is not a valid event."""
 
-    reason: str  # one of a few words, for counting
-    detail: str  # a sentence for the producer: the field, its value, what was expected
+    reason: str  # short code, for metrics
+    detail: str  # sentence for the producer: field, value, expected value
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an event's size and time must keep to."""
+    """Limits for the size and the time of an event."""
 
-    max_age: float  # seconds; 0 takes events of any age
-    max_skew: float  # seconds that a producer's clock may be ahead
+    max_age: float  # seconds; 0 accepts events of any age
+    max_skew: float  # seconds by which a producer's clock may be ahead
     max_bytes: int = 1 << 20
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ _raw_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def parse(value: bytes | msgspec.Raw) -> Event | Rejection:
-    """The event in these bytes, or why they are none; times and ids are not yet looked at."""
+    """Parse an event, or return the reason why it is invalid; `validate` checks times and ids."""
     try:
         return decode_event(value)
     except msgspec.ValidationError as error:
@@ -76,11 +76,13 @@ def parse(value: bytes | msgspec.Raw) -> Event | Rejection:
 
 
 def parse_record(value: bytes | None, limits: Limits) -> list[tuple[Event | Rejection, bytes]]:
-    """The events of one record, an object or an array of them, or why they are none; each beside its bytes."""
+    """Parse a record, one event or an array; returns events or rejections with their bytes."""
     if value is None:
-        return [(Rejection("not_json", "the record has no value; expected a JSON object or an array of them"), b"")]
+        return [
+            (Rejection("not_json", "the record has no value; expected a JSON object or an array of JSON objects"), b"")
+        ]
     if len(value) > limits.max_bytes:
-        detail = f"the record has {len(value)} bytes; at most {limits.max_bytes} are taken"
+        detail = f"the record has {len(value)} bytes; at most {limits.max_bytes} are accepted"
         return [(Rejection("too_large", detail), value[:1024])]
     if value.lstrip()[:1] != b"[":
         return [(parse(value), value)]
@@ -91,7 +93,7 @@ def parse_record(value: bytes | None, limits: Limits) -> list[tuple[Event | Reje
 
 
 def _explain(message: str) -> tuple[str, str]:
-    """A reason word and a sentence out of the decoder's own message."""
+    """Reason code and detail for an error message of the decoder."""
     if message.startswith("Invalid enum value"):
         return "unknown_type", f"{message}; type must be one of {', '.join(kind.name for kind in EventType)}"
     if "missing required field" in message:
@@ -102,9 +104,9 @@ def _explain(message: str) -> tuple[str, str]:
 
 
 def validate(events: Sequence[Event], times: Sequence[int], limits: Limits) -> dict[int, Rejection]:
-    """Which of these decoded events are refused after all, by index; `times` is when each came in, ms.
+    """Rejections of parsed events, by index; `times` are their append times, ms.
 
-    Nearly all events are sound, so a cheap pass finds the few that deserve a judgement.
+    Nearly all events are valid, so a cheap pass selects the few that need a full check.
     """
     max_skew_ms = int(limits.max_skew * 1000)
     max_age_ms = int(limits.max_age * 1000) or MAX_TS
@@ -124,7 +126,7 @@ def validate(events: Sequence[Event], times: Sequence[int], limits: Limits) -> d
 
 
 def _is_plain_slate(impression: Event) -> bool:
-    """Whether an impression whose ids are sound has the shape that nearly all have, in which nothing can be wrong."""
+    """Return True if an impression with valid ids has the usual shape; others need a check."""
     size, propensities, sources = len(impression.items or ()), impression.propensities, impression.sources
     if impression.impression_id is None or not 0 < size <= MAX_SLATE or (sources is not None and len(sources) != size):
         return False
@@ -134,7 +136,10 @@ def _is_plain_slate(impression: Event) -> bool:
 
 
 def _has_valid_ids(events: Sequence[Event]) -> bool:
-    """Search all ids as one text; longer or other than plain ones ask for a closer look."""
+    """Return True if all ids are short and printable; others need a check.
+
+    It searches all ids as one text.
+    """
     ids: list[str | None] = []
     for event in events:
         ids += (event.event_id, event.user_id, event.item_id, event.impression_id, event.session_id)
@@ -148,12 +153,12 @@ def _has_valid_ids(events: Sequence[Event]) -> bool:
 
 
 def validate_id(field: str, name: str) -> tuple[str, str] | None:
-    """What is wrong with an id, as (reason, sentence), or None."""
+    """Error of an id as (reason, detail), or None."""
     if _CONTROL_CHARS.search(name):
-        return "bad_id", f"{field} {name!r} holds a control character or a lone surrogate"
+        return "bad_id", f"{field} {name!r} contains a control character or a lone surrogate; remove it"
     size = len(name.encode())
     if not 1 <= size <= MAX_ID_BYTES:
-        return "bad_id", f"{field} has {size} bytes; 1 to {MAX_ID_BYTES} bytes of UTF-8 are expected"
+        return "bad_id", f"{field} has {size} bytes; expected 1 to {MAX_ID_BYTES} bytes of UTF-8"
     return None
 
 
@@ -167,26 +172,23 @@ def _validate_event(event: Event, time: int, limits: Limits) -> tuple[str, str] 
 
 
 def _validate_time(event: Event, time: int, limits: Limits) -> tuple[str, str] | None:
-    if not 0 <= event.ts <= MAX_TS:
-        return "bad_ts", f"ts {event.ts} is not epoch milliseconds; expected 0 to {MAX_TS}"
-    if event.ts > time + limits.max_skew * 1000:
-        ahead_s = (event.ts - time) / 1000
-        max_skew_s = limits.max_skew
-        return (
-            "too_early",
-            f"ts {event.ts} is {ahead_s:.0f} s ahead of the clock; at most {max_skew_s:.0f} s is allowed",
-        )
-    if limits.max_age and event.ts < time - limits.max_age * 1000:
-        age_s = (time - event.ts) / 1000
-        return "too_old", f"ts {event.ts} is {age_s:.0f} s old; at most {limits.max_age:.0f} s is kept (events.max_age)"
+    ts = event.ts
+    if not 0 <= ts <= MAX_TS:
+        return "bad_ts", f"ts {ts} is not epoch milliseconds; expected 0 to {MAX_TS}"
+    if ts > time + limits.max_skew * 1000:
+        detail = f"ts {ts} is {(ts - time) / 1000:.0f} s ahead of the clock; at most {limits.max_skew:.0f} s is allowed"
+        return "too_early", f"{detail} (events.max_skew)"
+    if limits.max_age and ts < time - limits.max_age * 1000:
+        detail = f"ts {ts} is {(time - ts) / 1000:.0f} s old; at most {limits.max_age:.0f} s is allowed"
+        return "too_old", f"{detail} (events.max_age)"
     return None
 
 
 def _validate_value(event: Event) -> tuple[str, str] | None:
     if event.value is not None and not 0 <= event.value < _MAX_VALUE:
-        return "bad_value", f"value {event.value!r} of a {event.type} must be finite and not negative"
+        return "bad_value", f"value of a {event.type} must be finite and not negative, got {event.value!r}"
     if event.position is not None and not 0 <= event.position < MAX_SLATE:
-        return "bad_value", f"position {event.position} must be 0 to {MAX_SLATE - 1}"
+        return "bad_value", f"position must be 0 to {MAX_SLATE - 1}, got {event.position}"
     return None
 
 
@@ -199,22 +201,25 @@ def _validate_shape(event: Event) -> tuple[str, str] | None:
     if not items:
         return "missing_field", "an impression needs items, a list of at least one item id"
     if len(items) > MAX_SLATE:
-        return "too_large", f"items has {len(items)} entries; at most {MAX_SLATE} are taken"
+        return "too_large", f"items has {len(items)} entries; at most {MAX_SLATE} are accepted"
     if not all(items) or max(map(len, items)) > MAX_ID_BYTES // 4 or _CONTROL_CHARS.search("".join(items)):
         for name in items:
             if error := validate_id("items", name):
                 return error
     for field, values in (("propensities", event.propensities), ("sources", event.sources)):
         if values is not None and len(values) != len(items):
-            return "list_lengths", f"{field} has {len(values)} entries for {len(items)} items; expected one each"
+            return "list_lengths", f"{field} has {len(values)} entries for {len(items)} items; expected one per item"
     for propensity in event.propensities or ([] if event.propensity is None else [event.propensity]):
         if not 0 < propensity <= 1:
-            return "bad_propensity", f"propensity {propensity!r} must be above 0 and at most 1"
+            return "bad_propensity", f"propensity must be above 0 and at most 1, got {propensity!r}"
     return None
 
 
 def shown_items(event: Event) -> list[str]:
-    """The items of an impression, or the one of an action; an impression of one item may name it in item_id alone."""
+    """Items of an impression, or the item of an action.
+
+    An impression of one item can use item_id alone.
+    """
     if event.items is not None and event.type == "impression":
         return event.items
     return [] if event.item_id is None else [event.item_id]

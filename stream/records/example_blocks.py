@@ -1,4 +1,4 @@
-"""Blocks of the examples topic: encode, decode, and skip damaged or repeated ones."""
+"""Encode and decode blocks of the examples topic, and skip those of former owners."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,31 +13,34 @@ from stream.records.column_blocks import decode_block, encode_block
 
 @dataclass(frozen=True, slots=True)
 class BlockRange:
-    """How far a block of examples reaches: what its writer, or a reader after a crash, goes on from."""
+    """Range of events that a block of examples covers.
+
+    A writer, or a recovery after a crash, continues from its end.
+    """
 
     partition: int  # of the events
-    first_offset: int  # offset of the first event record it covers
-    next_offset: int  # offset of the first one it does not cover
-    batch_next_offset: int  # the same of the micro-batch that it is a part of
+    first_offset: int  # offset of the first event record in the block
+    next_offset: int  # offset of the first event record after the block
+    batch_next_offset: int  # the same for the micro-batch that contains the block
     watermark: int  # ms, after the block
     next_users_offset: int  # next offset of the users topic that was applied before the block
 
 
 def encode_examples(block_range: BlockRange, batch: ExampleBatch) -> bytes:
-    """One block of the examples topic."""
+    """Encode one block of the examples topic."""
     columns: dict[str, np.ndarray] = {}
     for prefix, part in (("", batch), ("queries.", batch.queries), ("lists.", batch.lists)):
         for name, value in part.arrays().items():
             if isinstance(value, np.ndarray):
                 columns[prefix + name] = value
-    if not batch.producer.any():  # mostly nobody names one
+    if not batch.producer.any():  # most producers do not name themselves
         del columns["producer"]
     header = {name: getattr(block_range, name) for name in BlockRange.__slots__}
     return encode_block(header, columns)
 
 
 def decode_examples(value: bytes) -> tuple[BlockRange, ExampleBatch]:
-    """A block of the examples topic; columns that this code does not know are left out."""
+    """Decode a block of the examples topic; unknown columns are ignored."""
     header, columns = decode_block(value)
     nested: dict[str, dict[str, Any]] = {"": {}, "queries": {}, "lists": {}}
     for name, array in columns.items():
@@ -51,15 +54,15 @@ def decode_examples(value: bytes) -> tuple[BlockRange, ExampleBatch]:
 
 
 def keyed_blocks(first: int, blocks: Sequence[bytes]) -> list[Record]:
-    """Blocks as records of the examples topic, each with the offset at which its writer means it to stand as key."""
+    """Records of the examples topic, with the offset that the writer expects as key."""
     return [(b"%d" % (first + i), block) for i, block in enumerate(blocks)]
 
 
 def valid_blocks(records: Records) -> list[bytes]:
-    """The blocks that stand where their writer meant them to.
+    """Select the blocks that are at the offset that their writer expected.
 
-    One that stands elsewhere came from a writer that did not know of those before it: it counts for nobody, and the
-    first offset of the append told its writer so. Records without a key were written before this was checked.
+    A block at another offset came from a writer that did not know of the blocks before it. Every reader ignores it,
+    and its writer sees the unexpected offset when the append returns. Records without a key are valid.
     """
     return [
         value

@@ -1,0 +1,1 @@
+"""User store on Redis and Redis Cluster."""

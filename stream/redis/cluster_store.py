@@ -1,4 +1,4 @@
-"""The user store on a Redis Cluster, where what is to change together must lie together."""
+"""User store on a Redis Cluster, which has transactions only within one hash slot."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,11 +9,11 @@ import numpy as np
 from stream.redis.store import RedisStore
 from stream.stores import StoreWatermark, ownership_lost_error, validate_keys, validate_values
 
-_SHARDS = 64  # of the users; each lies in one slot, so a cluster may have as many primaries
-_CHUNK_KEYS = 1_000  # keys of one command
-# Keys: the part's owner by partition, then users; arguments: how many owners, who writes, seconds to live, values.
-# Unless this writer owns the part for each partition, nothing is written: the answer is the place of the first that it
-# does not own, below 0 if nobody does, as the node that has the part has lost what it had.
+_SHARDS = 64  # of the users; each is in one slot, so a cluster can have up to 64 primaries
+_CHUNK_KEYS = 1_000  # keys per command
+# Keys: the owner of the shard for each partition, then users. Arguments: number of owners, writer, time to live in
+# seconds, values. The script writes nothing unless this writer owns the shard for each partition. It then returns the
+# index of the first partition with another owner, negated if there is no owner because the node has lost its data.
 _PUT_SCRIPT = """
 for i = 1, ARGV[1] do
   local owner = redis.call('GET', KEYS[i])
@@ -35,14 +35,17 @@ return 1
 
 
 class RedisClusterStore(RedisStore):
-    """See `UserStore`. A transaction of a cluster stays within a slot, and users lie in many: so `put_many` goes
+    """`UserStore` on a Redis Cluster.
 
-    1. part by part, each all or none, and only while this store is the last that claimed the partitions;
-    2. then the marks: they say that all users are there, never the other way round.
+    Users are in many slots and a transaction stays in one, so `put_many` writes
 
-    After a crash between, some users are further than the mark says; events that are applied to them again change
-    nothing, as each holds the offset of its last one. A writer that comes late finds each part claimed by another. A
-    part that nobody owns was lost with its node: the marks go, and the worker makes the users once more.
+    1. shard by shard, each all or none, and only while this store is the last to claim the partitions;
+    2. then the watermarks, which say that all users are written.
+
+    After a crash in between, some users are ahead of the watermark. Events that are applied to them again change
+    nothing, because each user stores the offset of its last event. A late writer finds that another has claimed each
+    shard. A shard without an owner was lost with its node: the watermarks are deleted and the worker rebuilds the
+    users.
     """
 
     _key_pattern = "{??}:" + "?" * 16
@@ -70,7 +73,7 @@ class RedisClusterStore(RedisStore):
             self._client.set(f"{self._owner_prefix}{{{partition}}}", self._writer_id)
             self._claims.add(partition)
             if None in owners and self._client.delete(self._watermark_key(partition)):
-                return ""  # a node has lost its users
+                return ""  # a node has lost its data
         return self.watermark(partition)
 
     def put_many(self, keys: np.ndarray, values: Sequence[bytes], watermarks: Sequence[StoreWatermark] = ()) -> None:

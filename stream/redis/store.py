@@ -1,4 +1,4 @@
-"""The user store on Redis: one value per user, each answer one round trip, each write-behind one transaction."""
+"""User store on Redis: one round trip per read, one transaction per flush."""
 
 import errno
 from collections.abc import Iterator, Sequence
@@ -11,23 +11,24 @@ from redis import exceptions
 from stream.logs import validate_name
 from stream.stores import StoreWatermark, ownership_lost_error, validate_keys, validate_values
 
-_CHUNK_KEYS = 2_000  # keys of one command: a long one keeps everybody else waiting
-_ATTEMPTS = 5  # of a write whose answer was lost
+_CHUNK_KEYS = 2_000  # keys per command: a long command blocks all other clients
+_ATTEMPTS = 5  # of a write whose response was lost
 
 
 class RedisStore:
-    """See `UserStore`. Durable as far as that Redis is: what it loses, its marks tell, and the worker writes again.
+    """`UserStore` on Redis, as durable as that Redis.
 
-    A user is the key `<prefix>user:<key in hex>`. `put_many` is one transaction, so all or none, also with the marks;
-    with `ttl` a user who was not written for so many seconds is forgotten, which a rebuild from the log would not do.
-    `scan` and `count` walk all of Redis' keys: for `headrace check` and for replays, not for each request.
+    Its watermarks show a loss of data, and the worker writes again. A user is the key `<prefix>user:<key in hex>`.
+    `put_many` is one transaction, including the watermarks. With `ttl`, a user who was not written for that many
+    seconds is deleted; a rebuild from the log would bring the user back. `scan` and `count` iterate over all keys of
+    Redis: for `headrace check` and for replays, not for requests.
     """
 
-    _key_pattern = "?" * 16  # what follows in the name of a user
+    _key_pattern = "?" * 16  # glob for the part of a user's key after the prefix
 
     def __init__(self, client: Any, url: str, prefix: str, ttl: int) -> None:
-        self._client = client  # redis-py's types allow for text; here all is bytes
-        self._url = url  # without its secrets
+        self._client = client  # redis-py types responses as text or bytes; here they are bytes
+        self._url = url  # without secrets
         self._ttl = ttl
         self._user_prefix = validate_name("prefix", prefix + "user") + ":"
         self._watermark_prefix = prefix + "watermark:"
@@ -57,18 +58,19 @@ class RedisStore:
                         return
                     self._write(pipe, new)
                     if watermarks:
-                        pipe.mset(
-                            {self._watermark_key(watermark.partition): watermark.after for watermark in watermarks}
-                        )
+                        pipe.mset({self._watermark_key(mark.partition): mark.after for mark in watermarks})
                     pipe.execute()
                     return
             except (exceptions.WatchError, ConnectionError):
-                # A mark was moved meanwhile, or the answer was lost: the marks tell which, and whether it was written.
+                # A watermark moved, or the response was lost: the next attempt reads the watermarks to find out which.
                 if attempts_left == 0:
                     raise
 
     def _is_written(self, pipe: Any, watermarks: Sequence[StoreWatermark]) -> bool:
-        """Whether an earlier try went through; Overtaken if somebody else has written, or Redis has forgotten."""
+        """Return True if an earlier attempt has succeeded.
+
+        OwnershipLost if another worker has written, or Redis has lost data.
+        """
         names = [self._watermark_key(watermark.partition) for watermark in watermarks]
         pipe.watch(*names)
         current = [(value or b"").decode() for value in pipe.mget(names)]
@@ -107,7 +109,7 @@ class RedisStore:
         for node in nodes:
             if int(node.get("maxmemory", 0)) and node.get("maxmemory_policy") != "noeviction":
                 return (
-                    f"it forgets people when it is full (maxmemory-policy {node['maxmemory_policy']}, maxmemory "
+                    f"Redis deletes users when it is full (maxmemory-policy {node['maxmemory_policy']}, maxmemory "
                     f"{node['maxmemory']}): redis-cli CONFIG SET maxmemory-policy noeviction, in redis.conf as well"
                 )
         return ""
@@ -132,7 +134,7 @@ class RedisStore:
         return sum(1 for _ in self._keys())
 
     def _keys(self) -> Iterator[int]:
-        """Every key once; Redis may name one twice while its table grows."""
+        """Every user key once; Redis can return a key twice while its table grows."""
         with self._translate_errors():
             names = set(self._client.scan_iter(self._user_prefix + self._key_pattern, count=5_000))
         return (int(name[-16:], 16) for name in names)
@@ -152,7 +154,7 @@ class RedisStore:
 
 @contextmanager
 def translate_errors(url: str) -> Iterator[None]:
-    """Turn what Redis says into an error that names it and how to mend it."""
+    """Translate an error of Redis into an OSError that names the server and the fix."""
     try:
         yield
     except exceptions.WatchError:
@@ -165,10 +167,10 @@ def translate_errors(url: str) -> Iterator[None]:
 
 
 _URL_VARIABLE = "HEADRACE_STORE__URL"
-_MEMORY_FIX = "raise its maxmemory, and keep maxmemory-policy noeviction: no user may go unseen"
+_MEMORY_FIX = "raise its maxmemory, and keep maxmemory-policy noeviction, so that no user is deleted silently"
 _CLUSTER_FIX = f"it is a cluster; add ?cluster=true to {_URL_VARIABLE}"
 _PERMISSION_FIX = (
-    f"correct user and password in {_URL_VARIABLE} (redis://user:password@host:port/db), or the rights of that user"
+    f"correct user and password in {_URL_VARIABLE} (redis://user:password@host:port/db), or grant that user access"
 )
 _ERROR_FIXES: tuple[tuple[type[Exception], str, type[OSError], int, str], ...] = (
     (exceptions.AuthenticationError, "", PermissionError, errno.EACCES, _PERMISSION_FIX),
@@ -177,13 +179,13 @@ _ERROR_FIXES: tuple[tuple[type[Exception], str, type[OSError], int, str], ...] =
     (exceptions.ResponseError, "WRONGPASS", PermissionError, errno.EACCES, _PERMISSION_FIX),
     (exceptions.OutOfMemoryError, "", OSError, errno.ENOSPC, _MEMORY_FIX),
     (exceptions.ResponseError, "OOM", OSError, errno.ENOSPC, _MEMORY_FIX),
-    (exceptions.ReadOnlyError, "", OSError, errno.EROFS, f"it is a replica; {_URL_VARIABLE} must name the primary"),
+    (exceptions.ReadOnlyError, "", OSError, errno.EROFS, f"it is a replica; set {_URL_VARIABLE} to the primary"),
     (exceptions.ResponseError, "MISCONF", OSError, errno.ENOSPC, "it cannot save to its disk; free space there"),
-    (exceptions.ResponseError, "NOREPLICAS", ConnectionError, errno.EAGAIN, "its replicas are away; start them"),
-    (exceptions.ClusterDownError, "", ConnectionError, errno.EAGAIN, "a part of the cluster is away; start its nodes"),
+    (exceptions.ResponseError, "NOREPLICAS", ConnectionError, errno.EAGAIN, "its replicas are unreachable; start them"),
+    (exceptions.ClusterDownError, "", ConnectionError, errno.EAGAIN, "some of its nodes are down; start them"),
     (exceptions.MovedError, "", OSError, errno.EREMCHG, _CLUSTER_FIX),
     (exceptions.ClusterCrossSlotError, "", OSError, errno.EREMCHG, _CLUSTER_FIX),
-    (exceptions.RedisClusterException, "", ConnectionError, errno.EAGAIN, "a part of the cluster is away; start it"),
+    (exceptions.RedisClusterException, "", ConnectionError, errno.EAGAIN, "some of its nodes are down; start them"),
     (exceptions.ConnectionError, "", ConnectionError, errno.ECONNREFUSED, f"start it, or correct {_URL_VARIABLE}"),
-    (exceptions.TimeoutError, "", ConnectionError, errno.ETIMEDOUT, f"it is overloaded or away; see {_URL_VARIABLE}"),
+    (exceptions.TimeoutError, "", ConnectionError, errno.ETIMEDOUT, f"it is overloaded or down; check {_URL_VARIABLE}"),
 )  # fmt: skip

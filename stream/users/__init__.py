@@ -1,0 +1,1 @@
+"""User state: profiles, the kernels that update them, and rate limits."""

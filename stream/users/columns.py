@@ -1,4 +1,4 @@
-"""What a person did as columns, one row per person, and as the record that the store keeps of them."""
+"""Columns of user state, one row per user, and their conversion to records."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,7 +17,7 @@ from stream.users.profiles import (
 )
 
 ColumnArrays = dict[str, np.ndarray]
-HISTORY_CAPACITY = N_HISTORY + 28  # rows of history kept before the oldest are dropped, so that dropping is rare
+HISTORY_CAPACITY = N_HISTORY + 28  # actions before the oldest are dropped; the surplus makes dropping rare
 _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "key": ("uint64", ()),
     "offset": ("int64", ()),  # of the last event applied
@@ -45,7 +45,7 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 _NUMBERS = ("offset", "users_offset", "last_ts", "session_start", "session_depth")
 _GUARD_STATE = ("minute_counts_ts", "last_alarm_ts", "ban_end_ts", "banned_item")
-# A row of these is filled up to `size`, `met_size`, `shown_size` or `slates_size`; behind that it says nothing.
+# A row of these is filled up to the size column in _SIZES; the rest of the row is undefined.
 _RAGGED_COLUMNS = ("item", "type", "ts", "interacted", "shown", "slates")
 _SIZES = (("size", "item"), ("interacted_size", "interacted"), ("shown_size", "shown"), ("slates_size", "slates"))
 
@@ -57,13 +57,13 @@ def allocate_columns(rows: int) -> ColumnArrays:
 
 
 def clear(columns: ColumnArrays) -> None:
-    """Empty all rows in place: to ask for the memory once more would take longer than what is done with it."""
+    """Empty all rows in place, which is faster than a new allocation."""
     for name in columns.keys() - set(_RAGGED_COLUMNS):
         columns[name][:] = -1 if name in ("offset", "users_offset") else 0
 
 
 def grow(columns: ColumnArrays, rows: int) -> ColumnArrays:
-    """The same rows, with room for more behind them."""
+    """Copy the rows into larger columns."""
     larger = allocate_columns(rows)
     for name, column in columns.items():
         larger[name][: len(column)] = column
@@ -71,12 +71,12 @@ def grow(columns: ColumnArrays, rows: int) -> ColumnArrays:
 
 
 def forget(columns: ColumnArrays, row: int) -> None:
-    """Empty a row, but for who it is and how far events were applied to it."""
+    """Empty a row except its key and the offsets of the records that were applied to it."""
     for name in columns.keys() - {*_RAGGED_COLUMNS, "key", "offset", "users_offset"}:
         columns[name][row] = 0
 
 
-# Rows to records and back, column by column: numpy by the row would take most of this process's time.
+# Conversion goes column by column: numpy calls per row would take most of the time of this process.
 
 
 def encode_rows(
@@ -86,7 +86,7 @@ def encode_rows(
     texts: Sequence[bytes],
     attributes: Sequence[bytes],
 ) -> list[bytes]:
-    """The records of some rows, with what people read of each."""
+    """Encode rows as records of the user store; `texts` hold the original ids of each history."""
     size = columns["size"][rows].astype(np.int64)
     oldest, n_history = np.maximum(0, size - N_HISTORY), np.minimum(size, N_HISTORY)
     n_shown = np.minimum(columns["shown_size"][rows], N_SHOWN)
@@ -109,7 +109,7 @@ def encode_rows(
 
 
 def write_profiles(columns: ColumnArrays, rows: np.ndarray, records: Sequence[StoredProfile]) -> None:
-    """Write what the store knew of people into their rows."""
+    """Write records of the user store into rows."""
     for name, numbers in zip(_NUMBERS, zip(*(record.numbers for record in records), strict=True), strict=True):
         columns[name][rows] = numbers
     for name, numbers in zip(_GUARD_STATE, zip(*(record.guard_state for record in records), strict=True), strict=True):
@@ -123,7 +123,7 @@ def write_profiles(columns: ColumnArrays, rows: np.ndarray, records: Sequence[St
 
 
 def _slice_bytes(column: np.ndarray, rows: np.ndarray, first: np.ndarray | int, lengths: np.ndarray) -> list[bytes]:
-    """The bytes of column[row, first : first + length], for each row."""
+    """Bytes of column[row, first : first + length] for each row."""
     start = ragged_starts(lengths)
     indices = np.arange(start[-1]) + np.repeat(rows * column.shape[1] + first - start[:-1], lengths)
     data = column.reshape(-1)[indices].tobytes()
@@ -131,10 +131,12 @@ def _slice_bytes(column: np.ndarray, rows: np.ndarray, first: np.ndarray | int, 
 
 
 def _assign_bytes(column: np.ndarray, rows: np.ndarray, pieces: Sequence[bytes]) -> np.ndarray:
-    """Write each piece into its row from the beginning; returns how many entries each has, (n,) int64."""
+    """Write each piece to the start of its row; returns the entries of each, (n,) int64."""
     lengths = np.array([len(piece) for piece in pieces]) // column.itemsize
     if lengths.max() > column.shape[1]:
-        raise ValueError(f"a user record has {lengths.max()} entries where this code keeps {column.shape[1]}")
+        raise ValueError(
+            f"a user record has {lengths.max()} entries, expected at most {column.shape[1]}: upgrade this process"
+        )
     start = ragged_starts(lengths)
     indices = np.arange(start[-1]) + np.repeat(rows * np.int64(column.shape[1]) - start[:-1], lengths)
     column.reshape(-1)[indices] = np.frombuffer(b"".join(pieces), column.dtype)

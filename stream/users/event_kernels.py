@@ -1,20 +1,21 @@
-"""What events do to what is known of the people who caused them, one after another, in one kernel."""
+"""Kernel that applies events in order to the state of their users."""
 
 from typing import NamedTuple
 
 import numpy as np
 
+from stream.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from stream.ids import NO_KEY
 from stream.jit import kernel
 from stream.users.columns import HISTORY_CAPACITY
-from stream.users.profiles import DAY_MS, N_HISTORY, N_QUERY_HISTORY, N_SHOWN, SESSION_GAP_MS
-from stream.users.rate_limits import BANNED, MINUTE_MS, check_limits
+from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, N_SHOWN, SESSION_GAP_MS
+from stream.users.rate_limits import BANNED, check_limits
 
-_ALARM_INTERVAL_MS = 3_600_000  # ms of event time between two alarms about one person
+_ALARM_INTERVAL_MS = HOUR_MS  # event time between two alarms about one user
 
 
 class EventColumns(NamedTuple):
-    """Events in order, n of them, each with the row of its person."""
+    """Events in order, each with the row of its user."""
 
     row: np.ndarray  # (n,) int64
     offset: np.ndarray  # (n,) int64
@@ -22,13 +23,13 @@ class EventColumns(NamedTuple):
     ts: np.ndarray  # (n,) int64
     item: np.ndarray  # (n,) uint64
     impression: np.ndarray  # (n,) uint64, 0 = none
-    is_released: np.ndarray  # (n,) bool, to count whatever the screen says
+    is_released: np.ndarray  # (n,) bool, exempt from rate limits
     list_start: np.ndarray  # (n + 1,) int64
-    list_item: np.ndarray  # uint64, what each impression showed
+    list_item: np.ndarray  # (m,) uint64, items of impressions
 
 
 class UserColumns(NamedTuple):
-    """Columns of `user_columns` by their names, one row per person."""
+    """Columns of `stream.users.columns` by name, one row per user."""
 
     offset: np.ndarray
     last_ts: np.ndarray
@@ -54,24 +55,24 @@ class UserColumns(NamedTuple):
 
 
 class PreEventState(NamedTuple):
-    """How each person stood just before each event, and what became of the event."""
+    """State of each user just before each event, and the outcome of the event."""
 
     session_start: np.ndarray  # (n,) int64
     session_depth: np.ndarray  # (n,) int32
     rates: np.ndarray  # (n, 9) float32
-    history_lengths: np.ndarray  # (n,) int64, of each one's piece of the next three
-    item: np.ndarray
-    type: np.ndarray
-    ts: np.ndarray
-    shown_lengths: np.ndarray  # (n,) int64, of each one's piece of the next
-    shown: np.ndarray
+    history_lengths: np.ndarray  # (n,) int64, lengths of the runs in the next three
+    item: np.ndarray  # (h,) uint64
+    type: np.ndarray  # (h,) uint8
+    ts: np.ndarray  # (h,) int64
+    shown_lengths: np.ndarray  # (n,) int64, lengths of the runs in the next
+    shown: np.ndarray  # (s,) uint64
     violation: np.ndarray  # (n,) uint8
     is_alarm: np.ndarray  # (n,) bool
     is_applied: np.ndarray  # (n,) bool
 
 
 def allocate(n: int, n_history: int) -> PreEventState:
-    """For n events, before which people have so many rows of history at most, all together."""
+    """Allocate the state for n events; `n_history` bounds the total length of their histories."""
     return PreEventState(
         session_start=np.empty(n, np.int64),
         session_depth=np.empty(n, np.int32),
@@ -90,16 +91,17 @@ def allocate(n: int, n_history: int) -> PreEventState:
 
 @kernel
 def apply(events: EventColumns, users: UserColumns, limits: np.ndarray, pre_event: PreEventState) -> tuple[int, int]:
-    """Apply events in order; returns how many rows of `stood`'s history and of what was shown are filled."""
-    # Taken apart here: to reach into a tuple in the loop counts references, which takes as long as the work itself.
+    """Apply events in order; returns the filled lengths of history and shown items."""
+    # Unpack here: access to a tuple in the loop counts references, which takes as long as the work itself.
     rows, offsets, kinds, times, items, impressions, is_released, list_start, list_item = events
     (
         offset, last_ts, session_start, session_depth, counts, rates, size, history_item, history_type, history_ts,
-        interacted_size, interacted, shown_size, shown, minute_counts, minute_counts_ts, last_alarm_ts, ban_end_ts, banned_item, slates_size, slates,
+        interacted_size, interacted, shown_size, shown, minute_counts, minute_counts_ts, last_alarm_ts,
+        ban_end_ts, banned_item, slates_size, slates,
     ) = users  # fmt: skip
     (
-        pre_session_start, pre_session_depth, pre_rates, history_lengths, pre_item, pre_type, pre_ts, shown_lengths, pre_shown,
-        violations, is_alarm, is_applied,
+        pre_session_start, pre_session_depth, pre_rates, history_lengths, pre_item, pre_type, pre_ts,
+        shown_lengths, pre_shown, violations, is_alarm, is_applied,
     ) = pre_event  # fmt: skip
     n_history, n_shown = 0, 0
     for i in range(rows.size):
@@ -148,13 +150,16 @@ def apply(events: EventColumns, users: UserColumns, limits: np.ndarray, pre_even
 
 @kernel
 def _is_new(i: int, last_offset: int, rows: np.ndarray, offset: np.ndarray, is_applied: np.ndarray) -> bool:
-    """A record may hold several events of one user, so the offset may stand still but must not go back."""
+    """Return True if an event was not applied before.
+
+    Several events of one record share an offset.
+    """
     return offset[i] > last_offset or (offset[i] == last_offset and _has_applied_sibling(rows, offset, is_applied, i))
 
 
 @kernel
 def _is_alarm_due(row: int, ts: int, violation: int, last_alarm_ts: np.ndarray) -> bool:
-    """Whether it is the first against this person in a while; whoever is barred was named by an alarm already."""
+    """Return True once per user and interval; a banned user already has an alarm."""
     is_due = violation != BANNED and (last_alarm_ts[row] == 0 or ts - last_alarm_ts[row] > _ALARM_INTERVAL_MS)
     if is_due:
         last_alarm_ts[row] = ts
@@ -174,7 +179,7 @@ def _append_history(
     row: int, item: np.uint64, kind: int, ts: int, size: np.ndarray,
     items: np.ndarray, kinds: np.ndarray, times: np.ndarray,
 ) -> None:  # fmt: skip
-    """Append to the person's history, of which the oldest go when its room is full."""
+    """Append to the history of a user; a full history drops its oldest actions."""
     if size[row] == HISTORY_CAPACITY:
         keep = N_HISTORY - 1
         for h in range(keep):
@@ -189,7 +194,7 @@ def _append_history(
 
 @kernel
 def _has_applied_sibling(rows: np.ndarray, offset: np.ndarray, is_applied: np.ndarray, i: int) -> bool:
-    """Whether an earlier event of the same record and user was applied just now."""
+    """Return True if an earlier event of the same record and user was applied in this batch."""
     j = i - 1
     while j >= 0 and offset[j] == offset[i]:
         if rows[j] == rows[i] and is_applied[j]:
@@ -203,7 +208,7 @@ def _is_repeat(
     row: int, item: np.uint64, kind: int, ts: int, size: np.ndarray,
     items: np.ndarray, kinds: np.ndarray, times: np.ndarray,
 ) -> bool:  # fmt: skip
-    """Whether the person has done the same with the same item within a minute."""
+    """Return True if the user has done the same action on the same item within a minute."""
     for h in range(size[row] - 1, max(0, size[row] - N_QUERY_HISTORY) - 1, -1):
         if items[row, h] == item and kinds[row, h] == kind and abs(ts - times[row, h]) < MINUTE_MS:
             return True
@@ -220,7 +225,10 @@ def _has_slate(row: int, impression: np.uint64, size: np.ndarray, slates: np.nda
 
 @kernel
 def _append_shown(row: int, slate: np.ndarray, shown_size: np.ndarray, shown: np.ndarray) -> None:
-    """Append to the row's run, which keeps half its room at least; of a slate longer than that, its upper places."""
+    """Append a slate to a row, which keeps at least half of its capacity.
+
+    A longer slate loses its end.
+    """
     n_kept = shown.shape[1] // 2
     n_new = min(slate.size, n_kept)
     if shown_size[row] + n_new > shown.shape[1]:

@@ -1,4 +1,4 @@
-"""One user as a record of the user store: binary, versioned, with the offset of the last event applied."""
+"""User profiles as versioned binary records of the user store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from stream.clock import DAY_MS, MINUTE_MS
 from stream.records.batches import N_CONTEXT, EventType, Queries, ragged_starts
 from stream.records.events import Event, validate_id
 
-N_HISTORY = 100  # actions kept per person, and shown to people
-N_INTERACTED = 1024  # distinct items remembered as met
-N_QUERY_HISTORY = 64  # how much of the history a question carries
-N_SHOWN = 64  # places of slates remembered as shown, and carried by a question
-N_SLATES = 16  # impressions remembered as shown to a person
-SESSION_GAP_MS = 30 * 60 * 1000  # ms without an action after which a session is over
-DAY_MS = 86_400_000.0
-N_MINUTE_COUNTS = 3  # decayed counts by which the screen judges a person: see stream.users.table.rate_limits
+N_HISTORY = 100  # latest actions per user
+N_INTERACTED = 1024  # distinct items per user
+N_QUERY_HISTORY = 64  # latest actions in a query
+N_SHOWN = 64  # latest shown items per user, all of them in a query
+N_SLATES = 16  # latest impressions per user
+SESSION_GAP_MS = 30 * MINUTE_MS  # time without an action that ends a session
+N_MINUTE_COUNTS = 3  # decayed counts of the rate limits, see stream.users.rate_limits
 _SCHEMA = 1
 
 
 @dataclass(slots=True)
 class Profile:
-    """What is known of one person. The history columns stand oldest first."""
+    """State of one user; the history columns start with the oldest action."""
 
     user_id: str
     offset: int  # of the last event applied, -1 = none
@@ -31,30 +31,30 @@ class Profile:
     last_ts: int
     session_start: int
     session_depth: int
-    counts: np.ndarray  # (9,) uint32, events ever, by type
+    counts: np.ndarray  # (9,) uint32, all events, by type
     rates: np.ndarray  # (9,) float32, decayed counts as of last_ts, half-life one day
     item: np.ndarray  # (h,) uint64
     type: np.ndarray  # (h,) uint8
     ts: np.ndarray  # (h,) int64
-    interacted: np.ndarray  # (m,) uint64, items met, oldest first
-    text: bytes  # item and event ids of the history, a line each
+    interacted: np.ndarray  # (m,) uint64, items with an action, oldest first
+    text: bytes  # item and event ids of the history, one line per action
     attributes: bytes  # JSON, empty = none
-    shown: np.ndarray  # (s,) uint64, items shown, oldest first, an item as often as it was shown
-    minute_counts: np.ndarray  # (PACES,) float32, decayed counts as of paced, half-life one minute
-    minute_counts_ts: int  # event time of the last action that was judged, ms
-    last_alarm_ts: int  # event time of the last alarm about this person, ms
-    ban_end_ts: int  # event time up to which actions on an item are held back, ms
-    banned_item: int  # key of that item
-    slates: np.ndarray  # (i,) uint64, impressions shown, oldest first
+    shown: np.ndarray  # (s,) uint64, shown items, oldest first, with repetitions
+    minute_counts: np.ndarray  # (N_MINUTE_COUNTS,) float32, decayed counts as of minute_counts_ts, half-life one minute
+    minute_counts_ts: int  # event time of the last action, quarantined ones included, ms
+    last_alarm_ts: int  # event time of the last alarm about this user, ms
+    ban_end_ts: int  # event time up to which actions on banned_item are quarantined, ms
+    banned_item: int  # key of an item; NO_KEY = every item
+    slates: np.ndarray  # (i,) uint64, impressions of the user, oldest first
 
     @property
     def is_empty(self) -> bool:
-        """Nothing is known: a person who was forgotten, or never did a thing."""
+        """Return True for a new or a forgotten user."""
         return not self.counts.any() and not self.attributes
 
 
 class StoredProfile(msgspec.Struct, array_like=True, gc=False):
-    """A profile as it is stored: columns as bytes."""
+    """Profile as stored, with columns as bytes."""
 
     schema: int
     user_id: str
@@ -69,7 +69,7 @@ class StoredProfile(msgspec.Struct, array_like=True, gc=False):
     attributes: bytes
     shown: bytes = b""
     minute_counts: bytes = bytes(4 * N_MINUTE_COUNTS)
-    guard_state: tuple[int, int, int, int] = (0, 0, 0, 0)  # paced, alarmed, barred, barred_item
+    guard_state: tuple[int, int, int, int] = (0, 0, 0, 0)  # minute_counts_ts, last_alarm_ts, ban_end_ts, banned_item
     slates: bytes = b""
 
 
@@ -79,40 +79,39 @@ _attributes_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def encode_profile(profile: Profile) -> bytes:
-    """The record of a profile."""
+    """Encode a profile as a record of the user store."""
     p = profile
     return encode_profile_fields(
         p.user_id, (p.offset, p.users_offset, p.last_ts, p.session_start, p.session_depth),
-        p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(), p.interacted.tobytes(),
-        p.text, p.attributes, p.shown.tobytes(), p.minute_counts.tobytes(),
+        p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(),
+        p.interacted.tobytes(), p.text, p.attributes, p.shown.tobytes(), p.minute_counts.tobytes(),
         (p.minute_counts_ts, p.last_alarm_ts, p.ban_end_ts, p.banned_item), p.slates.tobytes(),
     )  # fmt: skip
 
 
 def encode_profile_fields(*fields: Any) -> bytes:
-    """The record of the fields of `Stored` but its schema, which is this code's."""
+    """Encode the fields of `StoredProfile` after `schema`, with the current schema."""
     return _encoder.encode((_SCHEMA, *fields))
 
 
 def decode_stored_profile(value: bytes) -> StoredProfile:
-    """The fields of a record as this schema has them; a newer one is refused, or writing it back would lose fields."""
+    """Decode a record; ValueError for a newer schema, since writing it back would lose fields."""
     record = _decoder.decode(value)
     if record.schema > _SCHEMA:
-        raise ValueError(
-            f"user record has schema {record.schema}; this code reads up to {_SCHEMA}: upgrade this process"
-        )
+        raise ValueError(f"user record has schema {record.schema}, expected at most {_SCHEMA}: upgrade this process")
     return record
 
 
 def decode_profile(value: bytes) -> Profile:
-    """The profile in a record."""
+    """Decode the profile in a record of the user store."""
     record = decode_stored_profile(value)
     return Profile(
         record.user_id, *record.numbers,
         np.frombuffer(record.counts, np.uint32), np.frombuffer(record.rates, np.float32),
         np.frombuffer(record.item, np.uint64), np.frombuffer(record.type, np.uint8), np.frombuffer(record.ts, np.int64),
-        np.frombuffer(record.interacted, np.uint64), record.text, record.attributes, np.frombuffer(record.shown, np.uint64),
-        np.frombuffer(record.minute_counts, np.float32), *record.guard_state, np.frombuffer(record.slates, np.uint64),
+        np.frombuffer(record.interacted, np.uint64), record.text, record.attributes,
+        np.frombuffer(record.shown, np.uint64), np.frombuffer(record.minute_counts, np.float32), *record.guard_state,
+        np.frombuffer(record.slates, np.uint64),
     )  # fmt: skip
 
 
@@ -130,7 +129,7 @@ def queries_from_profiles(
     surfaces: Sequence[int],
     contexts: Sequence[Sequence[int]],
 ) -> Queries:
-    """The people as `UserTable.apply` would say they stand at `ts`, a question each."""
+    """Build one query per user at time `ts`, ms, equal to the queries of `UserTable.apply`."""
     pairs = list(zip(profiles, ts, strict=True))
     is_new_session = [query_ts - p.last_ts > SESSION_GAP_MS or p.session_depth == 0 for p, query_ts in pairs]
     decay = np.array([0.5 ** (max(0, query_ts - p.last_ts) / DAY_MS) for p, query_ts in pairs], np.float32)
@@ -142,15 +141,8 @@ def queries_from_profiles(
         user=np.array(users, np.uint64),
         surface=np.array(surfaces, np.uint64),
         context=context,
-        session_start=np.array(
-            [
-                query_ts if is_new else p.session_start
-                for (p, query_ts), is_new in zip(pairs, is_new_session, strict=True)
-            ]
-        ),
-        session_depth=np.array(
-            [0 if is_new else p.session_depth for p, is_new in zip(profiles, is_new_session, strict=True)], np.int32
-        ),
+        session_start=np.where(is_new_session, ts, [p.session_start for p in profiles]),
+        session_depth=np.where(is_new_session, 0, [p.session_depth for p in profiles]).astype(np.int32),
         rates=np.array([p.rates for p in profiles], np.float32) * decay[:, None],
         history_start=ragged_starts(np.array([min(N_QUERY_HISTORY, p.item.size) for p in profiles])),
         history_item=np.concatenate([p.item[-N_QUERY_HISTORY:] for p in profiles]),
@@ -162,23 +154,29 @@ def queries_from_profiles(
 
 
 def history_line(event: Event) -> bytes:
-    """An action as a line of a profile's text; ids hold no control characters, so tabs part them safely."""
+    """Line of an action in a profile's text.
+
+    Ids hold no control characters, so a tab separates them.
+    """
     return b"" if event.type == "impression" else f"{event.item_id}\t{event.event_id}\n".encode()
 
 
 def validate_user_record(key: bytes | None, value: bytes | None) -> str | None:
-    """What is wrong with a record of the users topic, or None: its key is an id, its value a JSON object or None."""
+    """Error of a record of the users topic, or None.
+
+    The key must be a user id, the value a JSON object or None.
+    """
     try:
         id_error = validate_id("user_id", (key or b"").decode())
         if value is not None:
             _attributes_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return f"expected an id as key and a JSON object as value: {error}"
+        return f"expected a user id as key and a JSON object as value: {error}"
     return id_error[1] if id_error else None
 
 
 def describe(profile: Profile) -> dict[str, Any]:
-    """A profile for people: history oldest first, counts by type, session, attributes."""
+    """Profile as JSON for the API: history oldest first, counts by type, session, attributes."""
     lines = [line.split("\t") for line in profile.text.decode().split("\n")[:-1]][-profile.item.size :]
     history = [
         {"item_id": item, "type": EventType(kind).name, "ts": ts, "event_id": event}

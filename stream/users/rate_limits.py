@@ -1,23 +1,22 @@
-"""The actor screen: which actions of a person are poison, judged by event time and by that person's events alone."""
+"""Rate limits on the actions of one user, by event time and that user's events alone."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from stream.clock import MINUTE_MS
 from stream.config import GuardSettings
 from stream.jit import kernel
 
-# What speaks against an event; the number is what kernels carry, so it never changes.
-DETECTORS = ("", "flood", "speed", "forged_impression", "shilling")
+DETECTORS = ("", "flood", "speed", "forged_impression", "shilling")  # by violation code
 FLOOD, SPEED, FORGED_IMPRESSION, BANNED = 1, 2, 3, 4
-MINUTE_MS = 60_000.0
-_ACTIONS, _REPEATS, _UNSEEN_SLATES = range(3)  # what `pace` counts, with a half-life of one minute
-_COUNT_PER_RATE = 1 / np.log(2)  # a steady rate per minute, times this, is the decayed count that it leads to
+_ACTIONS, _REPEATS, _UNSEEN_SLATES = range(3)  # columns of `minute_counts`, half-life one minute
+_COUNT_PER_RATE = 1 / np.log(2)  # limit of the decayed count at a steady rate of one action per minute
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """Decayed counts above which a person's actions are held back: those of floods, of speed, of forged slates.
+    """Decayed counts above which actions are quarantined: repeats, all, unseen slates.
 
     >>> rate_limits_from_settings(GuardSettings(max_repeated_actions_per_minute=100)).limits.round()
     array([ 144., 8656.,   87.])
@@ -29,19 +28,15 @@ class RateLimits:
 def rate_limits_from_settings(guard: GuardSettings) -> RateLimits:
     if not guard.enabled:
         return UNLIMITED
-    return RateLimits(
-        np.array(
-            [
-                guard.max_repeated_actions_per_minute,
-                guard.max_total_actions_per_minute,
-                guard.max_unseen_slate_actions_per_minute,
-            ]
-        )
-        * _COUNT_PER_RATE
+    rates = (
+        guard.max_repeated_actions_per_minute,
+        guard.max_total_actions_per_minute,
+        guard.max_unseen_slate_actions_per_minute,
     )
+    return RateLimits(np.array(rates) * _COUNT_PER_RATE)
 
 
-UNLIMITED = RateLimits(np.full(3, np.inf))  # lets everything pass
+UNLIMITED = RateLimits(np.full(3, np.inf))
 
 
 @kernel
@@ -54,10 +49,10 @@ def check_limits(
     minute_counts_ts: np.ndarray,
     limits: np.ndarray,
 ) -> int:
-    """What speaks against an action, 0 for nothing; it is counted in either case.
+    """Count an action and return the code of its violation, 0 for none.
 
-    Who is over a limit stays there until they have calmed down: all they do counts as more of the same. Otherwise a
-    flood that is held back, and so never enters the history, would look like a first click again.
+    A user above a limit stays there until the rate falls: every further action counts as another repeat. Otherwise a
+    quarantined flood, which never enters the history, would look like a first click again.
     """
     if ts > minute_counts_ts[row]:
         decay = np.float32(0.5 ** ((ts - minute_counts_ts[row]) / MINUTE_MS))

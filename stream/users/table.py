@@ -1,4 +1,4 @@
-"""User state: what a person did, kept in columns, one row per person that this worker has lately met."""
+"""User state in columns, with one row per recently active user of this worker's partitions."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,28 +9,29 @@ import numpy as np
 from stream.ids import KeyIndex
 from stream.records.batches import Queries, ragged_starts
 from stream.records.decoding import EventBatch
+from stream.records.events import Event
 from stream.stores import StoreWatermark, UserStore
 from stream.users.columns import allocate_columns, clear, encode_rows, forget, grow, write_profiles
 from stream.users.event_kernels import EventColumns, UserColumns, allocate, apply
-from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, StoredProfile, decode_stored_profile
+from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, StoredProfile, decode_stored_profile, history_line
 from stream.users.rate_limits import UNLIMITED, RateLimits
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """What events came to: how each person stood just before each, and what the screen says of it."""
+    """State of each user just before each event, and the rate limits that the event violates."""
 
     queries: Queries
-    violation: np.ndarray  # (n,) uint8, place in `screens.DETECTORS`, 0 = nothing against it
-    is_alarm: np.ndarray  # (n,) bool, the first one against this person in a while
+    violation: np.ndarray  # (n,) uint8, index in `rate_limits.DETECTORS`, 0 = none
+    is_alarm: np.ndarray  # (n,) bool, a violation that raises an alarm; at most one per user and hour
 
 
 class UserTable:
-    """Reads a user from the store on first touch, applies events in order, and writes back those that changed.
+    """Read users from the store on first use, apply events, write back changed users.
 
-    Each user carries the offset of the last event applied, so that events applied before change nothing. Nothing is
-    written but by `flush`: what stands in the store must have been published before. So rows grow past their number
-    where one micro-batch needs it.
+    Each user stores the offset of the last event applied, so events that are applied again change nothing. Only
+    `flush` writes, because examples must be published before users are stored. So the table grows beyond `rows` when
+    one micro-batch needs it.
     """
 
     def __init__(self, store: UserStore, rows: int, rate_limits: RateLimits = UNLIMITED) -> None:
@@ -41,35 +42,34 @@ class UserTable:
         self.clear_cache()
 
     def clear_cache(self) -> None:
-        """Drop all rows, so that each user is read from the store again; flush first."""
+        """Drop all rows, so that users are read from the store again; flush first."""
         if self._columns["key"].size > self._capacity:
             self._columns = allocate_columns(self._capacity)
         clear(self._columns)
-        self._texts: list[bytes] = [b""] * self._capacity  # what people read: ids of items and events, by row
+        self._texts: list[bytes] = [b""] * self._capacity  # by row: item and event ids of the history
         self._user_ids: list[str] = [""] * self._capacity
         self._attributes: list[bytes] = [b""] * self._capacity
         self._index = KeyIndex(self._capacity)
         self._used = 0
         self._changed = np.zeros(self._capacity, np.bool_)
 
-    def apply(self, batch: EventBatch, texts: Sequence[bytes], user_ids: Sequence[str]) -> ApplyResult:
-        """Apply events in order and say how each person stood just before each event.
+    def apply(self, batch: EventBatch, events: Sequence[Event]) -> ApplyResult:
+        """Apply events in order; returns the state of each user just before each event.
 
-        What the screen holds back changes nothing of a person but what the screen judges by. `texts` are the events as
-        `profiles.text_of` writes them, `names` the user ids, both one per event.
+        An event that violates a rate limit changes only the counts of the rate limits. `events`: one per row of
+        `batch`.
         """
         rows = self._find_or_load(batch.user)
         columns = UserColumns(*(self._columns[name] for name in UserColumns._fields))
-        pre_event = allocate(
-            len(batch), int(np.minimum(columns.size[rows] + np.arange(len(batch)), N_QUERY_HISTORY).sum())
-        )
-        events = EventColumns(
+        max_history = np.minimum(columns.size[rows] + np.arange(len(batch)), N_QUERY_HISTORY)
+        pre_event = allocate(len(batch), int(max_history.sum()))
+        event_columns = EventColumns(
             rows, batch.offset, batch.type, batch.ts, batch.item, batch.impression, batch.is_released,
             batch.lists.start, batch.lists.item,
         )  # fmt: skip
-        n_history, n_shown = apply(events, columns, self._limits, pre_event)
+        n_history, n_shown = apply(event_columns, columns, self._limits, pre_event)
         self._changed[rows[pre_event.is_applied]] = True
-        self._append_text(rows, np.flatnonzero(pre_event.is_applied), pre_event.violation, texts, user_ids)
+        self._append_text(rows, np.flatnonzero(pre_event.is_applied), pre_event.violation, events)
         queries = Queries(
             ts=batch.ts,
             user=batch.user,
@@ -88,26 +88,25 @@ class UserTable:
         return ApplyResult(queries, pre_event.violation, pre_event.is_alarm)
 
     def _append_text(
-        self,
-        rows: np.ndarray,
-        indices: np.ndarray,
-        violation: np.ndarray,
-        texts: Sequence[bytes],
-        user_ids: Sequence[str],
+        self, rows: np.ndarray, indices: np.ndarray, violation: np.ndarray, events: Sequence[Event]
     ) -> None:
-        """What people read, of the events chosen. Added once for each person: a text is copied whenever it grows."""
+        """Append the original ids of applied events.
+
+        Once per user and batch, because a text is copied whenever it grows.
+        """
         lines: defaultdict[int, list[bytes]] = defaultdict(list)
         for i, row, code in zip(indices.tolist(), rows[indices].tolist(), violation[indices].tolist(), strict=True):
-            self._user_ids[row] = user_ids[i]
+            event = events[i]
+            self._user_ids[row] = event.user_id
             if not code:
-                lines[row].append(texts[i])
+                lines[row].append(history_line(event))
         for row, new_lines in lines.items():
             self._texts[row] = b"".join((self._texts[row], *new_lines))
 
     def set_attributes(
         self, keys: np.ndarray, user_ids: Sequence[str], offsets: Sequence[int], values: Sequence[bytes | None]
     ) -> None:
-        """Apply records of the users topic: attributes as JSON, or None to forget the person."""
+        """Apply records of the users topic: attributes as JSON, or None to forget the user."""
         rows = self._find_or_load(keys)
         for row, user_id, offset, value in zip(rows.tolist(), user_ids, offsets, values, strict=True):
             if offset <= self._columns["users_offset"][row]:
@@ -120,7 +119,7 @@ class UserTable:
             self._changed[row] = True
 
     def ban(self, keys: np.ndarray, offsets: Sequence[int], items: Sequence[int], end_ts: Sequence[int]) -> None:
-        """Apply records of the users topic that hold back what a person does with one item, up to an event time."""
+        """Apply bans of the users topic: quarantine actions on one item up to a time, ms."""
         for row, offset, item, ts in zip(self._find_or_load(keys).tolist(), offsets, items, end_ts, strict=True):
             if offset > self._columns["users_offset"][row]:
                 self._columns["users_offset"][row] = offset
@@ -128,7 +127,7 @@ class UserTable:
                 self._changed[row] = True
 
     def flush(self, watermarks: Sequence[StoreWatermark] = ()) -> int:
-        """Write the users that changed to the store, with the marks that go with them; returns how many."""
+        """Write changed users to the store together with watermarks; returns the number of users."""
         rows = np.flatnonzero(self._changed)
         if rows.size or watermarks:
             self._store.put_many(self._columns["key"][rows], self._encode_rows(rows) if rows.size else [], watermarks)
@@ -171,7 +170,7 @@ class UserTable:
         return encode_rows(self._columns, rows, user_ids, texts, [self._attributes[row] for row in row_list])
 
     def _trim_text(self, row: int) -> bytes:
-        """The lines of the history that is kept."""
+        """Text of a row, cut to the history that is kept."""
         text = self._texts[row]
         if text.count(b"\n") > N_HISTORY:
             text = self._texts[row] = b"\n".join(text.split(b"\n")[-N_HISTORY - 1 :])
@@ -180,11 +179,8 @@ class UserTable:
     def _write_profiles(self, rows: np.ndarray, records: Sequence[StoredProfile]) -> None:
         write_profiles(self._columns, rows, records)
         for row, record in zip(rows.tolist(), records, strict=True):
-            self._user_ids[row], self._texts[row], self._attributes[row] = (
-                record.user_id,
-                record.text,
-                record.attributes,
-            )
+            self._user_ids[row], self._texts[row] = record.user_id, record.text
+            self._attributes[row] = record.attributes
 
     def _forget(self, row: int) -> None:
         forget(self._columns, row)

@@ -1,0 +1,1 @@
+"""Stream worker: recovery, joins, user updates and retention."""

@@ -1,4 +1,4 @@
-"""Join actions to the impression that earned them."""
+"""Join actions to the impressions that they belong to."""
 
 import heapq
 from bisect import bisect_left
@@ -12,18 +12,17 @@ from stream.records.batches import EventType, ExampleBatch, Kind, concat
 
 POSITIVE_TYPES = tuple(map(int, (EventType.view, EventType.click, EventType.like, EventType.cart, EventType.purchase)))
 _NO_LABELS = np.zeros(0, np.float32)
-_MAX_CLOSED_PER_EVENT = 256  # impressions, by one event
 
 
 @dataclass(slots=True)
 class _OpenImpression:
-    """An impression that still waits for actions: one row of the batch that showed it."""
+    """Impression in its attribution window: one row of the batch that contains it."""
 
     batch: ExampleBatch
     row: int
     impression: int
-    deadline: int  # event time, ms, up to which actions count
-    click_labels: np.ndarray | None = None  # (k,) float32, the labels so far; None: nothing was taken yet
+    deadline: int  # event time, ms, of the end of the attribution window
+    click_labels: np.ndarray | None = None  # (k,) float32, the labels so far; None = no click yet
 
     @property
     def items(self) -> np.ndarray:
@@ -35,14 +34,14 @@ class _OpenImpression:
         return np.zeros(self.items.size, np.float32) if self.click_labels is None else self.click_labels
 
     def find_position(self, item: int, user: int) -> int | None:
-        """Where this item stood in what this person was shown; None if they were not shown it."""
+        """Position of an item in the slate; None if this user was not shown it."""
         items = self.items.tolist()
         return items.index(item) if item in items and self.batch.queries.user[self.row] == user else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Action:
-    """An action that names an impression."""
+    """Action that names an impression."""
 
     row: int  # of the micro-batch
     impression: int
@@ -53,7 +52,7 @@ class _Action:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became known of an open impression, by which row of the micro-batch."""
+    """New labels of an impression, and the row of the micro-batch that caused them."""
 
     impression: _OpenImpression
     labels: np.ndarray
@@ -62,27 +61,27 @@ class _Outcome:
 
 
 class Joiner:
-    """Keeps each impression open until the watermark has passed its attribution window.
+    """Keep each impression open until the watermark passes its attribution window.
 
-    A click makes a labelled list at once; when the window closes, the list comes once more with its final labels, so
-    that what was shown and not clicked counts as such. The same events make the same rows, wherever the micro-batches
-    end. One joiner per partition.
+    A click emits a labeled list at once. When the window closes, the list is emitted again with its final labels, so
+    items that were shown and not clicked become negatives. The same events give the same rows for any division into
+    micro-batches. Keep one joiner per partition.
     """
 
-    def __init__(self, window: float, max_closed_per_event: int = _MAX_CLOSED_PER_EVENT) -> None:
+    def __init__(self, window: float, max_closed_per_event: int = 256) -> None:
         if window <= 0:
             raise ValueError(f"window must be a positive number of seconds, got {window}")
         self._window_ms = round(window * 1000)
         self._max_closed_per_event = max_closed_per_event
         self._open: dict[int, _OpenImpression] = {}  # by impression key
         self._deadlines: list[tuple[int, int]] = []  # heap of (event time, impression key)
-        self._close_cursor = 0, 0  # row of the micro-batch in hand that closes impressions, and how many it has closed
+        self._close_cursor = 0, 0  # row of the current micro-batch that closes impressions, and their number so far
 
     def __len__(self) -> int:
         return len(self._open)
 
     def join(self, batch: ExampleBatch, watermarks: Sequence[int]) -> ExampleBatch:
-        """The micro-batch's rows with what they made known, behind the row that did: clicked lists, and closed ones.
+        """Insert clicked and closed lists into a micro-batch, each behind the row that caused it.
 
         `watermarks`: after each row, ms; they never fall.
         """
@@ -107,7 +106,7 @@ class Joiner:
         return _merge_in_order(replace(batch, organic=organic), outcomes)
 
     def restore(self, batch: ExampleBatch) -> None:
-        """Take up joined rows that were published before, so that what they left open is open again."""
+        """Apply joined rows of published blocks, so that their open impressions are open again."""
         impressions = self._new_impressions(batch)
         start = batch.lists.start
         for row in np.flatnonzero(batch.kind != Kind.action).tolist():
@@ -120,7 +119,7 @@ class Joiner:
                 del self._open[open_impression.impression]
 
     def _new_impressions(self, batch: ExampleBatch) -> Iterator[_OpenImpression]:
-        """The impressions of a micro-batch in order, as they are when nobody has acted yet."""
+        """Impressions of a micro-batch in order, without any action."""
         impressions = batch.take(np.flatnonzero(batch.kind == Kind.shown))
         deadlines = (impressions.queries.ts + self._window_ms).tolist()
         for i, (impression, deadline) in enumerate(zip(impressions.impression.tolist(), deadlines, strict=True)):
@@ -134,11 +133,11 @@ class Joiner:
         heapq.heappush(self._deadlines, (impression.deadline, impression.impression))
 
     def _act(self, action: _Action) -> _Outcome | None:
-        """The list an action answers, with its new label; None if it answers none, empty labels if nothing is new."""
+        """Labels after an action; None without an open impression, empty if nothing changes."""
         open_impression = self._open.get(action.impression)
         position = open_impression.find_position(action.item, action.user) if open_impression else None
         if open_impression is None or position is None:
-            # Late or forged: we know no propensity for it, so it teaches as an organic action only.
+            # Late or forged: its propensity is unknown, so it trains as an organic action only.
             metrics.actions_unmatched.inc()
             return None
         labels = open_impression.labels
@@ -149,7 +148,10 @@ class Joiner:
         return _Outcome(open_impression, labels.copy(), action.row, Kind.clicked)
 
     def _close(self, watermarks: Sequence[int], first: int, end: int) -> Iterator[_Outcome]:
-        """Close what rows [first, end) closed; nothing was shown or done with an impression between those two."""
+        """Close impressions that rows [first, end) make due.
+
+        None of these rows shows an impression or acts on one.
+        """
         while end and self._deadlines and self._deadlines[0][0] <= watermarks[end - 1]:
             deadline, impression = self._deadlines[0]
             open_impression = self._open.get(impression)
@@ -165,10 +167,10 @@ class Joiner:
             yield _Outcome(open_impression, open_impression.labels, cause, Kind.closed)
 
     def _next_to_close(self, due: int) -> tuple[int, int]:
-        """The first row from `due` on that may close one more, and how many it has closed.
+        """First row from `due` on that can close an impression, and the number it has closed.
 
-        What one event makes known stands in one block, which must fit into a record of the log: so the first event of
-        a morning does not close all that the night left open.
+        All rows that one event causes are in one block, which must fit into a record of the log. So the first event
+        after a quiet night closes only some of the impressions that are due, and the next events close the others.
         """
         row, n_closed = self._close_cursor
         if due > row:
@@ -177,7 +179,7 @@ class Joiner:
 
 
 def _actions(batch: ExampleBatch) -> Iterator[_Action]:
-    """The actions of a micro-batch that name an impression, in order."""
+    """Actions of a micro-batch that name an impression, in order."""
     rows = np.flatnonzero((batch.kind != Kind.shown) & (batch.impression != 0))
     items = batch.lists.item[batch.lists.start[rows]]
     columns = rows, batch.impression[rows], batch.queries.user[rows], items, batch.type[rows]
@@ -193,7 +195,7 @@ def _merge_in_order(batch: ExampleBatch, outcomes: Sequence[_Outcome]) -> Exampl
 
 
 def _outcome_rows(batch: ExampleBatch, outcomes: Sequence[_Outcome]) -> ExampleBatch:
-    """The lists of these outcomes with their labels, in the order given."""
+    """Rows of these outcomes with their labels, in the given order."""
     by_block: dict[int, list[int]] = {}
     for i, outcome in enumerate(outcomes):
         by_block.setdefault(id(outcome.impression.batch), []).append(i)

@@ -1,4 +1,4 @@
-"""One partition of events: what has been seen of it, and its rows on the way to the examples topic."""
+"""State of one partition of events, and its rows on the way to the examples topic."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,24 +11,29 @@ from stream.deduplication import Deduplicator, StaleDuplicateDetector
 from stream.quarantine import AlreadyReported
 from stream.records.batches import EventType, ExampleBatch, Kind, Queries
 from stream.records.decoding import EventBatch
+from stream.records.example_blocks import BlockRange, encode_examples
 from stream.stores import StoreWatermark
 from stream.users.table import ApplyResult, UserTable
 from stream.worker.joiner import Joiner
 
 NO_WATERMARK = -(1 << 62)
+_ROWS_PER_BLOCK = 512  # keeps a block below the usual record limit of a broker, 1 MB
 
 
 @dataclass(frozen=True, slots=True)
 class StorePosition:
-    """How far the user store is complete for a partition: its mark there, moved together with the users."""
+    """Position up to which the user store is complete.
 
-    next_offset: int = 0  # offset of the first event that the stored users have not seen
-    next_users_offset: int = 0  # the same of the users topic
-    examples_end: int = 0  # where the examples topic ended: what stands behind it may cover events further on
+    Its text is the watermark, which moves together with the users.
+    """
+
+    next_offset: int = 0  # offset of the first event that is not in the stored users
+    next_users_offset: int = 0  # the same for the users topic
+    examples_end: int = 0  # end of the examples topic; blocks behind it can cover later events
 
     @property
     def text(self) -> str:
-        """The mark; empty for a store that has nothing."""
+        """Watermark text; empty for an empty store."""
         return "" if self == StorePosition() else f"{self.next_offset} {self.next_users_offset} {self.examples_end}"
 
     @classmethod
@@ -36,31 +41,45 @@ class StorePosition:
         return cls(*map(int, text.split()))
 
 
+@dataclass(frozen=True, slots=True)
+class BatchStart:
+    """State of a partition before a micro-batch."""
+
+    first_offset: int
+    watermark: Watermark
+
+
 @dataclass(slots=True)
 class Partition:
-    """State of one partition besides its users. The users topic is read up to `users`, events up to `next`."""
+    """State of one partition except its users."""
 
     number: int
-    next_offset: int
-    next_users_offset: int
+    next_offset: int  # of the events topic
+    next_users_offset: int  # of the users topic
     watermark: Watermark
     deduplicator: Deduplicator
     joiner: Joiner
-    dead_lettered: set[tuple[int, int]]  # (offset, index) of refusals that a crash left in dead-letter, but unpublished
-    examples_end: int  # end of the examples topic, as far as this worker has seen
+    dead_lettered: set[
+        tuple[int, int]
+    ]  # (offset, index) of rejected events that a crash left dead-lettered, unpublished
+    examples_end: int  # end of the examples topic, as far as this worker knows
     store_position: StorePosition
-    already_reported: AlreadyReported = field(
-        default_factory=AlreadyReported
-    )  # the same as `buried`, of quarantine and alarms
+    already_reported: AlreadyReported = field(default_factory=AlreadyReported)  # the same for quarantine and alarms
     stale_duplicates: StaleDuplicateDetector = field(default_factory=StaleDuplicateDetector)
 
     @property
     def reached_position(self) -> StorePosition:
-        """What the store may say once the users are there."""
+        """Position of the store after the users of this partition are written."""
         return StorePosition(self.next_offset, self.next_users_offset, self.examples_end)
 
+    def advance(self, next_offset: int) -> BatchStart:
+        """Move the read position behind a micro-batch; returns the state before it."""
+        start = BatchStart(self.next_offset, self.watermark.copy())
+        self.next_offset = next_offset
+        return start
+
     def join(self, batch: EventBatch, result: ApplyResult) -> ExampleBatch:
-        """Examples that these events, none of them a repeat, make known."""
+        """Examples that these events, none of them a duplicate, produce."""
         examples = mark_quarantined(build_examples(batch, result.queries), result.violation)
         if len(batch) == 0:
             return examples
@@ -70,22 +89,37 @@ class Partition:
         metrics.watermark.labels(self.number).set(watermarks[-1] / 1000)
         return rows
 
+    def encode_blocks(self, start: BatchStart, examples: ExampleBatch) -> list[bytes]:
+        """Encode the examples of a micro-batch as blocks that cover all of its events.
+
+        Each block has its own watermark, because the process can die when only some of them are published.
+        """
+        watermark, blocks = start.watermark, []
+        for first, end, rows in split_blocks(examples, start.first_offset, self.next_offset, _ROWS_PER_BLOCK):
+            ts = watermark.update(int(rows.ts.max())) if len(rows) else watermark.ts
+            block_range = BlockRange(
+                partition=self.number,
+                first_offset=first,
+                next_offset=end,
+                batch_next_offset=self.next_offset,
+                watermark=NO_WATERMARK if ts is None else ts,
+                next_users_offset=self.next_users_offset,
+            )
+            blocks.append(encode_examples(block_range, rows))
+        return blocks
+
 
 def flush(users: UserTable, positions: Sequence[tuple[Partition, StorePosition]]) -> int:
-    """Write the users that changed, with how far each partition is stored by that; returns how many there were."""
-    n_written = users.flush(
-        [
-            StoreWatermark(partition.number, partition.store_position.text, position.text)
-            for partition, position in positions
-        ]
-    )
+    """Write changed users and the position of each partition; returns the number of users."""
+    watermarks = [StoreWatermark(p.number, p.store_position.text, position.text) for p, position in positions]
+    n_written = users.flush(watermarks)
     for partition, position in positions:
         partition.store_position = position
     return n_written
 
 
 def build_examples(batch: EventBatch, queries: Queries) -> ExampleBatch:
-    """One row per event: an impression with its list, an action with its one item."""
+    """Build one row per event: an impression with its list, an action with its one item."""
     is_impression = batch.type == EventType.impression
     return ExampleBatch(
         kind=np.where(is_impression, Kind.shown, Kind.action).astype(np.uint8),
@@ -107,7 +141,7 @@ def build_examples(batch: EventBatch, queries: Queries) -> ExampleBatch:
 
 
 def mark_quarantined(batch: ExampleBatch, violation: np.ndarray) -> ExampleBatch:
-    """What the screen holds back answers no impression and teaches nothing."""
+    """Detach quarantined actions from their impressions, so that nothing trains on them."""
     if not violation.any():
         return batch
     is_quarantined = violation > 0
@@ -118,8 +152,13 @@ def mark_quarantined(batch: ExampleBatch, violation: np.ndarray) -> ExampleBatch
     )
 
 
-def split_blocks(batch: ExampleBatch, first: int, next_: int, max_rows: int) -> Iterator[tuple[int, int, ExampleBatch]]:
-    """Cut examples into (first, next, rows) of at most about `rows` rows, never within one record's rows."""
+def split_blocks(
+    batch: ExampleBatch, first_offset: int, next_offset: int, max_rows: int
+) -> Iterator[tuple[int, int, ExampleBatch]]:
+    """Split examples into (first offset, next offset, rows), never within a record.
+
+    Each part has about `max_rows` rows.
+    """
     start = 0
     while len(batch) - start > max_rows:
         cut = start + max_rows
@@ -128,6 +167,6 @@ def split_blocks(batch: ExampleBatch, first: int, next_: int, max_rows: int) -> 
         if cut == len(batch):
             break
         boundary = int(batch.offset[cut])
-        yield first, boundary, batch.take(np.arange(start, cut))
-        first, start = boundary, cut
-    yield first, next_, batch if start == 0 else batch.take(np.arange(start, len(batch)))
+        yield first_offset, boundary, batch.take(np.arange(start, cut))
+        first_offset, start = boundary, cut
+    yield first_offset, next_offset, batch if start == 0 else batch.take(np.arange(start, len(batch)))

@@ -1,4 +1,4 @@
-"""Taking up a partition: its state out of the user store, the examples topic and the events behind it."""
+"""Restore a partition from the user store, the examples topic and the events behind it."""
 
 import logging
 from collections.abc import Iterator
@@ -18,24 +18,23 @@ from stream.records.events import Limits
 from stream.records.example_blocks import BlockRange, decode_examples, valid_blocks
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES
-from stream.users.profiles import history_line
 from stream.users.table import UserTable
 from stream.worker.joiner import Joiner
 from stream.worker.partition import NO_WATERMARK, Partition, StorePosition, flush
 from stream.worker.user_updates import apply_user_records
 
 _READ_SIZE = 4096
-_BLOCKS_PER_READ = 32  # read at once
-_CLOCK_SKEW_MS = 60_000  # ms by which the clocks of two writers of the log may differ
+_BLOCKS_PER_READ = 32
+_CLOCK_SKEW_MS = 60_000  # maximum difference between the clocks of two writers of the log
 _logger = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Whoever had the partition before, and however it ended, the worker goes on as if there had been no change.
+    """Restore partitions so that neither a crash nor a change of owner changes a result.
 
-    The store's mark says which events its users have seen, and where the examples topic ended then. What was published
-    from there on says how far the events were taken. The users are then brought to that point, from wherever the store
-    is: a micro-batch back after a crash, the beginning of the log after the store lost everything.
+    The watermark of the store says which events its users contain, and where the examples topic ended then. The
+    blocks published behind that end say how far the events were processed. Recovery applies the events in between to
+    the users: one micro-batch after a crash, the whole log after the store lost everything.
     """
 
     def __init__(self, log: EventLog, store: UserStore, users: UserTable, settings: Settings) -> None:
@@ -46,6 +45,7 @@ class Recovery:
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
 
     def restore_partition(self, number: int) -> Partition:
+        """Claim a partition and restore its state; its users are complete afterwards."""
         position = StorePosition.parse(self._store.claim(number))
         end = self._log.end_offset(EXAMPLES, number)
         next_offset = self._first_unpublished(number, position, end)
@@ -63,30 +63,25 @@ class Recovery:
         )
         self._restore_from_blocks(partition)
         self._reapply_users(partition)
-        _logger.info(
-            "partition %d: events from %d, users were stored up to %d", number, next_offset, position.next_offset
-        )
+        message = "restored partition %d: next event %d, users were stored up to %d"
+        _logger.info(message, number, next_offset, position.next_offset)
         return partition
 
     def _first_unpublished(self, number: int, position: StorePosition, end: int) -> int:
-        """Offset of the first event that nobody has published or stored."""
-        next_offset = max(
-            [
-                position.next_offset,
-                *(block_range.next_offset for block_range, _ in self._read_blocks(number, position.examples_end, end)),
-            ]
-        )
+        """Offset of the first event that is neither published nor stored."""
+        blocks = self._read_blocks(number, position.examples_end, end)
+        next_offset = max([position.next_offset, *(block_range.next_offset for block_range, _ in blocks)])
         next_offset = next_offset or self._log.start_offset(EVENTS, number)
         log_end = self._log.end_offset(EVENTS, number)
         if next_offset > log_end:
             raise ValueError(
-                f"partition {number} of the events was taken up to offset {next_offset}, but the log ends at {log_end}: it was "
-                "replaced; restore it, or start over with other prefixes of log and store"
+                f"partition {number} of the events topic was processed up to offset {next_offset}, but the log ends at "
+                f"{log_end}, so it was replaced: restore it, or choose other prefixes for log and store"
             )
         return next_offset
 
     def _read_blocks(self, number: int, first: int, end: int) -> Iterator[tuple[BlockRange, ExampleBatch]]:
-        """Published blocks by their own offsets, oldest first."""
+        """Published blocks in a range of offsets of the examples topic, oldest first."""
         while first < end:
             records = self._log.read(EXAMPLES, number, first, min(_BLOCKS_PER_READ, end - first))
             if not len(records):
@@ -95,7 +90,7 @@ class Recovery:
             first = records.offsets[-1] + 1
 
     def _read_blocks_reversed(self, number: int, end: int) -> Iterator[tuple[BlockRange, ExampleBatch]]:
-        """The same, newest first."""
+        """Published blocks below an offset of the examples topic, newest first."""
         start = self._log.start_offset(EXAMPLES, number)
         while end > start:
             first = max(start, end - _BLOCKS_PER_READ)
@@ -103,11 +98,11 @@ class Recovery:
             end = first
 
     def _restore_from_blocks(self, partition: Partition) -> None:
-        """The watermark, the events known already, and the impressions left open, as the published blocks have them."""
+        """Restore the watermark, the known event ids and the open impressions from published blocks."""
         remaining = self._settings.events.dedup_events
         event_keys: list[np.ndarray] = []
         recent_batches: list[ExampleBatch] = []
-        is_in_window = False  # for impressions that are open still
+        is_in_window = False  # the block can contain impressions that are still open
         for block_range, batch in self._read_blocks_reversed(partition.number, partition.examples_end):
             if not event_keys and block_range.watermark != NO_WATERMARK:
                 partition.watermark.ts, is_in_window = block_range.watermark, True
@@ -125,15 +120,14 @@ class Recovery:
             partition.joiner.restore(batch)
 
     def _horizon(self, partition: Partition) -> int:
-        """Event time, ms: what was shown before it is closed."""
+        """Event time, ms, before which every impression is closed."""
         settings = self._settings.stream
         return (partition.watermark.ts or 0) - round((settings.attribution_window + settings.allowed_lateness) * 1000)
 
     def _reapply_users(self, partition: Partition) -> None:
-        """Apply to the users what was published but not stored, each record of the users topic where it stood then."""
-        for block_range, _ in self._read_blocks(
-            partition.number, partition.store_position.examples_end, partition.examples_end
-        ):
+        """Apply published but unstored events and user records, in their original order."""
+        first, end = partition.store_position.examples_end, partition.examples_end
+        for block_range, _ in self._read_blocks(partition.number, first, end):
             if block_range.next_users_offset > partition.next_users_offset:
                 self._reapply_events(partition, min(block_range.first_offset, partition.next_offset))
                 apply_user_records(self._log, self._users, partition, block_range.next_users_offset)
@@ -143,32 +137,21 @@ class Recovery:
     def _reapply_events(self, partition: Partition, end: int) -> None:
         while partition.store_position.next_offset < end:
             first = partition.store_position.next_offset
-            records = _truncate_records(
-                self._log.read(EVENTS, partition.number, first, min(_READ_SIZE, end - first)), end
-            )
+            records = self._log.read(EVENTS, partition.number, first, min(_READ_SIZE, end - first))
+            records = _truncate_records(records, end)
             if len(records):
-                decoded_batch = decode_records(records, self._limits)
-                rows = np.flatnonzero(partition.deduplicator.check_and_add(decoded_batch.batch.event))
-                events = [decoded_batch.events[row] for row in rows.tolist()]
-                texts, user_ids = [history_line(event) for event in events], [event.user_id for event in events]
-                self._users.apply(decoded_batch.batch.take(rows), texts, user_ids)
-            next_offset = records.offsets[-1] + 1 if len(records) else end
-            flush(
-                self._users,
-                [
-                    (
-                        partition,
-                        replace(
-                            partition.store_position,
-                            next_offset=next_offset,
-                            next_users_offset=partition.next_users_offset,
-                        ),
-                    )
-                ],
+                decoded = decode_records(records, self._limits)
+                new = decoded.take(np.flatnonzero(partition.deduplicator.check_and_add(decoded.batch.event)))
+                self._users.apply(new.batch, new.events)
+            position = replace(
+                partition.store_position,
+                next_offset=records.offsets[-1] + 1 if len(records) else end,
+                next_users_offset=partition.next_users_offset,
             )
+            flush(self._users, [(partition, position)])
 
     def _read_dead_lettered(self, number: int, offset: int) -> set[tuple[int, int]]:
-        """Refusals at or after an offset that stand in dead-letter already, since a process died behind them."""
+        """Rejected events at or after an offset that a process dead-lettered before it died."""
         pending = self._log.read(EVENTS, number, offset, 1)
         if not len(pending):
             return set()
@@ -183,13 +166,16 @@ class Recovery:
 
 
 def _event_keys_before(batch: ExampleBatch, offset: int) -> np.ndarray:
-    """Keys of the events below an offset; those whose users are not yet stored will be known when they are."""
+    """Keys of the events below an offset.
+
+    Later events become known when they are applied to the users.
+    """
     is_event_row = np.isin(batch.kind, (Kind.shown, Kind.action, Kind.held))
     keys: np.ndarray = batch.event[is_event_row & (batch.offset < offset)]
     return keys
 
 
 def _truncate_records(records: Records, offset: int) -> Records:
-    """The records below an offset."""
+    """Drop the records at or above an offset."""
     n = int(np.searchsorted(np.array(records.offsets, np.int64), offset))
     return Records(records.partition, records.offsets[:n], records.keys[:n], records.values[:n], records.times[:n])

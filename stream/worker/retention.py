@@ -1,15 +1,18 @@
-"""Retention: what the log forgets in time."""
+"""Delete old records from the log."""
 
-from stream.clock import Clock
+from stream.clock import MINUTE_MS, Clock
 from stream.config import Settings
 from stream.logs import EventLog
 from stream.topics import ALARMS, DEAD_LETTER, EVENTS, EXAMPLES, ITEMS, QUARANTINE, USERS
 
-_INTERVAL_MS = 600_000
+_INTERVAL_MS = 10 * MINUTE_MS
 
 
 class Retention:
-    """Trims topics now and then. The last block of examples always stays: a stream worker goes on from it."""
+    """Trim topics every ten minutes.
+
+    The last block of examples stays, because a stream worker resumes there.
+    """
 
     def __init__(self, log: EventLog, settings: Settings, clock: Clock) -> None:
         self._log = log
@@ -18,7 +21,7 @@ class Retention:
         self._next_run_ms = clock.now_ms() + _INTERVAL_MS
 
     def run_if_due(self) -> None:
-        """Trim, if it is time to."""
+        """Trim if the interval has passed."""
         now = self._clock.now_ms()
         if now < self._next_run_ms:
             return
@@ -26,7 +29,10 @@ class Retention:
         self.trim(now - self._keep_ms)
 
     def trim(self, ts: int) -> None:
-        """Forget what was appended before `ts`, ms; of items and users only what newer ones replace."""
+        """Delete records appended before `ts`, ms.
+
+        In items and users, only those that newer records replace.
+        """
         for topic in (EVENTS, DEAD_LETTER, QUARANTINE, ALARMS):
             self._log.trim_older(topic, ts)
         for partition in range(self._log.partitions(EXAMPLES)):

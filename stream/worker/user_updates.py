@@ -1,4 +1,4 @@
-"""The users topic: what people said of themselves, and whom to forget, applied to user state."""
+"""Apply the users topic to user state: attributes, requests to forget a user, and bans."""
 
 import logging
 from dataclasses import replace
@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 
 
 def apply_user_records(log: EventLog, users: UserTable, partition: Partition, end: int) -> None:
-    """Apply and store the records of a partition from where it was read up to an offset."""
+    """Apply and store the records of a partition from its read position up to an offset."""
     while partition.next_users_offset < end:
         records = log.read(
             USERS, partition.number, partition.next_users_offset, min(_READ_SIZE, end - partition.next_users_offset)
@@ -33,7 +33,7 @@ def apply_user_records(log: EventLog, users: UserTable, partition: Partition, en
 
 
 def _apply_bans(users: UserTable, records: Records) -> None:
-    """Apply the records by which the guard bars people from items."""
+    """Apply the bans that the guard has issued."""
     entries = [parse_ban(key, value) for key, value in zip(records.keys, records.values, strict=True)]
     bans = [(offset, *entry) for offset, entry in zip(records.offsets, entries, strict=True) if entry]
     if bans:
@@ -43,14 +43,16 @@ def _apply_bans(users: UserTable, records: Records) -> None:
 
 
 def valid_user_records(records: Records) -> Records:
-    """The records that name a person and say something about them; others are passed over loudly."""
+    """Select the records with a valid user id and a valid value; count and log the others."""
     valid_rows = []
     for i, (key, value) in enumerate(zip(records.keys, records.values, strict=True)):
         if (key or b"").startswith(BAN_KEY_PREFIX):
             continue
         if error := validate_user_record(key, value):
             metrics.dead_letter.labels("bad_user").inc()
-            _logger.warning("users topic, %d:%d passed over: %s", records.partition, records.offsets[i], error)
+            _logger.warning(
+                "skipped a record of the users topic at %d:%d: %s", records.partition, records.offsets[i], error
+            )
         else:
             valid_rows.append(i)
     return Records(

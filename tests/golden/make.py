@@ -1,4 +1,4 @@
-"""Writes the bytes of every schema as this code writes them; what is there already was released, and stays."""
+"""Write the bytes of every schema as this code encodes them; existing files stay."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,7 +17,6 @@ from stream.records.events import Limits
 from stream.records.example_blocks import BlockRange, encode_examples
 from stream.records.feature_codec import encode_features
 from stream.testing import MemoryStore
-from stream.users.profiles import history_line
 from stream.users.table import UserTable
 from stream.worker.partition import build_examples
 
@@ -40,19 +39,17 @@ def make_event() -> bytes:
 
 
 def _make_block(store: MemoryStore, click: Mapping[str, Any] = CLICK_EVENT) -> bytes:
-    """The block of both events, with the user they made in the store."""
+    """Encode the block of both events, and store their user."""
     values = [msgspec.json.encode(IMPRESSION_EVENT), msgspec.json.encode(click)]
-    decoded_batch = decode_records(Records(0, [40, 41], [b"u1"] * 2, values, [TS] * 2), Limits(0, 300))
+    decoded = decode_records(Records(0, [40, 41], [b"u1"] * 2, values, [TS] * 2), Limits(0, 300))
     users = UserTable(store, 16)
-    users.set_attributes(np.array([decoded_batch.batch.user[0]]), ["u1"], [5], [b'{"age":7}'])
-    queries = users.apply(
-        decoded_batch.batch, [history_line(event) for event in decoded_batch.events], ["u1", "u1"]
-    ).queries
+    users.set_attributes(np.array([decoded.batch.user[0]]), ["u1"], [5], [b'{"age":7}'])
+    queries = users.apply(decoded.batch, decoded.events).queries
     users.flush()
     block_range = BlockRange(
         partition=0, first_offset=40, next_offset=42, batch_next_offset=42, watermark=TS - 6_790, next_users_offset=6
     )
-    return encode_examples(block_range, build_examples(decoded_batch.batch, queries))
+    return encode_examples(block_range, build_examples(decoded.batch, queries))
 
 
 def make_examples() -> bytes:
@@ -74,7 +71,8 @@ def make_update() -> bytes:
 def make_manifest() -> bytes:
     manifest = checkpoints.Manifest(
         version="000001-000000007", epoch=1, step=7, parent="000001-000000003", created=TS, code_version="0.1.0",
-        example_offsets={"0": 9}, offsets={"0": 42}, skip={"0": [(3, 5)]}, items_offset=3, control_offset=1, updates_offset=7, watermark=TS - 6_790,
+        example_offsets={"0": 9}, offsets={"0": 42}, skip={"0": [(3, 5)]}, items_offset=3, control_offset=1,
+        updates_offset=7, watermark=TS - 6_790,
         config={"seed": 0}, metrics={"auc": 0.75},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Bytes of every released schema are read as they were meant, and written so still."""
+"""Bytes of every released schema decode to the same values, and encode to the same bytes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The clock and the watermark."""
+"""Clocks and watermarks."""
 
 import numpy as np
 import pytest

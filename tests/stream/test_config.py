@@ -1,4 +1,4 @@
-"""Settings are read once; whatever is wrong with them stops the process with a sentence that helps."""
+"""Settings are read once; an invalid one stops the process and shows the fix."""
 
 from pathlib import Path
 
@@ -61,7 +61,11 @@ def test_unknown_variable_suggests_the_nearest(variable: str, nearest: str) -> N
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("HEADRACE_SERVE__PORT", "many", "setting serve.port is 'many'"),
+        (
+            "HEADRACE_SERVE__PORT",
+            "many",
+            "serve.port is 'many': .*; correct HEADRACE_SERVE__PORT or serve.port in .*toml",
+        ),
         ("HEADRACE_SERVE__PORT", "", "setting serve.port is ''"),
         ("HEADRACE_SERVE__PORT", "70000", "setting serve.port is '70000': .*less than or equal to 65535"),
         ("HEADRACE_STREAM__ATTRIBUTION_WINDOW", "0", "setting stream.attribution_window is '0': .*greater than 0"),
@@ -74,7 +78,11 @@ def test_unknown_variable_suggests_the_nearest(variable: str, nearest: str) -> N
             "slates",
             "setting serve.exploration_scope is 'slates': .*; the nearest is 'slate'",
         ),
-        ("HEADRACE_SERVE__EXPLORATION_RATE", "0.7", "with serve.exploration_rate above 0.5 it must be slate"),
+        (
+            "HEADRACE_SERVE__EXPLORATION_RATE",
+            "0.7",
+            "exploration_scope is 'fresh': expected slate, .*exploration_rate is 0.7",
+        ),
     ],
 )
 def test_invalid_value_error_names_the_setting(variable: str, value: str, message: str) -> None:
@@ -87,7 +95,7 @@ def test_invalid_toml_error_names_the_file(tmp_path: Path, content: bytes) -> No
     path = tmp_path / "headrace.toml"
     path.write_bytes(content)
 
-    with pytest.raises(SettingsError, match=f"{path} is not TOML"):
+    with pytest.raises(SettingsError, match=f"{path} is not valid TOML"):
         load(path, {})
 
 
@@ -96,9 +104,10 @@ def test_requested_file_must_exist(tmp_path: Path) -> None:
         load(tmp_path / "missing.toml", {})
 
 
-@pytest.mark.parametrize(("section", "name", "purpose"), [*iter_settings()])
-def test_every_setting_documents_its_purpose(section: str, name: str, purpose: str) -> None:
-    assert len(purpose) > 10
+@pytest.mark.parametrize(("section", "name", "description"), [*iter_settings()])
+def test_every_setting_has_a_description(section: str, name: str, description: str) -> None:
+    assert description[:1] == description[:1].upper()
+    assert description.endswith(".")
 
 
 def test_settings_are_frozen() -> None:

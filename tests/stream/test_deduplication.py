@@ -1,4 +1,4 @@
-"""A repeat is recognised among at least the last n events."""
+"""Duplicates are recognized among at least the last n events."""
 
 from collections.abc import Callable
 
@@ -46,7 +46,7 @@ LIVE = np.arange(6_000) * GAP
 
 
 def run_detector(segments: list[tuple[np.ndarray, bool]], batch: int = 64) -> list[float]:
-    """Stretches of event times, and whether they are new, in micro-batches; what is said of each that is."""
+    """Feed segments of (event times, are new) in micro-batches; returns the reported shares."""
     ts = np.concatenate([ts for ts, _ in segments])
     is_new = np.concatenate([np.full(ts.size, new) for ts, new in segments])
     detector = StaleDuplicateDetector()
@@ -84,7 +84,7 @@ def test_interleaved_replay_is_reported_within_1000_events() -> None:
         lambda: [(LIVE[3_000:], True), (LIVE[:3_000], True)],
         lambda: [(LIVE[:900], True), (LIVE[:900], False)],
     ],
-    ids=["nothing twice", "each at once again", "the old behind the new", "a small file again"],
+    ids=["no duplicates", "immediate retries", "old events after new ones", "small file sent twice"],
 )
 def test_normal_traffic_is_not_reported(segments: Callable[[], list[tuple[np.ndarray, bool]]]) -> None:
     assert run_detector(segments()) == []

@@ -1,4 +1,4 @@
-"""Ids become keys, keys find rows, and other people's producers agree on partitions."""
+"""Ids map to keys, keys to rows, and partitions equal those of Kafka's own producers."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stream.ids import NO_KEY, KeyIndex, hash_id, hash_ids, partition_for_id
 
-# What Kafka's DefaultPartitioner gives, from org.apache.kafka.common.utils.UtilsTest: murmur2 of the bytes.
+# Expected values of Kafka's DefaultPartitioner, from org.apache.kafka.common.utils.UtilsTest.
 MURMUR2 = {"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536, "abc": 479470107}
 
 KEYS = st.integers(1, 50) | st.integers(2**63, 2**64 - 1)

@@ -1,4 +1,4 @@
-"""Kernels are compiled for the sources as they are."""
+"""Compiled kernels always match their sources."""
 
 import os
 import subprocess
@@ -65,7 +65,7 @@ def find_cache_dir(root: Path, environ: dict[str, str]) -> Path:
 
 
 def write_package(root: Path) -> Path:
-    """A project with one kernel, which imports one module."""
+    """Write a project with one kernel that imports one module."""
     package = root / "stream"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -78,11 +78,11 @@ def write_package(root: Path) -> Path:
 
 def test_each_state_of_the_sources_has_its_own_cache(tmp_path: Path) -> None:
     package = write_package(tmp_path)
-    environ = {"NUMBA_CACHE_DIR": str(tmp_path / "chosen")}
+    environ = {"NUMBA_CACHE_DIR": str(tmp_path / "custom")}
     first = find_cache_dir(tmp_path, environ)
     (package / "other.py").write_text("MOST = 2\n")
 
-    assert first.parent == tmp_path / "chosen"
+    assert first.parent == tmp_path / "custom"
     assert find_cache_dir(tmp_path, environ) == first
 
     (package / "limits.py").write_text("MOST = 2\n")

@@ -1,4 +1,4 @@
-"""Every event log keeps the same promises; the local one also among processes that die. See also test_kafka_log."""
+"""Contract of every event log, and the local log among processes that die."""
 
 import os
 import signal
@@ -16,17 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream.clock import ManualClock
+from stream.clock import DAY_MS, ManualClock
 from stream.drivers import open_log
 from stream.logs import EventLog, Position, Record, Records, Source
 from stream.testing import Crash, Crashed, MemoryLog
 
 ROOT = Path(__file__).resolve().parents[2]
-DAY_MS = 24 * 3600 * 1000
 
 
 class WallClock:
-    """The clock of a driver that has its own: time passes by waiting, and not for long."""
+    """Clock of a driver that uses the time of day; it advances by a short wait."""
 
     def now_ms(self) -> int:
         return int(time.time() * 1000)
@@ -35,7 +34,7 @@ class WallClock:
         time.sleep(0.05)
 
 
-KAFKA_CLIENTS = {"kafka": "kafka-python", "kafka, fast": "confluent"}  # drivers by the client that moves their records
+KAFKA_CLIENTS = {"kafka": "kafka-python", "kafka, fast": "confluent"}  # client by driver
 
 
 @pytest.fixture(params=["local", "memory", *KAFKA_CLIENTS])
@@ -97,7 +96,7 @@ def drain(log: EventLog, topic: str, source: Source, limit: int = 10) -> list[li
     batches = []
     while any(offset < log.end_offset(topic, partition) for partition, offset in source.snapshot().items()):
         batches.append(source.next_batch(limit, timeout=5.0))
-        assert batches[-1], "nothing came, though there is more"
+        assert batches[-1], "the source returned no records before the end of the topic"
     return batches
 
 
@@ -115,7 +114,7 @@ def start_python(script: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-# What a topic is
+# Topics
 
 
 def test_create_is_idempotent(log: EventLog) -> None:
@@ -129,7 +128,7 @@ def test_create_is_idempotent(log: EventLog) -> None:
 def test_create_rejects_another_number_of_partitions(log: EventLog) -> None:
     log.create("events", 3)
 
-    with pytest.raises(ValueError, match=r"'events'.* has 3 partitions, asked for 4"):
+    with pytest.raises(ValueError, match=r"'events'.* has 3 partitions, expected 4"):
         log.create("events", 4)
 
 
@@ -140,7 +139,7 @@ def test_invalid_topic_name_is_rejected(log: EventLog, name: str) -> None:
 
 
 def test_unknown_topic_error_names_the_topic(log: EventLog) -> None:
-    with pytest.raises(ValueError, match=r"'nothing' is not in .*create it first"):
+    with pytest.raises(ValueError, match=r"'nothing' does not exist in .*create it first"):
         log.append("nothing", 0, make_records(1))
 
 
@@ -154,7 +153,7 @@ def test_unknown_partition_error_names_the_partition(log: EventLog, partition: i
 
 @pytest.mark.parametrize("url", ["", "local", "file:/tmp/x", "local:"])
 def test_unknown_url_error_names_the_expected_form(url: str) -> None:
-    with pytest.raises(ValueError, match=r"log url must .*local:.*got"):
+    with pytest.raises(ValueError, match=r"log URL must .*local:.*got"):
         open_log(url)
 
 
@@ -344,7 +343,7 @@ def test_seek_rejects_unassigned_partitions_and_invalid_offsets(log: EventLog) -
     log.create("events", 2)
     source = log.open_source("events", None, partitions=[0])
 
-    with pytest.raises(ValueError, match="partition 1 is not held"):
+    with pytest.raises(ValueError, match="partition 1 is not assigned"):
         source.seek(1, 0)
     with pytest.raises(ValueError, match="offset must be at least 0, got -1"):
         source.seek(0, -1)
@@ -398,7 +397,7 @@ def test_commit_is_all_or_nothing(log: EventLog) -> None:
     log.create("events", 2)
     source = log.open_source("events", "g", partitions=[0])
 
-    with pytest.raises(ValueError, match="partition 1 is not held"):
+    with pytest.raises(ValueError, match="partition 1 is not assigned"):
         source.commit({0: Position(0), 1: Position(0)})
     assert source.committed() == {}
 
@@ -441,7 +440,7 @@ def test_reader_behind_retention_resumes_at_the_start(log: EventLog, driver: str
     log.create("events", 1)
     log.append("events", 0, make_records(10))
     source = log.open_source("events", None)
-    if driver not in KAFKA_CLIENTS:  # its reader has what it fetched ahead
+    if driver not in KAFKA_CLIENTS:  # a Kafka source keeps its prefetched records
         source.next_batch(2, timeout=5.0)
     log.trim("events", 0, 7)
     if driver in KAFKA_CLIENTS:
@@ -462,7 +461,7 @@ def test_trim_older_deletes_by_append_time(log: EventLog, clock: ManualClock) ->
     assert (log.start_offset("events", 0), log.start_offset("events", 1)) == (4, 2)
 
 
-@pytest.mark.parametrize("driver", ["local", "memory"], indirect=True)  # a broker does it in its own time
+@pytest.mark.parametrize("driver", ["local", "memory"], indirect=True)  # a broker compacts at times of its choice
 def test_compact_keeps_the_newest_record_of_each_key(log: EventLog, clock: ManualClock) -> None:
     log.create("items", 1, compacted=True)
     for version in range(3):
@@ -514,7 +513,7 @@ def test_compact_preserves_the_value_of_every_key(log: EventLog, cuts: list[list
 def test_compact_rejects_a_topic_that_is_not_compacted(log: EventLog) -> None:
     log.create("events", 1)
 
-    with pytest.raises(ValueError, match="'events' was not created as a compacted one"):
+    with pytest.raises(ValueError, match="'events' is not compacted: create it with compacted=True"):
         log.compact("events", 1 << 60)
 
 
@@ -658,27 +657,26 @@ def test_kill_9_keeps_acknowledged_appends_and_no_partial_one(folder: Path) -> N
     log.close()
 
     for key, count in acknowledged.items():
-        assert key_counts[key] in (3 * count, 3 * (count + 1))  # the last one may have been committed and not yet told
+        assert key_counts[key] in (3 * count, 3 * (count + 1))  # the last append can be committed but not acknowledged
 
 
 def test_reader_in_another_process_wakes_after_an_append(folder: Path, local: EventLog) -> None:
     local.create("events", 2)
     script = OPEN_SCRIPT + (
-        "import time\nsource = log.open_source('events', None)\nprint('ready', flush=True)\n"
+        "source = log.open_source('events', None)\nprint('ready', flush=True)\n"
         "for _ in range(40):\n"
         "    (records,) = source.next_batch(10, timeout=30.0)\n"
-        "    print(time.monotonic() - float(records.values[0]), flush=True)\n"
+        "    print(records.values[0].decode(), flush=True)\n"
     )
     with start_python(script, folder) as reader:
         assert reader.stdout is not None
         reader.stdout.readline()
-        latencies = []
-        for _ in range(40):
-            time.sleep(0.005)
-            local.append("events", 0, [(None, b"%r" % time.monotonic())])
-            latencies.append(float(reader.stdout.readline()))
+        received = []
+        for i in range(40):
+            local.append("events", 0, [(None, b"%d" % i)])
+            received.append(int(reader.stdout.readline()))
 
-    assert sorted(latencies)[20] < 0.02  # 5 ms on a quiet machine, with room for a busy one
+    assert received == list(range(40))  # benchmarks/speed/local_drivers.py measures the delay
 
 
 def test_group_is_locked_until_its_reader_process_dies(folder: Path, local: EventLog) -> None:
@@ -724,10 +722,10 @@ def test_write_ahead_log_is_truncated_after_a_slow_reader(folder: Path, local: E
     while wal.stat().st_size < 66 << 20:
         local.append("events", 0, [(None, bytes(1 << 20))] * 4)
     reader.close()
-    time.sleep(1.1)
-    local.append("events", 0, make_records(1))
-
-    assert wal.stat().st_size == 0
+    deadline = time.monotonic() + 20
+    while wal.stat().st_size:
+        assert time.monotonic() < deadline, "the write-ahead log never became empty"
+        local.append("events", 0, make_records(1))
 
 
 @pytest.mark.parametrize(
@@ -768,7 +766,7 @@ def test_topic_of_a_newer_schema_is_rejected(folder: Path) -> None:
     db.close()
     log = open_log(f"local:{folder}")
 
-    with pytest.raises(ValueError, match=r"events\.topic\.db has schema version 2, this code knows 1"):
+    with pytest.raises(ValueError, match=r"events\.topic\.db has schema version 2, expected 1"):
         log.end_offset("events", 0)
     log.close()
 

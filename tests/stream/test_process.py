@@ -1,4 +1,4 @@
-"""What every process shares."""
+"""Lifecycle shared by all processes."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from stream.process import acquire_lock
 
 def test_lock_is_exclusive_until_it_is_released(tmp_path: Path) -> None:
     path = tmp_path / "checkpoints" / "learn.lock"
-    with acquire_lock(path), pytest.raises(BlockingIOError, match=r"process \d+ has it: stop that one.*learn\.lock"):
+    with acquire_lock(path), pytest.raises(BlockingIOError, match=r"process \d+ holds it: stop it.*learn\.lock"):
         acquire_lock(path)
 
     acquire_lock(path).close()

@@ -1,4 +1,4 @@
-"""Poison of one person is held back once, whenever the process dies, and nobody else is touched."""
+"""Rate limits quarantine the poison of one user exactly once, and let all other users pass."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stream.alarms import read_alarms
+from stream.clock import HOUR_MS
 from stream.config import GuardSettings
 from stream.ids import hash_id
 from stream.logs import Record
@@ -14,9 +15,9 @@ from stream.quarantine import ANY_ITEM, BAN_KEY_PREFIX, Ban, drop, list_quaranti
 from stream.records.batches import Kind
 from stream.topics import ALARMS, QUARANTINE, USERS
 from stream.users.profiles import decode_profile, describe
-from tests.stream.worker.test_worker import StreamHarness, collect_outputs, make_impression, make_record, make_settings
 from tests.support.events import START
 from tests.support.faults import CrashInjector
+from tests.support.stream_harness import StreamHarness, collect_outputs, make_impression, make_record, make_settings
 
 LIMITS = GuardSettings(
     max_repeated_actions_per_minute=20, max_unseen_slate_actions_per_minute=10, max_total_actions_per_minute=100
@@ -30,7 +31,7 @@ def make_harness(guard: GuardSettings = LIMITS, injector: CrashInjector | None =
 def make_clicks(
     count: int, gap_ms: int, user: str = "u1", items: int = 1, start: int = START, **fields: Any
 ) -> list[Record]:
-    """`count` clicks, `gap` ms apart, going round the items."""
+    """Clicks at intervals of `gap_ms`, on `items` items in turn."""
     return [
         make_record(
             event_id=f"{user}-{start}-{n}", user_id=user, item_id=f"i{n % items}", ts=start + n * gap_ms, **fields
@@ -115,32 +116,29 @@ def test_long_flood_stays_quarantined() -> None:
 
 
 def test_user_alarm_fires_at_most_once_an_hour() -> None:
-    hour = 3_600_000
     harness = run_records(
         [
             *make_clicks(100, 0),
-            *make_clicks(100, 0, start=START + hour // 2),
-            *make_clicks(100, 0, start=START + 2 * hour),
+            *make_clicks(100, 0, start=START + HOUR_MS // 2),
+            *make_clicks(100, 0, start=START + 2 * HOUR_MS),
         ]
     )
 
-    assert [alarm.ts // hour - START // hour for alarm in read_alarms(harness.log)] == [0, 2]
+    assert [alarm.ts // HOUR_MS - START // HOUR_MS for alarm in read_alarms(harness.log)] == [0, 2]
 
 
 def test_crash_at_any_moment_quarantines_actions_exactly_once() -> None:
     records = [*make_clicks(60, 10), *make_clicks(20, 10)[5:15], *make_clicks(20, 9_000, user="u2")]
     baseline = run_records(records)
     topics = (QUARANTINE, ALARMS)
-    expected = {topic: baseline.log.read(topic, 0, 0, 999).values for topic in topics}
+    expected = {topic: baseline.read_sorted(topic) for topic in topics}
     assert all(expected.values())
     for moment in range(baseline.injector.ticks):
         harness = run_records(records, injector=CrashInjector(moment))
 
         assert harness.crashes == 1
         assert collect_outputs(harness) == collect_outputs(baseline), f"crash at moment {moment}"
-        assert {topic: sorted(harness.log.read(topic, 0, 0, 999).values) for topic in topics} == {
-            topic: sorted(values) for topic, values in expected.items()
-        }, f"crash at moment {moment}"
+        assert {topic: harness.read_sorted(topic) for topic in topics} == expected, f"crash at moment {moment}"
 
 
 def test_micro_batch_boundaries_do_not_change_the_quarantine() -> None:
@@ -174,7 +172,7 @@ def test_released_action_counts_once_and_dropped_never() -> None:
 
 
 def test_event_in_an_array_is_released_alone() -> None:
-    array = [msgspec.json.decode(value) for _, value in make_clicks(100, 0)]
+    array = [msgspec.json.decode(value or b"") for _, value in make_clicks(100, 0)]
     harness = run_records([(b"u1", msgspec.json.encode(array))])
     action = list_quarantined(harness.log)[0]
 
@@ -201,13 +199,13 @@ def test_quarantined_rows_match_no_impression() -> None:
 
 
 def run_with_ban(injector: CrashInjector | None = None, item: str = "i0") -> StreamHarness:
-    """One person is barred from an item between two rounds of clicks on it and on another."""
+    """Ban a user from an item between two rounds of clicks on it and on another item."""
     harness = make_harness(injector=injector)
     harness.write_records({0: make_clicks(10, 9_000, items=2)})
     harness.catch_up()
-    end_ts = START + 3_600_000
+    end_ts = START + HOUR_MS
     harness.write_records(
-        {0: [(BAN_KEY_PREFIX + b"u1", msgspec.json.encode(Ban(item, end_ts))), (BAN_KEY_PREFIX + b"u9", b"no bar")]},
+        {0: [(BAN_KEY_PREFIX + b"u1", msgspec.json.encode(Ban(item, end_ts))), (BAN_KEY_PREFIX + b"u9", b"no ban")]},
         USERS,
     )
     harness.catch_up()

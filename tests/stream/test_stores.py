@@ -1,4 +1,4 @@
-"""Every user store keeps the same promises; the local one also among processes that die."""
+"""Contract of every user store, and the local store among processes that die."""
 
 import os
 import signal
@@ -90,13 +90,13 @@ def test_scan_returns_keys_in_order(store: UserStore) -> None:
 
 
 def test_key_zero_is_rejected(store: UserStore) -> None:
-    with pytest.raises(ValueError, match="key 0 stands for no id"):
+    with pytest.raises(ValueError, match="key 0 means no id"):
         store.put_many(make_keys(1, 0), [b"a", b"b"])
     assert (store.count(), store.get(0)) == (0, None)
 
 
 def test_each_key_needs_a_value(store: UserStore) -> None:
-    with pytest.raises(ValueError, match="each key needs a value, got 2 keys and 1 values"):
+    with pytest.raises(ValueError, match="expected one value per key, got 2 keys and 1 values"):
         store.put_many(make_keys(1, 2), [b"a"])
     assert store.count() == 0
 
@@ -113,7 +113,7 @@ def test_watermarks_are_stored_together_with_the_values(store: UserStore) -> Non
 def test_writer_that_lost_ownership_writes_nothing(store: UserStore, before: str) -> None:
     store.put_many(make_keys(1), [b"a"], [StoreWatermark(0, "", "5"), StoreWatermark(1, "", "10")])
 
-    with pytest.raises(OwnershipLost, match="has partition 1 at '10', not at"):
+    with pytest.raises(OwnershipLost, match="has partition 1 at '10', expected"):
         store.put_many(make_keys(1, 2), [b"b", b"b"], [StoreWatermark(0, "5", "6"), StoreWatermark(1, before, "20")])
     assert [store.watermark(partition) for partition in (0, 1)] == ["5", "10"]
     assert (store.get(1), store.count()) == (b"a", 1)
@@ -126,7 +126,7 @@ def test_keys_other_than_uint64_are_rejected(store: UserStore) -> None:
 
 @pytest.mark.parametrize("url", ["", "file:/x", "local:"])
 def test_unknown_url_error_names_the_expected_form(url: str) -> None:
-    with pytest.raises(ValueError, match="store url must"):
+    with pytest.raises(ValueError, match="store URL must"):
         open_store(url)
 
 

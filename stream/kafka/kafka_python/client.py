@@ -1,4 +1,4 @@
-"""Records by kafka-python, the client that is always there."""
+"""Client for kafka-python, the default library."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def open_consumer(
 
 
 class KafkaPythonProducer:
-    """See `Sender`."""
+    """`Producer` on kafka-python."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -51,13 +51,13 @@ class KafkaPythonProducer:
 
 
 def _first_offset(futures: Sequence[Any]) -> int:
-    """The offset of the first of the records sent, all of which have arrived."""
+    """Offset of the first record, after all records are delivered."""
     offsets = [future.get(0).offset for future in futures]
     return int(offsets[0])
 
 
 class KafkaPythonConsumer:
-    """See `Member`. The consumer's own thread keeps the membership alive."""
+    """`Consumer` on kafka-python, which sends heartbeats from a thread of its own."""
 
     def __init__(self, settings: KafkaSettings, topic: str, group: str | None, instance_id: str | None) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""The one door to kafka-python: its clients as this code wants them, and its errors as an operator wants them."""
+"""Clients of kafka-python with this driver's settings, and errors for operators."""
 
 import errno
 import logging
@@ -18,7 +18,7 @@ from stream.kafka.url import KafkaSettings
 from stream.logs import Fenced, OwnershipLost
 
 _T = TypeVar("_T")
-# What the other modules of this driver use; the library is entered here only.
+# Names for the other modules of this driver, which do not import the library.
 TopicAndPartition = TopicPartition
 CommittedOffset = OffsetAndMetadata
 TopicConfig = ConfigResource
@@ -28,12 +28,12 @@ RawAdminClient: TypeAlias = Any
 TopicAlreadyExists = errors.TopicAlreadyExistsError
 GroupNotFound = errors.GroupIdNotFoundError
 
-MAX_RECORD_BYTES = 32 << 20  # of one record
-BATCH_BYTES = 8 << 20  # of the records of a partition that are sent, and taken, as one
-FETCH_BYTES = 4 << 20  # of a partition that are asked for at once: more than a micro-batch of single events
-PREFETCH_BYTES = 16 << 20  # of all partitions that are fetched ahead
+MAX_RECORD_BYTES = 32 << 20
+BATCH_BYTES = 8 << 20  # records of one partition that are sent, and appended, as one batch
+FETCH_BYTES = 4 << 20  # per partition and fetch: more than a micro-batch of single events
+PREFETCH_BYTES = 16 << 20  # of all partitions
 _COMMON_OPTIONS = {"metrics_enabled": False, "allow_auto_create_topics": False}
-_BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between tries
+_BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between attempts
 _OWNERSHIP_LOST_ERRORS = (
     errors.CommitFailedError,
     errors.IllegalGenerationError,
@@ -47,11 +47,11 @@ _AUTH_ERRORS = (
     errors.IllegalSaslStateError,
 )
 _SIZE_ERRORS = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
-logging.getLogger("kafka").setLevel(logging.ERROR)  # it tells each try to connect; what matters is told by `explained`
+logging.getLogger("kafka").setLevel(logging.ERROR)  # logs every attempt; `translate_errors` reports what matters
 
 
 def create_producer(settings: KafkaSettings) -> RawProducer:
-    """Idempotent, acks=all. It holds records back until they are flushed, so that a flush is one batch a partition."""
+    """Create an idempotent producer, acks=all, that sends one batch per partition at each flush."""
     return KafkaProducer(
         **_connection_options(settings),
         **_COMMON_OPTIONS,
@@ -60,14 +60,17 @@ def create_producer(settings: KafkaSettings) -> RawProducer:
         linger_ms=2_000,
         batch_size=2 * BATCH_BYTES,
         max_request_size=MAX_RECORD_BYTES,
-        delivery_timeout_ms=round(settings.retry_timeout * 1000) + 18_000,  # more than a request and the lingering take
+        delivery_timeout_ms=round(settings.retry_timeout * 1000) + 18_000,  # longer than request and linger
         max_block_ms=round(settings.retry_timeout * 1000),
         retry_backoff_ms=100,
     )
 
 
 def create_reader(settings: KafkaSettings) -> RawConsumer:
-    """Reads what is asked for and answers at once: a broker serves a connection's requests one after the other."""
+    """Create a consumer for random access.
+
+    It fetches without waiting, because a broker serves the requests of a connection in order.
+    """
     client = KafkaConsumer(
         **_connection_options(settings),
         **_COMMON_OPTIONS,
@@ -81,9 +84,9 @@ def create_reader(settings: KafkaSettings) -> RawConsumer:
 
 
 def create_consumer(settings: KafkaSettings, group: str | None, instance_id: str | None) -> RawConsumer:
-    """Reads on and on, in a group or for itself.
+    """Create a consumer for continuous reads, in a group or alone.
 
-    What is fetched ahead stays below `fetch_max_bytes`: nothing more is asked for a partition while records of it wait.
+    Prefetched records stay below `fetch_max_bytes`: the client fetches a partition only when it has none of it left.
     """
     client = KafkaConsumer(
         **_connection_options(settings),
@@ -118,19 +121,23 @@ def _connection_options(settings: KafkaSettings) -> dict[str, Any]:
 
 @contextmanager
 def translate_errors(settings: KafkaSettings) -> Iterator[None]:
-    """Turn what the client says into an error that names the cluster and how to mend it."""
+    """Translate an error of the library into an OSError that names the cluster and the fix."""
     try:
         yield
     except errors.FencedInstanceIdError as error:
         raise Fenced(errno.ESTALE, _describe_error(error), str(settings)) from error
     except _OWNERSHIP_LOST_ERRORS as error:
-        raise OwnershipLost(errno.ESTALE, f"partitions have gone to another reader of the group ({error})") from error
+        message = f"partitions were assigned to another member of the group ({error})"
+        raise OwnershipLost(errno.ESTALE, message) from error
     except _AUTH_ERRORS as error:
-        fix = "correct sasl_username and sasl_password in HEADRACE_LOG__URL, or the rights of that user"
-        raise PermissionError(errno.EACCES, f"refused ({_describe_error(error)}): {fix}", str(settings)) from error
+        fix = "correct sasl_username and sasl_password in HEADRACE_LOG__URL, or grant that user access"
+        raise PermissionError(
+            errno.EACCES, f"access denied ({_describe_error(error)}): {fix}", str(settings)
+        ) from error
+        raise PermissionError(errno.EACCES, message, str(settings)) from error
     except _SIZE_ERRORS as error:
-        fix = f"records are at most {MAX_RECORD_BYTES >> 20} MiB; raise max.message.bytes of the topic if it is lower"
-        raise OSError(errno.EMSGSIZE, f"too large ({_describe_error(error)}): {fix}", str(settings)) from error
+        fix = f"the maximum is {MAX_RECORD_BYTES >> 20} MiB; raise max.message.bytes of the topic if it is lower"
+        raise OSError(errno.EMSGSIZE, f"record too large ({_describe_error(error)}): {fix}", str(settings)) from error
     except errors.KafkaError as error:
         if "bootstrap" in str(error) and (reason := diagnose(settings)):
             raise PermissionError(errno.EACCES, reason, str(settings)) from error
@@ -146,7 +153,7 @@ def _describe_error(error: Exception) -> str:
 
 
 def retry(settings: KafkaSettings, call: Callable[[], _T]) -> _T:
-    """Call again while no broker answers, less and less often, until patience ends; only for what may be repeated."""
+    """Call an idempotent function, with back-off, until it succeeds or `retry_timeout` passes."""
     deadline = time.monotonic() + settings.retry_timeout
     attempts = 0
     while True:

@@ -1,9 +1,9 @@
-"""Lets a consumer of kafka-python finish joining its group however short its polls are.
+"""Make consumers of kafka-python complete a join of their group when polls are short.
 
-A poll that ends while the group is joined leaves the join under way for the next one to take up. kafka-python 3.0.12
-then asks whether it has to join, is told no, as the broker has answered meanwhile, and never takes up what was
-answered: the member holds nothing, sends no sign of life, and waits for ever. It happens about once in twenty joins
-on a busy machine. Java's client asks whether a join is needed or under way (`rejoinNeededOrPending`); so does this.
+A poll that times out during a join leaves the join pending for the next poll. kafka-python 3.0.12 then checks if it
+needs to join. It does not, because the broker has responded meanwhile, so it never processes that response: the
+member has no partitions, sends no heartbeats and waits forever. This happens about once in twenty joins on a busy
+machine. Kafka's Java client checks if a join is needed or pending (`rejoinNeededOrPending`); so does this patch.
 """
 
 from typing import Any
@@ -14,15 +14,23 @@ _JOIN_TASK = "_join_task"
 
 
 def patch_rejoin(consumer: Any) -> Any:
-    """Have a consumer take up every join that it began; returns it."""
+    """Make a consumer complete every join that it starts; returns the consumer."""
     coordinator = getattr(consumer, "_coordinator", None)
     if type(coordinator) is ConsumerCoordinator and hasattr(coordinator, _JOIN_TASK):
         coordinator.__class__ = _PatchedCoordinator
     return consumer
 
 
+def is_rejoin_patched(consumer: Any) -> bool:
+    """Return True if a consumer completes every join that it starts."""
+    return type(getattr(consumer, "_coordinator", None)) is _PatchedCoordinator
+
+
 class _PendingJoin:
-    """A join whose answer nobody has taken yet: were it done, the library would begin another one in its place."""
+    """Join with an unprocessed response.
+
+    If it counted as done, the library would start another join in its place.
+    """
 
     is_done = False
 

@@ -1,4 +1,4 @@
-"""What only Kafka does: it shares partitions out, asks for passwords, and may be away. See test_logs for the rest."""
+"""Group assignment, passwords and outages of Kafka; see also ../test_logs.py."""
 
 import re
 import subprocess
@@ -17,11 +17,10 @@ from stream.kafka.kafka_python.connections import create_admin_client
 from stream.kafka.url import CLIENTS, parse_url
 from stream.logs import EventLog, Fenced, Position, Source
 from stream.testing import MemoryStore
+from stream.topics import create_topics
 from stream.worker.worker import StreamWorker
 from tests.conftest import listener_urls
 from tests.support.services import PASSWORD, USER, free_ports
-
-TOPICS = ("events", "examples", "users", "dead-letter", "quarantine", "alarms")
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def log(url: str, prefix: str) -> Iterator[EventLog]:
 
 
 def read_until(sources: list[Source], condition: object, timeout: float = 30.0) -> None:
-    """Let sources read in turn until something holds."""
+    """Read from the sources in turn until a condition is true."""
     deadline = time.monotonic() + timeout
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, [sorted(source.snapshot()) for source in sources]
@@ -102,8 +101,8 @@ def test_fenced_consumer_error_names_the_new_owner(url: str, prefix: str) -> Non
     new_source.commit({0: Position(1, "machine-b:4")})
 
     assert new_source.snapshot() == {0: 0}
-    for _ in range(2):  # and again: it never takes the name back
-        with pytest.raises(Fenced, match=r"member=worker-1.*\(machine-b:4\).*another member= in its HEADRACE_LOG__URL"):
+    for _ in range(2):  # the second time too: it never takes the name back
+        with pytest.raises(Fenced, match=r"member=worker-1.*\(machine-b:4\).*another member= in the HEADRACE_LOG__URL"):
             fenced_source.commit({0: Position(1)})
     with pytest.raises(Fenced, match="machine-b:4"):
         read_until([fenced_source], lambda: False)
@@ -114,8 +113,7 @@ def test_fenced_consumer_error_names_the_new_owner(url: str, prefix: str) -> Non
 
 def test_fenced_worker_stops_instead_of_retrying(url: str, prefix: str) -> None:
     logs = [open_log(f"{url}&member=worker-1", prefix) for _ in range(2)]
-    for topic in TOPICS:
-        logs[0].create(topic, 1, compacted=topic == "users")
+    create_topics(logs[0])
     store, stop = MemoryStore(), threading.Event()
     fenced_worker = StreamWorker(logs[0], store, Settings())
     fenced_worker.step(timeout=0)
@@ -124,7 +122,7 @@ def test_fenced_worker_stops_instead_of_retrying(url: str, prefix: str) -> None:
     event = b'{"event_id":"e","type":"click","ts":%d,"user_id":"u","item_id":"a"}' % SystemClock().now_ms()
     logs[1].append("events", 0, [(b"u", event)])
 
-    with pytest.raises(Fenced, match="another process goes by member=worker-1"):
+    with pytest.raises(Fenced, match="another process uses member=worker-1"):
         fenced_worker.run(threading.Event())
     thread = threading.Thread(target=new_worker.run, args=(stop,))
     thread.start()
@@ -162,24 +160,24 @@ def test_deleted_position_resumes_at_the_start_of_the_topic(log: EventLog) -> No
     assert list(records.values) == [b"7", b"8", b"9"]
 
 
-# Says in MiB what is in memory more than before: after one record was read, at most while none is, and until all are.
+# Prints the number of records and the growth in memory, MiB: after one record, maximum while idle, peak until the end.
 SLOW_READER_SCRIPT = """
 import sys, time
 from stream.drivers import open_log
 def memory(name): return int(open("/proc/self/status").read().partition(name)[2].split()[0]) >> 10
 log = open_log(sys.argv[1], sys.argv[2])
-before, seen = memory("VmRSS:"), 0
+before, n_records = memory("VmRSS:"), 0
 source = log.open_source("events", "g")
 while not n_records:
     n_records += sum(map(len, source.next_batch(1, 5.0)))
-time.sleep(1)  # what was asked for has come
+time.sleep(1)  # until requested records have arrived
 waiting = [memory("VmRSS:") - before]
 for _ in range(10):
     time.sleep(0.2)
     waiting.append(memory("VmRSS:") - before)
 while n_records < int(sys.argv[3]):
     n_records += sum(map(len, source.next_batch(4, 5.0)))
-print(seen, waiting[0], max(waiting), memory("VmHWM:") - before)
+print(n_records, waiting[0], max(waiting), memory("VmHWM:") - before)
 log.close()
 """
 
@@ -187,7 +185,7 @@ log.close()
 @pytest.mark.slow
 def test_slow_reader_has_bounded_memory(log: EventLog, url: str, prefix: str, client: str) -> None:
     log.create("events", 4)
-    for _ in range(8):  # batches as large as they get, of which a broker sends each as a whole
+    for _ in range(8):  # batches of the maximum size, which a broker sends whole
         log.append_many("events", {partition: [(b"k", bytes(250_000))] * 32 for partition in range(4)})
     process = subprocess.run(
         [sys.executable, "-c", SLOW_READER_SCRIPT, url, prefix, "1024"],
@@ -247,7 +245,7 @@ def test_record_needs_a_key_or_a_value(log: EventLog) -> None:
         log.append("events", 0, [(None, None)])
 
 
-# The way in
+# Connections
 
 
 @pytest.mark.parametrize(
@@ -257,8 +255,8 @@ def test_record_needs_a_key_or_a_value(log: EventLog) -> None:
         ("kafka://broker", "must be host:port"),
         ("kafka://a:1,b:x", "must be host:port.*'b:x'"),
         ("kafka://a:1?sasl_user=x", "unknown setting 'sasl_user'; the nearest valid name is 'sasl_username'"),
-        ("kafka://a:1?session=never", "session in the log url must be a number"),
-        ("kafka://a:1?client=rdkafka", "client in the log url must be kafka-python or confluent, got 'rdkafka'"),
+        ("kafka://a:1?session=never", "session in the log URL must be a number"),
+        ("kafka://a:1?client=rdkafka", "client in the log URL must be kafka-python or confluent, got 'rdkafka'"),
     ],
 )
 def test_invalid_url_error_names_the_cause(url: str, error: str) -> None:
@@ -284,7 +282,10 @@ def test_printed_settings_contain_no_secret() -> None:
 
 
 def connect_in_subprocess(url: str, prefix: str) -> str:
-    """What another process is told that makes a topic there; the client leaves open what it could not connect."""
+    """Create a topic in a new process; returns its output or error.
+
+    The clients leak connections that fail.
+    """
     script = (
         "import sys\nfrom stream.drivers import open_log\n"
         "log = open_log(sys.argv[1], sys.argv[2])\nlog.create('events', 1)\n"

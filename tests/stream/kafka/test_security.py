@@ -1,7 +1,7 @@
-"""A broker that insists on TLS, on a password, on a certificate: by the settings of the log url alone, both clients.
+"""TLS, passwords and client certificates work with both clients.
 
-Looks into topics go by kafka-python whichever client moves the records, so what is wrong is said by it first. That
-the other one would say it as clearly, when a password changes while it runs say, is asked of its sender by itself.
+kafka-python reads topic metadata for both clients, so it reports errors first. The errors of the confluent client,
+for example after a password change at runtime, are tested with its producer alone.
 """
 
 import re
@@ -24,7 +24,7 @@ SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 
 def create_certificates(folder: Path) -> None:
-    """Two authorities that know nothing of each other, and of the first one a broker and a client."""
+    """Create two authorities, and certificates of the first for a broker and a client."""
     folder.mkdir()
     for name in ("ca", "stranger"):
         run_openssl(folder, *EC, "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")
@@ -33,18 +33,8 @@ def create_certificates(folder: Path) -> None:
         folder, *EC, *ca_options, "-nodes", "-subj", "/CN=broker", "-keyout", "broker.key", "-out", "broker.pem"
     )
     passphrase_options = ("-passout", f"pass:{KEY_PASSPHRASE}")
-    run_openssl(
-        folder,
-        *EC,
-        *ca_options,
-        *passphrase_options,
-        "-subj",
-        "/CN=client",
-        "-keyout",
-        "client.key",
-        "-out",
-        "client.pem",
-    )
+    client_options = ("-subj", "/CN=client", "-keyout", "client.key", "-out", "client.pem")
+    run_openssl(folder, *EC, *ca_options, *passphrase_options, *client_options)
     (folder / "broker.store").write_text((folder / "broker.key").read_text() + (folder / "broker.pem").read_text())
 
 
@@ -116,7 +106,7 @@ def test_secured_listener_carries_records_both_ways(broker: Kafka, keys: Path, l
 
 
 def run_failing_script(script: str, url: str) -> str:
-    """What another process is told last; the clients leave open what they could not connect."""
+    """Last line of the error in a new process; the clients leak connections that fail."""
     process = subprocess.run(
         [sys.executable, "-c", script, url], capture_output=True, text=True, timeout=60, check=False
     )
@@ -134,28 +124,30 @@ import sys
 from stream.kafka.libraries import load_client
 from stream.kafka.url import parse_url
 settings = parse_url(sys.argv[1])
-load_client(brokers).open_producer(brokers).send("events", [(0, [(b"k", b"v")])])
+load_client(settings).open_producer(settings).send("events", [(0, [(b"k", b"v")])])
 """
 
 
 @pytest.mark.parametrize(
     ("listener", "error"),
     [
-        pytest.param("TLS", "TLS does not .*certificate verify failed.*correct ssl_cafile", id="another authority"),
-        pytest.param("KNOWN", "TLS does not .*certificate.*correct .*ssl_certfile", id="no certificate"),
-        pytest.param("SCRAM", "lets nobody in: .*sasl_password", id="wrong password"),
+        pytest.param(
+            "TLS", "TLS handshake failed .*certificate verify failed.*correct ssl_cafile", id="another authority"
+        ),
+        pytest.param("KNOWN", "TLS handshake failed .*certificate.*correct .*ssl_certfile", id="no certificate"),
+        pytest.param("SCRAM", "rejects the connection: .*sasl_password", id="wrong password"),
     ],
 )
 def test_connection_error_shows_the_fix(broker: Kafka, keys: Path, listener: str, error: str) -> None:
     settings = {
         "TLS": tls_settings(keys, "stranger"),
         "KNOWN": tls_settings(keys),
-        "SCRAM": sasl_settings(keys, "not-the-one"),
+        "SCRAM": sasl_settings(keys, "wrong-password"),
     }
     output = run_failing_script(CONNECT_SCRIPT, make_url(broker, listener, **settings[listener]))
 
     assert re.match(f"PermissionError: .*{error}", output), output
-    assert "not-the-one" not in output
+    assert "wrong-password" not in output
 
 
 @pytest.mark.parametrize(
@@ -166,11 +158,12 @@ def test_connection_error_shows_the_fix(broker: Kafka, keys: Path, listener: str
     ],
 )
 def test_confluent_producer_error_shows_the_fix(broker: Kafka, keys: Path, wrong: str, error: str) -> None:
-    settings = sasl_settings(keys, PASSWORD, "stranger") if wrong == "authority" else sasl_settings(keys, "not-the-one")
+    password, authority = (PASSWORD, "stranger") if wrong == "authority" else ("wrong-password", "ca")
+    settings = sasl_settings(keys, password, authority)
     output = run_failing_script(SEND_SCRIPT, make_url(broker, "SCRAM", **settings, client="confluent"))
 
     assert re.match(f"PermissionError: .*{error}", output), output
-    assert "not-the-one" not in output
+    assert "wrong-password" not in output
 
 
 def test_missing_key_file_error_names_the_file(broker: Kafka, keys: Path) -> None:

@@ -1,4 +1,4 @@
-"""Columns are cut and joined without losing a row."""
+"""Columns are split and concatenated without losing a row."""
 
 from dataclasses import replace
 from functools import cache
@@ -25,7 +25,7 @@ EMPTY_RANGE = BlockRange(0, 0, 0, 0, 0, 0)
 
 @cache
 def make_batch(n: int = 12, width: int = 2) -> ExampleBatch:
-    """Impressions and actions in turn, some of them logged with features."""
+    """Alternating impressions and actions, some impressions with features."""
     events = []
     for i in range(n):
         items = [f"i{j}" for j in range(i % 4 + 1)]
@@ -33,16 +33,14 @@ def make_batch(n: int = 12, width: int = 2) -> ExampleBatch:
         slate = Event(f"s{i}", "impression", 9 + i, "u", impression_id=f"r{i}", items=items, features=features)
         events += [slate, Event(f"a{i}", "click", 9 + i, "u", f"i{i}")]
     values = [msgspec.json.encode(event) for event in events]
-    batch = decode_records(
-        Records(0, range(len(values)), [None] * len(values), values, [9] * len(values)), Limits(0, 9)
-    ).batch
-    return build_examples(
-        batch, UserTable(MemoryStore(), 16).apply(batch, [b""] * len(batch), ["u"] * len(batch)).queries
-    )
+    records = Records(0, range(len(values)), [None] * len(values), values, [9] * len(values))
+    decoded = decode_records(records, Limits(0, 9))
+    result = UserTable(MemoryStore(), 16).apply(decoded.batch, decoded.events)
+    return build_examples(decoded.batch, result.queries)
 
 
 def encode_row(batch: ExampleBatch, i: int) -> bytes:
-    """One row with its question, its list and its features."""
+    """Encode one row with its query, its list and its features."""
     return encode_examples(EMPTY_RANGE, batch.take(np.array([i])))
 
 
@@ -90,6 +88,18 @@ def test_flatten_ragged_returns_the_selected_runs(lengths: list[int], data: st.D
     assert np.diff(flat_start).tolist() == [len(run) for run in runs]
 
 
+def test_view_selects_the_lists_of_a_kind() -> None:
+    batch = make_batch()
+    view = batch.select(Kind.shown)
+    lists = batch.lists.take(view.rows)
+
+    assert view.rows.tolist() == np.flatnonzero(batch.kind == Kind.shown).tolist()
+    assert batch.lists.item[view.flat].tolist() == lists.item.tolist()
+    assert view.labels.tolist() == lists.label.tolist()
+    assert view.start.tolist() == lists.start.tolist()
+    assert view.repeat(view.rows).tolist() == np.repeat(view.rows, np.diff(lists.start)).tolist()
+
+
 def test_action_on_a_slate_maps_to_the_query_of_that_slate() -> None:
     batch = make_batch(3)
     examples = Joiner(30.0).join(link_action_to_slate(batch, 3, slate_row=2), [9] * len(batch))
@@ -101,10 +111,8 @@ def test_action_on_a_slate_maps_to_the_query_of_that_slate() -> None:
 
 
 def link_action_to_slate(batch: ExampleBatch, action_row: int, slate_row: int) -> ExampleBatch:
-    """The batch with an action that answers a slate."""
+    """Make an action refer to a slate of the batch."""
     impression, item = batch.impression.copy(), batch.lists.item.copy()
-    impression[action_row], item[batch.lists.start[action_row]] = (
-        impression[slate_row],
-        item[batch.lists.start[slate_row]],
-    )
+    impression[action_row] = impression[slate_row]
+    item[batch.lists.start[action_row]] = item[batch.lists.start[slate_row]]
     return replace(batch, impression=impression, lists=replace(batch.lists, item=item))

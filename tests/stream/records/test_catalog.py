@@ -1,4 +1,4 @@
-"""The catalogue is the items topic, whole."""
+"""Catalog equals the newest records of the items topic."""
 
 import msgspec
 import pytest
@@ -23,13 +23,15 @@ def log() -> MemoryLog:
 
 def test_newest_record_of_an_item_wins(log: MemoryLog) -> None:
     catalog = Catalog(log)
-    log.append(ITEMS, 0, [make_item("a", price=1), make_item("b"), make_item("a", price=2, colour="red"), (b"b", None)])
+    log.append(
+        ITEMS, 0, [make_item("a", price=1), make_item("b"), make_item("a", price=2, fabric="silk"), (b"b", None)]
+    )
     changes = catalog.poll()
 
     assert len(changes) == 4
     assert len(catalog) == 1
-    assert catalog.json(hash_id("a")) == {"item_id": "a", "price": 2, "colour": "red"}
-    assert catalog.get(hash_id("b")) is catalog.json(hash_id("b")) is None
+    assert catalog.json(hash_id("a")) == {"item_id": "a", "price": 2, "fabric": "silk"}
+    assert (catalog.get(hash_id("b")), catalog.json(hash_id("b"))) == (None, None)
     assert catalog.poll() == []
 
 

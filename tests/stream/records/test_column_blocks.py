@@ -1,4 +1,4 @@
-"""A block carries plain values and columns there and back."""
+"""Blocks round-trip plain values and columns."""
 
 import numpy as np
 import pytest

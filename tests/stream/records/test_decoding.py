@@ -1,4 +1,4 @@
-"""Records become columns, and every field arrives."""
+"""Records become columns with every field of their events."""
 
 import math
 
@@ -71,7 +71,7 @@ def test_every_event_field_is_decoded(events: list[Event]) -> None:
 
 
 def is_same_float32(values: list[float], expected: list[float]) -> bool:
-    return bool(np.array_equal(np.float32(values), np.float32(expected), equal_nan=True))
+    return bool(np.array_equal(np.array(values, np.float32), np.array(expected, np.float32), equal_nan=True))
 
 
 def test_rejected_events_carry_offset_and_index() -> None:

@@ -1,4 +1,4 @@
-"""What is an event, and what a producer is told about what is none."""
+"""Valid events are accepted, and invalid ones are rejected with a reason for the producer."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.clock import DAY_MS
 from stream.records.events import (
     MAX_SLATE,
     MAX_TS,
@@ -38,7 +39,7 @@ def encode_event(event: dict[str, Any], **fields: Any) -> bytes:
 
 
 def find_rejection(value: bytes) -> Rejection | None:
-    """Why these bytes are refused."""
+    """Rejection of these bytes, or None."""
     event = parse(value)
     return event if isinstance(event, Rejection) else validate([event], [NOW], LIMITS).get(0)
 
@@ -105,7 +106,7 @@ def test_invalid_event_is_rejected_with_a_reason(value: bytes, reason: str, deta
         encode_event(CLICK, user_id="x" * 256),
         encode_event(CLICK, user_id="ü" * 128),
         encode_event(CLICK, ts=NOW + 300_000),
-        encode_event(CLICK, ts=NOW - 86_400_000),
+        encode_event(CLICK, ts=NOW - DAY_MS),
         encode_event(CLICK, value=None),
         encode_event(CLICK, value=0),
         encode_event(IMPRESSION),

@@ -1,4 +1,4 @@
-"""A user record holds a profile, whole."""
+"""User records contain the complete profile."""
 
 from dataclasses import fields, replace
 
@@ -54,7 +54,7 @@ def test_profile_round_trips(profile: Profile) -> None:
 def test_record_of_a_newer_schema_is_rejected() -> None:
     newer = [99, *msgspec.msgpack.decode(encode_profile(EMPTY_PROFILE))[1:]]
 
-    with pytest.raises(ValueError, match="schema 99; this code reads up to"):
+    with pytest.raises(ValueError, match="schema 99, expected at most"):
         decode_profile(msgspec.msgpack.encode(newer))
 
 

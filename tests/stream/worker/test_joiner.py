@@ -1,4 +1,4 @@
-"""Actions find the impression that earned them, and what was shown and left is told when its window closes."""
+"""Actions are joined to impressions; unclicked items become negatives at the end."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,7 +16,6 @@ from stream.records.batches import EventType, ExampleBatch, Kind, concat
 from stream.records.decoding import decode_records
 from stream.records.events import Event, Limits
 from stream.testing import MemoryStore
-from stream.users.profiles import history_line
 from stream.users.table import UserTable
 from stream.worker.joiner import Joiner
 from stream.worker.partition import build_examples
@@ -35,7 +34,7 @@ def make_action(impression: str | None, ts: float, item: str, action_type: str =
 
 
 class JoinerHarness:
-    """One partition's joiner with what stands before it."""
+    """Joiner of one partition with the steps before it."""
 
     def __init__(self, max_closed_per_event: int = 256) -> None:
         self.joiner, self.watermark = Joiner(WINDOW, max_closed_per_event), Watermark(LATENESS)
@@ -46,16 +45,14 @@ class JoinerHarness:
         n = len(events)
         values = [msgspec.json.encode(event) for event in events]
         offsets = range(self.next_offset, self.next_offset + n)
-        batch = decode_records(Records(0, offsets, [None] * n, values, [2**52] * n), Limits(0, 0)).batch
+        decoded = decode_records(Records(0, offsets, [None] * n, values, [2**52] * n), Limits(0, 0))
         self.next_offset += n
-        queries = self.users.apply(
-            batch, [history_line(event) for event in events], [event.user_id for event in events]
-        ).queries
-        return self.joiner.join(build_examples(batch, queries), [self.watermark.update(ts) for ts in batch.ts.tolist()])
+        examples = build_examples(decoded.batch, self.users.apply(decoded.batch, decoded.events).queries)
+        return self.joiner.join(examples, [self.watermark.update(ts) for ts in decoded.batch.ts.tolist()])
 
 
 def describe_rows(batch: ExampleBatch) -> list[tuple[str, list[float]]]:
-    """Each row's kind and labels."""
+    """Kind and labels of each row."""
     runs = zip(batch.lists.start[:-1].tolist(), batch.lists.start[1:].tolist(), strict=True)
     labels = [batch.lists.label[first:end].tolist() for first, end in runs]
     return [(Kind(kind).name, label) for kind, label in zip(batch.kind.tolist(), labels, strict=True)]
@@ -107,7 +104,7 @@ def test_non_positive_action_adds_no_label_and_is_not_organic(kind: str) -> None
         make_action("r", 1, "a", user="forger"),
         make_action(None, 1, "a"),
     ],
-    ids=["unknown impression", "item not shown", "another person", "no impression"],
+    ids=["unknown impression", "item not shown", "another user", "no impression"],
 )
 def test_action_without_an_open_impression_is_organic(action: Event) -> None:
     batch = JoinerHarness().join(make_impression("r", 0, "a", "b"), action)

@@ -1,11 +1,11 @@
-"""Blocks of examples are cut between records, and cover every event once."""
+"""Blocks of examples are split between records, and cover every event once."""
 
 import msgspec
 import numpy as np
 import pytest
 
 from stream.logs import Records
-from stream.records.batches import ExampleBatch, Queries
+from stream.records.batches import ExampleBatch
 from stream.records.decoding import decode_records
 from stream.records.events import Event, Limits
 from stream.testing import MemoryStore
@@ -14,15 +14,15 @@ from stream.worker.partition import build_examples, split_blocks
 
 
 def make_batch(*sizes: int) -> ExampleBatch:
-    """Records with these numbers of events."""
+    """Examples of records with the given numbers of events."""
     values = [
         msgspec.json.encode([Event(f"e{n}-{i}", "click", 5, "u", "a") for i in range(size)])
         for n, size in enumerate(sizes)
     ]
     n = len(sizes)
-    batch = decode_records(Records(0, range(n), [None] * n, values, [9] * n), Limits(0, 0)).batch
-    queries: Queries = UserTable(MemoryStore(), 16).apply(batch, [b""] * len(batch), ["u"] * len(batch)).queries
-    return build_examples(batch, queries)
+    decoded = decode_records(Records(0, range(n), [None] * n, values, [9] * n), Limits(0, 0))
+    result = UserTable(MemoryStore(), 16).apply(decoded.batch, decoded.events)
+    return build_examples(decoded.batch, result.queries)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 100])

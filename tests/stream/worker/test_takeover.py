@@ -1,17 +1,18 @@
-"""Two workers that both believe to have a partition, and stores that lose what they had: nothing goes wrong."""
+"""Takeovers of partitions and stores that lose data change no result."""
 
 import pytest
 
 from stream.config import Settings
 from stream.logs import OwnershipLost
+from stream.testing import StoreSnapshot
 from stream.topics import EVENTS, EXAMPLES
 from stream.worker.worker import StreamWorker
-from tests.stream.worker.test_worker import PARTITIONS, StreamHarness, collect_outputs, make_settings, run_phases
 from tests.support.faults import CrashInjector
+from tests.support.stream_harness import PARTITIONS, StreamHarness, collect_outputs, make_settings, run_phases
 
 
 class TakeoverInjector(CrashInjector):
-    """At one moment the worker stops, and another one takes everything over and goes on; then the first wakes up."""
+    """Stall a worker at one moment while another takes over and catches up."""
 
     def __init__(self, moment: int) -> None:
         super().__init__()
@@ -28,7 +29,7 @@ class TakeoverInjector(CrashInjector):
 
 
 class ContestedHarness(StreamHarness):
-    """A world whose worker is set aside once it has been late."""
+    """Harness that replaces a worker that has lost its partitions."""
 
     def __init__(self, settings: Settings, injector: CrashInjector | None = None) -> None:
         super().__init__(settings, injector)
@@ -47,19 +48,20 @@ class ContestedHarness(StreamHarness):
                 idle_steps_left = 2
 
 
+def run_contested(injector: CrashInjector) -> StreamHarness:
+    return run_phases(make_settings(), injector, phases=2, records=50, harness_type=ContestedHarness)
+
+
 @pytest.fixture(scope="module")
 def baseline() -> StreamHarness:
-    """A run with one worker from beginning to end."""
+    """Run with one worker from beginning to end."""
     return run_phases(make_settings(), CrashInjector(), phases=2, records=50)
 
 
-def test_stalled_worker_changes_nothing_after_a_takeover(
-    baseline: StreamHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.stream.worker.test_worker.StreamHarness", ContestedHarness)
+def test_stalled_worker_changes_nothing_after_a_takeover(baseline: StreamHarness) -> None:
     n_ownership_lost = n_with_invalid_blocks = 0
     for moment in range(1, baseline.injector.ticks):
-        harness = run_phases(make_settings(), TakeoverInjector(moment), phases=2, records=50)
+        harness = run_contested(TakeoverInjector(moment))
         n_ownership_lost += harness.crashes
         n_with_invalid_blocks += (
             sum(harness.log.end_offset(EXAMPLES, p) - len(harness.read_blocks(p)) for p in range(PARTITIONS)) > 0
@@ -73,23 +75,14 @@ def test_stalled_worker_changes_nothing_after_a_takeover(
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is away"])
-def test_store_that_lost_everything_is_rebuilt(
-    baseline: StreamHarness, monkeypatch: pytest.MonkeyPatch, running: bool
-) -> None:
-    monkeypatch.setattr("tests.stream.worker.test_worker.StreamHarness", ContestedHarness)
-    harness = run_phases(make_settings(), CrashInjector(), phases=2, records=50)
-    harness.store._values.clear()
-    harness.store._watermarks.clear()
+def test_store_that_lost_everything_is_rebuilt(running: bool) -> None:
+    harness, reference = run_contested(CrashInjector()), run_contested(CrashInjector())
+    harness.store.clear()
     if not running:
         harness.restart()
-    records = {
-        p: [(b"u", b'{"event_id":"last","type":"click","ts":1767225600000,"user_id":"late","item_id":"a"}')]
-        for p in range(1)
-    }
-    harness.write_records(records)
-    reference = run_phases(make_settings(), CrashInjector(), phases=2, records=50)
-    reference.write_records(records)
+    event = b'{"event_id":"last","type":"click","ts":1767225600000,"user_id":"late","item_id":"a"}'
     for current in (harness, reference):
+        current.write_records({0: [(b"u", event)]})
         current.catch_up()
         current.restart()
         current.catch_up()
@@ -99,16 +92,16 @@ def test_store_that_lost_everything_is_rebuilt(
 
 def test_store_that_lost_its_last_writes_catches_up() -> None:
     harness = ContestedHarness(make_settings(), CrashInjector())
-    snapshots: list[tuple[dict[int, bytes], dict[int, str]]] = []
     reference = run_phases(make_settings(), CrashInjector(), phases=2, records=50)
     for partition in range(PARTITIONS):
-        for records in [reference.log.read(EVENTS, partition, 0, 10_000)]:
-            harness.write_records({partition: list(zip(records.keys, records.values, strict=True))})
+        records = reference.log.read(EVENTS, partition, 0, 10_000)
+        harness.write_records({partition: list(zip(records.keys, records.values, strict=True))})
     worker = StreamWorker(harness.log, harness.store, harness.settings)
+    snapshots: list[StoreSnapshot] = []
     while worker.step(timeout=0) or len(snapshots) < 3:
-        snapshots.append((dict(harness.store._values), dict(harness.store._watermarks)))
+        snapshots.append(harness.store.snapshot())
     expected = harness.read_users()
-    harness.store._values, harness.store._watermarks = snapshots[len(snapshots) // 2]
+    harness.store.restore(snapshots[len(snapshots) // 2])
     harness.restart()
     harness.catch_up()
 
