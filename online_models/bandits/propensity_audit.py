@@ -1,19 +1,41 @@
-"""A running proof that arms come as often as their logged probabilities say."""
+"""Sequential test that arms are drawn as often as their logged propensities claim."""
 
 import math
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from stream.jit import kernel
 
-_EDGES = np.array([1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9])  # classes of chances
-_STAKES = np.array([0.5, 0.1, 0.02, 0.004])
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """Error rate, classes of probabilities, and sizes of the bets."""
+
+    false_alarm: float = 1e-4  # probability of an alarm, ever, while all propensities are true
+    class_edges: tuple[float, ...] = (1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9)  # ascending
+    stakes: tuple[float, ...] = (0.5, 0.1, 0.02, 0.004)  # shares of its wealth that each bet risks
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_alarm < 1:
+            raise ValueError(f"false_alarm must be a probability between 0 and 1, got {self.false_alarm}")
+        if not self.stakes or not all(0 < stake < 1 for stake in self.stakes):
+            raise ValueError(f"stakes must be shares between 0 and 1, got {self.stakes}")
+
+
+class _Bets(NamedTuple):
+    """Running sums per class of probabilities."""
+
+    edges: np.ndarray  # (classes - 1,) float64
+    stakes: np.ndarray  # (stakes,) float64
+    counts: np.ndarray  # (classes, 3) float64: observed, expected, variance
+    wealth: np.ndarray  # (classes, 2, stakes) float64: logs, of bets on more and on fewer draws
 
 
 @kernel
-def _update(
-    probabilities: np.ndarray, arm: int, edges: np.ndarray, stakes: np.ndarray, counts: np.ndarray, wealth: np.ndarray
-) -> None:
+def _update(probabilities: np.ndarray, arm: int, bets: _Bets) -> None:
+    edges, stakes, counts, wealth = bets
     expected = np.zeros(edges.size + 1)
     arm_group = 0
     for i in range(probabilities.size):
@@ -35,65 +57,64 @@ def _update(
 
 
 @kernel
-def _update_many(
-    probabilities: np.ndarray, arms: np.ndarray, edges: np.ndarray, stakes: np.ndarray, counts: np.ndarray,
-    wealth: np.ndarray,
-) -> None:  # fmt: skip
+def _update_many(probabilities: np.ndarray, arms: np.ndarray, bets: _Bets) -> None:
     for draw in range(arms.size):
-        _update(probabilities[draw], arms[draw], edges, stakes, counts, wealth)
+        _update(probabilities[draw], arms[draw], bets)
 
 
 @kernel
-def _log_mean(wealth: np.ndarray) -> float:
-    """The log of the mean of what these are the logs of."""
-    top, total = wealth.max(), 0.0
-    for log in wealth.flat:
-        total += math.exp(log - top)
-    return float(top + math.log(total / wealth.size))
+def _log_mean(log_values: np.ndarray) -> float:
+    """Log of the mean of values given by their logs."""
+    top, total = log_values.max(), 0.0
+    for log_value in log_values.flat:
+        total += math.exp(log_value - top)
+    return float(top + math.log(total / log_values.size))
 
 
 class PropensityAudit:
-    """Bets against the logged chances, by classes of chance, that their arms come more often, or less.
+    """Bets, per class of logged probabilities, on more draws and on fewer.
 
-    If the chances are true no bet gains on average, so the mean wealth of all bets ever passes 1 / `false_alarm` with
-    a probability of `false_alarm` at most, however long and however often one looks (Ville's inequality).
+    Null hypothesis: each arm is drawn with its logged probability.
+    Statistic: the mean wealth of all bets, each of which starts with 1 and gains nothing on average under the null.
+    Threshold: 1 / `false_alarm`, which the wealth ever passes with probability `false_alarm` at most, however often
+    one looks (Ville 1939; betting as in Waudby-Smith and Ramdas 2024).
+    Alarm: the logged propensities are wrong, and estimates that divide by them are biased.
 
-    >>> check = PropensityAudit()
+    >>> audit = PropensityAudit()
     >>> for _ in range(200):
-    ...     check.update(np.array([0.5, 0.5]), arm=0)
-    >>> check.alarm
+    ...     audit.update(np.array([0.5, 0.5]), arm=0)
+    >>> audit.alarm
     False
     >>> for _ in range(200):
-    ...     check.update(np.array([0.9, 0.1]), arm=1)
-    >>> check.alarm
+    ...     audit.update(np.array([0.9, 0.1]), arm=1)
+    >>> audit.alarm
     True
     """
 
-    def __init__(self, false_alarm: float = 1e-4) -> None:
-        if not 0 < false_alarm < 1:
-            raise ValueError(f"false_alarm must be a probability between 0 and 1, got {false_alarm}")
-        self.false_alarm = false_alarm
+    def __init__(self, settings: AuditSettings = AuditSettings()) -> None:
+        self.settings = settings
         self.alarm = False
-        self._counts = np.zeros((_EDGES.size + 1, 3))  # came, expected, variance
-        self._wealth = np.zeros((_EDGES.size + 1, 2, _STAKES.size))  # logs
+        edges, stakes = np.array(settings.class_edges), np.array(settings.stakes)
+        n_classes = edges.size + 1
+        self._bets = _Bets(edges, stakes, np.zeros((n_classes, 3)), np.zeros((n_classes, 2, stakes.size)))
 
     def update(self, probabilities: np.ndarray, arm: int) -> None:
-        """One draw: the chances of all arms that were in question, (n,) float64, and which of them came."""
+        """Add one draw: the probabilities of all candidates, (n,) float64, and the drawn arm."""
         self.update_many(probabilities[None], np.array([arm]))
 
     def update_many(self, probabilities: np.ndarray, arms: np.ndarray) -> None:
-        """Draws one after the other, (k, n) float64 and (k,) int64; the alarm is looked for behind the last."""
-        _update_many(probabilities, arms, _EDGES, _STAKES, self._counts, self._wealth)
-        self.alarm = self.alarm or self.evidence > -math.log(self.false_alarm)
+        """Add draws in order, (k, n) float64 and (k,) int64; the alarm is checked after the last."""
+        _update_many(probabilities, arms, self._bets)
+        self.alarm = self.alarm or self.evidence > -math.log(self.settings.false_alarm)
 
     @property
     def evidence(self) -> float:
-        """Log wealth of all bets together; for a metric."""
-        return float(_log_mean(self._wealth))
+        """Log of the mean wealth of all bets."""
+        return float(_log_mean(self._bets.wealth))
 
     @property
     def deviations(self) -> np.ndarray:
-        """How many standard deviations the arms of each class of chance came too often, (classes,); 0 if none came."""
-        observed, expected, variance = self._counts.T
+        """Observed minus expected draws in standard deviations, (classes,); 0 without draws."""
+        observed, expected, variance = self._bets.counts.T
         deviations: np.ndarray = (observed - expected) / np.sqrt(np.maximum(variance, 1e-12))
         return np.where(variance > 0, deviations, 0.0)

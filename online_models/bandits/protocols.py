@@ -1,4 +1,4 @@
-"""What a bandit is told of its arms, and what it thinks of them."""
+"""The bandit interface, with the rewards that train it and the posterior that it gives."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -10,14 +10,14 @@ from stream.jit import kernel
 
 
 class Posterior(NamedTuple):
-    """What is thought of n arms in one situation: expected rewards, and how unsure that is."""
+    """Expected rewards of n arms and their uncertainty."""
 
     means: np.ndarray  # (n,) float64
-    stds: np.ndarray  # (n,) float64, standard deviations of the posterior
+    stds: np.ndarray  # (n,) float64, standard deviations of the means
 
 
 class Prior(NamedTuple):
-    """What is thought of n arms before any of them was tried."""
+    """Expected rewards of n arms before their first reward, and their uncertainty."""
 
     means: np.ndarray  # (n,) float64
     stds: np.ndarray  # (n,) float64, positive
@@ -25,9 +25,9 @@ class Prior(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RewardBatch:
-    """Arms that were tried, with what came of it; in any order and as late as they come."""
+    """Rewards of arms that were shown, in any order and arbitrarily late."""
 
-    arms: np.ndarray  # (n,) int32, rows of the bandit; -1 is passed over, what nobody has is refused
+    arms: np.ndarray  # (n,) int32, rows of the bandit; -1 is ignored, a row out of range counts as skipped
     contexts: np.ndarray  # (n, d) float64
     reward: np.ndarray  # (n,) float64 in [0, 1]
     weight: np.ndarray  # (n,) float64, not negative
@@ -47,7 +47,7 @@ class RewardBatch:
 
 @kernel
 def are_valid_rows(arms: np.ndarray, n_rows: int) -> bool:
-    """Whether all are rows in use; a kernel that took others would read what is not its own."""
+    """Return True if all rows are in use; a kernel would read foreign memory with others."""
     valid = True
     for i in range(arms.size):
         valid = valid and 0 <= arms[i] < n_rows
@@ -55,31 +55,31 @@ def are_valid_rows(arms: np.ndarray, n_rows: int) -> bool:
 
 
 def check_rows(moments: np.ndarray, arms: np.ndarray, n_rows: int) -> None:
-    """ValueError if a kernel gave nothing back, since some of the arms are not rows in use."""
+    """Raise ValueError if a kernel returned no moments because some arms are not rows in use."""
     if moments.shape[1] != arms.size:
         invalid = arms[(arms < 0) | (arms >= n_rows)][0]
         raise ValueError(f"arms must be rows from 0 to {n_rows - 1}, got {invalid}")
 
 
 def check_width(contexts: np.ndarray, n_arms: int, width: int) -> None:
-    """ValueError if contexts are not (arms, width), or (1, width)."""
+    """Raise ValueError if contexts are neither (n_arms, width) nor (1, width)."""
     if contexts.shape[1] != width or contexts.shape[0] not in (1, n_arms):
         raise ValueError(f"contexts must be ({n_arms}, {width}) or (1, {width}), got {contexts.shape}")
 
 
 class Bandit(Stateful, Protocol):
-    """Learns what arms are worth. Judging leaves the bandit alone; learning leaves its input alone."""
+    """Estimates rewards of arms. Predicting changes nothing; learning leaves its input alone."""
 
-    skipped: int  # rows refused: not a number, or out of range
-    alarms: int  # times that an arm's past was dropped because it was refuted
+    skipped: int  # rejected rows: not finite, or out of range
+    alarms: int  # detected changes of an arm, each of which dropped most of the arm's history
 
     @property
     def width(self) -> int:
-        """Numbers of one context."""
+        """Numbers per context."""
         ...
 
     def add_arms(self, keys: np.ndarray, prior: Prior | None = None) -> np.ndarray:
-        """Rows of arms by key, (n,) int32; arms that are new begin with their prior."""
+        """Rows of arms by key, (n,) int32; new arms start from their prior."""
         ...
 
     def lookup(self, keys: np.ndarray) -> np.ndarray:
@@ -87,13 +87,13 @@ class Bandit(Stateful, Protocol):
         ...
 
     def remove_arms(self, arms: np.ndarray) -> None:
-        """Forget distinct arms; their rows go to the next new ones."""
+        """Forget distinct arms; new arms reuse their rows."""
         ...
 
     def learn(self, rewards: RewardBatch) -> None:
-        """One micro-batch, row by row; splitting it changes nothing."""
+        """Train on one micro-batch row by row; splitting it changes nothing."""
         ...
 
     def posterior(self, arms: np.ndarray, contexts: np.ndarray) -> Posterior:
-        """What is thought of n arms; contexts are (n, d), or (1, d) if all arms are in the same."""
+        """Posterior of n arms; contexts are (n, d), or (1, d) for one context of all arms."""
         ...

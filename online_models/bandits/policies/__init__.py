@@ -1,0 +1,1 @@
+"""Rules that turn posteriors into choice probabilities, and the policy that draws by them."""

@@ -1,4 +1,4 @@
-"""ε-greedy: the best arm, and with probability epsilon any arm."""
+"""ε-greedy: the arm with the best mean or, with probability ε, any arm."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,11 @@ from online_models.bandits.protocols import Posterior
 
 @dataclass(frozen=True, slots=True)
 class EpsilonGreedy:
-    """Chooses by the mean alone (Sutton and Barto 2018, section 2.2); arms that tie for the best share its chance."""
+    """Choose by the mean (Sutton and Barto 2018, section 2.2); ties share the probability.
+
+    >>> EpsilonGreedy(0.2).probabilities(Posterior(np.array([0.5, 0.1]), np.zeros(2))).tolist()
+    [0.9, 0.1]
+    """
 
     epsilon: float = 0.1
 

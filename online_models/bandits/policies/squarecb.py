@@ -1,4 +1,4 @@
-"""SquareCB: an arm's chance is inverse to how far it is behind the best."""
+"""SquareCB: an arm's probability falls with its distance from the best."""
 
 import math
 from dataclasses import dataclass
@@ -10,10 +10,13 @@ from online_models.bandits.protocols import Posterior
 
 @dataclass(frozen=True, slots=True)
 class SquareCB:
-    """Inverse gap weighting (Foster and Rakhlin 2020, Algorithm 1): 1 / (n + gamma · gap), the rest to the best.
+    """Inverse gap weighting: an arm gets 1 / (n + gamma · gap), the best arm the rest.
 
-    Knows nothing of spreads. In the paper gamma grows with the square root of the rounds; here it is a setting,
-    because a world that moves is never done being explored.
+    Foster and Rakhlin 2020, Algorithm 1. It ignores standard deviations. In the paper gamma grows with the square root
+    of the number of rounds. Here it is a setting, because exploration never ends in a world that changes.
+
+    >>> SquareCB(gamma=10.0).probabilities(Posterior(np.array([0.5, 0.2]), np.zeros(2))).round(3).tolist()
+    [0.8, 0.2]
     """
 
     gamma: float = 1_000.0

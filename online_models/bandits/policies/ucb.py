@@ -1,4 +1,4 @@
-"""Upper confidence bounds: with a `Disjoint` or `Hybrid` bandit this is LinUCB."""
+"""Upper confidence bounds, smoothed; with `DisjointLinear` or `HybridLinear` this is LinUCB."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from online_models.bandits.protocols import Posterior
 from stream.jit import kernel
 
-_MIN_LOGIT = -40.0  # temperatures behind which the floor is all the chance there is
+_MIN_LOGIT = -40.0  # temperatures below the best bound at which the probability counts as zero
 
 
 @kernel
@@ -27,14 +27,14 @@ def _compute_probabilities(means: np.ndarray, stds: np.ndarray, alpha: float, te
 
 @dataclass(frozen=True, slots=True)
 class UCB:
-    """Chooses by mean + alpha · spread (Li et al. 2010, Algorithm 1, line 8), smoothed.
+    """Choose by a softmax over the upper confidence bounds, mean + alpha · standard deviation.
 
-    A softmax over the bounds takes the place of the greatest one, so that every arm has a chance and arms that are as
-    good as equal have equal ones.
+    Li et al. 2010, Algorithm 1, chooses the greatest bound p. The softmax takes its place so that every arm has
+    a probability above zero, and nearly equal arms have nearly equal ones.
     """
 
     alpha: float = 1.0
-    temperature: float = 0.01  # in units of reward: an arm this much below the best has 1/e of its chance
+    temperature: float = 0.01  # in units of reward; an arm this much below the best has 1/e of its probability
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha < math.inf:

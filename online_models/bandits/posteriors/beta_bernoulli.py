@@ -1,4 +1,4 @@
-"""A reward rate for each arm, whatever the context: Beta posteriors over counts that fade."""
+"""Reward rate of each arm without a context: Beta posteriors over discounted counts."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from online_models.bandits.posteriors.discounting import (
     advance_clock,
     change_detected,
     discount_weight,
+    unpack_rates,
 )
 from online_models.bandits.protocols import Posterior, Prior, RewardBatch, are_valid_rows, check_rows
 from online_models.state.tables import Column
@@ -25,7 +26,7 @@ _HITS, _MISSES, _PRIOR_HITS, _PRIOR_MISSES = range(4)
 
 @dataclass(frozen=True, slots=True)
 class BetaSettings:
-    """What is thought of an arm that nobody tried, as a rate and as rows seen of it."""
+    """Prior of a new arm, as a rate and as a number of rewards, and the discounting."""
 
     mean: float = 0.05
     strength: float = 4.0
@@ -35,7 +36,7 @@ class BetaSettings:
         if not 0 < self.mean < 1:
             raise ValueError(f"mean must be between 0 and 1, got {self.mean}")
         if not 0 < self.strength < math.inf:
-            raise ValueError(f"strength must be a positive number of rows, got {self.strength}")
+            raise ValueError(f"strength must be a positive number of rewards, got {self.strength}")
 
 
 @kernel
@@ -55,9 +56,10 @@ def _learn(
     reward: np.ndarray,
     weight: np.ndarray,
     ts: np.ndarray,
-    rates: np.ndarray,
+    rate_array: np.ndarray,
 ) -> tuple[int, int, bool]:
-    """Rows refused, arms refuted, and whether all arms faded."""
+    """Train on rows in order; return skipped rows, alarms, and True if all arms were discounted."""
+    rates = unpack_rates(rate_array)
     skipped, alarms, is_discounted = 0, 0, False
     for i in range(arms.size):
         arm = arms[i]
@@ -73,7 +75,7 @@ def _learn(
         mean, std = _compute_moments(counts[arm])
         if change_detected(monitor[arm], mean, std, reward[i], ts[i], rates):
             alarms += 1
-            counts[arm, :_PRIOR_HITS] *= rates[3]
+            counts[arm, :_PRIOR_HITS] *= rates.retained_ratio
         w = discount_weight(stamp, ts[i], monitor[arm, CHANGED_AT], weight[i], rates)
         counts[arm, _HITS] += w * reward[i]
         counts[arm, _MISSES] += w * (1.0 - reward[i])
@@ -82,7 +84,7 @@ def _learn(
 
 @kernel
 def _compute_posterior(counts: np.ndarray, n_rows: int, arms: np.ndarray) -> np.ndarray:
-    """Means and spreads, (2, n); nothing at all if some arm is not a row in use."""
+    """Means and standard deviations, (2, n); (2, 0) if some arm is not a row in use."""
     if not are_valid_rows(arms, n_rows):
         return np.empty((2, 0))
     moments = np.empty((2, arms.size))
@@ -92,7 +94,9 @@ def _compute_posterior(counts: np.ndarray, n_rows: int, arms: np.ndarray) -> np.
 
 
 class BetaBernoulli(DiscountedArms):
-    """Beta–Bernoulli: what Thompson sampling over click rates needs. A reward between 0 and 1 counts in part.
+    """Beta–Bernoulli model of reward rates (Chapelle and Li 2011, Algorithm 2), discounted.
+
+    A reward r between 0 and 1 counts as r hits and 1 - r misses.
 
     >>> bandit = BetaBernoulli(BetaSettings(mean=0.5, strength=2.0))
     >>> arms = bandit.add_arms(np.array([7], np.uint64))
@@ -110,7 +114,6 @@ class BetaBernoulli(DiscountedArms):
         return 0
 
     def add_arms(self, keys: np.ndarray, prior: Prior | None = None) -> np.ndarray:
-        """Rows of arms by key, (n,) int32; arms that are new begin with their prior."""
         rows = self._arms.add_keys(keys)
         new = self._arms["counts"][rows, _PRIOR_HITS] == 0
         means, strength = self._prior_parameters(prior, rows.size)
@@ -120,23 +123,21 @@ class BetaBernoulli(DiscountedArms):
         return rows
 
     def _prior_parameters(self, prior: Prior | None, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Means and rows' worth of the Betas with these means and spreads."""
+        """Means of the prior Betas and their strengths in rewards."""
         if prior is None:
             return np.full(n, self.settings.mean), np.full(n, self.settings.strength)
         means = np.clip(prior.means, 1e-4, 1 - 1e-4)
         return means, np.clip(means * (1 - means) / prior.stds**2 - 1, 1e-2, _MAX_WEIGHT)
 
-    def learn(self, rewards: RewardBatch) -> None:
-        """One micro-batch, row by row; splitting it changes nothing."""
+    def _learn_rows(self, rewards: RewardBatch) -> tuple[int, int, bool]:
         table = self._arms
-        outcome = _learn(
+        return _learn(
             table["counts"], table["monitor"], self._stamp, len(table),
             rewards.arms, rewards.reward, rewards.weight, rewards.ts, self._rates,
         )  # fmt: skip
-        self._record_batch(*outcome, rewards.arms)
 
     def posterior(self, arms: np.ndarray, contexts: np.ndarray) -> Posterior:
-        """What is thought of n arms, the same in all contexts."""
+        """Posterior of n arms, the same in all contexts."""
         moments = _compute_posterior(self._arms["counts"], len(self._arms), arms)
         check_rows(moments, arms, len(self._arms))
         return Posterior(moments[0], moments[1])

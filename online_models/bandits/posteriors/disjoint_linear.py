@@ -1,8 +1,14 @@
-"""A linear model of the reward for each arm: the posterior of disjoint LinUCB and of linear Thompson sampling."""
+"""Linear model of the reward per arm, as in disjoint LinUCB and linear Thompson sampling."""
 
 import numpy as np
 
-from online_models.bandits.posteriors.discounting import CHANGED_AT, advance_clock, change_detected, discount_weight
+from online_models.bandits.posteriors.discounting import (
+    CHANGED_AT,
+    advance_clock,
+    change_detected,
+    discount_weight,
+    unpack_rates,
+)
 from online_models.bandits.posteriors.linear_arms import (
     REFRESH_EVERY,
     RIDGE,
@@ -14,7 +20,13 @@ from online_models.bandits.posteriors.linear_arms import (
     solve_arm,
 )
 from online_models.bandits.posteriors.packed_matrix import add_outer, dot, matvec, pack_pairs
-from online_models.bandits.protocols import Posterior, RewardBatch, are_valid_rows, check_rows, check_width
+from online_models.bandits.protocols import (
+    Posterior,
+    RewardBatch,
+    are_valid_rows,
+    check_rows,
+    check_width,
+)
 from stream.jit import kernel
 
 
@@ -31,9 +43,10 @@ def _learn(
     weight: np.ndarray,
     ts: np.ndarray,
     noise: float,
-    rates: np.ndarray,
+    rate_array: np.ndarray,
 ) -> tuple[int, int, bool]:
-    """Rows refused, arms refuted, and whether all arms faded."""
+    """Train on rows in order; return skipped rows, alarms, and True if all arms were discounted."""
+    rates = unpack_rates(rate_array)
     width = x.shape[1]
     v = np.empty(width)
     skipped, alarms, is_discounted = 0, 0, False
@@ -55,11 +68,10 @@ def _learn(
         matvec(inverse, x[i], v)
         variance = dot(v, x[i])
         residual = reward[i] - arm_posterior[0] - dot(theta, x[i])
-        if change_detected(
-            monitor[arm], reward[i] - residual, noise * np.sqrt(max(variance, 0.0)), reward[i], ts[i], rates
-        ):
+        std = noise * np.sqrt(max(variance, 0.0))
+        if change_detected(monitor[arm], reward[i] - residual, std, reward[i], ts[i], rates):
             alarms += 1
-            sums[arm] *= rates[3]
+            sums[arm] *= rates.retained_ratio
             solve_arm(arm_posterior, sums[arm], monitor[arm], width)
             matvec(inverse, x[i], v)
             variance = dot(v, x[i])
@@ -81,7 +93,7 @@ def _learn(
 def _compute_posterior(
     posterior: np.ndarray, n_rows: int, arms: np.ndarray, contexts: np.ndarray, noise: float
 ) -> np.ndarray:
-    """Means and spreads, (2, n); nothing at all if some arm is not a row in use."""
+    """Means and standard deviations, (2, n); (2, 0) if some arm is not a row in use."""
     if not are_valid_rows(arms, n_rows):
         return np.empty((2, 0))
     width = contexts.shape[1]
@@ -97,11 +109,12 @@ def _compute_posterior(
 
 
 class DisjointLinear(LinearArms):
-    """Bayesian linear regression of the reward per arm, with rank-1 updates; its past fades.
+    """Discounted Bayesian linear regression of the reward per arm, by updates of rank 1.
 
     Li et al., "A Contextual-Bandit Approach to Personalized News Article Recommendation" (WWW 2010), Algorithm 1:
-    with noise 1 the means are θᵀx and the spreads √(xᵀA⁻¹x). Sums are kept beside the inverse: they fade as a whole
-    (Russac, Vernade and Cappé 2019, with a ridge that stays), and do not depend on the order in which rewards come.
+    with noise 1 the means are θᵀx and the standard deviations √(xᵀA⁻¹x). The sums are kept beside the inverse, so that
+    all of them can be discounted (Russac, Vernade and Cappé 2019, but with an undiscounted ridge) and the order of
+    the rewards does not matter.
 
     >>> bandit = DisjointLinear(2)
     >>> arms = bandit.add_arms(np.array([7, 9], np.uint64))
@@ -112,7 +125,7 @@ class DisjointLinear(LinearArms):
     """
 
     def __init__(self, width: int, settings: LinearArmSettings | None = None) -> None:
-        """`width` numbers of a context; let the first be 1 if an arm is to have a mean of its own."""
+        """`width`: numbers per context; a first number that is always 1 gives each arm an intercept."""
         if width < 1:
             raise ValueError(f"width must be at least 1, got {width}")
         self.settings = settings or LinearArmSettings()
@@ -122,19 +135,16 @@ class DisjointLinear(LinearArms):
     def width(self) -> int:
         return self._arm_width
 
-    def learn(self, rewards: RewardBatch) -> None:
-        """One micro-batch, row by row; splitting it changes nothing."""
-        table = self._arms
+    def _learn_rows(self, rewards: RewardBatch) -> tuple[int, int, bool]:
         check_width(rewards.contexts, len(rewards), self._arm_width)
-        outcome = _learn(
+        table = self._arms
+        return _learn(
             table["posterior"], table["sums"], table["monitor"], self._stamp, len(table),
             rewards.arms, rewards.contexts, rewards.reward, rewards.weight, rewards.ts,
             self.settings.noise, self._rates,
         )  # fmt: skip
-        self._record_batch(*outcome, rewards.arms)
 
     def posterior(self, arms: np.ndarray, contexts: np.ndarray) -> Posterior:
-        """What is thought of n arms; contexts are (n, d), or (1, d) if all arms are in the same."""
         check_width(contexts, arms.size, self._arm_width)
         moments = _compute_posterior(self._arms["posterior"], len(self._arms), arms, contexts, self.settings.noise)
         check_rows(moments, arms, len(self._arms))

@@ -1,4 +1,6 @@
-"""The model that all arms of hybrid LinUCB share, beside their own: kernels over the rows of both."""
+"""Kernels of hybrid LinUCB: rows of the arms, and the array of the shared model."""
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -7,15 +9,37 @@ from online_models.bandits.posteriors.packed_matrix import add_outer, invert, ma
 from stream.jit import kernel
 
 
+class HybridModel(NamedTuple):
+    """All parameters, with the widths d of an arm's context x and k of the shared context z."""
+
+    posterior: np.ndarray  # (rows, p) float64, prior mean, θ, A⁻¹, A⁻¹B
+    sums: np.ndarray  # (rows, s) float64, b, A without its ridge, B, Σzr, Σzzᵀ
+    monitor: np.ndarray  # (rows, 5) float64, as in `LinearArms`
+    shared: np.ndarray  # float64: β, A0⁻¹, b0, A0 without its ridge
+    n_rows: int
+    arm_width: int
+    shared_width: int
+    shared_ridge: float
+
+
+class ContextProducts(NamedTuple):
+    """Products of one context with one arm, which prediction leaves for the update that follows."""
+
+    v: np.ndarray  # (d,) A⁻¹x
+    u: np.ndarray  # (k,) z - BᵀA⁻¹x
+    u0: np.ndarray  # (k,) A0⁻¹u
+
+
 @kernel
 def shared_offsets(k: int) -> tuple[int, int, int]:
-    """Where, behind β, the inverse, b0 and A0 of the shared model begin; all in one array."""
+    """Offsets of A0⁻¹, b0 and A0 in the shared array, which begins with β."""
     size = k * (k + 1) // 2
     return k, k + size, 2 * k + size
 
 
 @kernel
 def solve_shared(shared: np.ndarray, k: int, ridge: float) -> None:
+    """Recompute A0⁻¹ and β from A0 and b0."""
     inverse, b, a = shared_offsets(k)
     invert(shared[a:], ridge, shared[inverse:b])
     matvec(shared[inverse:b], shared[b:a], shared[:k])
@@ -23,7 +47,7 @@ def solve_shared(shared: np.ndarray, k: int, ridge: float) -> None:
 
 @kernel
 def solve_cross(posterior: np.ndarray, sums: np.ndarray, d: int, k: int) -> None:
-    """A⁻¹B of one arm, (d, k) row by row, from its A⁻¹ and B."""
+    """Recompute A⁻¹B of one arm, (d, k) row by row, from its A⁻¹ and B."""
     first = d + d * (d + 1) // 2
     cross, b = posterior[1 + first :].reshape(d, k), sums[first : first + d * k].reshape(d, k)
     column, product = np.empty(d), np.empty(d)
@@ -34,17 +58,9 @@ def solve_cross(posterior: np.ndarray, sums: np.ndarray, d: int, k: int) -> None
 
 
 @kernel
-def solve_all(
-    posterior: np.ndarray,
-    sums: np.ndarray,
-    monitor: np.ndarray,
-    shared: np.ndarray,
-    n_rows: int,
-    d: int,
-    k: int,
-    ridge: float,
-) -> None:
-    """Everything from the sums of the arms: A0 = I · ridge + Σ (Z - BᵀA⁻¹B), b0 = Σ (c - BᵀA⁻¹b)."""
+def solve_all(model: HybridModel) -> None:
+    """Recompute everything from the sums: A0 = I · ridge + Σ (Z - BᵀA⁻¹B), b0 = Σ (c - BᵀA⁻¹b)."""
+    posterior, sums, monitor, shared, n_rows, d, k, ridge = model
     _, b0, a0 = shared_offsets(k)
     first = d + d * (d + 1) // 2
     shared[:] = 0.0
@@ -75,14 +91,13 @@ def add_row(
     shared: np.ndarray,
     x: np.ndarray,
     reward: float,
-    w: float,
+    weight: float,
     d: int,
-    v: np.ndarray,
-    u: np.ndarray,
-    u0: np.ndarray,
+    products: ContextProducts,
 ) -> None:
-    """One row into an arm and into the shared model, each inverse by a change of rank 1."""
-    k = x.size - d
+    """Add one row to an arm and to the shared model; both inverses change by rank 1."""
+    k, w = x.size - d, weight
+    v, u, u0 = products
     inverse, b0, a0 = shared_offsets(k)
     first = d + d * (d + 1) // 2
     x_arm, z = x[:d], x[d:]
@@ -110,13 +125,14 @@ def add_row(
 
 @kernel
 def predict_row(
-    posterior: np.ndarray, shared: np.ndarray, x: np.ndarray, d: int, v: np.ndarray, u: np.ndarray, u0: np.ndarray
+    posterior: np.ndarray, shared: np.ndarray, x: np.ndarray, d: int, products: ContextProducts
 ) -> tuple[float, float]:
-    """Mean of what is above the prior mean, and variance in units of the noise; v = A⁻¹x, u = z - BᵀA⁻¹x, u0 = A0⁻¹u.
+    """Mean above the prior mean, and variance in units of the noise; fills `products`.
 
-    Line 12 of Algorithm 2 with its four terms drawn together: xᵀA⁻¹x + uᵀA0⁻¹u.
+    Algorithm 2 of the paper, s with its four terms combined: xᵀA⁻¹x + uᵀA0⁻¹u.
     """
     k = x.size - d
+    v, u, u0 = products
     inverse, b0, _ = shared_offsets(k)
     first = d + d * (d + 1) // 2
     cross = posterior[1 + first :].reshape(d, k)

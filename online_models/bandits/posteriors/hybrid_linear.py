@@ -1,11 +1,19 @@
-"""A linear model of the reward for each arm, and one that all arms share: the posterior of hybrid LinUCB."""
+"""Linear models of the reward, one per arm and one shared, as in hybrid LinUCB."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.bandits.posteriors.discounting import CHANGED_AT, advance_clock, change_detected, discount_weight
+from online_models.bandits.posteriors.discounting import (
+    CHANGED_AT,
+    advance_clock,
+    change_detected,
+    discount_weight,
+    unpack_rates,
+)
 from online_models.bandits.posteriors.hybrid_kernels import (
+    ContextProducts,
+    HybridModel,
     add_row,
     predict_row,
     shared_offsets,
@@ -31,19 +39,25 @@ from online_models.bandits.posteriors.packed_matrix import (
     subtract_product,
     unpack,
 )
-from online_models.bandits.protocols import Posterior, RewardBatch, are_valid_rows, check_rows, check_width
+from online_models.bandits.protocols import (
+    Posterior,
+    RewardBatch,
+    are_valid_rows,
+    check_rows,
+    check_width,
+)
 from online_models.state.tables import State
 from stream.jit import kernel
 
 
 @dataclass(frozen=True, slots=True)
 class HybridSettings(LinearArmSettings):
-    """`noise` / √`shared_ridge` is how unsure one is, besides, of what all arms share."""
+    """Settings of arms and shared model; the latter's prior std is noise / √shared_ridge."""
 
     shared_ridge: float = 1.0
 
     def __post_init__(self) -> None:
-        LinearArmSettings.__post_init__(self)  # a class with slots is made anew, and super() would not find it
+        LinearArmSettings.__post_init__(self)  # super() does not work: slots replace the class
         check_positive(shared_ridge=self.shared_ridge)
 
 
@@ -63,11 +77,12 @@ def _learn(
     d: int,
     ridge: float,
     noise: float,
-    rates: np.ndarray,
+    rate_array: np.ndarray,
 ) -> tuple[int, int, bool]:
-    """Rows refused, arms refuted, and whether all arms faded."""
-    k = x.shape[1] - d
-    v, u, u0 = np.empty(d), np.empty(k), np.empty(k)
+    """Train on rows in order; return skipped rows, alarms, and True if all arms were discounted."""
+    k, rates = x.shape[1] - d, unpack_rates(rate_array)
+    model = HybridModel(posterior, sums, monitor, shared, n_rows, d, k, ridge)
+    products = ContextProducts(np.empty(d), np.empty(k), np.empty(k))
     skipped, alarms, is_discounted = 0, 0, False
     for i in range(arms.size):
         arm = arms[i]
@@ -80,17 +95,17 @@ def _learn(
         if discount < 1.0:
             is_discounted = True
             sums[:n_rows] *= discount
-            solve_all(posterior, sums, monitor, shared, n_rows, d, k, ridge)
+            solve_all(model)
         base = posterior[arm, 0]
-        mean, variance = predict_row(posterior[arm], shared, x[i], d, v, u, u0)
+        mean, variance = predict_row(posterior[arm], shared, x[i], d, products)
         if change_detected(monitor[arm], base + mean, noise * np.sqrt(variance), reward[i], ts[i], rates):
             alarms += 1
-            sums[arm] *= rates[3]
-            solve_all(posterior, sums, monitor, shared, n_rows, d, k, ridge)
+            sums[arm] *= rates.retained_ratio
+            solve_all(model)
             is_discounted = True
-            predict_row(posterior[arm], shared, x[i], d, v, u, u0)
+            predict_row(posterior[arm], shared, x[i], d, products)
         w = discount_weight(stamp, ts[i], monitor[arm, CHANGED_AT], weight[i], rates)
-        add_row(posterior[arm], sums[arm], shared, x[i], reward[i] - base, w, d, v, u, u0)
+        add_row(posterior[arm], sums[arm], shared, x[i], reward[i] - base, w, d, products)
         monitor[arm, UPDATES] += 1.0
         if monitor[arm, UPDATES] >= REFRESH_EVERY:
             solve_arm(posterior[arm], sums[arm], monitor[arm], d)
@@ -103,7 +118,7 @@ def _learn(
 def _compute_posterior(
     posterior: np.ndarray, shared: np.ndarray, n_rows: int, arms: np.ndarray, contexts: np.ndarray, d: int, noise: float
 ) -> np.ndarray:
-    """Means and spreads, (2, n); nothing at all if some arm is not a row in use."""
+    """Means and standard deviations, (2, n); (2, 0) if some arm is not a row in use."""
     if not are_valid_rows(arms, n_rows):
         return np.empty((2, 0))
     k = contexts.shape[1] - d
@@ -115,7 +130,7 @@ def _compute_posterior(
     for i in range(arms.size):
         if load_context(contexts, i, x):
             pack_pairs(x[:d], pairs)
-        arm_posterior = posterior[arms[i]]  # read from its beginning to its end, so that the processor fetches ahead
+        arm_posterior = posterior[arms[i]]  # read from start to end, so that the processor prefetches
         mean = arm_posterior[0] + dot(arm_posterior[1 : 1 + d], x[:d])
         variance = dot(arm_posterior[1 + d : 1 + first], pairs)
         u[:] = x[d:]
@@ -126,11 +141,11 @@ def _compute_posterior(
 
 
 class HybridLinear(LinearArms):
-    """What all arms share is learnt from all of them, so that a new arm is not a stranger.
+    """Bayesian linear regression per arm plus shared weights, which serve a new arm at once.
 
-    Li et al. 2010, Algorithm 2, as Bayesian regression: with noise 1 its means and spreads are those of lines 11 to
-    13. Each row changes both inverses by rank 1: the shared precision grows by u uᵀ / (1 + xᵀA⁻¹x), u = z - BᵀA⁻¹x.
-    The sums of every arm are kept, so that the past fades, or is dropped, as exactly as if it had never been.
+    Li et al. 2010, Algorithm 2: with noise 1 its means and standard deviations are those of the paper's p and s. Each
+    row changes both inverses by rank 1: the shared precision grows by u uᵀ / (1 + xᵀA⁻¹x), u = z - BᵀA⁻¹x.
+    The sums of every arm are kept, so that discounting, or dropping, an arm's history is exact.
 
     >>> bandit = HybridLinear(1, 1)
     >>> arms = bandit.add_arms(np.array([7, 9], np.uint64))
@@ -141,38 +156,35 @@ class HybridLinear(LinearArms):
     """
 
     def __init__(self, arm_width: int, shared_width: int, settings: HybridSettings = HybridSettings()) -> None:
-        """A context is `own` numbers for the model of the arm, x, and then `shared` ones for that of all arms, z."""
+        """A context is `arm_width` numbers x for the arm, then `shared_width` numbers z for all."""
         if arm_width < 1 or shared_width < 1:
-            raise ValueError(f"own and shared must be at least 1, got {arm_width} and {shared_width}")
-        cross = arm_width * shared_width  # A⁻¹B behind the posterior; B, Σzr and Σzzᵀ behind the sums
+            raise ValueError(f"arm_width and shared_width must be at least 1, got {arm_width} and {shared_width}")
+        cross = arm_width * shared_width
         super().__init__(arm_width, (cross, cross + shared_width + packed_size(shared_width)), settings)
         self.settings = settings
-        self._width = arm_width + shared_width
-        self._shared = np.zeros(2 * (shared_width + packed_size(shared_width)))  # β, A0⁻¹, b0, A0, without ridges
+        self._shared_width = shared_width
+        self._shared = np.zeros(2 * (shared_width + packed_size(shared_width)))
         solve_shared(self._shared, shared_width, settings.shared_ridge)
 
     @property
     def width(self) -> int:
-        return self._width
+        return self._arm_width + self._shared_width
 
     def remove_arms(self, arms: np.ndarray) -> None:
-        """Forget distinct arms; what they taught the shared model goes when the past next fades."""
+        """Forget distinct arms; their part in the shared model goes with the next discounting."""
         super().remove_arms(arms)
 
-    def learn(self, rewards: RewardBatch) -> None:
-        """One micro-batch, row by row; splitting it changes nothing."""
+    def _learn_rows(self, rewards: RewardBatch) -> tuple[int, int, bool]:
+        check_width(rewards.contexts, len(rewards), self.width)
         table = self._arms
-        check_width(rewards.contexts, len(rewards), self._width)
-        outcome = _learn(
+        return _learn(
             table["posterior"], table["sums"], table["monitor"], self._shared, self._stamp, len(table),
             rewards.arms, rewards.contexts, rewards.reward, rewards.weight, rewards.ts,
             self._arm_width, self.settings.shared_ridge, self.settings.noise, self._rates,
         )  # fmt: skip
-        self._record_batch(*outcome, rewards.arms)
 
     def posterior(self, arms: np.ndarray, contexts: np.ndarray) -> Posterior:
-        """What is thought of n arms; contexts are (n, own + shared), or one row if all arms are in the same."""
-        check_width(contexts, arms.size, self._width)
+        check_width(contexts, arms.size, self.width)
         noise = self.settings.noise
         moments = _compute_posterior(
             self._arms["posterior"], self._shared, len(self._arms), arms, contexts, self._arm_width, noise

@@ -1,4 +1,4 @@
-"""A linear model of the reward for each arm: its settings, its row, and how it begins and is reckoned afresh."""
+"""Rows of a linear model per arm: settings, initial values, and recomputation from sums."""
 
 import math
 from dataclasses import dataclass, field
@@ -12,18 +12,18 @@ from online_models.bandits.protocols import Prior
 from online_models.state.tables import Column
 from stream.jit import kernel
 
-REFRESH_EVERY = 512  # updates after which an inverse is computed afresh, so that rounding does not add up
-RIDGE, UPDATES = 3, 4  # behind what is watched of an arm
-_MAX_SQUARED_NORM = 1e6  # square of a context times its weight
+REFRESH_EVERY = 512  # updates after which an inverse is recomputed, so that rounding errors do not accumulate
+RIDGE, UPDATES = 3, 4  # monitor columns after those of `discounting`
+_MAX_SQUARED_NORM = 1e6  # of a context, and of a context times its weight
 
 
 @dataclass(frozen=True, slots=True)
 class LinearArmSettings:
-    """`noise` / √`ridge` is how unsure one is of an arm that nobody tried, in a context of length 1."""
+    """Prior and noise of an arm; in a context of length 1 the prior std is noise / √ridge."""
 
     ridge: float = 1.0
-    noise: float = 0.5  # standard deviation of a reward around its mean; no more is possible from 0 to 1
-    mean: float = 0.0  # of an arm that nobody tried
+    noise: float = 0.5  # standard deviation of a reward around its mean; 0.5 is the maximum for rewards in [0, 1]
+    mean: float = 0.0  # of a new arm
     discounting: Discounting = field(default_factory=Discounting)
 
     def __post_init__(self) -> None:
@@ -33,7 +33,7 @@ class LinearArmSettings:
 
 
 def check_positive(**settings: float) -> None:
-    """ValueError for the first that is not a positive number."""
+    """Raise ValueError for the first setting that is not a positive number."""
     for name, value in settings.items():
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be a positive number, got {value}")
@@ -41,7 +41,7 @@ def check_positive(**settings: float) -> None:
 
 @kernel
 def is_bounded(x: np.ndarray, weight: float) -> bool:
-    """Whether a context is made of numbers, none of them absurd."""
+    """Return True if a context is finite and neither it nor its weight is absurdly large."""
     squared_norm = 0.0
     for j in range(x.size):
         squared_norm += x[j] * x[j]
@@ -55,18 +55,18 @@ def is_valid(x: np.ndarray, reward: float, weight: float, ts: int) -> bool:
 
 @kernel
 def load_context(contexts: np.ndarray, i: int, x: np.ndarray) -> bool:
-    """Put the context of arm i into x; whether it is another than that of the arm before."""
+    """Copy the context of arm i into x; return False if x holds it already."""
     if i > 0 and contexts.shape[0] == 1:
         return False
     x[:] = contexts[i]
     if not is_bounded(x, 1.0):
-        x[:] = 0.0  # a context that is no number says nothing: all arms are what they were before
+        x[:] = 0.0  # an invalid context says nothing: all arms keep their prior mean
     return True
 
 
 @kernel
 def solve_arm(posterior: np.ndarray, sums: np.ndarray, monitor: np.ndarray, width: int) -> None:
-    """Inverse and weights of one arm from its sums."""
+    """Recompute A⁻¹ and θ of one arm from its sums."""
     size = width * (width + 1) // 2
     inverse = posterior[1 + width : 1 + width + size]
     invert(sums[width : width + size], monitor[RIDGE], inverse)
@@ -78,7 +78,7 @@ def solve_arm(posterior: np.ndarray, sums: np.ndarray, monitor: np.ndarray, widt
 def _initialize_arms(
     rows: np.ndarray, means: np.ndarray, ridges: np.ndarray, width: int, posterior: np.ndarray, monitor: np.ndarray
 ) -> None:
-    """Rows that no arm had: a weight vector of 0 around the prior mean, and an inverse of I / ridge."""
+    """Initialize unused rows: θ = 0 around the prior mean, and A⁻¹ = I / ridge."""
     for i in range(rows.size):
         row = rows[i]
         if monitor[row, RIDGE] > 0.0:
@@ -92,22 +92,21 @@ def _initialize_arms(
 
 
 class LinearArms(DiscountedArms):
-    """Arms of which each has a weight vector θ of its own, the inverse A⁻¹ that goes with it, and the sums of both."""
+    """Arms with weights θ each, their inverse precision A⁻¹, and the sums that define both."""
 
     def __init__(self, arm_width: int, extra_sizes: tuple[int, int], settings: LinearArmSettings) -> None:
-        """`own` numbers of a context are for the arm's model; `more` numbers stand behind posterior and sums."""
+        """Reserve `arm_width` numbers per context, and `extra_sizes` behind posterior and sums."""
         size = arm_width + packed_size(arm_width)
         columns = {
             "posterior": Column("float64", (1 + size + extra_sizes[0],)),  # prior mean, θ, A⁻¹
             "sums": Column("float64", (size + extra_sizes[1],)),  # b, A without its ridge
-            "monitor": Column("float64", (5,)),
+            "monitor": Column("float64", (5,)),  # change detection, ridge, updates since the last recomputation
         }
         super().__init__(columns, settings.discounting)
         self._arm_width = arm_width
         self._linear_settings = settings
 
     def add_arms(self, keys: np.ndarray, prior: Prior | None = None) -> np.ndarray:
-        """Rows of arms by key, (n,) int32; arms that are new begin with their prior."""
         rows, settings = self._arms.add_keys(keys), self._linear_settings
         means = np.full(rows.size, settings.mean) if prior is None else prior.means
         ridges = np.full(rows.size, settings.ridge) if prior is None else (settings.noise / prior.stds) ** 2

@@ -1,4 +1,4 @@
-"""Symmetric matrices by their lower triangle, row after row: half the memory, and symmetric whatever is rounded."""
+"""Symmetric matrices as packed lower triangles: half the memory, and exactly symmetric."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def packed_size(d: int) -> int:
 
 @kernel
 def pack_pairs(x: np.ndarray, pairs: np.ndarray) -> None:
-    """Products of entries, so that xᵀMx = dot(M, pairs): an entry off the diagonal stands for two."""
+    """Write products of entries so that xᵀMx = dot(M, pairs); off the diagonal they count twice."""
     p = 0
     for i in range(x.size):
         for j in range(i):
@@ -35,7 +35,7 @@ def dot(left: np.ndarray, right: np.ndarray) -> float:
 
 @kernel
 def strict_dot(left: np.ndarray, right: np.ndarray) -> float:
-    """The same as `dot`, summed as written: for what is learnt and has to be the same bits on every processor."""
+    """Sum as written, unlike `dot`: learned state must have the same bits on every processor."""
     total = 0.0
     for i in range(left.size):
         total += left[i] * right[i]
@@ -44,7 +44,7 @@ def strict_dot(left: np.ndarray, right: np.ndarray) -> float:
 
 @fastmath_kernel
 def quadratic(m: np.ndarray, u: np.ndarray) -> float:
-    """uᵀMu of a whole (d, d) matrix, for small ones faster than of the packed half; four rows at a time share u."""
+    """uᵀMu of a full (d, d) matrix, faster than packed for small d; four rows share u."""
     total, n_unrolled = 0.0, u.size - u.size % 4
     for i in range(0, n_unrolled, 4):
         m0, m1, m2, m3 = m[i], m[i + 1], m[i + 2], m[i + 3]
@@ -62,6 +62,7 @@ def quadratic(m: np.ndarray, u: np.ndarray) -> float:
 
 @kernel
 def unpack(m: np.ndarray, out: np.ndarray) -> None:
+    """Write a packed matrix as a full (d, d) one."""
     p = 0
     for i in range(out.shape[0]):
         for j in range(i + 1):
@@ -71,7 +72,7 @@ def unpack(m: np.ndarray, out: np.ndarray) -> None:
 
 @kernel
 def subtract_product(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
-    """out -= Mᵀx, where M stands in m row after row; four rows at a time, since `out` is written for each time."""
+    """Compute out -= Mᵀx for M row by row in m; four rows at a time, to write `out` less often."""
     k, n_unrolled = out.size, x.size - x.size % 4
     for i in range(0, n_unrolled, 4):
         rows = m[i * k : (i + 4) * k]
@@ -86,7 +87,7 @@ def subtract_product(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
 
 @kernel
 def matvec(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
-    """out = M x."""
+    """Out = M x."""
     p = 0
     for i in range(x.size):
         total = m[p + i] * x[i]
@@ -99,7 +100,7 @@ def matvec(m: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
 
 @kernel
 def add_outer(m: np.ndarray, factor: float, v: np.ndarray) -> None:
-    """M += factor · v vᵀ: with v = M x and factor -w / (1 + w xᵀv) it is the formula of Sherman and Morrison."""
+    """M += factor · v vᵀ; Sherman–Morrison for v = M x and factor -w / (1 + w xᵀv)."""
     p = 0
     for i in range(v.size):
         scaled = factor * v[i]
@@ -110,7 +111,7 @@ def add_outer(m: np.ndarray, factor: float, v: np.ndarray) -> None:
 
 @kernel
 def invert(m: np.ndarray, ridge: float, out: np.ndarray) -> None:
-    """out = (M + ridge · I)⁻¹ for positive semidefinite M, by Cholesky; what rounding made negative is lifted."""
+    """Invert out = (M + ridge · I)⁻¹ of semidefinite M, by Cholesky with a pivot floor."""
     d = 0
     while d * (d + 1) // 2 < m.size:
         d += 1
@@ -123,7 +124,7 @@ def invert(m: np.ndarray, ridge: float, out: np.ndarray) -> None:
             total = m[i * (i + 1) // 2 + j] + (ridge if i == j else 0.0)
             for k in range(j):
                 total -= lower[i, k] * lower[j, k]
-            # A Schur complement of M + ridge · I is never less than ridge.
+            # A Schur complement of M + ridge · I is at least ridge; rounding may leave less.
             lower[i, j] = np.sqrt(max(total, pivot_floor)) if i == j else total / lower[j, j]
     inverse_lower = np.zeros((d, d))  # L⁻¹
     for j in range(d):
