@@ -1,0 +1,1 @@
+"""Features of candidates: one row of numbers for each query and candidate."""

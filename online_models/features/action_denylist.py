@@ -1,28 +1,28 @@
-"""Single actions on slates that do not count in anybody's past: they are poison, whoever's name they bear."""
+"""Denylist of single poisoned actions that no user history may contain."""
 
 from collections.abc import Iterable
 
 import numpy as np
 
+from online_models.control import Ranges
 from online_models.state.tables import State
-from stream.ids import NO_KEY, KeyIndex
+from stream.ids import NO_KEY, KeyIndex, mix64
+from stream.jit import kernel
 from stream.logs import EventLog
 from stream.records.batches import EventType, Queries
 from stream.records.decoding import decode_records
 from stream.records.events import Limits
 from stream.topics import EVENTS
 
-Ranges = dict[str, list[tuple[int, int]]]
-
-_MAX_ACTIONS = 1 << 20  # actions that are known, the latest
 _READ_RECORDS = 4096
 _NO_LIMITS = Limits(max_age=0, max_skew=1e12, max_bytes=1 << 40)
 
 
 class ActionDenylist:
-    """Knows actions by a fingerprint of person, item, type and time, which is all that a history keeps of them."""
+    """Match history entries by fingerprints of user, item, type and time."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_actions: int = 1 << 20) -> None:
+        self._max_actions = max_actions  # the latest are kept
         self._load(np.zeros(0, np.int64), np.zeros(0, np.uint64))
         self._is_changed = False
 
@@ -36,31 +36,31 @@ class ActionDenylist:
         return int(self._ts.size)
 
     def exclude(self, log: EventLog, ranges: Ranges) -> None:
-        """Add the actions on slates among the events at these offsets, by partition, as far as the log keeps them."""
+        """Add the actions on slates among the events at these offsets, as far as the log keeps them."""
         chunks = [(self._ts, self._fingerprints), *_read_slate_actions(log, ranges)]
         ts, fingerprints = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
         fingerprints, first = np.unique(fingerprints, return_index=True)
-        latest = np.argsort(ts[first], kind="stable")[-_MAX_ACTIONS:]
+        latest = np.argsort(ts[first], kind="stable")[-self._max_actions :]
         self._load(ts[first][latest], fingerprints[latest])
         self._is_changed = True
 
-    def mask(self, queries: Queries) -> np.ndarray | None:
-        """Which entries of the histories, (h,) bool, are struck; None if none is."""
+    def mask(self, queries: Queries) -> np.ndarray:
+        """Return the mask of denied history entries, (h,) bool."""
+        is_denied = np.zeros(queries.history_ts.size, np.bool_)
         begin, end = self._ts_range
         entries = np.flatnonzero((queries.history_ts >= begin) & (queries.history_ts <= end))
-        if entries.size == 0:
-            return None
+        if not entries.size:
+            return is_denied
         user = np.repeat(queries.user, np.diff(queries.history_start))[entries]
         item, kind, ts = queries.history_item[entries], queries.history_type[entries], queries.history_ts[entries]
-        is_denied = np.zeros(queries.history_ts.size, np.bool_)
         is_denied[entries] = self._index.lookup(_fingerprint(user, item, kind, ts)) >= 0
-        return is_denied if is_denied.any() else None
+        return is_denied
 
     def state(self) -> State:
         return {"denylist_ts": self._ts, "denylist": self._fingerprints}
 
     def changes(self) -> State:
-        """All of it, if anything was struck since the last call."""
+        """The whole denylist, if it changed since the last call."""
         is_changed, self._is_changed = self._is_changed, False
         return self.state() if is_changed else {}
 
@@ -84,14 +84,16 @@ def _read_slate_actions(log: EventLog, ranges: Ranges) -> Iterable[tuple[np.ndar
 
 
 def _fingerprint(user: np.ndarray, item: np.ndarray, kind: np.ndarray, ts: np.ndarray) -> np.ndarray:
-    """(n,) uint64, never 0."""
-    ts_and_type = ts.astype(np.uint64) * np.uint64(len(EventType)) + kind.astype(np.uint64)
-    return _splitmix64_finalize(_splitmix64_finalize(_splitmix64_finalize(user) + item) + ts_and_type) | np.uint64(1)
+    """Fingerprints, (n,) uint64, never 0."""
+    fingerprints = np.empty(user.size, np.uint64)
+    _mix_fields(user, item, kind, ts, np.uint64(len(EventType)), fingerprints)
+    return fingerprints
 
 
-def _splitmix64_finalize(x: np.ndarray) -> np.ndarray:
-    """splitmix64's finaliser (Steele, Lea and Flood 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed_bits: np.ndarray = x ^ (x >> np.uint64(31))
-    return mixed_bits
+@kernel
+def _mix_fields(
+    user: np.ndarray, item: np.ndarray, kind: np.ndarray, ts: np.ndarray, n_types: np.uint64, out: np.ndarray
+) -> None:
+    for i in range(user.size):
+        ts_and_type = np.uint64(ts[i]) * n_types + np.uint64(kind[i])
+        out[i] = mix64(mix64(mix64(user[i]) + item[i]) + ts_and_type) | np.uint64(1)

@@ -1,19 +1,19 @@
-"""What a person's past says of an item's categories: how much of what they did, and of what they were shown, is alike.
+"""Affinity of a user to an item's categories, from actions and impressions.
 
-A thing of several categories counts in each of them with an equal part of one.
+An action on an item of several categories counts for each of them with an equal share of one.
 """
 
 import numpy as np
 
+from online_models.state.item_table import ItemLists, QueryColumns
 from stream.jit import kernel
 
 CATEGORY_FEATURES = (
-    "category_share",  # of the latest actions, the later the more
-    "category_latest",  # of the last action
-    "category_shown",  # log(1 + places shown)
-    "category_rate",  # log of actions per place shown, smoothed, 0 where nothing is known
+    "category_share",  # of the latest 24 actions, weighted by recency
+    "category_latest",  # of the latest action
+    "category_shown",  # log(1 + impressions)
+    "category_rate",  # log of actions per impression, smoothed, 0 where nothing is known
 )
-_DEPTH = 24  # actions that the share is of
 _NO_CATEGORY = np.uint64(0)
 
 
@@ -29,7 +29,7 @@ def _find_category(key: np.uint64, known_keys: np.ndarray, size: int) -> int:
 def _add_counts(
     item_categories: np.ndarray, weight: np.float32, column: int, known_keys: np.ndarray, size: int, counts: np.ndarray
 ) -> int:
-    """Share `weight` out among an item's categories; returns how many categories are known now."""
+    """Distribute `weight` over an item's categories; return the number of known categories."""
     n_categories = 0
     while n_categories < item_categories.size and item_categories[n_categories] != _NO_CATEGORY:
         n_categories += 1
@@ -46,37 +46,31 @@ def _add_counts(
 
 @kernel
 def category_affinity_block(
-    history_start: np.ndarray,
-    history: np.ndarray,
-    shown_start: np.ndarray,
-    shown: np.ndarray,
-    categories: np.ndarray,
-    start: np.ndarray,
-    row: np.ndarray,
-    out: np.ndarray,
-    column: int,
+    queries: QueryColumns, categories: np.ndarray, lists: ItemLists, out: np.ndarray, column: int
 ) -> None:
-    """Fill the four columns of `TASTE`; items of no known category are left at 0."""
-    one = np.float32(1.0)
+    """Fill the four columns of CATEGORY_FEATURES; items without a known category keep 0."""
+    _, _, _, history_start, history, _, _, shown_start, shown = queries
+    start, row, _, _ = lists
+    unit, depth, log_prior = np.float32(1.0), 24, np.float32(2.0794415)  # log(4 / 0.5)
     for i in range(start.size - 1):
         begin, end = history_start[i], history_start[i + 1]
         capacity = (end - begin + shown_start[i + 1] - shown_start[i]) * categories.shape[1]
         known_keys, counts = np.empty(capacity, np.uint64), np.empty((capacity, 4), np.float32)
-        size, weight, total = 0, one, one
+        size, weight, total = 0, unit, unit
         for back in range(end - begin):
             o = history[end - 1 - back]
             if o < 0 or categories[o, 0] == _NO_CATEGORY:
                 continue
-            if back < _DEPTH:
+            if back < depth:
                 size = _add_counts(categories[o], weight, 0, known_keys, size, counts)
                 total += weight
                 weight *= np.float32(0.9)
             if back == 0:
-                size = _add_counts(categories[o], one, 1, known_keys, size, counts)
-            size = _add_counts(categories[o], one, 2, known_keys, size, counts)
+                size = _add_counts(categories[o], unit, 1, known_keys, size, counts)
+            size = _add_counts(categories[o], unit, 2, known_keys, size, counts)
         for s in range(shown_start[i], shown_start[i + 1]):
             if shown[s] >= 0:
-                size = _add_counts(categories[shown[s]], one, 3, known_keys, size, counts)
+                size = _add_counts(categories[shown[s]], unit, 3, known_keys, size, counts)
         for m in range(start[i], start[i + 1]):
             if row[m] < 0:
                 continue
@@ -92,7 +86,6 @@ def category_affinity_block(
                 out[m, column + 1] += counts[c, 1]
                 n_actions += counts[c, 2]
                 n_shown += counts[c, 3]
-            out[m, column + 2] = np.log(one + n_shown)
-            out[m, column + 3] = np.log((n_actions + np.float32(0.5)) / (n_shown + np.float32(4.0))) + np.float32(
-                2.0794415
-            )
+            out[m, column + 2] = np.log(unit + n_shown)
+            rate = (n_actions + np.float32(0.5)) / (n_shown + np.float32(4.0))
+            out[m, column + 3] = np.log(rate) + log_prior

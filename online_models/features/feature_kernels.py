@@ -1,7 +1,9 @@
-"""The kernels behind `features`: each fills its own columns of a matrix that holds zeros."""
+"""Feature blocks of items, users and lists: each kernel fills columns that hold zeros."""
 
 import numpy as np
 
+from online_models.state.item_table import HORIZONS, ItemCounters, ItemLists, QueryColumns
+from stream.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from stream.jit import kernel
 
 _HORIZON_NAMES = ("10m", "1h", "6h", "1d", "7d", "60d")
@@ -18,16 +20,16 @@ ITEM_FEATURES = (
     "rating",
     "rating_count",
 )
-N_LOG_FEATURES = 28  # of these, from the first on, are logarithms
+N_LOG_FEATURES = 28  # the first ones, of which the caller takes the logarithm
 USER_ITEM_FEATURES = (
-    "user_item_actions",  # times met, log(1 + n) like the next counts
+    "user_item_actions",  # actions on the item, log(1 + n) like the counts below
     "user_item_recency",
-    "user_item_rank_inverse",  # 1 / (1 + items met since)
+    "user_item_rank_inverse",  # 1 / (1 + actions since)
     "user_item_session_actions",
-    "user_item_strong_actions",  # times met by more than a view
+    "user_item_strong_actions",  # without views and dwells
     "user_item_is_latest",
-    "user_item_impressions",  # places in which it was lately shown
-    "user_item_impression_rank_inverse",  # 1 / (1 + places shown since)
+    "user_item_impressions",  # recent impressions of the item
+    "user_item_impression_rank_inverse",  # 1 / (1 + items shown since)
 )
 LIST_FEATURES = (
     "position_known",
@@ -39,8 +41,7 @@ LIST_FEATURES = (
     "price_vs_history",
 )
 CONTEXT_FEATURES = ("history_length", "session_depth", "list_length", "session_age", "hour_sin", "hour_cos")
-_NO_ACTION_HOURS = np.float32(np.exp(8.0))  # hours since the last action on an item that saw none
-RELATIVE_FEATURES = (  # of which a list's items are also told how far they lie behind its best
+RELATIVE_FEATURES = (  # that also occur as the difference to the best item of the list
     "actions_1h",
     "actions_6h",
     "actions_1d",
@@ -55,78 +56,56 @@ RELATIVE_FEATURES = (  # of which a list's items are also told how far they lie 
 
 
 @kernel
-def item_block(
-    ts: np.ndarray,
-    start: np.ndarray,
-    row: np.ndarray,
-    horizons: np.ndarray,
-    counts: np.ndarray,
-    stamp: np.ndarray,
-    first: np.ndarray,
-    last: np.ndarray,
-    rating: np.ndarray,
-    created: np.ndarray,
-    out: np.ndarray,
-    column: int,
-) -> None:
-    """What is known of each item, whoever asks; of the first LOGGED columns that of which the log is to be taken.
+def item_block(ts: np.ndarray, counters: ItemCounters, created: np.ndarray, lists: ItemLists, out: np.ndarray) -> None:
+    """Fill the first columns with the counts, ages and rating of each item.
 
-    A click rate is smoothed towards 0.06 by eight impressions, and its log is 0 where nothing is known.
+    `created` is a column of the catalog. A click rate is smoothed towards 0.06 by eight impressions, and its log is 0
+    where nothing is known.
     """
-    current = np.empty((4, horizons.size), np.float32)
-    one, hour = np.float32(1.0), np.float32(3.6e6)
+    counts, stamp, first, last, _, rating = counters
+    start, row, _, _ = lists
+    current = np.empty((4, HORIZONS.size), np.float32)
+    unit, hour, no_action_hours = np.float32(1.0), np.float32(HOUR_MS), np.float32(np.exp(8.0))
     for i in range(ts.size):
         for m in range(start[i], start[i + 1]):
             r = row[m]
             if r < 0:
-                out[m, column : column + N_LOG_FEATURES] = one
+                out[m, :N_LOG_FEATURES] = unit
                 continue
             age = np.float32(max(0, ts[i] - stamp[r]) / 1000.0)
-            for h in range(horizons.size):
-                decay = np.float32(2.0) ** (-age / np.float32(horizons[h]))
+            for h in range(HORIZONS.size):
+                decay = np.float32(2.0) ** (-age / np.float32(HORIZONS[h]))
                 for kind in range(4):
                     current[kind, h] = counts[r, kind, h] * decay
-                out[m, column + h] = one + (current[1, h] + current[2, h] + current[3, h])
-            c = column + 6
+                out[m, h] = unit + (current[1, h] + current[2, h] + current[3, h])
             for h in range(1, 5):
-                out[m, c + h - 1] = one + current[2, h]
-                out[m, c + h + 3] = one + current[1, h]
-                out[m, c + h + 10] = one + current[0, h]
-                out[m, c + h + 14] = (
+                out[m, 5 + h] = unit + current[2, h]
+                out[m, 9 + h] = unit + current[1, h]
+                out[m, 16 + h] = unit + current[0, h]
+                out[m, 20 + h] = (
                     np.float32(16.0) * (current[2, h] + np.float32(0.5)) / (current[0, h] + np.float32(8.0))
                 )
             for h in range(3, 6):
-                out[m, c + 8 + h - 3] = one + current[3, h]
-            c += 19
-            out[m, c] = out[m, c + 1] = one
+                out[m, 11 + h] = unit + current[3, h]
+            out[m, 25] = out[m, 26] = unit
             if first[r] > -(2**61):
-                out[m, c] = np.float32(0.1) + np.float32(max(0, ts[i] - first[r])) / hour
+                out[m, 25] = np.float32(0.1) + np.float32(max(0, ts[i] - first[r])) / hour
             if created[r] > -(2**61):
-                out[m, c + 1] = one + np.float32(max(0, ts[i] - created[r])) / (hour * np.float32(24.0))
-            out[m, c + 2] = _NO_ACTION_HOURS
+                out[m, 26] = unit + np.float32(max(0, ts[i] - created[r])) / (hour * np.float32(24.0))
+            out[m, 27] = no_action_hours
             if last[r] > -(2**61):
-                out[m, c + 2] = np.float32(0.1) + np.float32(max(0, ts[i] - last[r])) / hour
-            out[m, c + 3] = rating[r, 0] / (rating[r, 1] + np.float32(5.0))
-            out[m, c + 4] = np.log(one + rating[r, 1])
+                out[m, 27] = np.float32(0.1) + np.float32(max(0, ts[i] - last[r])) / hour
+            out[m, 28] = rating[r, 0] / (rating[r, 1] + np.float32(5.0))
+            out[m, 29] = np.log(unit + rating[r, 1])
 
 
 @kernel
 def user_item_block(
-    ts: np.ndarray,
-    session_start: np.ndarray,
-    history_start: np.ndarray,
-    history: np.ndarray,
-    history_type: np.ndarray,
-    history_ts: np.ndarray,
-    shown_start: np.ndarray,
-    shown: np.ndarray,
-    start: np.ndarray,
-    row: np.ndarray,
-    entry_index: np.ndarray,
-    out: np.ndarray,
-    column: int,
+    queries: QueryColumns, lists: ItemLists, entry_index: np.ndarray, out: np.ndarray, column: int
 ) -> None:
-    """What the person has had to do with each item."""
+    """Fill 8 columns with the user's actions on each item and impressions of it."""
+    ts, session_start, _, history_start, history, history_type, history_ts, shown_start, shown = queries
+    start, row, _, _ = lists
     for i in range(ts.size):
         begin, end = history_start[i], history_start[i + 1]
         for m in range(start[i], start[i + 1]):
@@ -138,7 +117,7 @@ def user_item_block(
                 continue
             m = entry_index[history[h]]
             if out[m, column] == 0.0:
-                hours = np.float32(max(0, ts[i] - history_ts[h]) / 3.6e6)
+                hours = np.float32(max(0, ts[i] - history_ts[h]) / HOUR_MS)
                 out[m, column + 1] = np.float32(1.0) / (np.float32(1.0) + np.log(np.float32(1.0) + hours))
                 out[m, column + 2] = np.float32(1.0) / np.float32(1.0 + back)
                 out[m, column + 5] = np.float32(1.0) if back == 0 else np.float32(0.0)
@@ -164,20 +143,11 @@ def user_item_block(
 
 @kernel
 def list_block(
-    ts: np.ndarray,
-    session_start: np.ndarray,
-    session_depth: np.ndarray,
-    history_start: np.ndarray,
-    history: np.ndarray,
-    catalog_price: np.ndarray,
-    start: np.ndarray,
-    row: np.ndarray,
-    position: np.ndarray,
-    price: np.ndarray,
-    out: np.ndarray,
-    column: int,
+    queries: QueryColumns, lists: ItemLists, catalog_price: np.ndarray, out: np.ndarray, column: int
 ) -> None:
-    """Place, price and what all items of a list share."""
+    """Fill 7 columns with position and price, and 6 with the context of the whole list."""
+    ts, session_start, session_depth, history_start, history, _, _, _, _ = queries
+    start, row, position, price = lists
     for i in range(ts.size):
         begin, end = start[i], start[i + 1]
         mean, n_priced = np.float32(0.0), 0
@@ -215,21 +185,21 @@ def list_block(
             for m in range(begin, end):
                 if out[m, column + 4] != 0.0:
                     out[m, column + 4] -= mean
-        one = np.float32(1.0)
+        unit = np.float32(1.0)
         context_column = column + 7
-        day_angle = 2.0 * np.pi * ((ts[i] % 86_400_000) / 86_400_000.0)
+        day_angle = 2.0 * np.pi * ((ts[i] % DAY_MS) / DAY_MS)
         for m in range(begin, end):
-            out[m, context_column] = np.log(one + np.float32(history_start[i + 1] - history_start[i]))
-            out[m, context_column + 1] = np.log(one + np.float32(max(0, session_depth[i])))
-            out[m, context_column + 2] = np.log(one + np.float32(end - begin))
-            out[m, context_column + 3] = np.log(one + np.float32(max(0, ts[i] - session_start[i]) / 60000.0))
+            out[m, context_column] = np.log(unit + np.float32(history_start[i + 1] - history_start[i]))
+            out[m, context_column + 1] = np.log(unit + np.float32(max(0, session_depth[i])))
+            out[m, context_column + 2] = np.log(unit + np.float32(end - begin))
+            out[m, context_column + 3] = np.log(unit + np.float32(max(0, ts[i] - session_start[i]) / MINUTE_MS))
             out[m, context_column + 4] = np.float32(np.sin(day_angle))
             out[m, context_column + 5] = np.float32(np.cos(day_angle))
 
 
 @kernel
 def log_columns(out: np.ndarray, column: int, scales: np.ndarray) -> None:
-    """Sparse scores, spread: log(1 + scale · score)."""
+    """Replace scores of positive scale by log(1 + scale · score)."""
     for m in range(out.shape[0]):
         for c in range(scales.size):
             if scales[c] > 0.0:
@@ -238,7 +208,7 @@ def log_columns(out: np.ndarray, column: int, scales: np.ndarray) -> None:
 
 @kernel
 def relative_to_best(start: np.ndarray, out: np.ndarray, columns: np.ndarray, column: int) -> None:
-    """How far each item of a list lies behind the list's best in the chosen columns."""
+    """Write the difference of some columns to the best item of the list, from `column` on."""
     top = np.empty(columns.size, np.float32)
     for i in range(start.size - 1):
         top[:] = np.float32(-1e30)

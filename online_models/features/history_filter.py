@@ -1,6 +1,6 @@
-"""From when on what people did counts: once tastes have changed, what they did before misleads."""
+"""Drop misleading history entries: those before a preference shift, and denied actions."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,86 +8,82 @@ from online_models.control import ExcludeActionsCommand, TruncateHistoryCommand,
 from online_models.features.action_denylist import ActionDenylist
 from online_models.state.tables import State
 from stream.logs import EventLog
-from stream.records.batches import Queries, ragged_starts
+from stream.records.batches import Queries
 
-NO_TRIAL, FULL_HISTORY = None, 0  # is tried; and all that people ever did
+NO_TRIAL, FULL_HISTORY = None, 0  # values of a trial start: try nothing; try the full history
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryTruncation:
+    """Drop entries from before `start_ts` in queries from before `end_ts`; event times, ms."""
+
+    start_ts: int = 0  # 0: keep all entries
+    end_ts: int = 0
+
+    def is_active(self, ts: int) -> bool:
+        """Return True if queries at this time lose history entries."""
+        return ts < self.end_ts and self.start_ts > 0
+
+    def mask(self, queries: Queries) -> np.ndarray:
+        """Return the mask of dropped history entries, (h,) bool."""
+        query_ts = np.repeat(queries.ts, np.diff(queries.history_start))
+        is_dropped: np.ndarray = (queries.history_ts < self.start_ts) & (query_ts < self.end_ts)
+        return is_dropped
 
 
 class HistoryFilter:
-    """What is said of it by orders to the learner is state: replicas, recovery and replay leave out the same.
+    """Apply the truncation and the denylist that commands to the learner set.
 
-    What is tried is none: it is asked about beside, and changes no answer.
+    Both are state, so that replicas, recovery and replay leave out the same entries. A trial
+    truncation is an argument of one step, and changes no response.
     """
 
     def __init__(self) -> None:
-        self._applied_offset = 0  # offset behind the last order that is carried out
-        self._read_offset = 0  # offset behind the last order that was looked at
-        self.start_ts = self.end_ts = 0  # event times, ms: questions before `until` know nothing from before `since`
-        self.denylist = ActionDenylist()  # single actions of whenever
-        self.trial_start: int | None = NO_TRIAL  # another `since`, that is compared with this one
+        self._applied_offset = 0  # behind the last command that was applied
+        self._read_offset = 0  # behind the last command that was read
+        self.truncation = HistoryTruncation()
+        self.denylist = ActionDenylist()
 
     def filter_queries(self, queries: Queries) -> Queries:
-        """Questions without the part of each history that does not count."""
-        return self._drop_denied(truncate_history(queries, self.start_ts, self.end_ts))
+        """Drop the history entries that do not count."""
+        return self._drop(queries, self.truncation)
 
-    def filter_for_trial(self, queries: Queries) -> Queries | None:
-        """Questions as they would be with what is tried, None if nothing is."""
-        return None if self.trial_start is NO_TRIAL else self._drop_denied(truncate_history(queries, self.trial_start))
+    def filter_for_trial(self, queries: Queries, trial_start: int) -> Queries:
+        """Drop the history entries that do not count if all histories start at `trial_start`, ms."""
+        return self._drop(queries, HistoryTruncation(trial_start, end_ts=2**62))
 
-    def _drop_denied(self, queries: Queries) -> Queries:
-        is_denied = self.denylist.mask(queries) if len(self.denylist) else None
-        return queries if is_denied is None else _select_history(queries, ~is_denied)
+    def _drop(self, queries: Queries, truncation: HistoryTruncation) -> Queries:
+        masks = [truncation.mask(queries)] if truncation.start_ts else []
+        masks += [self.denylist.mask(queries)] if len(self.denylist) else []
+        return queries.drop_history(np.logical_or.reduce(masks)) if masks else queries
 
-    def is_truncated(self, ts: int) -> bool:
-        """Whether anything is left out of a question of that time."""
-        return ts < self.end_ts and self.start_ts > 0
-
-    def apply_commands(self, log: EventLog, control: int) -> None:
-        """Carry out the orders before an offset, which the journal has of each step: so they are repeated with it."""
-        if control <= self._read_offset:
+    def apply_commands(self, log: EventLog, end_offset: int) -> None:
+        """Apply the commands before an offset, which the journal holds, so that replay repeats them."""
+        if end_offset <= self._read_offset:
             return
-        for offset, command in read_commands_with_offsets(log, self._read_offset, control):
+        for offset, command in read_commands_with_offsets(log, self._read_offset, end_offset):
             if isinstance(command, TruncateHistoryCommand):
-                self.start_ts, self.end_ts, self._applied_offset = command.start_ts, command.end_ts, offset + 1
+                self.truncation = HistoryTruncation(command.start_ts, command.end_ts)
+                self._applied_offset = offset + 1
             elif isinstance(command, ExcludeActionsCommand):
                 self.denylist.exclude(log, command.impressions)
                 self._applied_offset = offset + 1
-        self._read_offset = control
+        self._read_offset = end_offset
 
     def state(self) -> State:
-        truncation = {"truncation": np.array([self.start_ts, self.end_ts]), "control": np.array([self._applied_offset])}
-        return truncation | self.denylist.state()
+        return self._truncation_state() | {"control": np.array([self._applied_offset])} | self.denylist.state()
 
     def restore(self, state: State) -> None:
         self.denylist = ActionDenylist()
         self.apply(state)
-        self._read_offset = self._applied_offset = (
-            int(state["control"][0]) if state else 0
-        )  # versions of old say nothing of it
+        self._read_offset = self._applied_offset = int(state["control"][0])
 
     def changes(self) -> State:
-        return {"truncation": np.array([self.start_ts, self.end_ts])} | self.denylist.changes()
+        return self._truncation_state() | self.denylist.changes()
 
     def apply(self, changes: State) -> None:
-        self.start_ts, self.end_ts = changes["truncation"].tolist() if changes else (0, 0)
+        self.truncation = HistoryTruncation(*changes["truncation"].tolist())
         self.denylist.apply(changes)
 
-
-def truncate_history(queries: Queries, start_ts: int, end_ts: int = 2**62) -> Queries:
-    """Questions whose histories begin at `since`, ms, if they are asked before `until`."""
-    if not start_ts:
-        return queries
-    query_ts = np.repeat(queries.ts, np.diff(queries.history_start))
-    mask = (queries.history_ts >= start_ts) | (query_ts >= end_ts)
-    return queries if mask.all() else _select_history(queries, mask)
-
-
-def _select_history(queries: Queries, mask: np.ndarray) -> Queries:
-    """Questions with these entries, (h,) bool, of their histories."""
-    return replace(
-        queries,
-        history_start=ragged_starts(mask)[queries.history_start],
-        history_item=queries.history_item[mask],
-        history_type=queries.history_type[mask],
-        history_ts=queries.history_ts[mask],
-    )
+    def _truncation_state(self) -> State:
+        return {"truncation": np.array([self.truncation.start_ts, self.truncation.end_ts])}

@@ -5,13 +5,13 @@ import numpy as np
 from online_models.features.extractor import FeatureExtractor
 from online_models.state.item_table import ItemLists, UserQueries
 from online_models.state.tables import State
-from stream.records.batches import ExampleBatch, Kind, flatten_ragged, ragged_starts
+from stream.records.batches import ExampleBatch, Kind, ListView, flatten_ragged
 
 
 class FeatureCache:
-    """Features of lists as they were when shown, kept until the outcome is known: a ring of rows.
+    """Ring buffer of the features of shown lists, until their outcome is known.
 
-    Without it a click would be learnt with counts that already hold the click.
+    Without it a click would train with counts that already contain the click.
     """
 
     def __init__(self, width: int, rows: int = 1 << 15, lists: int = 1 << 13) -> None:
@@ -35,7 +35,7 @@ class FeatureCache:
             head[0] += length
 
     def get(self, impression: int, length: int) -> np.ndarray | None:
-        """The rows of a list, (length, width), or None if they are forgotten."""
+        """The rows of a list, (length, width), or None if they were overwritten."""
         slot = impression % self._arrays["key"].size
         begin, capacity = int(self._arrays["begin"][slot]), self._arrays["rows"].shape[0]
         if self._arrays["key"][slot] != impression or begin + capacity < self._arrays["head"][0] or not impression:
@@ -50,14 +50,12 @@ class FeatureCache:
         self._arrays = {name: state[name].copy() for name in self._arrays}
 
 
-_MAX_ABS_VALUE = 100.0  # from zero, of a logged feature: they are logarithms and shares
-
-
 class ServedFeatures:
-    """What was logged by the one who showed a list, or else what was remembered of it here."""
+    """Features that the server logged with a list, or that the learner cached when shown."""
 
-    def __init__(self, features: FeatureExtractor) -> None:
+    def __init__(self, features: FeatureExtractor, max_abs_value: float = 100.0) -> None:
         self._features = features
+        self._max_abs_value = max_abs_value  # of a logged feature; features are logarithms and shares
         self._cache = FeatureCache(len(features))
 
     def state(self) -> State:
@@ -67,14 +65,15 @@ class ServedFeatures:
         self._cache.restore(state)
 
     def cache_shown(self, batch: ExampleBatch, users: UserQueries, lists: ItemLists) -> None:
-        """Keep the features of what is shown and was not logged with its features."""
-        rows = np.flatnonzero((batch.kind == Kind.shown) & ~self._is_served(batch))
-        if rows.size:
-            x, start = self.compute(users.take(rows), rows, lists)
-            self._cache.put(batch.impression[rows], start, x)
+        """Cache the features of shown lists that were logged without features."""
+        shown = batch.view(np.flatnonzero((batch.kind == Kind.shown) & ~self._is_served(batch)))
+        if shown.rows.size:
+            self._cache.put(
+                batch.impression[shown.rows], shown.start, self.compute(users.take(shown.rows), shown, lists)
+            )
 
     def _is_served(self, batch: ExampleBatch) -> np.ndarray:
-        """Rows logged with features that are of this stack's making."""
+        """Return the mask of rows, (n,) bool, that were logged with features of this model's width."""
         if batch.features.shape[1] != len(self._features):
             return np.zeros(len(batch), np.bool_)
         has_features: np.ndarray = (batch.feature_row >= 0) & (
@@ -82,31 +81,29 @@ class ServedFeatures:
         )
         return has_features
 
-    def lookup(
-        self, batch: ExampleBatch, rows: np.ndarray, users: UserQueries, lists: ItemLists
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Features of lists as served, else as remembered, else as of now; and where each list starts."""
-        lengths = np.diff(lists.start)[rows]
-        start = ragged_starts(lengths)
-        x = np.empty((start[-1], len(self._features)), np.float32)
-        is_served, missing = self._is_served(batch), []
-        for i, row in enumerate(rows.tolist()):
-            cached = self._cache.get(int(batch.impression[row]), int(lengths[i]))
+    def lookup(self, batch: ExampleBatch, view: ListView, users: UserQueries, lists: ItemLists) -> np.ndarray:
+        """Features of lists, (m, f) float32: as served, else as cached, else from current counts."""
+        x = np.empty((view.flat.size, len(self._features)), np.float32)
+        is_served, missing, bounds = self._is_served(batch), [], view.start.tolist()
+        for i, row in enumerate(view.rows.tolist()):
+            begin, end = bounds[i], bounds[i + 1]
             if is_served[row]:
                 first = int(batch.feature_row[row])
-                served_features = batch.features[first : first + lengths[i]]
-                x[start[i] : start[i + 1]] = np.clip(np.nan_to_num(served_features), -_MAX_ABS_VALUE, _MAX_ABS_VALUE)
-            elif cached is not None:
-                x[start[i] : start[i + 1]] = cached
+                served = batch.features[first : first + end - begin]
+                x[begin:end] = np.clip(np.nan_to_num(served), -self._max_abs_value, self._max_abs_value)
+            elif (cached := self._cache.get(int(batch.impression[row]), end - begin)) is not None:
+                x[begin:end] = cached
             else:
                 missing.append(i)
         if missing:
-            flat, _ = flatten_ragged(start, np.array(missing))
-            x[flat], _ = self.compute(users.take(rows[missing]), rows[missing], lists)
-        return x, start
+            entries, _ = flatten_ragged(view.start, np.array(missing))
+            rows = view.rows[missing]
+            x[entries] = self.compute(users.take(rows), batch.view(rows), lists)
+        return x
 
-    def compute(self, users: UserQueries, rows: np.ndarray, lists: ItemLists) -> tuple[np.ndarray, np.ndarray]:
-        """Features of the chosen lists as of now, for who asked for them; and where each list starts."""
-        flat, start = flatten_ragged(lists.start, rows)
-        selected_lists = ItemLists(start, lists.row[flat], lists.position[flat], lists.price[flat])
-        return self._features.extract(users, selected_lists), start
+    def compute(self, users: UserQueries, view: ListView, lists: ItemLists) -> np.ndarray:
+        """Features of lists from current counts, (m, f) float32, for one query per list of the view."""
+        flat = view.flat
+        return self._features.extract(
+            users, ItemLists(view.start, lists.row[flat], lists.position[flat], lists.price[flat])
+        )

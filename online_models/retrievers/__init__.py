@@ -1,0 +1,1 @@
+"""Retrievers: each finds candidate items for queries in its own way."""

@@ -1,43 +1,89 @@
-"""Items met after and before one another: decayed counts of pairs, the top few neighbours kept for each item."""
+"""Item-to-item covisitation: decayed counts of pairs, with the top neighbors of each item."""
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from online_models.retrievers.top_k import MASKED, Exclusions, mask, top_k, unmask
+from online_models.retrievers.candidates import CandidateFilter, Channel, Exclusions, make_filter
+from online_models.retrievers.history_scan import (
+    SourceLists,
+    Sources,
+    allocate_sources,
+    retrieve_from_sources,
+    write_source_scores,
+)
+from online_models.retrievers.retriever import Retriever
 from online_models.state.cell_table import ALL_CELLS, CellTable
 from online_models.state.item_table import NO_TIME, Actions, ItemLists, ItemTable, UserQueries, keys_from_rows
 from online_models.state.tables import Column, State
 from online_models.state.workspace import Workspace
-from stream.jit import kernel
-
-_RESCALE_HALF_LIVES = 40.0  # half-lives until a row's unit is renewed: float32 weights stay far from overflow
+from stream.jit import as_tuple, kernel
 
 
 @dataclass(frozen=True, slots=True)
 class CovisitSettings:
     neighbors: int = 64  # kept per item, a multiple of 64
     window: int = 10  # earlier items that an action is paired with
-    backward: float = 0.5  # weight of the pair later → earlier; earlier → later weighs 1
-    decay: float = 0.9  # weight of a pair per item between the two
+    backward: float = 0.5  # weight of the pair later → earlier; earlier → later has weight 1
+    decay: float = 0.9  # factor of a pair's weight per item between the two
     half_life: float = 30 * 86_400.0  # seconds
-    depth: int = 32  # latest history items that are asked for their neighbours
+    depth: int = 32  # latest history items whose neighbors are candidates
+    recency_decay: float = 0.8  # factor of a history item's weight per later item
+    prior_support: float = 3.0  # pairs that smooth the share of a neighbor
+    rescale_half_lives: float = 40.0  # age of a row's unit at which the row is rescaled, so that float32 is enough
 
     def __post_init__(self) -> None:
         if self.half_life <= 0:
             raise ValueError(f"half_life must be a positive number of seconds, got {self.half_life}")
+        if min(self.neighbors, self.window, self.depth) < 1:
+            raise ValueError(f"neighbors, window and depth must be at least 1, got {self}")
+        if not (0 < self.decay <= 1 and 0 < self.recency_decay <= 1 and self.prior_support > 0):
+            raise ValueError(f"decay and recency_decay must be in (0, 1] and prior_support positive, got {self}")
+
+
+class CovisitTable(NamedTuple):
+    """Columns of the covisitation table, one row per item of a history or an action."""
+
+    base: np.ndarray  # (rows,) int64, ms: `total` and `weight` are in units of this time, so that they decay untouched
+    total: np.ndarray  # (rows,) float32, sum of all weights ever added
+    neighbor: np.ndarray  # (rows, neighbors) int32 item rows, -1 = free
+    weight: np.ndarray  # (rows, neighbors) float32
+    changed: np.ndarray  # (rows, words) uint64, bit mask of changed cells
+
+
+class Pairs(NamedTuple):
+    """Actions with the histories before them; `table_row` columns are rows of `CovisitTable`."""
+
+    item: np.ndarray  # (n,) int32
+    table_row: np.ndarray  # (n,) int32
+    ts: np.ndarray  # (n,) int64, ms
+    history_start: np.ndarray  # (n + 1,) int64
+    history: np.ndarray  # (h,) int32
+    history_table_row: np.ndarray  # (h,) int32
+
+
+class PairWeights(NamedTuple):
+    """Settings of the learning kernel."""
+
+    window: int
+    backward: float
+    decay: float
+    half_life_ms: float
 
 
 @kernel
-def _rescale(rows: np.ndarray, latest: int, half_life_ms: float, base: np.ndarray, total: np.ndarray,
-           weight: np.ndarray, changed: np.ndarray) -> None:  # fmt: skip
-    """Express rows in the unit of the time `latest`, where the units that they have are too old for float32."""
+def _rescale(
+    rows: np.ndarray, latest: int, half_life_ms: float, rescale_half_lives: float, table: CovisitTable
+) -> None:
+    """Express rows in the unit of the time `latest` where their own unit is too old for float32."""
+    base, total, _, weight, changed = table
     for i in range(rows.size):
         row = rows[i]
         if row < 0:
             continue
         age = (latest - base[row]) / half_life_ms
-        if base[row] > -(2**61) and age < _RESCALE_HALF_LIVES:
+        if base[row] > -(2**61) and age < rescale_half_lives:
             continue
         decay = np.float32(2.0**-age) if base[row] > -(2**61) else np.float32(0.0)
         base[row] = latest
@@ -50,7 +96,7 @@ def _rescale(rows: np.ndarray, latest: int, half_life_ms: float, base: np.ndarra
 def _add(
     row: int, item: int, amount: np.float32, neighbor: np.ndarray, weight: np.ndarray, changed: np.ndarray
 ) -> None:
-    """Add to a pair; a new neighbour takes the place of the weakest."""
+    """Add to the weight of a pair; a new neighbor replaces the weakest one."""
     cell, weakest = -1, 0
     for j in range(neighbor.shape[1]):
         if neighbor[row, j] == item:
@@ -67,32 +113,19 @@ def _add(
 
 
 @kernel
-def _learn(
-    item: np.ndarray,
-    table_rows: np.ndarray,
-    ts: np.ndarray,
-    start: np.ndarray,
-    history: np.ndarray,
-    history_table_rows: np.ndarray,
-    history_ts: np.ndarray,
-    window: int,
-    backward: float,
-    decay: float,
-    half_life_ms: float,
-    base: np.ndarray,
-    total: np.ndarray,
-    neighbor: np.ndarray,
-    weight: np.ndarray,
-    changed: np.ndarray,
-) -> None:
+def _learn(pairs: Pairs, weights: PairWeights, table: CovisitTable) -> None:
+    """Pair each action with the items before it, in both directions."""
+    item, table_row, ts, start, history, history_table_row = pairs
+    window, backward, decay, half_life_ms = weights
+    base, total, neighbor, weight, changed = table
     for i in range(item.size):
         if item[i] < 0:
             continue
         amount = 1.0
         for back in range(min(window, start[i + 1] - start[i])):
             h = start[i + 1] - 1 - back
-            if history[h] >= 0 and history_table_rows[h] >= 0 and history[h] != item[i]:
-                earlier, later = history_table_rows[h], table_rows[i]
+            if history[h] >= 0 and history_table_row[h] >= 0 and history[h] != item[i]:
+                earlier, later = history_table_row[h], table_row[i]
                 forward = np.float32(amount * 2.0 ** ((ts[i] - base[earlier]) / half_life_ms))
                 backward_amount = np.float32(backward * amount * 2.0 ** ((ts[i] - base[later]) / half_life_ms))
                 _add(earlier, item[i], forward, neighbor, weight, changed)
@@ -103,183 +136,114 @@ def _learn(
 
 
 @kernel
-def _collect(
-    begin: int,
-    end: int,
-    ts: int,
-    history: np.ndarray,
-    history_table_rows: np.ndarray,
-    depth: int,
-    half_life_ms: float,
-    base: np.ndarray,
-    total: np.ndarray,
-    neighbor: np.ndarray,
-    weight: np.ndarray,
-    entry_index: np.ndarray,
-    add_new: bool,
-    pool: np.ndarray,
-    n_candidates: int,
-    out: np.ndarray,
-    column: int,
-) -> int:
-    """Add up what the history's neighbours say of each item that has a place; with `grows` new ones get one."""
-    amount, recency_rank = np.float32(1.0), 0
-    for back in range(min(depth, end - begin)):
-        h = end - 1 - back
-        row = history_table_rows[h]
-        if row < 0:
-            continue
-        unit = np.float32(2.0 ** ((base[row] - ts) / half_life_ms))
-        support = total[row] * unit + np.float32(3.0)
-        share, root = unit / support, np.sqrt(support)
-        for j in range(neighbor.shape[1]):
-            item = neighbor[row, j]
-            if item < 0:
-                continue
-            at = entry_index[item]
+def _find_sources(
+    ts: np.ndarray, start: np.ndarray, history_table_row: np.ndarray, table: CovisitTable, depth: int,
+    half_life_ms: float, recency_decay: float, prior_support: float,
+) -> Sources:  # fmt: skip
+    """Return the latest known history items of each query as its sources.
+
+    A neighbor's value is its share of all pairs of the item. Score 0 takes the latest item alone; score 1 weights
+    items by recency; score 2 weights them by sqrt(support).
+    """
+    base, total, _, _, _ = table
+    sources = allocate_sources(ts.size, history_table_row.size, 3)
+    source_start, row, scale, coefficient = sources
+    count = 0
+    for i in range(ts.size):
+        amount, is_latest = np.float32(1.0), True
+        for back in range(min(depth, start[i + 1] - start[i])):
+            at = history_table_row[start[i + 1] - 1 - back]
             if at < 0:
-                if not add_new or at == MASKED or n_candidates >= pool.size:
-                    continue
-                at = n_candidates
-                entry_index[item] = at
-                pool[at] = item
-                out[at, column : column + 3] = 0.0
-                n_candidates += 1
-            value = weight[row, j] * share
-            if recency_rank == 0:
-                out[at, column] += value
-            out[at, column + 1] += amount * value
-            out[at, column + 2] += value * root
-        amount *= np.float32(0.8)
-        recency_rank += 1
-    return n_candidates
+                continue
+            unit = np.float32(2.0 ** ((base[at] - ts[i]) / half_life_ms))
+            support = total[at] * unit + np.float32(prior_support)
+            row[count], scale[count] = at, unit / support
+            coefficient[count, 0] = np.float32(1.0) if is_latest else np.float32(0.0)
+            coefficient[count, 1], coefficient[count, 2] = amount, np.sqrt(support)
+            count += 1
+            amount *= np.float32(recency_decay)
+            is_latest = False
+        source_start[i + 1] = count
+    return sources
 
 
 @kernel
 def _retrieve(
-    start: np.ndarray,
-    ts: np.ndarray,
-    history: np.ndarray,
-    history_table_rows: np.ndarray,
-    depth: int,
-    half_life_ms: float,
-    base: np.ndarray,
-    total: np.ndarray,
-    neighbor: np.ndarray,
-    weight: np.ndarray,
-    entry_index: np.ndarray,
-    eligible: np.ndarray,
-    exclusion_start: np.ndarray,
-    exclusions: np.ndarray,
-    result: np.ndarray,
-) -> None:
-    pool = np.empty(depth * neighbor.shape[1], np.int32)
-    sums = np.empty((pool.size, 3), np.float32)
-    scores = np.empty(pool.size, np.float32)
-    top = np.empty(result.shape[1], np.int64)
-    for i in range(ts.size):
-        mask(exclusions[exclusion_start[i] : exclusion_start[i + 1]], entry_index)
-        n_candidates = _collect(
-            start[i], start[i + 1], ts[i], history, history_table_rows, depth, half_life_ms,
-            base, total, neighbor, weight, entry_index, True, pool, 0, sums, 0,
-        )  # fmt: skip
-        unmask(exclusions[exclusion_start[i] : exclusion_start[i + 1]], entry_index)
-        n_eligible = 0
-        for j in range(n_candidates):
-            entry_index[pool[j]] = -1
-            if eligible[pool[j]]:
-                scores[n_eligible] = sums[j, 0] + sums[j, 1]
-                pool[n_eligible] = pool[j]
-                n_eligible += 1
-        k = top_k(scores, n_eligible, top)
-        for j in range(k):
-            result[i, j] = pool[top[j]]
-        result[i, k:] = -1
+    ts: np.ndarray, start: np.ndarray, history_table_row: np.ndarray, table: CovisitTable, depth: int,
+    half_life_ms: float, recency_decay: float, prior_support: float, candidates: CandidateFilter, result: np.ndarray,
+) -> None:  # fmt: skip
+    sources = _find_sources(ts, start, history_table_row, table, depth, half_life_ms, recency_decay, prior_support)
+    _, _, neighbor, weight, _ = table
+    no_event_counts, pool_size = np.empty((0, 1), np.int32), depth * neighbor.shape[1]
+    retrieve_from_sources(
+        sources, SourceLists(neighbor, weight), candidates, no_event_counts, pool_size, (0, 1, 2), result
+    )
 
 
 @kernel
 def _write_scores(
-    start: np.ndarray,
-    ts: np.ndarray,
-    history: np.ndarray,
-    history_table_rows: np.ndarray,
-    depth: int,
-    half_life_ms: float,
-    base: np.ndarray,
-    total: np.ndarray,
-    neighbor: np.ndarray,
-    weight: np.ndarray,
-    entry_index: np.ndarray,
-    list_start: np.ndarray,
-    row: np.ndarray,
-    out: np.ndarray,
-    column: int,
-) -> None:
-    empty_pool = np.empty(0, np.int32)
-    for i in range(ts.size):
-        for m in range(list_start[i], list_start[i + 1]):
-            if row[m] >= 0:
-                entry_index[row[m]] = m
-        _collect(
-            start[i], start[i + 1], ts[i], history, history_table_rows, depth, half_life_ms,
-            base, total, neighbor, weight, entry_index, False, empty_pool, 0, out, column,
-        )  # fmt: skip
-        for m in range(list_start[i], list_start[i + 1]):
-            if row[m] >= 0:
-                entry_index[row[m]] = -1
+    ts: np.ndarray, start: np.ndarray, history_table_row: np.ndarray, table: CovisitTable, depth: int,
+    half_life_ms: float, recency_decay: float, prior_support: float, list_start: np.ndarray, row: np.ndarray,
+    entry_index: np.ndarray, out: np.ndarray, column: int,
+) -> None:  # fmt: skip
+    sources = _find_sources(ts, start, history_table_row, table, depth, half_life_ms, recency_decay, prior_support)
+    _, _, neighbor, weight, _ = table
+    columns = (column, column + 1, column + 2)
+    write_source_scores(sources, SourceLists(neighbor, weight), list_start, row, entry_index, out, columns)
 
 
-class CovisitationRetriever:
-    """For each item the items met near it. Only items that are in a history or were acted on have a row."""
+class CovisitationRetriever(Retriever):
+    """Find the items that occur near the items of a history, by decayed counts of pairs."""
 
+    channel = Channel.covisit
     names: tuple[str, ...] = ("covisit_last", "covisit_recent", "covisit_wide")
     scales: tuple[float, ...] = (100.0, 100.0, 10.0)
 
-    def __init__(self, items: ItemTable, workspace: Workspace, settings: CovisitSettings | None = None) -> None:
-        self.settings = settings or CovisitSettings()
-        self._items, self._workspace = items, workspace
-        self._half_life_ms = 1000.0 * self.settings.half_life
-        # `base` is the time as of which the row's weights are written: so they fade without being touched.
+    def __init__(
+        self, items: ItemTable, settings: CovisitSettings | None = None, workspace: Workspace | None = None
+    ) -> None:
+        self.settings = setting = settings or CovisitSettings()
+        self._items, self._workspace = items, workspace or Workspace()
+        self._half_life_ms = 1000.0 * setting.half_life
         narrow = {"base": Column("int64", fill=NO_TIME), "total": Column("float32")}
         wide = {"neighbor": Column("int32", fill=-1), "weight": Column("float32")}
-        self.table = CellTable(narrow, wide, self.settings.neighbors)
+        self.table = CellTable(narrow, wide, setting.neighbors)
+
+    def _columns(self) -> CovisitTable:
+        table = self.table
+        return CovisitTable(table["base"], table["total"], table["neighbor"], table["weight"], table["changed"])
 
     def learn(self, actions: Actions) -> None:
+        """Count the pairs of each action's item with the items before it."""
         if not len(actions):
             return
-        users, table = actions.users, self.table
-        table_rows = table.add_keys(self._items.keys[actions.row])
-        history_table_rows = table.add_keys(keys_from_rows(self._items, users.history))
-        latest = int(actions.ts.max())
-        changed_rows = np.unique(np.concatenate([table_rows, history_table_rows]))
-        _rescale(
-            changed_rows, latest, self._half_life_ms, table["base"], table["total"], table["weight"], table["changed"]
-        )
-        setting = self.settings
-        _learn(
-            actions.row, table_rows, actions.ts, users.queries.history_start, users.history, history_table_rows,
-            users.queries.history_ts, setting.window, setting.backward, setting.decay, self._half_life_ms,
-            table["base"], table["total"], table["neighbor"], table["weight"], table["changed"],
-        )  # fmt: skip
+        users, queries, setting = actions.users, actions.users.queries, self.settings
+        table_rows = self.table.add_keys(self._items.keys[actions.row])
+        history_table_rows = self.table.add_keys(keys_from_rows(self._items, users.history))
+        columns, rows = self._columns(), np.unique(np.concatenate([table_rows, history_table_rows]))
+        _rescale(rows, int(actions.ts.max()), self._half_life_ms, setting.rescale_half_lives, columns)
+        pairs = Pairs(actions.row, table_rows, actions.ts, queries.history_start, users.history, history_table_rows)
+        _learn(pairs, PairWeights(setting.window, setting.backward, setting.decay, self._half_life_ms), columns)
 
-    def retrieve(self, users: UserQueries, k: int, eligible: np.ndarray, exclusions: Exclusions) -> np.ndarray:
-        """Item rows, (n, k) int32, best first, -1 where there are no more."""
-        result = np.empty((users.queries.ts.size, k), np.int32)
-        _retrieve(
-            *self._kernel_args(users), self._workspace.entry_index, eligible, exclusions.start, exclusions.row, result
-        )
+    def retrieve(
+        self, users: UserQueries, k: int, eligible: np.ndarray | None = None, exclusions: Exclusions | None = None
+    ) -> np.ndarray:
+        result = np.empty((len(users), k), np.int32)
+        candidates = make_filter(self._items, self._workspace, len(users), eligible, exclusions)
+        _retrieve(*self._scan_arguments(users), candidates, result)
         return result
 
     def write_scores(self, users: UserQueries, lists: ItemLists, out: np.ndarray, column: int) -> None:
-        """Add the three scores into columns of `out` that hold zeros."""
-        _write_scores(*self._kernel_args(users), self._workspace.entry_index, lists.start, lists.row, out, column)
+        entry_index = self._workspace.reserve(len(self._items))
+        _write_scores(*self._scan_arguments(users), lists.start, lists.row, entry_index, out, column)
 
-    def _kernel_args(self, users: UserQueries) -> tuple[np.ndarray, ...]:
-        queries, table, setting = users.queries, self.table, self.settings
+    def _scan_arguments(self, users: UserQueries) -> tuple[Any, ...]:
+        queries, setting = users.queries, self.settings
+        history_table_rows = self.table.lookup(queries.history_item)
         return (
-            queries.history_start, queries.ts, users.history, table.lookup(queries.history_item), setting.depth,
-            self._half_life_ms, table["base"], table["total"], table["neighbor"], table["weight"],
-        )  # type: ignore[return-value]  # fmt: skip
+            queries.ts, queries.history_start, history_table_rows, as_tuple(self._columns()), setting.depth,
+            self._half_life_ms, setting.recency_decay, setting.prior_support,
+        )  # fmt: skip
 
     def state(self) -> State:
         return self.table.state()

@@ -1,51 +1,15 @@
-"""The best few of many scores, and the map by which kernels know which entry an item is."""
-
-from dataclasses import dataclass
+"""Indices of the k largest scores, by a heap."""
 
 import numpy as np
 
 from stream.jit import kernel
 
-MASKED = -2  # the place of an item that is not to be found
-
-
-@dataclass(frozen=True, slots=True)
-class Exclusions:
-    """Items that are not to be found: those of question i are entries [start[i], start[i + 1])."""
-
-    start: np.ndarray  # (n + 1,) int64
-    row: np.ndarray  # (h,) int32, -1 = an item that the table does not know
-
-    @property
-    def max_count(self) -> int:
-        """Of one question."""
-        return int(np.diff(self.start).max(initial=0))
-
-
-def empty_exclusions(n_queries: int) -> Exclusions:
-    return Exclusions(np.zeros(n_queries + 1, np.int64), np.zeros(0, np.int32))
-
-
-@kernel
-def mask(rows: np.ndarray, entry_index: np.ndarray) -> None:
-    """Keep these items from being found until `show`; those that have a place keep it."""
-    for i in range(rows.size):
-        if rows[i] >= 0 and entry_index[rows[i]] == -1:
-            entry_index[rows[i]] = MASKED
-
-
-@kernel
-def unmask(rows: np.ndarray, entry_index: np.ndarray) -> None:
-    for i in range(rows.size):
-        if rows[i] >= 0 and entry_index[rows[i]] == MASKED:
-            entry_index[rows[i]] = -1
-
 
 @kernel
 def top_k(scores: np.ndarray, count: int, indices: np.ndarray) -> int:
-    """Fill `chosen` with indices of the largest of the first `count` scores, best first; returns how many there are.
+    """Fill `indices` with the largest of the first `count` scores, best first; return k.
 
-    A heap whose root is the worst one kept. Of equal scores the earlier index is the better one.
+    The root of the heap is the worst index kept. Among equal scores the earlier index is better.
     """
     k = min(indices.size, count)
     for i in range(k):
@@ -64,7 +28,7 @@ def top_k(scores: np.ndarray, count: int, indices: np.ndarray) -> int:
 
 @kernel
 def _sift(scores: np.ndarray, heap: np.ndarray, root: int, size: int) -> None:
-    """Move the root down until no child is worse than it."""
+    """Move the root down until no child is worse."""
     while True:
         child = 2 * root + 1
         if child >= size:

@@ -1,0 +1,1 @@
+"""State of everything that learns: tables by key, item counters and scratch arrays."""

@@ -1,4 +1,4 @@
-"""A table of wide rows of which an event changes a few cells: its changes carry the cells, not the rows."""
+"""Table of wide rows whose changes list changed cells instead of whole rows."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,14 @@ import numpy as np
 
 from online_models.state.tables import Column, State, Table
 
-WORD_CELLS = 64  # cells per word of the mask
+WORD_CELLS = 64  # cells per word of the change mask
 ALL_CELLS = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 class CellTable(Table):
-    """Narrow columns, wide columns of one width, and `changed`: a bit for each cell that a kernel has written.
+    """Table of narrow columns and wide columns of one width.
+
+    The column `changed` has a bit per cell, which the kernel that writes the cell sets.
 
     >>> table = CellTable({"total": Column("float32")}, {"weight": Column("float32")}, width=64)
     >>> rows = table.add_keys(np.array([7], np.uint64))
@@ -31,7 +33,7 @@ class CellTable(Table):
         super().__init__({**narrow, **wide_columns, "changed": Column("uint64", (width // WORD_CELLS,))}, capacity)
 
     def changes(self) -> State:
-        """Changed rows with their narrow columns, and the flat places of changed cells with theirs."""
+        """Return changed rows with their narrow columns, and changed cells with their flat index."""
         self.mark_changed(np.flatnonzero(self["changed"][: len(self)].any(axis=1)))
         rows = np.flatnonzero(self._changed_mask[: self._n_rows]).astype(np.int32)
         self._changed_mask[rows] = False
@@ -43,7 +45,7 @@ class CellTable(Table):
         return {"rows": rows, "cells": cells} | narrow | {name: self[name].reshape(-1)[cells] for name in self.wide}
 
     def apply(self, changes: State) -> None:
-        """Write another table's changes here; both then hold the same bits."""
+        """Write another table's changes, after which both hold the same bits."""
         rows = changes["rows"]
         if rows.size == 0:
             return
@@ -58,11 +60,3 @@ class CellTable(Table):
 
     def state(self) -> State:
         return {name: array for name, array in super().state().items() if name != "changed"}
-
-    def restore(self, state: State) -> None:
-        n_rows = int(state["keys"].size)
-        self.__init__(self.narrow, self.wide, self.width, max(1024, n_rows))  # type: ignore[misc]
-        self._n_rows = n_rows
-        for name in self._arrays.keys() & state.keys():
-            self._arrays[name][:n_rows] = state[name]
-        self._index.insert(state["keys"], np.arange(n_rows, dtype=np.int32))

@@ -1,4 +1,4 @@
-"""Rows of learnt vectors: an id earns one by being seen, and loses it when it is seen no more."""
+"""Table of learned vectors with admission by count and expiry by age."""
 
 import math
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from online_models.state.tables import Column, State, Table, prefix_states, substate
+from stream.ids import GOLDEN_GAMMA, mix64
 from stream.jit import kernel
 
-SQUARE_START = 1.0  # where the Adagrad sum of a new row begins; 0 marks a row that no id has yet
-_SWEEPS_PER_TTL = 16  # times per horizon that unseen rows are looked for
-_GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+SQUARE_START = 1.0  # Adagrad sum of a new row; 0 marks a row that no id has used yet
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSettings:
-    """How long the vectors are, and what an id must do to have one."""
+    """Shape and first values of the vectors, and the rules by which ids get and lose one."""
 
     dim: int = 16
-    min_count: int = 1  # an id earns its row at this sight
-    expire_after: float = 0.0  # seconds of event time without a sight after which the row is freed; 0 = never
+    min_count: int = 1  # occurrences after which an id gets a row
+    expire_after: float = 0.0  # seconds of event time without an occurrence after which the row is freed; 0 = never
+    sweeps_per_ttl: int = 16  # searches for expired rows within `expire_after`
     scale: float = 0.02  # standard deviation of a new vector's entries
     seed: int = 0
 
@@ -27,26 +27,20 @@ class EmbeddingSettings:
         if self.dim < 1:
             raise ValueError(f"dim must be at least 1, got {self.dim}")
         if self.min_count < 1:
-            raise ValueError(f"sights must be at least 1, got {self.min_count}")
+            raise ValueError(f"min_count must be at least 1, got {self.min_count}")
+        if self.sweeps_per_ttl < 1:
+            raise ValueError(f"sweeps_per_ttl must be at least 1, got {self.sweeps_per_ttl}")
         if not 0 <= self.expire_after < float("inf"):
-            raise ValueError(f"unseen must be 0 or a number of seconds, got {self.expire_after}")
+            raise ValueError(f"expire_after must be a finite number of seconds, got {self.expire_after}")
         if not 0 <= self.scale < float("inf"):
-            raise ValueError(f"scale must be a finite number that is not negative, got {self.scale}")
+            raise ValueError(f"scale must be finite and at least 0, got {self.scale}")
         if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
-
-
-@kernel
-def _splitmix64_finalize(bits: np.uint64) -> np.uint64:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014): every bit depends on every bit."""
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
 
 
 @kernel
 def _draw_normal(bits: np.uint64) -> float:
-    """A nearly normal number from 64 random bits: the sum of four uniform ones has variance 1/3."""
+    """Approximate standard normal number: a scaled sum of four uniform ones, of variance 1/3."""
     total = np.uint64(0)
     for quarter in range(4):
         total += (bits >> np.uint64(16 * quarter)) & np.uint64(0xFFFF)
@@ -55,13 +49,13 @@ def _draw_normal(bits: np.uint64) -> float:
 
 @kernel
 def _init_rows(rows: np.ndarray, keys: np.ndarray, seed: int, scale: float, tail: np.ndarray, row: np.ndarray) -> None:
-    """A row that no id had gets the vector that its key and the seed decide, and the tail that all begin with."""
+    """Fill unused rows with a vector drawn from key and seed, and with the initial tail."""
     dim = row.shape[1] - tail.size
     for i in range(rows.size):
         at = rows[i]
         if at >= 0 and row[at, dim] == 0:
             for j in range(dim):
-                bits = _splitmix64_finalize(keys[i] + np.uint64(seed * dim + j) * _GOLDEN_GAMMA)
+                bits = mix64(keys[i] + np.uint64(seed * dim + j) * GOLDEN_GAMMA)
                 row[at, j] = scale * _draw_normal(bits)
             for j in range(tail.size):
                 row[at, dim + j] = tail[j]
@@ -85,10 +79,10 @@ def _count_keys(
 
 
 class EmbeddingTable:
-    """Key → row: a vector, its row-wise Adagrad sum, and further numbers if asked for, side by side; collisionless.
+    """Map keys to rows without collisions: a vector, its Adagrad sum and extra numbers.
 
-    Kernels write `rows` in place; row -1 stands for an id without a row. `admit` may move them to a larger array, so
-    ask for them after it. A new vector depends on key and seed alone, never on the order of arrival.
+    Kernels write `rows` in place; row -1 stands for an id without a row. `add_keys` may move the rows to a larger
+    array: read `rows` after it. A new vector depends on key and seed alone, not on the order of arrival.
 
     >>> table = EmbeddingTable(EmbeddingSettings(dim=2, min_count=2, expire_after=60.0))
     >>> key = np.array([7], np.uint64)
@@ -99,37 +93,37 @@ class EmbeddingTable:
     """
 
     def __init__(self, settings: EmbeddingSettings, extra: tuple[float, ...] = ()) -> None:
-        """`extra` numbers of a row, with the values they begin with, follow the vector and its Adagrad sum."""
+        """Create an empty table whose rows end with `extra` numbers of these first values."""
         self.settings = settings
         self._tail = np.array([SQUARE_START, *extra], np.float32)
         row = Column("float32", (settings.dim + self._tail.size,))
         self._rows = Table({"row": row, "last_seen": Column("int64")})
         self._pending = Table({"count": Column("int32"), "last_seen": Column("int64")})
-        self._now = 0  # event time, ms, never goes back
-        self._last_sweep = 0  # event time of the last search for unseen rows
+        self._now = 0  # event time, ms, never decreases
+        self._last_sweep = 0  # event time of the last search for expired rows
 
     def __len__(self) -> int:
-        """Rows in use or free to be used again."""
+        """Number of rows that are used or free for reuse."""
         return len(self._rows)
 
     @property
     def rows(self) -> np.ndarray:
-        """All rows and spare ones, (capacity, dim + 1 + extra) float32: vector, Adagrad sum, extra numbers."""
+        """Rows with spare ones, (capacity, dim + 1 + extra) float32: vector, Adagrad sum, extra."""
         return self._rows["row"]
 
     @property
     def slots(self) -> tuple[np.ndarray, np.ndarray]:
-        """The key index for `stream.ids.find_row` inside a kernel; valid until the next `admit`."""
+        """Key index for `stream.ids.lookup_row` inside a kernel; valid until the next `add_keys`."""
         return self._rows.slots
 
     def lookup(self, keys: np.ndarray) -> np.ndarray:
-        """Rows of keys of any shape, int32; -1 where an id has no row. Counts as no sight."""
+        """Return rows of keys of any shape, int32; -1 where an id has no row. Counts nothing."""
         return self._rows.lookup(keys.reshape(-1)).reshape(keys.shape)
 
     def add_keys(self, keys: np.ndarray, now: int) -> np.ndarray:
-        """Rows of keys of any shape, int32, after counting this sight of each; `now` is event time in ms.
+        """Count an occurrence of each key and return the rows, int32; `now` is event time in ms.
 
-        The nth sight in one call earns the row from there on: earlier ones in the call keep -1.
+        The occurrence that reaches `min_count` gets the row; earlier ones in the same call keep -1.
         """
         self._now = max(self._now, now)
         self._expire()
@@ -161,7 +155,7 @@ class EmbeddingTable:
 
     def _expire(self) -> None:
         ttl_ms = int(1000 * self.settings.expire_after)
-        if ttl_ms == 0 or self._now - self._last_sweep < ttl_ms // _SWEEPS_PER_TTL:
+        if ttl_ms == 0 or self._now - self._last_sweep < ttl_ms // self.settings.sweeps_per_ttl:
             return
         self._last_sweep = self._now
         for table in (self._rows, self._pending):
@@ -169,21 +163,21 @@ class EmbeddingTable:
             table.free(np.flatnonzero(is_stale))
 
     def state(self) -> State:
-        """All rows, what waits for one, and the clock; views."""
+        """Return all rows, the pending ids and the clock, as views."""
         return self._with_clock({"rows": self._rows.state(), "pending": self._pending.state()})
 
     def restore(self, state: State) -> None:
-        """Become what `state()` gave."""
+        """Replace everything by a copy of `state`."""
         self._rows.restore(substate(state, "rows"))
         self._pending.restore(substate(state, "pending"))
         self._now, self._last_sweep = state["clock"].tolist()
 
     def changes(self) -> State:
-        """Rows seen, freed or waiting since the last call."""
+        """Return the rows and pending ids that occurred or were freed since the last call."""
         return self._with_clock({"rows": self._rows.changes(), "pending": self._pending.changes()})
 
     def apply(self, changes: State) -> None:
-        """Write another table's changes here."""
+        """Write another table's changes."""
         self._rows.apply(substate(changes, "rows"))
         self._pending.apply(substate(changes, "pending"))
         self._now, self._last_sweep = changes["clock"].tolist()

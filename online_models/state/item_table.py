@@ -1,6 +1,7 @@
-"""What the log says of each item: counts that fade over several horizons, times, and what the catalogue told."""
+"""Item table: rows by key, decayed counts over several horizons, and catalog attributes."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,78 +11,122 @@ from stream.jit import kernel
 from stream.records.batches import CandidateLists, EventType, ExampleBatch, Kind, Queries, flatten_ragged
 
 HORIZONS = np.array([600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 60 * 86_400], np.float64)  # half-lives in seconds
-_DAY = 3  # place of the day among the horizons
-NO_TIME = -(2**62)  # stands for "not known" in columns of times
+TEN_MINUTES, HOUR, SIX_HOURS, DAY, WEEK, TWO_MONTHS = range(HORIZONS.size)  # indices of HORIZONS
+NO_TIME = -(2**62)  # stands for "unknown" in columns of times
 N_CATEGORIES = 4
+_MAX_RATING = 1e6  # absolute value beyond which a rating is ignored
+
+
+class QueryColumns(NamedTuple):
+    """Columns of n queries; the history of query i is [history_start[i], history_start[i + 1])."""
+
+    ts: np.ndarray  # (n,) int64, ms
+    session_start: np.ndarray  # (n,) int64, ms
+    session_depth: np.ndarray  # (n,) int32
+    history_start: np.ndarray  # (n + 1,) int64
+    history: np.ndarray  # (h,) int32 item rows, oldest first, -1 = unknown
+    history_type: np.ndarray  # (h,) uint8
+    history_ts: np.ndarray  # (h,) int64, ms
+    shown_start: np.ndarray  # (n + 1,) int64
+    shown: np.ndarray  # (s,) int32 item rows, -1 = unknown
 
 
 @dataclass(frozen=True, slots=True)
 class UserQueries:
-    """Questions whose items are found in the item table."""
+    """Queries with the item rows of their histories and of their recent impressions."""
 
     queries: Queries
-    history: np.ndarray  # (h,) int32, item rows of `questions.history_item`, -1 = unknown
-    shown: np.ndarray  # (s,) int32, the same of `questions.shown_item`
+    history: np.ndarray  # (h,) int32, item rows of `queries.history_item`, -1 = unknown
+    shown: np.ndarray  # (s,) int32, item rows of `queries.shown_item`
+
+    def __len__(self) -> int:
+        return int(self.queries.ts.size)
+
+    @property
+    def columns(self) -> QueryColumns:
+        queries = self.queries
+        return QueryColumns(
+            queries.ts, queries.session_start, queries.session_depth, queries.history_start, self.history,
+            queries.history_type, queries.history_ts, queries.shown_start, self.shown,
+        )  # fmt: skip
 
     def take(self, rows: np.ndarray) -> "UserQueries":
+        """Return the queries of the given rows, in that order."""
         history, _ = flatten_ragged(self.queries.history_start, rows)
         shown, _ = flatten_ragged(self.queries.shown_start, rows)
         return UserQueries(self.queries.take(rows), self.history[history], self.shown[shown])
 
 
-@dataclass(frozen=True, slots=True)
-class ItemLists:
-    """Lists of items by their rows: list i is entries [start[i], start[i + 1])."""
+class ItemLists(NamedTuple):
+    """Lists of items by row: list i is the entries [start[i], start[i + 1])."""
 
     start: np.ndarray  # (n + 1,) int64
     row: np.ndarray  # (m,) int32, -1 = an item that the table does not know
     position: np.ndarray  # (m,) int16, -1 = not shown yet
-    price: np.ndarray  # (m,) float32, NaN = not said
+    price: np.ndarray  # (m,) float32, NaN = unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """What people did, in order of events: a person, one item, how it is counted."""
+    """Actions that train retrievers, in order of events: each has a query and one item."""
 
     users: UserQueries
     row: np.ndarray  # (n,) int32
     ts: np.ndarray  # (n,) int64, ms
+    new_rows: np.ndarray | None = None  # int32, items whose first event is in this batch; None = items of the actions
 
     def __len__(self) -> int:
         return int(self.row.size)
 
 
+class ItemEvents(NamedTuple):
+    """Events to count, in order, each of one item."""
+
+    row: np.ndarray  # (n,) int32, -1 = unknown
+    type: np.ndarray  # (n,) uint8
+    value: np.ndarray  # (n,) float32
+    ts: np.ndarray  # (n,) int64, ms
+    is_capped: np.ndarray  # (n,) bool
+
+
+class ItemCounters(NamedTuple):
+    """Counter columns of the item table, by item row."""
+
+    counts: np.ndarray  # (rows, 4, horizons) float32, decayed to `stamp`, by kind of event
+    stamp: np.ndarray  # int64, ms
+    first: np.ndarray  # int64, ms, first event
+    last: np.ndarray  # int64, ms, latest action
+    total_counts: np.ndarray  # (rows, event types) int32, never decayed
+    rating: np.ndarray  # (rows, 2) float32: sum, number
+
+
+class CatalogColumns(NamedTuple):
+    """Catalog columns of the item table, by item row."""
+
+    categories: np.ndarray  # (rows, N_CATEGORIES) uint64, 0 = none
+    created: np.ndarray  # int64, ms
+    price: np.ndarray  # float32, NaN = unknown
+
+
 @kernel
-def _decay(counts: np.ndarray, stamp: np.ndarray, row: int, ts: int, horizons: np.ndarray) -> None:
-    """Bring one row's counts to the time `ts`; a time before the row's own leaves them alone."""
+def _decay(counts: np.ndarray, stamp: np.ndarray, row: int, ts: int) -> None:
+    """Decay one row's counts to `ts`; a time before the row's own changes nothing."""
     age = (ts - stamp[row]) / 1000.0
     if age <= 0.0:
         return
-    for h in range(horizons.size):
-        decay = np.float32(2.0 ** (-age / horizons[h]))
+    for h in range(HORIZONS.size):
+        decay = np.float32(2.0 ** (-age / HORIZONS[h]))
         for kind in range(counts.shape[1]):
             counts[row, kind, h] *= decay
     stamp[row] = ts
 
 
 @kernel
-def _count(
-    rows: np.ndarray,
-    types: np.ndarray,
-    values: np.ndarray,
-    times: np.ndarray,
-    is_capped: np.ndarray,
-    count_kinds: np.ndarray,
-    horizons: np.ndarray,
-    counts: np.ndarray,
-    stamp: np.ndarray,
-    first: np.ndarray,
-    last: np.ndarray,
-    total_counts: np.ndarray,
-    rating: np.ndarray,
-) -> None:
+def _count(events: ItemEvents, counters: ItemCounters) -> None:
+    rows, types, values, times, is_capped = events
+    counts, stamp, first, last, total_counts, rating = counters
     for i in range(rows.size):
-        row, ts, kind = rows[i], times[i], count_kinds[types[i]]
+        row, ts, kind = rows[i], times[i], COUNT_KINDS[types[i]]
         if row < 0:
             continue
         total_counts[row, types[i]] += 1
@@ -89,34 +134,34 @@ def _count(
             first[row] = ts
         if is_capped[i]:
             continue
-        if types[i] == 8 and np.isfinite(values[i]) and abs(values[i]) < 1e6:
+        if types[i] == 8 and np.isfinite(values[i]) and abs(values[i]) < _MAX_RATING:
             rating[row, 0] += values[i]
             rating[row, 1] += 1
         if kind < 0:
             continue
         if kind != 0 and ts > last[row]:
             last[row] = ts
-        _decay(counts, stamp, row, ts, horizons)
+        _decay(counts, stamp, row, ts)
         lateness = (stamp[row] - ts) / 1000.0
-        for h in range(horizons.size):
-            counts[row, kind, h] += np.float32(2.0 ** (-lateness / horizons[h])) if lateness > 0.0 else np.float32(1.0)
+        for h in range(HORIZONS.size):
+            counts[row, kind, h] += np.float32(2.0 ** (-lateness / HORIZONS[h])) if lateness > 0.0 else np.float32(1.0)
 
 
 class ItemTable:
-    """The item table that gives all others their rows. Nothing here is trained: it only counts.
+    """Assign the item rows that all other tables use, and count events; nothing here is trained.
 
-    Counters and catalogue are tables apart, in step with each other: a click does not send the categories along.
+    Counters and catalog are separate tables with the same rows: a click does not publish the item's categories again.
     """
 
     def __init__(self) -> None:
         self.counters = Table(
             {
-                "counts": Column("float32", (4, HORIZONS.size)),  # as of `stamp`
+                "counts": Column("float32", (4, HORIZONS.size)),
                 "stamp": Column("int64", fill=NO_TIME),
                 "first": Column("int64", fill=NO_TIME),
                 "last": Column("int64", fill=NO_TIME),
                 "total_counts": Column("int32", (len(EventType),)),
-                "rating": Column("float32", (2,)),  # sum, number
+                "rating": Column("float32", (2,)),
             }
         )
         self.catalog = Table(
@@ -132,18 +177,34 @@ class ItemTable:
 
     @property
     def keys(self) -> np.ndarray:
+        """Keys by row, (len(items),) uint64."""
         return self.counters.keys
 
+    @property
+    def counter_columns(self) -> ItemCounters:
+        table = self.counters
+        return ItemCounters(
+            table["counts"], table["stamp"], table["first"], table["last"], table["total_counts"], table["rating"]
+        )
+
+    @property
+    def catalog_columns(self) -> CatalogColumns:
+        return CatalogColumns(self.catalog["categories"], self.catalog["created"], self.catalog["price"])
+
     def lookup(self, keys: np.ndarray) -> np.ndarray:
+        """Return rows of keys, (n,) int32; -1 where a key is unknown."""
         return self.counters.lookup(keys)
 
     def add_keys(self, keys: np.ndarray) -> np.ndarray:
-        """Rows of keys, (n,) int32; an unknown key gets the next row."""
+        """Return rows of keys, (n,) int32; an unknown key gets the next row."""
         self.catalog.add_keys(keys)
         return self.counters.add_keys(keys)
 
     def set_attributes(self, rows: np.ndarray, categories: np.ndarray, created: np.ndarray, price: np.ndarray) -> None:
-        """What the catalogue says: (n, 4) uint64 with 0 = none, (n,) int64 ms or NO_TIME, (n,) float32 or NaN."""
+        """Write catalog attributes.
+
+        `categories`: (n, 4) uint64, 0 = none; `created`: (n,) int64 ms or NO_TIME; `price`: (n,) float32 or NaN.
+        """
         self.catalog["categories"][rows] = categories
         self.catalog["created"][rows] = created
         self.catalog["price"][rows] = np.where(np.isfinite(price), price, np.float32(np.nan))
@@ -156,29 +217,24 @@ class ItemTable:
         return ItemLists(lists.start, self.lookup(lists.item), lists.position, lists.price)
 
     def learn(self, batch: ExampleBatch, is_capped: np.ndarray | None = None) -> None:
-        """Count what was shown and what was done; `clicked` and `closed` rows say nothing new of an item.
+        """Count impressions and actions; `clicked` and `closed` rows repeat them and are ignored.
 
-        What is `capped`, (n,) bool, is counted in `ever` alone; by default what one person does too often.
+        Rows in `is_capped`, (n,) bool, count in `total_counts` only; by default the actions over the user cap.
         """
         is_counted = (batch.kind == Kind.shown) | (batch.kind == Kind.action)
         lengths = np.diff(batch.lists.start)
         entry_mask = np.repeat(is_counted, lengths)
         rows = self.lookup(batch.lists.item[entry_mask])
         columns = batch.type, batch.value, batch.ts, over_user_cap(batch) if is_capped is None else is_capped
-        types, values, times, is_capped = (np.repeat(column, lengths)[entry_mask] for column in columns)
-        table = self.counters
-        _count(
-            rows, types, values, times, is_capped, COUNT_KINDS, HORIZONS,
-            table["counts"], table["stamp"], table["first"], table["last"], table["total_counts"], table["rating"],
-        )  # fmt: skip
-        table.mark_changed(rows)
+        _count(ItemEvents(rows, *(np.repeat(column, lengths)[entry_mask] for column in columns)), self.counter_columns)
+        self.counters.mark_changed(rows)
 
     def coverage_ratio(self) -> float:
-        """Share of the items that were shown at least once in about a day, by the time of the newest event."""
-        shown, stamp = self.counters["counts"][: len(self), SHOWN, _DAY], self.counters["stamp"][: len(self)]
+        """Share of items that were shown within about a day before the newest event."""
+        shown, stamp = self.counters["counts"][: len(self), SHOWN, DAY], self.counters["stamp"][: len(self)]
         if stamp.size == 0:
             return 0.0
-        current = shown * 2.0 ** ((stamp - stamp.max()) / 1000 / HORIZONS[_DAY])
+        current = shown * 2.0 ** ((stamp - stamp.max()) / 1000 / HORIZONS[DAY])
         return float((current >= 0.5).mean())
 
     def state(self) -> State:
@@ -197,17 +253,17 @@ class ItemTable:
 
 
 def keys_from_rows(items: ItemTable, rows: np.ndarray) -> np.ndarray:
-    """Keys of item rows, (n,) uint64, NO_KEY for -1."""
+    """Return keys of item rows, (n,) uint64; NO_KEY for -1."""
     keys = np.zeros(rows.size, np.uint64)
     keys[rows >= 0] = items.keys[rows[rows >= 0]]
     return keys
 
 
 def select_actions(
-    batch: ExampleBatch, items: ItemTable, users: UserQueries, is_capped: np.ndarray | None = None
+    batch: ExampleBatch, items: ItemTable, users: UserQueries, is_capped: np.ndarray
 ) -> tuple[Actions, np.ndarray]:
-    """The rows of a batch that show interest in one item and still count, and their row numbers in the batch."""
+    """Return the actions that show interest and are not capped, with their rows in the batch."""
     is_interest = (batch.kind == Kind.action) & (COUNT_KINDS[batch.type] >= VIEWED)
-    batch_rows = np.flatnonzero(is_interest & ~(over_user_cap(batch) if is_capped is None else is_capped))
+    batch_rows = np.flatnonzero(is_interest & ~is_capped)
     rows = items.lookup(batch.lists.item[batch.lists.start[batch_rows]])
     return Actions(users.take(batch_rows), rows, batch.ts[batch_rows]), batch_rows

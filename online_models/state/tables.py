@@ -1,4 +1,4 @@
-"""A table of learnt state: key → row, named columns that grow, and which rows changed since last asked."""
+"""Table of learned state: rows by key, columns that grow, and a mask of changed rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ State = dict[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What one row holds under a name: a scalar (`shape` empty) or an array of `shape`; new rows are `fill`."""
+    """Type of a column: a row holds a scalar (empty `shape`) or an array; new rows hold `fill`."""
 
     dtype: str
     shape: tuple[int, ...] = ()
@@ -28,9 +28,10 @@ def _mark_rows(changed_mask: np.ndarray, rows: np.ndarray) -> None:
 
 
 class Table:
-    """Rows by key. Columns are plain arrays with spare capacity at the end, so that kernels write them in place.
+    """Map keys to rows of columns.
 
-    A freed row holds key 0 and the fill values until the next new key takes it, lowest row first.
+    Columns are plain arrays with spare rows at the end, so that kernels write them in place. A freed row holds key 0
+    and the fill values until a new key reuses it, lowest row first.
 
     >>> table = Table({"clicks": Column("float32")})
     >>> rows = table.add_keys(np.array([7, 9], np.uint64))
@@ -42,21 +43,25 @@ class Table:
 
     def __init__(self, columns: Mapping[str, Column], capacity: int = 1024) -> None:
         if "keys" in columns or "rows" in columns:
-            raise ValueError("columns must not be named 'keys' or 'rows': those names say which row a value is of")
+            raise ValueError(f"columns must not be named 'keys' or 'rows', got {sorted(columns)}")
         self.columns = dict(columns)
+        self.clear(capacity)
+
+    def clear(self, capacity: int = 1024) -> None:
+        """Drop all rows and allocate space for `capacity` new ones."""
         self._index = KeyIndex(capacity)
         self._n_rows = 0
         self._arrays: State = {"keys": np.zeros(capacity, np.uint64)}
         for name, column in self.columns.items():
             self._arrays[name] = np.full((capacity, *column.shape), column.fill, column.dtype)
         self._changed_mask = np.zeros(capacity, np.bool_)
-        self._free_rows = np.zeros(0, np.int32)  # rows to take again, ascending
+        self._free_rows = np.zeros(0, np.int32)  # to be reused, ascending
 
     def __len__(self) -> int:
         return self._n_rows
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The whole column with its spare rows; rows from `len(table)` on are unused."""
+        """Return the whole column with its spare rows; rows from `len(table)` on are unused."""
         return self._arrays[name]
 
     @property
@@ -65,16 +70,21 @@ class Table:
         return self._arrays["keys"][: self._n_rows]
 
     @property
+    def free_rows(self) -> np.ndarray:
+        """Freed rows that the next new keys get, ascending, (n,) int32."""
+        return self._free_rows
+
+    @property
     def slots(self) -> tuple[np.ndarray, np.ndarray]:
-        """The key index for `stream.ids.find_row` inside a kernel."""
+        """Key index for `stream.ids.lookup_row` inside a kernel."""
         return self._index.slots
 
     def lookup(self, keys: np.ndarray) -> np.ndarray:
-        """Rows of keys, (n,) int32; -1 where a key is unknown."""
+        """Return the rows of keys, (n,) int32; -1 where a key is unknown."""
         return self._index.lookup(keys)
 
     def add_keys(self, keys: np.ndarray) -> np.ndarray:
-        """Rows of keys, (n,) int32; unknown keys get a new row each, in order of first sight."""
+        """Return rows of keys, (n,) int32; unknown keys get new rows in order of occurrence."""
         rows, new_keys = self._index.lookup_or_insert(keys, self._n_rows)
         if new_keys.size:
             first, new_rows = self._n_rows, self._allocate_rows(new_keys.size)
@@ -86,7 +96,7 @@ class Table:
         return rows
 
     def free(self, rows: np.ndarray) -> None:
-        """Forget the keys of distinct rows; the rows go to the next new keys."""
+        """Remove the keys of distinct rows; the next new keys reuse the rows."""
         self._index.remove(self._arrays["keys"][rows])
         for name, array in self._arrays.items():
             array[rows] = self.columns[name].fill if name in self.columns else 0
@@ -94,17 +104,20 @@ class Table:
         self._free_rows = np.union1d(self._free_rows, rows.astype(np.int32))
 
     def mark_changed(self, rows: np.ndarray) -> None:
-        """Say that these rows changed; a row that is not there, as -1, is passed over."""
+        """Mark rows as changed; rows that do not exist, such as -1, are ignored."""
         _mark_rows(self._changed_mask, np.ascontiguousarray(rows).reshape(-1))
 
     def changes(self) -> State:
-        """The rows changed since the last call, with their keys and all their columns."""
+        """Return the rows changed since the last call, with their keys and all their columns."""
         rows = np.flatnonzero(self._changed_mask[: self._n_rows]).astype(np.int32)
         self._changed_mask[rows] = False
         return {"rows": rows} | {name: array[rows] for name, array in self._arrays.items()}
 
     def apply(self, changes: State) -> None:
-        """Write another table's changes here; both then hold the same bits. A column that they lack stays as it is."""
+        """Write another table's changes, after which both hold the same bits.
+
+        A column that `changes` does not have stays as it is.
+        """
         rows = changes["rows"]
         if rows.size == 0:
             return
@@ -112,7 +125,7 @@ class Table:
         self._n_rows = max(self._n_rows, int(rows.max()) + 1)
         is_moved = self._arrays["keys"][rows] != changes["keys"]
         is_assigned = is_moved & (changes["keys"] != 0)
-        # All out before any in: a key may have lost one row and earned another since the last changes.
+        # Remove all keys before inserting any: a key may have moved to another row since the last changes.
         self._index.remove(self._arrays["keys"][rows[is_moved]])
         self._index.insert(changes["keys"][is_assigned], rows[is_assigned])
         for name in self._arrays.keys() & changes.keys():
@@ -121,13 +134,13 @@ class Table:
             self._free_rows = np.flatnonzero(self.keys == 0).astype(np.int32)
 
     def state(self) -> State:
-        """All rows, as views: copy them before the table learns on."""
+        """Return all rows as views; copy them before further learning."""
         return {name: array[: self._n_rows] for name, array in self._arrays.items()}
 
     def restore(self, state: State) -> None:
-        """Become what `state()` gave; a column that the state lacks starts from its fill value."""
+        """Replace all rows by a copy of `state`; a column that it does not have gets its fill value."""
         n_rows = int(state["keys"].size)
-        self.__init__(self.columns, max(1024, n_rows))  # type: ignore[misc]
+        self.clear(max(1024, n_rows))
         self._n_rows = n_rows
         for name in self._arrays.keys() & state.keys():
             self._arrays[name][:n_rows] = state[name]
@@ -136,7 +149,7 @@ class Table:
         self._free_rows = np.flatnonzero(state["keys"] == 0).astype(np.int32)
 
     def _allocate_rows(self, count: int) -> np.ndarray:
-        """Rows for new keys, (count,) int32: freed ones first, then fresh ones at the end."""
+        """Return rows for new keys, (count,) int32: freed rows first, then new rows at the end."""
         free_rows, self._free_rows = self._free_rows[:count], self._free_rows[count:]
         first, self._n_rows = self._n_rows, self._n_rows + count - free_rows.size
         self._grow(self._n_rows)
@@ -158,7 +171,7 @@ class Table:
 
 
 def prefix_states(parts: Mapping[str, State]) -> State:
-    """One state of many, each name behind the name of its part.
+    """Merge the states of parts into one, each name prefixed by its part.
 
     >>> sorted(prefix_states({"a": {"x": np.zeros(1)}, "b": {"x": np.ones(1)}}))
     ['a.x', 'b.x']
@@ -167,5 +180,5 @@ def prefix_states(parts: Mapping[str, State]) -> State:
 
 
 def substate(state: State, part: str) -> State:
-    """The part of a `joined` state, under its own names."""
+    """Return one part of a `prefix_states` result, under its own names."""
     return {name[len(part) + 1 :]: array for name, array in state.items() if name.startswith(part + ".")}

@@ -1,6 +1,7 @@
-"""What was done in people's names leaves their past, and nothing else does: in learning, in answers, after restarts."""
+"""Denied actions leave user histories, and nothing else does."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 
 from online_models.control import ExcludeActionsCommand, encode_command
 from online_models.features.history_filter import HistoryFilter
+from stream.clock import MINUTE_MS
 from stream.ids import hash_id
 from stream.records.batches import EventType, Queries
 from stream.testing import ManualClock, MemoryLog
@@ -18,8 +20,8 @@ from tests.support.events import START
 
 
 def event(n: int, user: str, item: str, **more: Any) -> Mapping[str, Any]:
-    told = {"event_id": f"e{n}", "type": "click", "ts": START + n, "user_id": user, "item_id": item}
-    return told | {"impression_id": "r1"} | more
+    fields = {"event_id": f"e{n}", "type": "click", "ts": START + n, "user_id": user, "item_id": item}
+    return fields | {"impression_id": "r1"} | more
 
 
 EVENTS_IN_ORDER = [
@@ -34,75 +36,69 @@ EVENTS_IN_ORDER = [
 
 @pytest.fixture
 def log() -> MemoryLog:
-    made = MemoryLog(clock=ManualClock(START))
-    made.create(EVENTS, 1)
-    made.create(CONTROL, 1)
-    made.append(EVENTS, 0, [(None, msgspec.json.encode(one)) for one in EVENTS_IN_ORDER])
-    return made
+    log = MemoryLog(clock=ManualClock(START))
+    log.create(EVENTS, 1)
+    log.create(CONTROL, 1)
+    log.append(EVENTS, 0, [(None, msgspec.json.encode(fields)) for fields in EVENTS_IN_ORDER])
+    return log
 
 
-def asked(user: str) -> Queries:
-    """Somebody with all that they did."""
-    blank = queries_from_profiles([EMPTY_PROFILE], [hash_id(user)], [START + 60_000], [0], [[]])
-    did = [one for one in EVENTS_IN_ORDER if one["user_id"] == user and "item_id" in one]
-    return _with(blank, did)
+def make_query(user: str) -> Queries:
+    """A query of a user with all their actions as history."""
+    blank = queries_from_profiles([EMPTY_PROFILE], [hash_id(user)], [START + MINUTE_MS], [0], [[]])
+    actions = [fields for fields in EVENTS_IN_ORDER if fields["user_id"] == user and "item_id" in fields]
+    return replace(
+        blank,
+        history_start=np.array([0, len(actions)]),
+        history_item=np.array([hash_id(action["item_id"]) for action in actions], np.uint64),
+        history_type=np.array([EventType[action["type"]] for action in actions], np.uint8),
+        history_ts=np.array([action["ts"] for action in actions], np.int64),
+    )
 
 
-def _with(blank: Queries, did: list[Mapping[str, Any]]) -> Queries:
-    columns = blank.arrays() | {
-        "history_start": np.array([0, len(did)]),
-        "history_item": np.array([hash_id(one["item_id"]) for one in did], np.uint64),
-        "history_type": np.array([EventType[one["type"]] for one in did], np.uint8),
-        "history_ts": np.array([one["ts"] for one in did], np.int64),
-    }
-    return Queries(**columns)
-
-
-def struck(log: MemoryLog) -> HistoryFilter:
+def make_filter(log: MemoryLog) -> HistoryFilter:
     log.append(CONTROL, 0, [(None, encode_command(ExcludeActionsCommand({"0": [(2, 6)]}, "label_flip-0.2")))])
-    past = HistoryFilter()
-    past.apply_commands(log, log.end_offset(CONTROL, 0))
-    return past
+    history_filter = HistoryFilter()
+    history_filter.apply_commands(log, log.end_offset(CONTROL, 0))
+    return history_filter
 
 
-def known(past: HistoryFilter, user: str) -> list[int]:
-    items: list[int] = past.filter_queries(asked(user)).history_item.tolist()
+def read_history(history_filter: HistoryFilter, user: str) -> list[int]:
+    items: list[int] = history_filter.filter_queries(make_query(user)).history_item.tolist()
     return items
 
 
-def test_answers_to_slates_leave_the_past_and_all_else_stays(log: MemoryLog) -> None:
-    past = struck(log)
+def test_denied_actions_on_slates_leave_the_history(log: MemoryLog) -> None:
+    history_filter = make_filter(log)
 
-    assert len(past.denylist) == 2
-    assert known(past, "u1") == [hash_id("i1"), hash_id("i2")]
-    assert known(past, "u2") == [hash_id("i4")]
-    assert past.filter_queries(asked("u1")).history_start.tolist() == [0, 2]
-
-
-def test_nobody_else_who_did_the_same_is_touched(log: MemoryLog) -> None:
-    past = struck(log)
-    other = Queries(**asked("u1").arrays() | {"user": np.array([hash_id("u9")], np.uint64)})
-
-    assert past.filter_queries(other).history_item.size == 3
+    assert len(history_filter.denylist) == 2
+    assert read_history(history_filter, "u1") == [hash_id("i1"), hash_id("i2")]
+    assert read_history(history_filter, "u2") == [hash_id("i4")]
+    assert history_filter.filter_queries(make_query("u1")).history_start.tolist() == [0, 2]
 
 
-def test_it_goes_with_the_state_and_to_replicas_once(log: MemoryLog) -> None:
-    past, replica, restored, older = struck(log), HistoryFilter(), HistoryFilter(), HistoryFilter()
-    first, second = past.changes(), past.changes()
+def test_the_same_actions_of_other_users_stay(log: MemoryLog) -> None:
+    history_filter = make_filter(log)
+    other = replace(make_query("u1"), user=np.array([hash_id("u9")], np.uint64))
+
+    assert history_filter.filter_queries(other).history_item.size == 3
+
+
+def test_the_denylist_reaches_replicas_once(log: MemoryLog) -> None:
+    history_filter, replica, restored = make_filter(log), HistoryFilter(), HistoryFilter()
+    first, second = history_filter.changes(), history_filter.changes()
     replica.apply(first)
     replica.apply(second)
-    restored.restore(past.state())
-    older.restore({"truncation": np.zeros(2, np.int64), "control": np.zeros(1, np.int64)})
+    restored.restore(history_filter.state())
 
     assert "denylist" in first
     assert "denylist" not in second
-    assert known(replica, "u1") == known(restored, "u1") == known(past, "u1")
-    assert len(older.denylist) == 0
+    assert read_history(replica, "u1") == read_history(restored, "u1") == read_history(history_filter, "u1")
 
 
-def test_what_the_log_no_longer_keeps_is_passed_over(log: MemoryLog) -> None:
+def test_events_that_the_log_deleted_are_skipped(log: MemoryLog) -> None:
     log.trim(EVENTS, 0, 3)
-    past = struck(log)
+    history_filter = make_filter(log)
 
-    assert known(past, "u1") == [hash_id(f"i{n}") for n in (1, 2, 3)]
-    assert known(past, "u2") == [hash_id("i4")]
+    assert read_history(history_filter, "u1") == [hash_id(f"i{n}") for n in (1, 2, 3)]
+    assert read_history(history_filter, "u2") == [hash_id("i4")]

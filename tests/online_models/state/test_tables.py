@@ -1,4 +1,4 @@
-"""A table is a dict of rows, and its changes carry the same bits to another one."""
+"""A table is a dict of rows, and its changes carry the same bits to a replica."""
 
 import numpy as np
 import pytest
@@ -9,48 +9,48 @@ from online_models.state.tables import Column, State, Table, prefix_states, subs
 
 COLUMNS = {"clicks": Column("float32"), "vector": Column("float32", (3,), fill=0.5)}
 KEYS = st.lists(st.integers(1, 30), max_size=12)
-CALLS = st.lists(st.tuples(st.sampled_from(["admit", "free", "write", "follow"]), KEYS), max_size=25)
+CALLS = st.lists(st.tuples(st.sampled_from(["add", "free", "write", "replicate"]), KEYS), max_size=25)
 
 
 def keys(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.uint64)
 
 
-def bits(state: State) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+def to_bits(state: State) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     return {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in state.items()}
 
 
-def copied(state: State) -> State:
+def copy_state(state: State) -> State:
     return {name: array.copy() for name, array in state.items()}
 
 
 @given(CALLS)
-def test_a_table_is_a_dict_and_its_followers_hold_the_same_bits(calls: list[tuple[str, list[int]]]) -> None:
-    table, follower = Table(COLUMNS, capacity=2), Table(COLUMNS, capacity=2)
+def test_table_is_a_dict_and_replicas_have_the_same_bits(calls: list[tuple[str, list[int]]]) -> None:
+    table, replica = Table(COLUMNS, capacity=2), Table(COLUMNS, capacity=2)
     model: dict[int, float] = {}
-    for number, (call, named) in enumerate(calls):
-        distinct = list(dict.fromkeys(named))
-        if call == "admit":
-            table.add_keys(keys(*named))
+    for number, (call, names) in enumerate(calls):
+        distinct = list(dict.fromkeys(names))
+        if call == "add":
+            table.add_keys(keys(*names))
             model |= {key: 0.0 for key in distinct if key not in model}
         elif call == "free":
-            gone = [key for key in distinct if key in model]
-            table.free(table.lookup(keys(*gone)))
-            model = {key: value for key, value in model.items() if key not in gone}
+            freed = [key for key in distinct if key in model]
+            table.free(table.lookup(keys(*freed)))
+            model = {key: value for key, value in model.items() if key not in freed}
         elif call == "write":
-            held = [key for key in distinct if key in model]
-            rows = table.lookup(keys(*held))
+            written = [key for key in distinct if key in model]
+            rows = table.lookup(keys(*written))
             table["clicks"][rows] = number
             table.mark_changed(rows)
-            model |= dict.fromkeys(held, float(number))
+            model |= dict.fromkeys(written, float(number))
         else:
-            follower.apply(table.changes())
-            late = Table(COLUMNS)
-            late.restore(copied(table.state()))
+            replica.apply(table.changes())
+            restored = Table(COLUMNS)
+            restored.restore(copy_state(table.state()))
 
-            assert bits(follower.state()) == bits(late.state()) == bits(table.state())
-            # The next new keys take the same rows in all three.
-            assert follower._free_rows.tolist() == late._free_rows.tolist() == table._free_rows.tolist()
+            assert to_bits(replica.state()) == to_bits(restored.state()) == to_bits(table.state())
+            # The next new keys reuse the same rows in all three.
+            assert replica.free_rows.tolist() == restored.free_rows.tolist() == table.free_rows.tolist()
 
         rows = table.lookup(keys(*model))
 
@@ -60,7 +60,7 @@ def test_a_table_is_a_dict_and_its_followers_hold_the_same_bits(calls: list[tupl
         assert (table.lookup(keys(*(key for key in range(1, 31) if key not in model))) == -1).all()
 
 
-def test_a_freed_row_is_blank_and_taken_again_lowest_first() -> None:
+def test_freed_row_is_blank_and_reused_lowest_first() -> None:
     table = Table(COLUMNS)
     rows = table.add_keys(keys(1, 2, 3))
     table["vector"][rows] = 9
@@ -70,7 +70,20 @@ def test_a_freed_row_is_blank_and_taken_again_lowest_first() -> None:
     assert table["vector"][0].tolist() == [0.5, 0.5, 0.5]
 
 
-def test_changes_are_told_once() -> None:
+def test_cleared_table_is_as_new() -> None:
+    table = Table(COLUMNS)
+    rows = table.add_keys(keys(1, 2, 3))
+    table["vector"][rows] = 9
+    table.free(rows[:1])
+    table.clear()
+
+    assert to_bits(table.state()) == to_bits(Table(COLUMNS).state())
+    assert table.add_keys(keys(9, 1)).tolist() == [0, 1]
+    assert table["vector"][:2].tolist() == [[0.5, 0.5, 0.5]] * 2
+    assert table.changes()["keys"].tolist() == [9, 1]
+
+
+def test_changes_are_reported_once() -> None:
     table = Table(COLUMNS)
     table.add_keys(keys(1, 2))
 
@@ -78,7 +91,7 @@ def test_changes_are_told_once() -> None:
     assert table.changes()["keys"].tolist() == []
 
 
-def test_a_column_that_a_state_lacks_starts_from_its_fill() -> None:
+def test_column_missing_from_the_state_gets_its_fill() -> None:
     old = Table({"clicks": COLUMNS["clicks"]})
     old.add_keys(keys(5))
     new = Table(COLUMNS)
@@ -88,29 +101,29 @@ def test_a_column_that_a_state_lacks_starts_from_its_fill() -> None:
     assert new.lookup(keys(5)).tolist() == [0]
 
 
-def test_a_column_that_changes_lack_stays_as_it_is() -> None:
-    table, follower = Table(COLUMNS), Table(COLUMNS)
-    for each in (table, follower):
+def test_column_missing_from_changes_is_kept() -> None:
+    table, replica = Table(COLUMNS), Table(COLUMNS)
+    for each in (table, replica):
         each.add_keys(keys(5))
     table["clicks"][0], table["vector"][0] = 3, 7
-    follower.apply({name: array for name, array in table.changes().items() if name != "vector"})
+    replica.apply({name: array for name, array in table.changes().items() if name != "vector"})
 
-    assert follower["clicks"][0] == 3
-    assert follower["vector"][0].tolist() == [0.5, 0.5, 0.5]
+    assert replica["clicks"][0] == 3
+    assert replica["vector"][0].tolist() == [0.5, 0.5, 0.5]
 
 
-def test_a_key_that_moved_to_another_row_is_followed() -> None:
-    table, follower = Table(COLUMNS), Table(COLUMNS)
+def test_replica_follows_a_key_to_another_row() -> None:
+    table, replica = Table(COLUMNS), Table(COLUMNS)
     table.add_keys(keys(1, 2))
-    follower.apply(table.changes())
+    replica.apply(table.changes())
     table.free(table.lookup(keys(1, 2)))
     table.add_keys(keys(2, 1))
-    follower.apply(table.changes())
+    replica.apply(table.changes())
 
-    assert follower.lookup(keys(1, 2)).tolist() == [1, 0]
+    assert replica.lookup(keys(1, 2)).tolist() == [1, 0]
 
 
-def test_names_that_say_which_row_are_taken() -> None:
+def test_reserved_column_names_are_rejected() -> None:
     with pytest.raises(ValueError, match="must not be named"):
         Table({"keys": Column("int64")})
 

@@ -1,0 +1,1 @@
+"""Retrievers that offer all queries the same items, from leaderboards."""
