@@ -1,4 +1,6 @@
-"""The probability that a shown item is acted on: logistic regression over what ListNet's network makes of it."""
+"""Click probability of shown items, by logistic regression over a ranker's `hidden`."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -6,9 +8,19 @@ from online_models.rankers.dense_layer import add_weighted, sum_of_squares
 from online_models.state.tables import State
 from stream.jit import kernel
 
-_RATE = 0.02  # of Adagrad
-_PRIOR_LOG_ODDS = -3.0  # log odds before anything is known
-_MAX_LOG_ODDS = np.float32(15.0)  # from 0, of log odds
+_MAX_LOG_ODDS = np.float32(15.0)  # log-odds stay within ± this
+
+
+@dataclass(frozen=True, slots=True)
+class ClickHeadSettings:
+    """Hyperparameters."""
+
+    rate: float = 0.02  # Adagrad's
+    prior_log_odds: float = -3.0  # before any training
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < float("inf"):
+            raise ValueError(f"rate must be a positive number, got {self.rate}")
 
 
 @kernel
@@ -23,7 +35,7 @@ def _log_odds(inputs: np.ndarray, weight: np.ndarray) -> np.float32:
 def _learn(
     inputs: np.ndarray, label: np.ndarray, rate: np.float32, weight: np.ndarray, square: np.ndarray
 ) -> np.float32:
-    """Returns the squares of how far the rows moved the weights, summed."""
+    """Train row by row; returns the sum of squared changes of the weights."""
     size, squared_update, steps = inputs.shape[1], np.float32(0.0), np.zeros(weight.size, np.float32)
     for m in range(inputs.shape[0]):
         log_odds = _log_odds(inputs[m], weight)
@@ -49,14 +61,14 @@ def sigmoid(log_odds: np.ndarray) -> np.ndarray:
 class ClickHead:
     """A pointwise head, because a listwise score is defined only up to a constant per list."""
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, inputs: int, settings: ClickHeadSettings = ClickHeadSettings()) -> None:
+        self._rate = np.float32(settings.rate)
         self._weight = np.zeros(inputs + 1, np.float32)
-        self._weight[-1] = _PRIOR_LOG_ODDS
+        self._weight[-1] = settings.prior_log_odds
         self._square = np.zeros(inputs + 1, np.float32)
-        self.update_norm = 0.0  # how far a row of the last call of `learn` moved the weights, root mean square
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """(m,) float32 in (0, 1), for rows of `ListNet.inside`."""
+        """(m,) float32 in (0, 1), for rows of `Ranker.hidden`."""
         return sigmoid(self.log_odds(inputs))
 
     def log_odds(self, inputs: np.ndarray) -> np.ndarray:
@@ -65,17 +77,20 @@ class ClickHead:
         add_weighted(inputs, self._weight[:-1], log_odds)
         return log_odds.clip(-_MAX_LOG_ODDS, _MAX_LOG_ODDS)
 
-    def learn(self, inputs: np.ndarray, label: np.ndarray) -> None:
-        """Shown items with what became of them, 0 or 1."""
-        squared_update = _learn(inputs, label, np.float32(_RATE), self._weight, self._square)
-        self.update_norm = float(np.sqrt(squared_update / max(1, label.size)))
+    def learn(self, inputs: np.ndarray, label: np.ndarray) -> float:
+        """Train on shown items with labels 0 or 1; return the root mean square update norm per item."""
+        squared_update = _learn(inputs, label, self._rate, self._weight, self._square)
+        return float(np.sqrt(squared_update / max(1, label.size)))
 
     def state(self) -> State:
         return {"weight": self._weight, "square": self._square}
 
     def restore(self, state: State) -> None:
         if state["weight"].size != self._weight.size:
-            raise ValueError(f"a head over {self._weight.size - 1} inputs was given {state['weight'].size - 1} weights")
+            raise ValueError(
+                f"a click head over {self._weight.size - 1} inputs cannot take {state['weight'].size - 1} weights:"
+                " features or ranker differ"
+            )
         self._weight, self._square = state["weight"].copy(), state["square"].copy()
 
     def changes(self) -> State:

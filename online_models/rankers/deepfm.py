@@ -1,4 +1,4 @@
-"""DeepFM: a factorization machine and a small network that share the vectors of ids."""
+"""DeepFM: a factorization machine beside a small network over the same id vectors."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,28 +8,28 @@ from typing import NamedTuple
 import numpy as np
 
 from online_models.protocols import FeatureRows
-from online_models.rankers.sanitize import Real, clip_gradient, clip_value, clipped_sigmoid, keys_by_field, valid_rows
-from online_models.state.embeddings import SQUARE_START, EmbeddingSettings, EmbeddingTable
-from online_models.state.tables import State, prefix_states, substate
+from online_models.rankers.embedding_model import SQUARE, WEIGHT, WEIGHT_SQUARE, EmbeddingModel
+from online_models.rankers.sanitize import Real, clip_gradient, clip_value, clipped_sigmoid, valid_rows
+from online_models.state.embeddings import EmbeddingSettings
+from online_models.state.tables import State
 from stream.jit import fastmath_kernel, kernel
 
-_SQUARE, _WEIGHT, _WEIGHT_SQUARE = 0, 1, 2  # what follows the vector in a row; squares are Adagrad's sums
-_MEAN_DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8  # Adam's
+_MEAN_DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8  # Adam's, as published
 
 Layers = list[tuple[np.ndarray, np.ndarray]]  # weights (inputs, outputs) and biases (outputs,) of each
 
 
 @dataclass(frozen=True, slots=True)
 class DeepFMSettings:
-    """The vector of an id is its row in an `EmbeddingTable`."""
+    """Hyperparameters; the vector of an id is its row in an `EmbeddingTable`."""
 
     vectors: EmbeddingSettings = field(default_factory=EmbeddingSettings)
     hidden: tuple[int, ...] = (64, 32)
-    batch: int = 256  # rows to one step
+    batch: int = 256  # rows per step
     rate: float = 0.07  # Adagrad's, for vectors
     weight_rate: float = 0.1  # Adagrad's, for the weights of ids
     dense_rate: float = 0.002  # Adam's, for the network
-    clip: float = 10.0  # norm of one row's gradient by its ids, and of one step's by the network
+    clip: float = 10.0  # greatest norm of a row's gradient by its ids, and of a step's gradient by the network
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
@@ -42,11 +42,11 @@ class DeepFMSettings:
 
 
 class Inputs(NamedTuple):
-    """What n rows say before the network has seen them; an id without a row is worth 0."""
+    """Inputs of the network for n rows; an id without a row counts 0."""
 
     inputs: np.ndarray  # (n, fields * dim + numbers) float32
     vector_sums: np.ndarray  # (n, dim) float32, sums of a row's vectors
-    logits: np.ndarray  # (n,) float32, the factorization machine's
+    logits: np.ndarray  # (n,) float32, of the factorization machine
 
 
 @fastmath_kernel
@@ -62,7 +62,7 @@ def _gather_inputs(rows: np.ndarray, numbers: np.ndarray, id_rows: np.ndarray, o
                 inputs[first + k] = row[k]
                 total[k] += row[k]
                 sum_of_squares += row[k] * row[k]
-            logit += row[dim + _WEIGHT] - np.float32(0.5) * sum_of_squares
+            logit += row[dim + WEIGHT] - np.float32(0.5) * sum_of_squares
         square_of_sum = np.float32(0)
         for k in range(dim):
             square_of_sum += total[k] * total[k]
@@ -75,7 +75,7 @@ def _gather_inputs(rows: np.ndarray, numbers: np.ndarray, id_rows: np.ndarray, o
 def _vector_gradients(
     gradient: Real, inputs: np.ndarray, total: np.ndarray, input_gradients: np.ndarray, norms: np.ndarray
 ) -> np.float32:
-    """Turn slopes through the network into whole ones by vectors, with their squared norms; returns the sum of all."""
+    """Add the factorization machine's gradients by vectors; fill and sum up squared norms."""
     squared_norm, dim = np.float32(0), total.size
     for j in range(norms.size):
         first, norm = j * dim, np.float32(0)
@@ -98,9 +98,10 @@ def _update_rows(
     rates: np.ndarray,
     clip: float,
 ) -> int:
-    """Row-wise Adagrad for vectors, Adagrad for weights, row after row; how many rows had no finite gradient.
+    """Update vectors by row-wise Adagrad and weights by Adagrad.
 
-    `through` is the loss's slope by the inputs through the network; the factorization machine's own is added here.
+    Returns the number of rows without finite gradient. `input_gradients` are those through the network; the
+    factorization machine's part is added here.
     """
     dim, skipped, norms = inputs.vector_sums.shape[1], 0, np.empty(rows.shape[1], np.float32)
     inverse_dim = np.float32(1) / np.float32(dim)
@@ -116,13 +117,13 @@ def _update_rows(
             if rows[i, j] < 0:
                 continue
             row, first = id_rows[rows[i, j]], j * dim
-            square = row[dim + _SQUARE] + scale * scale * norms[j] * inverse_dim
-            weight_square = row[dim + _WEIGHT_SQUARE] + g * g
+            square = row[dim + SQUARE] + scale * scale * norms[j] * inverse_dim
+            weight_square = row[dim + WEIGHT_SQUARE] + g * g
             step = rates[0] * scale / np.sqrt(square)
             for k in range(dim):
                 row[k] -= step * row_gradients[first + k]
-            row[dim + _SQUARE], row[dim + _WEIGHT_SQUARE] = square, weight_square
-            row[dim + _WEIGHT] -= rates[1] * g / np.sqrt(weight_square)
+            row[dim + SQUARE], row[dim + WEIGHT_SQUARE] = square, weight_square
+            row[dim + WEIGHT] -= rates[1] * g / np.sqrt(weight_square)
     return skipped
 
 
@@ -136,7 +137,7 @@ def _apply_sigmoid(logits: np.ndarray, scores: np.ndarray) -> None:
 def _adam_step(
     weights: np.ndarray, mean: np.ndarray, square: np.ndarray, gradient: np.ndarray, rate: float, step: float
 ) -> None:
-    """Kingma and Ba 2015, Algorithm 1, for one step; `step` counts from 1."""
+    """One step of Adam (Kingma and Ba 2015, Algorithm 1); `step` counts from 1."""
     per_mean = np.float32(rate / (1 - _MEAN_DECAY**step))
     per_square = np.float32(1 / (1 - _SQUARE_DECAY**step))
     keep_mean, keep_square = np.float32(_MEAN_DECAY), np.float32(_SQUARE_DECAY)
@@ -148,7 +149,7 @@ def _adam_step(
 
 
 def split_layers(flat: np.ndarray, widths: tuple[int, ...]) -> Layers:
-    """Views of one flat array as the weights and biases of layers from width to width."""
+    """Views of a flat array as the weights and biases of layers from width to width."""
     layers, offset = [], 0
     for inputs, outputs in pairwise(widths):
         bias = offset + inputs * outputs
@@ -158,7 +159,7 @@ def split_layers(flat: np.ndarray, widths: tuple[int, ...]) -> Layers:
 
 
 def forward(layers: Layers, inputs: np.ndarray) -> list[np.ndarray]:
-    """What goes into each layer, and last what comes out of the last, (n, 1); ReLU between layers."""
+    """Inputs of each layer, then the output of the last, (n, 1); ReLU between layers."""
     values = [inputs]
     for weights, bias in layers[:-1]:
         values.append(np.maximum(values[-1] @ weights + bias, 0))
@@ -167,7 +168,7 @@ def forward(layers: Layers, inputs: np.ndarray) -> list[np.ndarray]:
 
 
 def backward(layers: Layers, values: list[np.ndarray], gradient: np.ndarray, layer_gradients: Layers) -> np.ndarray:
-    """The loss's slopes by the inputs, (n, inputs), from those by the output, (n,); `into` gets those by the layers."""
+    """Gradient by the inputs, (n, inputs), from (n,) by the output; fills `layer_gradients`."""
     delta = gradient[:, None]
     for i in reversed(range(len(layers))):
         layer_gradients[i][0][:] = values[i].T @ delta
@@ -178,35 +179,34 @@ def backward(layers: Layers, values: list[np.ndarray], gradient: np.ndarray, lay
     return delta
 
 
-class DeepFM:
-    """Weights of ids, dot products of their vectors, and a ReLU network over vectors and numbers, summed to a logit.
+class DeepFM(EmbeddingModel):
+    """Sum of id weights, dot products of id vectors, and a ReLU network, as a logit.
 
-    Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction" (IJCAI 2017). Learns in
-    steps of `settings.batch` rows: ids by Adagrad with each row's own gradient, the network by Adam with the mean one.
+    The network reads vectors and numbers. Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR
+    Prediction" (IJCAI 2017). Learns in steps of `settings.batch` rows: ids by Adagrad with each row's own gradient, the
+    network by Adam with the mean one.
 
-    Ids are rows of an `EmbeddingTable`: finding them is a tenth of the time. The matrix products are numpy's, so the
+    Ids are rows of an `EmbeddingTable`; the lookup takes a tenth of the time. The matrix products are numpy's, so the
     bits repeat for the same BLAS library and number of threads; OPENBLAS_NUM_THREADS=1 keeps it on one core.
     """
 
     def __init__(self, fields: int, numbers: int, settings: DeepFMSettings = DeepFMSettings()) -> None:
-        self.settings = settings
-        self.skipped = 0  # rows that were not sound, or had no finite gradient
-        self._ids = EmbeddingTable(settings.vectors, extra=(0, SQUARE_START))
         self._widths = (fields * settings.vectors.dim + numbers, *settings.hidden, 1)
         size = sum((a + 1) * b for a, b in pairwise(self._widths))
-        self._dense = {name: np.zeros(size, np.float32) for name in ("weights", "mean", "square")}
-        self._dense["step"] = np.zeros(1, np.int64)
+        dense: State = {name: np.zeros(size, np.float32) for name in ("weights", "mean", "square")}
+        super().__init__(settings.vectors, dense | {"step": np.zeros(1, np.int64)})
+        self.settings = settings
         self._gradient = np.zeros(size, np.float32)
         self._layers = split_layers(self._dense["weights"], self._widths)
         self._layer_gradients = split_layers(self._gradient, self._widths)
         self._rates = np.array([settings.rate, settings.weight_rate], np.float32)
         rng = np.random.default_rng(settings.vectors.seed)
-        for weights, _ in self._layers[:-1]:  # the last one starts at 0: at first the network says nothing
+        for weights, _ in self._layers[:-1]:  # the last starts at 0: at first the network adds nothing
             weights[:] = rng.normal(0, math.sqrt(2 / weights.shape[0]), weights.shape)
 
     def predict(self, batch: FeatureRows) -> np.ndarray:
         """Probability of the label, (n,) float32."""
-        rows = self._ids.lookup(keys_by_field(batch.keys))
+        rows = self._lookup(batch.keys)
         scores = np.empty(len(batch), np.float32)
         for first in range(0, len(batch), self.settings.batch):
             part = slice(first, first + self.settings.batch)
@@ -215,10 +215,10 @@ class DeepFM:
         return scores
 
     def learn(self, batch: FeatureRows) -> None:
-        """Steps of at most `settings.batch` rows, each from what the step before it left."""
+        """Train in steps of at most `settings.batch` rows."""
         valid = valid_rows(batch)
         self.skipped += len(batch) - len(valid)
-        rows = self._ids.add_keys(keys_by_field(valid.keys), valid.now)
+        rows = self._add_keys(valid.keys, valid.now)
         for first in range(0, len(valid), self.settings.batch):
             part = slice(first, first + self.settings.batch)
             self._step(rows[part], valid.numbers[part], valid.label[part], valid.weight[part])
@@ -235,7 +235,7 @@ class DeepFM:
         inputs, scores = self._gather_inputs(rows, numbers), np.empty(label.size, np.float32)
         values = forward(self._layers, inputs.inputs)
         _apply_sigmoid(inputs.logits + values[-1][:, 0], scores)
-        # A row's derivative by its logit; the rest of its gradient is clipped when it is known.
+        # The derivative of each row by its logit; its whole gradient is clipped once it is known.
         gradient = np.clip((scores - label) * weight, -self.settings.clip, self.settings.clip)
         input_gradients = backward(self._layers, values, gradient, self._layer_gradients)
         if not self._step_network(label.size):
@@ -245,7 +245,7 @@ class DeepFM:
         self.skipped += _update_rows(rows, gradient, inputs, input_gradients, ids, self._rates, clip)
 
     def _step_network(self, rows: int) -> bool:
-        """Clip and take the step; no step and False if the gradient is not finite."""
+        """Clip the gradient and take a step; return False, without a step, if it is not finite."""
         self._gradient /= np.float32(rows)
         norm = float(np.sqrt(np.dot(self._gradient, self._gradient)))
         if not math.isfinite(norm):
@@ -257,26 +257,3 @@ class DeepFM:
         step, rate = float(dense["step"][0]), self.settings.dense_rate
         _adam_step(dense["weights"], dense["mean"], dense["square"], self._gradient, rate, step)
         return True
-
-    def state(self) -> State:
-        """Rows of ids, and the network with Adam's means; views."""
-        return prefix_states({"ids": self._ids.state(), "dense": self._dense})
-
-    def restore(self, state: State) -> None:
-        """Become what `state()` gave."""
-        self._ids.restore(substate(state, "ids"))
-        self._write_dense(substate(state, "dense"))
-
-    def changes(self) -> State:
-        """Rows of ids seen since the last call, and the whole network."""
-        dense = {name: array.copy() for name, array in self._dense.items()}
-        return prefix_states({"ids": self._ids.changes(), "dense": dense})
-
-    def apply(self, changes: State) -> None:
-        """Write a learner's changes into this replica."""
-        self._ids.apply(substate(changes, "ids"))
-        self._write_dense(substate(changes, "dense"))
-
-    def _write_dense(self, state: State) -> None:
-        for name, array in self._dense.items():
-            array[:] = state[name]

@@ -1,22 +1,29 @@
-"""One hidden layer over standardised features: the forward half of the small networks, one row or many at a time."""
+"""Forward pass of a hidden layer over standardized features, for one row or many."""
 
 import numpy as np
 
 from stream.jit import kernel
 
-_TILE = 4  # rows that share each weight while it is at hand
+_TILE = 4  # rows that share each loaded weight
 
 
 @kernel
 def standardize(x: np.ndarray, mean: np.ndarray, scale: np.ndarray, z: np.ndarray) -> None:
-    """One row, standardised and held within ± 4."""
+    """Standardize one row and clip it to ± 4."""
     for f in range(z.size):
         z[f] = min(np.float32(4.0), max(np.float32(-4.0), (x[f] - mean[f]) * scale[f]))
 
 
 @kernel
+def standardize_rows(x: np.ndarray, mean: np.ndarray, scale: np.ndarray, z: np.ndarray) -> None:
+    """Standardize many rows, (m, inputs)."""
+    for m in range(x.shape[0]):
+        standardize(x[m], mean, scale, z[m])
+
+
+@kernel
 def forward(z: np.ndarray, w: np.ndarray, bias: np.ndarray, hidden: np.ndarray) -> None:
-    """The hidden layer of one row: leaky rectified linear units."""
+    """Hidden layer of one row: leaky rectified linear units."""
     hidden[:] = bias
     for f in range(z.size):
         if z[f] != np.float32(0.0):
@@ -30,16 +37,16 @@ def forward(z: np.ndarray, w: np.ndarray, bias: np.ndarray, hidden: np.ndarray) 
 def forward_rows(
     x: np.ndarray, mean: np.ndarray, scale: np.ndarray, w: np.ndarray, bias: np.ndarray, out: np.ndarray
 ) -> None:
-    """(m, inputs + hidden): each row standardised, and behind it its hidden layer, to the bit as `forward` makes it.
+    """Fill `out`, (m, inputs + hidden): each standardized row, then its hidden layer.
 
-    Two inputs at a time, so that what is summed up is fetched and put back once for both.
+    The bits are those of `forward`. Two inputs at a time, so that each sum is loaded and stored once for both.
     """
     rows, size, width = x.shape[0], x.shape[1], bias.size
     z, hidden = np.empty((_TILE, size), np.float32), np.empty((_TILE, width), np.float32)
     even = size // 2 * 2
     for first in range(0, rows, _TILE):
         for r in range(_TILE):
-            standardize(x[min(first + r, rows - 1)], mean, scale, z[r])  # the last tile works on its last row again
+            standardize(x[min(first + r, rows - 1)], mean, scale, z[r])  # the last tile repeats its last row
             hidden[r] = bias
         for f in range(0, even, 2):
             a, b, c, d = z[0, f], z[1, f], z[2, f], z[3, f]
@@ -63,9 +70,9 @@ def forward_rows(
 
 @kernel
 def add_weighted(rows: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> None:
-    """Add to each row's sum its columns by their weights, one after the other.
+    """Add the weighted columns of each row to its sum, in order.
 
-    Four rows side by side: each addition has to wait for the one before it in its own row only.
+    Four rows side by side: an addition waits only for the one before it in its own row.
     """
     last = rows.shape[0] - 1
     for first in range(0, rows.shape[0], 4):
@@ -87,7 +94,7 @@ def add_weighted(rows: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> None
 
 @kernel
 def sum_of_squares(values: np.ndarray) -> np.float32:
-    """Sum of squares, in four sums of which none waits for another."""
+    """Sum of squares, as four sums that do not wait for each other."""
     a, b, c, d = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
     n_unrolled = values.size - values.size % 4
     for q in range(0, n_unrolled, 4):

@@ -1,4 +1,4 @@
-"""Factorization machine: logistic regression that also learns how any two fields go together."""
+"""Factorization machine: logistic regression with an interaction of every two fields."""
 
 import math
 from dataclasses import dataclass, field
@@ -6,17 +6,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from online_models.protocols import FeatureRows
-from online_models.rankers.sanitize import Real, clip_gradient, clip_value, clipped_sigmoid, keys_by_field, valid_rows
-from online_models.state.embeddings import SQUARE_START, EmbeddingSettings, EmbeddingTable
-from online_models.state.tables import State, prefix_states, substate
+from online_models.rankers.embedding_model import SQUARE, WEIGHT, WEIGHT_SQUARE, EmbeddingModel
+from online_models.rankers.sanitize import Real, clip_gradient, clip_value, clipped_sigmoid, valid_rows
+from online_models.state.embeddings import SQUARE_START, EmbeddingSettings
+from online_models.state.tables import State
 from stream.jit import fastmath_kernel, kernel
-
-_SQUARE, _WEIGHT, _WEIGHT_SQUARE = 0, 1, 2  # what follows the factors in a row; squares are Adagrad's sums
 
 
 @dataclass(frozen=True, slots=True)
 class FMSettings:
-    """The factors of an id are its row in an `EmbeddingTable`."""
+    """Hyperparameters; the factors of an id are its row in an `EmbeddingTable`."""
 
     factors: EmbeddingSettings = field(default_factory=EmbeddingSettings)
     rate: float = 0.07  # Adagrad's, for factors
@@ -38,7 +37,7 @@ def _gather(
     x: np.ndarray,
     vectors: np.ndarray,
 ) -> None:
-    """Copy what one example needs, ids first, then numbers; an id without a row is worth 0."""
+    """Copy the vectors of one example, ids first, then numbers; an id without a row counts 0."""
     for j in range(rows.size):
         x[j] = rows[j] >= 0
         source, target = id_rows[max(rows[j], 0)], vectors[j]
@@ -53,7 +52,7 @@ def _gather(
 
 @fastmath_kernel
 def _logit(bias: Real, x: np.ndarray, vectors: np.ndarray, total: np.ndarray) -> np.float32:
-    """Linear in the number of fields, as in Rendle's Lemma 3.1; `total` becomes the sum of all x_j v_j."""
+    """Logit in linear time (Rendle, Lemma 3.1); `total` becomes the sum of all x_j v_j."""
     dim = total.size
     total[:] = 0
     logit, sum_of_squares, square_of_sum = np.float32(bias), np.float32(0), np.float32(0)
@@ -64,7 +63,7 @@ def _logit(bias: Real, x: np.ndarray, vectors: np.ndarray, total: np.ndarray) ->
             total[k] += part
             square += part * part
         sum_of_squares += square
-        logit += x[j] * vector[dim + _WEIGHT]
+        logit += x[j] * vector[dim + WEIGHT]
     for k in range(dim):
         square_of_sum += total[k] * total[k]
     return logit + np.float32(0.5) * (square_of_sum - sum_of_squares)
@@ -74,8 +73,8 @@ def _logit(bias: Real, x: np.ndarray, vectors: np.ndarray, total: np.ndarray) ->
 def _logit_gradients(
     x: np.ndarray, vectors: np.ndarray, total: np.ndarray, gradients: np.ndarray, norms: np.ndarray
 ) -> np.float32:
-    """The logit's slope by each v_j, and its squared norm; returns the squared norm of all slopes together."""
-    squared_norm = np.float32(1)  # the bias
+    """Fill the derivative of the logit by each v_j, with norms; return the whole squared norm."""
+    squared_norm = np.float32(1)  # of the bias
     for j in range(x.size):
         vector, gradient, norm = vectors[j], gradients[j], np.float32(0)
         for k in range(total.size):
@@ -95,19 +94,19 @@ def _step(
     norms: np.ndarray,
     rates: np.ndarray,
 ) -> None:
-    """Adagrad for weights; for factors row-wise Adagrad, whose one sum per row is of mean squares."""
+    """Update weights by Adagrad, factors by row-wise Adagrad: one sum of mean squares a row."""
     dim = logit_gradients.shape[1]
     rate, weight_rate, inverse_dim = rates[0] * gradient, rates[1] * gradient, np.float32(1) / np.float32(dim)
     for j in range(x.size):
         vector, logit_gradient = vectors[j], logit_gradients[j]
-        square = vector[dim + _SQUARE] + gradient * gradient * norms[j] * inverse_dim
-        weight_square = vector[dim + _WEIGHT_SQUARE] + gradient * gradient * x[j] * x[j]
+        square = vector[dim + SQUARE] + gradient * gradient * norms[j] * inverse_dim
+        weight_square = vector[dim + WEIGHT_SQUARE] + gradient * gradient * x[j] * x[j]
         step = rate / np.sqrt(square)
         for k in range(dim):
             vector[k] -= step * logit_gradient[k]
-        vector[dim + _SQUARE] = square
-        vector[dim + _WEIGHT] -= weight_rate * x[j] / np.sqrt(weight_square)
-        vector[dim + _WEIGHT_SQUARE] = weight_square
+        vector[dim + SQUARE] = square
+        vector[dim + WEIGHT] -= weight_rate * x[j] / np.sqrt(weight_square)
+        vector[dim + WEIGHT_SQUARE] = weight_square
 
 
 @kernel
@@ -132,7 +131,7 @@ def _predict(
 ) -> None:
     x = np.empty(rows.shape[1] + numbers.shape[1], np.float32)
     vectors = np.empty((x.size, id_rows.shape[1]), np.float32)
-    total = np.empty(id_rows.shape[1] - _WEIGHT_SQUARE - 1, np.float32)
+    total = np.empty(id_rows.shape[1] - WEIGHT_SQUARE - 1, np.float32)
     for i in range(scores.size):
         _gather(rows[i], numbers[i], id_rows, number_rows, x, vectors)
         scores[i] = clipped_sigmoid(_logit(np.float32(bias[0]), x, vectors, total))
@@ -153,7 +152,7 @@ def _learn(
     """One pass over the rows in their order."""
     x = np.empty(rows.shape[1] + numbers.shape[1], np.float32)
     vectors = np.empty((x.size, id_rows.shape[1]), np.float32)
-    total = np.empty(id_rows.shape[1] - _WEIGHT_SQUARE - 1, np.float32)
+    total = np.empty(id_rows.shape[1] - WEIGHT_SQUARE - 1, np.float32)
     logit_gradients, norms = np.empty((x.size, total.size), np.float32), np.empty_like(x)
     for i in range(label.size):
         _gather(rows[i], numbers[i], id_rows, number_rows, x, vectors)
@@ -166,28 +165,26 @@ def _learn(
         bias[0] -= rates[1] * gradient / np.sqrt(bias[1])
 
 
-class FactorizationMachine:
-    """Weights, plus the dot product of the factors of every two fields and numbers; Adagrad, row by row.
+class FactorizationMachine(EmbeddingModel):
+    """Weights, plus dot products of the factors of every two fields and numbers.
 
-    Rendle, "Factorization Machines" (ICDM 2010). Ids are rows of an `EmbeddingTable`: finding them costs a third of
-    the time, but in a hashed array of their size one id would spoil all the factors of another. An id without a row
-    (missing, never seen, or not seen often enough) takes no part.
+    Trained by Adagrad, row by row. Rendle, "Factorization Machines" (ICDM 2010). Ids are rows of an `EmbeddingTable`.
+    The lookup takes a third of the time, but in a hashed array of that size ids would overwrite each other's factors.
+    An id without a row (missing, unseen, or not frequent enough) takes no part.
     """
 
     def __init__(self, fields: int, numbers: int, settings: FMSettings = FMSettings()) -> None:
-        self.settings = settings
-        self.skipped = 0  # rows that were not sound
-        self._ids = EmbeddingTable(settings.factors, extra=(0, SQUARE_START))
         rng, factors = np.random.default_rng(settings.factors.seed), settings.factors
         number_rows = np.tile(np.array([0] * factors.dim + [SQUARE_START, 0, SQUARE_START], np.float32), (numbers, 1))
         number_rows[:, : factors.dim] = rng.normal(0, factors.scale, (numbers, factors.dim))
-        self._dense: State = {"numbers": number_rows, "bias": np.array([0, SQUARE_START], np.float32)}
+        dense: State = {"numbers": number_rows, "bias": np.array([0, SQUARE_START], np.float32)}
+        super().__init__(factors, dense)
+        self.settings = settings
         self._rates = np.array([settings.rate, settings.weight_rate], np.float32)
 
     def predict(self, batch: FeatureRows) -> np.ndarray:
         """Probability of the label, (n,) float32."""
-        rows = self._ids.lookup(keys_by_field(batch.keys))
-        scores = np.empty(len(batch), np.float32)
+        rows, scores = self._lookup(batch.keys), np.empty(len(batch), np.float32)
         _predict(rows, batch.numbers, self._ids.rows, self._dense["numbers"], self._dense["bias"], scores)
         return scores
 
@@ -195,29 +192,6 @@ class FactorizationMachine:
         """One pass over the rows in their order; splitting a batch changes nothing."""
         valid = valid_rows(batch)
         self.skipped += len(batch) - len(valid)
-        rows = self._ids.add_keys(keys_by_field(valid.keys), valid.now)
+        rows = self._add_keys(valid.keys, valid.now)
         parameters = self._ids.rows, self._dense["numbers"], self._dense["bias"]
         _learn(rows, valid.numbers, valid.label, valid.weight, *parameters, self._rates, self.settings.clip)
-
-    def state(self) -> State:
-        """Rows of ids, rows of numbers, and the bias; views."""
-        return prefix_states({"ids": self._ids.state(), "dense": self._dense})
-
-    def restore(self, state: State) -> None:
-        """Become what `state()` gave."""
-        self._ids.restore(substate(state, "ids"))
-        self._write_dense(substate(state, "dense"))
-
-    def changes(self) -> State:
-        """Rows of ids seen since the last call, all rows of numbers, and the bias."""
-        dense = {name: array.copy() for name, array in self._dense.items()}
-        return prefix_states({"ids": self._ids.changes(), "dense": dense})
-
-    def apply(self, changes: State) -> None:
-        """Write a learner's changes into this replica."""
-        self._ids.apply(substate(changes, "ids"))
-        self._write_dense(substate(changes, "dense"))
-
-    def _write_dense(self, state: State) -> None:
-        for name, array in self._dense.items():
-            array[:] = state[name]

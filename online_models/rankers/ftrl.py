@@ -1,4 +1,4 @@
-"""Logistic regression by FTRL-proximal: the first thing to try, and the fastest to learn."""
+"""Logistic regression by FTRL-proximal: the first model to try, and the fastest to train."""
 
 import math
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from stream.jit import kernel
 
 _FIELD_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _HASH_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
-_BLOCK_BITS = 4  # touched slots are remembered in blocks of 2**_BLOCK, so that the marks stay in the cache
-_Z, _ROOT, _WEIGHT = 0, 1, 2  # what a slot holds: z, √n and w of Algorithm 1
+_BLOCK_BITS = 4  # changed slots are marked in blocks of 2**_BLOCK_BITS, so that the marks stay in the cache
+_Z, _ROOT, _WEIGHT = 0, 1, 2  # columns of a slot: z, √n and w of Algorithm 1
 
 
 @dataclass(frozen=True, slots=True)
 class FTRLSettings:
-    """Names and defaults as in McMahan et al. 2013."""
+    """Hyperparameters, with names and defaults as in McMahan et al. 2013."""
 
     alpha: float = 0.1
     beta: float = 1.0
     l1: float = 0.0
     l2: float = 0.0
     bits: int = 22  # there are 2**bits slots for the weights of ids and crosses
-    crosses: tuple[tuple[int, int], ...] = ()  # pairs of fields whose combinations have weights of their own
-    clip: float = 10.0  # norm of one row's gradient
+    crosses: tuple[tuple[int, int], ...] = ()  # pairs of fields whose combinations have their own weights
+    clip: float = 10.0  # greatest norm of a row's gradient
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "clip"):
@@ -34,14 +34,14 @@ class FTRLSettings:
                 raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}")
         for name in ("l1", "l2"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number that is not negative, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be a finite number, 0 or greater, got {getattr(self, name)}")
         if not _BLOCK_BITS <= self.bits <= 30:
             raise ValueError(f"bits must be from {_BLOCK_BITS} to 30, got {self.bits}")
 
 
 @kernel
 def _find_slots(keys: np.ndarray, crosses: np.ndarray, bits: int, slots: np.ndarray) -> None:
-    """The slots of one row: one per field (missing is a value like others), then one per cross."""
+    """Slots of a row: one per field (missing is a value like others), then one per cross."""
     shift = np.uint64(64 - bits)
     for j in range(keys.size):
         slots[j] = np.int64(((keys[j] + np.uint64(j) * _FIELD_MULTIPLIER) * _HASH_MULTIPLIER) >> shift)
@@ -84,7 +84,10 @@ def _predict(
 def _step(
     z: np.ndarray, root: np.ndarray, weight: np.ndarray, gradient: Real, x: np.ndarray, rates: np.ndarray
 ) -> None:
-    """Algorithm 1 for all weights of one row, in vector lanes; `rates` is 1/alpha, beta/alpha + l2, l1."""
+    """Update all weights of a row by Algorithm 1, in vector lanes.
+
+    `rates` is 1/alpha, beta/alpha + l2, l1.
+    """
     per_root, floor, l1 = rates[0], rates[1], rates[2]
     for j in range(x.size):
         g = gradient * x[j]
@@ -121,7 +124,7 @@ def _learn(
             square += x[j] * x[j]
         error = clipped_sigmoid(_logit(sparse, dense, slots, numbers[i])) - label[i]
         gradient = np.float32(clip_gradient(error * importance[i], square, clip))
-        for j in range(slots.size):  # apart from the weights: what a mark may overwrite would be fetched again
+        for j in range(slots.size):  # in a loop of its own: weights that a mark may alias would be loaded again
             changed_blocks[slots[j] >> _BLOCK_BITS] = True
         # Gather, step, scatter: one loop over scattered memory cannot run in vector lanes.
         for j in range(n_dense):
@@ -138,14 +141,14 @@ def _learn(
 
 
 class FTRLRegression:
-    """Logistic regression over hashed fields, their crosses and numbers; FTRL-proximal with per-weight rates.
+    """Logistic regression over hashed fields, their crosses and numbers.
 
-    McMahan et al., "Ad Click Prediction: a View from the Trenches" (KDD 2013), Algorithm 1. √n stands in place of n,
-    and w beside it, so that a prediction is a plain sum.
+    FTRL-proximal with a learning rate per weight. McMahan et al., "Ad Click Prediction: a View from the Trenches" (KDD
+    2013), Algorithm 1. √n stands in place of n, and w beside it, so that a prediction is a plain sum.
 
-    Weights are in a hashed array of fixed size: two ids may share a weight. Rows of an `EmbeddingTable` share none,
-    but finding them takes as long again as all the learning; at 2**22 slots and 225,000 ids the log loss is higher by
-    0.00001. A missing id is a value like others.
+    Weights are in a hashed array of fixed size, so two ids may share a weight. Rows of an `EmbeddingTable` share none,
+    but their lookup takes as long as all of the training; with 2**22 slots and 225,000 ids, sharing raises the log
+    loss by 0.00001. A missing id is a value like others.
     """
 
     def __init__(self, fields: int, numbers: int, settings: FTRLSettings = FTRLSettings()) -> None:
@@ -153,10 +156,10 @@ class FTRLRegression:
             if len(cross) != 2 or not all(0 <= field < fields for field in cross):
                 raise ValueError(f"crosses must be pairs of fields from 0 to {fields - 1}, got {cross}")
         self.settings = settings
-        self.skipped = 0  # rows that were not sound
+        self.skipped = 0  # invalid rows
         self._crosses = np.array(settings.crosses, np.int64).reshape(-1, 2)
         self._sparse = np.zeros((1 << settings.bits, 3), np.float32)
-        self._dense = np.zeros((numbers + 1, 3), np.float32)  # the last one is the bias
+        self._dense = np.zeros((numbers + 1, 3), np.float32)  # the last row is the bias
         self._changed_blocks = np.zeros(1 << settings.bits - _BLOCK_BITS, np.bool_)
         rates = [1 / settings.alpha, settings.beta / settings.alpha + settings.l2, settings.l1]
         self._rates = np.array(rates, np.float32)
@@ -187,17 +190,17 @@ class FTRLRegression:
         )
 
     def state(self) -> State:
-        """All weights with their sums; views."""
+        """All weights with their accumulators; views."""
         return {"sparse": self._sparse, "dense": self._dense}
 
     def restore(self, state: State) -> None:
-        """Become what `state()` gave."""
+        """Replace all state by a copy of `state`."""
         self._sparse[:] = state["sparse"]
         self._dense[:] = state["dense"]
         self._changed_blocks[:] = False
 
     def changes(self) -> State:
-        """Every slot in use of the blocks that were learnt since the last call, and the dense weights."""
+        """Slots in use in blocks that changed since the last call, and the dense weights."""
         blocks = np.flatnonzero(self._changed_blocks)
         self._changed_blocks[blocks] = False
         slots = ((blocks << _BLOCK_BITS)[:, None] + np.arange(1 << _BLOCK_BITS)).reshape(-1)

@@ -1,4 +1,4 @@
-"""Which rows a ranker may learn from, and what it makes of the others: hostile input never reaches a parameter."""
+"""Validation and clipping of training rows: hostile input never reaches a parameter."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 from online_models.protocols import FeatureRows
 from stream.jit import kernel
 
-BOUND = 1e6  # numbers are cut to ±BOUND: their squares still fit a float32 sum
+BOUND = 1e6  # numbers are clipped to ±BOUND: their squares still fit a float32 sum
 LOGIT_BOUND = 15.0  # probabilities stay away from 0 and 1, where the log loss is infinite
 
 Real = float | np.float32
@@ -15,7 +15,7 @@ Real = float | np.float32
 
 @kernel
 def clip_value(value: Real) -> np.float32:
-    """A number that can be summed; one that is none counts as 0."""
+    """A number within ±BOUND; NaN counts as 0."""
     if math.isnan(value):
         return np.float32(0)
     return np.float32(min(max(value, -BOUND), BOUND))
@@ -23,7 +23,7 @@ def clip_value(value: Real) -> np.float32:
 
 @kernel
 def clipped_sigmoid(logit: Real) -> np.float32:
-    """The logistic function, cut so that neither 0 nor 1 comes out; a logit that is no number counts as 0."""
+    """Logistic function of a logit within ±LOGIT_BOUND, so never 0 or 1; NaN counts as 0."""
     x = min(max(np.float32(logit), np.float32(-LOGIT_BOUND)), np.float32(LOGIT_BOUND))
     if math.isnan(logit):
         x = np.float32(0)
@@ -39,7 +39,7 @@ def _mark_valid(numbers: np.ndarray, label: np.ndarray, weight: np.ndarray, vali
 
 
 def valid_rows(batch: FeatureRows) -> FeatureRows:
-    """The rows that may be learnt from: label in [0, 1], weight finite and not negative, numbers finite."""
+    """The rows to train on: label in [0, 1], weight finite and not negative, numbers finite."""
     valid = np.empty(len(batch), np.bool_)
     _mark_valid(batch.numbers, batch.label, batch.weight, valid)
     if valid.all():
@@ -52,9 +52,10 @@ def valid_rows(batch: FeatureRows) -> FeatureRows:
 
 @kernel
 def clip_gradient(gradient: Real, square: Real, clip: float) -> float:
-    """A row's derivative by its logit, made smaller where the norm of the row's whole gradient is above `clip`.
+    """Derivative of a row by its logit, scaled down where its gradient is too long.
 
-    `square` is the squared norm of the logit's own gradient, so the whole norm is |gradient| √square.
+    Too long: the norm of the row's whole gradient exceeds `clip`. `square` is the squared norm of the logit's gradient,
+    so the whole norm is |gradient| √square.
     """
     norm = abs(float(gradient)) * math.sqrt(square)
     return float(gradient) * (clip / norm) if norm > clip else float(gradient)
@@ -62,7 +63,7 @@ def clip_gradient(gradient: Real, square: Real, clip: float) -> float:
 
 @kernel
 def mix_fields(keys: np.ndarray, field_keys: np.ndarray) -> None:
-    """Keys that differ from field to field, so that one table serves all of them; 0 stays 0."""
+    """Make equal keys of different fields differ, to share one table; 0 stays 0."""
     for i in range(keys.shape[0]):
         for j in range(keys.shape[1]):
             key = keys[i, j] + np.uint64(j) * np.uint64(0x9E3779B97F4A7C15)
@@ -70,7 +71,7 @@ def mix_fields(keys: np.ndarray, field_keys: np.ndarray) -> None:
 
 
 def keys_by_field(keys: np.ndarray) -> np.ndarray:
-    """Keys of fields as keys of one table, (n, c) uint64."""
+    """Field keys as keys of one table, (n, c) uint64."""
     field_keys = np.empty_like(keys)
     mix_fields(keys, field_keys)
     return field_keys

@@ -18,7 +18,7 @@ def logit(score: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(score.astype(np.float64)) - np.log1p(-score.astype(np.float64)))
 
 
-def test_it_adds_the_dot_products_of_all_pairs() -> None:
+def test_logit_adds_the_dot_products_of_all_pairs() -> None:
     ranker = FactorizationMachine(2, 2, FMSettings(EmbeddingSettings(dim=3, scale=0.5)))
     batch = rows([[5, 6], [7, 6]], [[0.5, -2.0], [1.0, 0.3]], [1.0, 0.0])
     for _ in range(20):
@@ -36,7 +36,7 @@ def test_it_adds_the_dot_products_of_all_pairs() -> None:
         )
 
 
-def test_learning_follows_the_slope_of_the_log_loss() -> None:
+def test_updates_follow_the_gradient_of_the_log_loss() -> None:
     settings = FMSettings(EmbeddingSettings(dim=3, scale=0.5), rate=0.1, weight_rate=0.2)
     ranker = FactorizationMachine(2, 1, settings)
     batch = rows([[5, 6]], [[0.7]], [1.0])
@@ -48,14 +48,14 @@ def test_learning_follows_the_slope_of_the_log_loss() -> None:
     for name in ("ids.rows.row", "dense.numbers"):
         for row, column, square, rate in [(0, 0, 3, 0.1), (0, 1, 3, 0.1), (0, 2, 3, 0.1), (0, 4, 5, 0.2)]:
             moved = float(before[name][row, column]) - float(after[name][row, column])
-            slope = moved * float(after[name][row, square]) ** 0.5 / rate
-            assert slope == pytest.approx(slope_of_loss(settings, before, name, (row, column), batch), abs=2e-3)
+            gradient = moved * float(after[name][row, square]) ** 0.5 / rate
+            assert gradient == pytest.approx(numeric_gradient(settings, before, name, (row, column), batch), abs=2e-3)
 
 
-def slope_of_loss(
+def numeric_gradient(
     settings: FMSettings, state: dict[str, np.ndarray], name: str, at: tuple[int, ...], batch: FeatureRows
 ) -> float:
-    """By central differences; the label is 1."""
+    """Gradient of the log loss at label 1, by central differences."""
     losses = []
     for sign in (1, -1):
         moved = {key: array.copy() for key, array in state.items()}
@@ -66,7 +66,7 @@ def slope_of_loss(
     return (losses[0] - losses[1]) / 0.04
 
 
-def test_factors_learn_what_no_sum_of_weights_can() -> None:
+def test_factors_learn_an_exclusive_or() -> None:
     exclusive_or = rows([[1, 1], [1, 2], [2, 1], [2, 2]], [[]] * 4, [0.0, 1.0, 1.0, 0.0])
     ranker = FactorizationMachine(2, 0)
     for _ in range(600):
@@ -76,6 +76,6 @@ def test_factors_learn_what_no_sum_of_weights_can() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"rate": 0.0}, {"weight_rate": float("nan")}, {"clip": -1.0}], ids=str)
-def test_settings_name_what_is_wrong(bad: dict[str, float]) -> None:
+def test_settings_name_the_invalid_value(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         FMSettings(**bad)  # type: ignore[arg-type]

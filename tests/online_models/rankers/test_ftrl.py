@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from online_models.checks import generate_batches
+from online_models.checks.pointwise_models import generate_batches
 from online_models.protocols import FeatureRows
 from online_models.rankers import FTRLRegression, FTRLSettings
 
@@ -16,7 +16,7 @@ def rows(keys: list[list[int]], label: list[float]) -> FeatureRows:
     )
 
 
-def test_it_is_algorithm_1_of_mcmahan() -> None:
+def test_updates_match_algorithm_1_of_mcmahan() -> None:
     alpha, beta, l1, l2 = 0.2, 1.5, 0.3, 0.4
     batch = rows([[5]] * 40, [float(i % 3 == 0) for i in range(40)])
     z, n, w = np.zeros(2), np.zeros(2), np.zeros(2)  # the id and the bias
@@ -43,7 +43,7 @@ def test_l1_keeps_weights_of_rare_ids_at_zero() -> None:
     assert 0 < np.count_nonzero(hashed[:, 2]) < 0.5 * np.count_nonzero(hashed[:, 1])
 
 
-def test_the_same_id_in_two_fields_has_two_weights() -> None:
+def test_same_id_in_two_fields_has_two_weights() -> None:
     ranker = FTRLRegression(2, 0)
     for _ in range(50):
         ranker.learn(rows([[5, 7], [7, 5]], [1.0, 0.0]))
@@ -54,7 +54,7 @@ def test_the_same_id_in_two_fields_has_two_weights() -> None:
     assert scores[1] < 0.3
 
 
-def test_crosses_learn_what_no_sum_of_weights_can() -> None:
+def test_crosses_learn_an_exclusive_or() -> None:
     exclusive_or = rows([[1, 1], [1, 2], [2, 1], [2, 2]], [0.0, 1.0, 1.0, 0.0])
     plain, crossed = FTRLRegression(2, 0), FTRLRegression(2, 0, FTRLSettings(crosses=((0, 1),)))
     for _ in range(200):
@@ -65,7 +65,7 @@ def test_crosses_learn_what_no_sum_of_weights_can() -> None:
     assert abs(crossed.predict(exclusive_or) - exclusive_or.label).max() < 0.2
 
 
-def test_a_weight_counts_like_so_much_gradient() -> None:
+def test_weight_multiplies_the_gradient() -> None:
     light, heavy = FTRLRegression(1, 0), FTRLRegression(1, 0)
     batch = rows([[5]], [1.0])
     light.learn(batch)
@@ -74,7 +74,7 @@ def test_a_weight_counts_like_so_much_gradient() -> None:
     assert heavy.predict(batch)[0] > light.predict(batch)[0] > 0.5
 
 
-def test_rows_that_are_not_sound_are_counted() -> None:
+def test_invalid_rows_are_counted() -> None:
     batch = rows([[5], [6], [7]], [1.0, math.nan, 2.0])
     ranker = FTRLRegression(1, 0)
 
@@ -89,11 +89,11 @@ def test_rows_that_are_not_sound_are_counted() -> None:
     [{"alpha": 0.0}, {"beta": math.nan}, {"l1": -1.0}, {"l2": math.inf}, {"bits": 40}, {"clip": 0.0}],
     ids=str,
 )
-def test_settings_name_what_is_wrong(bad: dict[str, float]) -> None:
+def test_settings_name_the_invalid_value(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         FTRLSettings(**bad)  # type: ignore[arg-type]
 
 
-def test_a_cross_needs_two_fields_that_exist() -> None:
+def test_cross_needs_two_existing_fields() -> None:
     with pytest.raises(ValueError, match=r"pairs of fields from 0 to 1, got \(0, 2\)"):
         FTRLRegression(2, 0, FTRLSettings(crosses=((0, 2),)))
