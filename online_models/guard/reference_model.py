@@ -1,90 +1,92 @@
-"""An older version beside the live one, on the same places: what a learner has to compare itself with."""
+"""Reference model: predictions of an older version on the same impressions as the live one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.model import RecommenderModel
-from online_models.progressive_predictions import ClosedImpressions
-from online_models.rankers.click_head import ClickHead
-from online_models.rankers.listnet import ListNet
+from online_models.guard.settings import GuardRecord
+from online_models.progressive_predictions import ClickPredictor, ClosedImpressions
 
-_REFRESH_ITEMS = 3_000  # that are predicted by both before the older one makes way for a newer
-_MIN_ITEMS = 1_000
-_MAX_LOSS_INCREASE = 0.05  # of the older one's loss, by which the newer has to be worse
-_MIN_STD_ERRORS = 6.0  # standard errors of the difference
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSettings(GuardRecord):
+    refresh_items: int = 3_000  # predicted by both versions before the reference is replaced by a newer one
+    min_items: int = 1_000  # before the versions are compared
+    max_loss_increase: float = 0.05  # relative to the reference's log loss
+    min_std_errors: float = 6.0  # of the difference
 
 
 @dataclass(frozen=True, slots=True)
 class ReferencePredictions:
-    """Places of which the outcome is known, as the older version predicts them."""
+    """Predictions of an older version for shown items whose outcome is known."""
 
-    probability: np.ndarray  # (m,) float
+    probability: np.ndarray  # (m,) float64, of a click
 
 
 class ReferenceModel:
-    """The heads of an older version, asked about the same places as the live ones.
+    """Compare the live version's log loss with that of an older version.
 
-    Both are judged by what people do now, so that a change of the world speaks against neither; a learner that broke
-    itself is worse than it was.
+    - Null hypothesis: the live version predicts as well as the older one.
+    - Statistic: mean difference of the two log losses over the same shown items.
+    - Threshold: 5 % of the older version's log loss, and 6 standard errors of the difference.
+    - An alarm means that training has made the model worse.
+
+    Both versions predict what users do now, so a change of user behavior counts against neither.
     """
 
-    def __init__(self) -> None:
-        self._heads: tuple[ListNet, ClickHead] | None = None
-        self._version = ""  # the version that the heads are of
+    def __init__(self, settings: ReferenceSettings | None = None) -> None:
+        self._settings = settings or ReferenceSettings()
+        self._predict_clicks: ClickPredictor | None = None
+        self._version = ""  # that makes these predictions
         self._clear()
 
     def _clear(self) -> None:
         self._n_items = 0
         self._loss_sum = self._diff_sum = self._squared_diff_sum = 0.0
 
-    def update(self, model: RecommenderModel, version: str) -> ReferencePredictions | None:
-        """Ask about the places that the last step closed; None while there is nobody to ask."""
-        closed = model.closed_impressions
-        predictions = self._predict(closed) if closed.label.size and self._heads else None
-        if self._heads is None or (self._n_items >= _REFRESH_ITEMS and not self.degradation_reason()):
-            self._load(model, version)
+    def update(
+        self, closed: ClosedImpressions, version: str, copy_click_predictor: Callable[[], ClickPredictor]
+    ) -> ReferencePredictions | None:
+        """Predict the impressions that a step closed; None while there is no reference.
+
+        `copy_click_predictor` copies the predictor of `version` when the reference is due to be replaced by it.
+        """
+        predict_clicks = self._predict_clicks
+        predictions = self._predict(closed, predict_clicks) if closed.label.size and predict_clicks else None
+        is_due = self._n_items >= self._settings.refresh_items and not self.degradation_reason()
+        if predict_clicks is None or is_due:
+            self._predict_clicks, self._version = copy_click_predictor(), version
+            self._clear()
         return predictions
 
     def degradation_reason(self) -> str:
-        """Why the live version is worse than it was, "" if it is not."""
+        """Reason why the live version is worse than the reference, "" if it is not."""
         n = self._n_items
-        if n < _MIN_ITEMS:
+        if n < self._settings.min_items:
             return ""
         mean_diff, reference_loss = self._diff_sum / n, self._loss_sum / n
         std_error = np.sqrt(max(self._squared_diff_sum / n - mean_diff * mean_diff, 1e-12) / n)
-        if mean_diff < _MAX_LOSS_INCREASE * reference_loss or mean_diff < _MIN_STD_ERRORS * std_error:
+        is_large = mean_diff >= self._settings.max_loss_increase * reference_loss
+        if not is_large or mean_diff < self._settings.min_std_errors * std_error:
             return ""
-        return f"log loss of {reference_loss + mean_diff:.4f} where {self._version} has {reference_loss:.4f}, on the same {n} places"
+        losses = f"{reference_loss + mean_diff:.4f} where {self._version} has {reference_loss:.4f}"
+        return f"log loss of {losses} on the same {n} shown items"
 
     def reset(self) -> None:
-        """The learner has gone back: what it is compared with begins anew."""
-        self._heads = None
+        """Drop the reference after a rollback; the next version becomes the new one."""
+        self._predict_clicks = None
         self._clear()
 
-    def _predict(self, closed: ClosedImpressions) -> ReferencePredictions:
-        assert self._heads
-        ranker, click_head = self._heads
-        p = np.clip(click_head.predict(ranker.hidden(closed.features)).astype(float), 1e-6, 1 - 1e-6)
-        diff = _log_loss(closed.probability.astype(float), closed.label) - (
-            reference_loss := _log_loss(p, closed.label)
-        )
+    def _predict(self, closed: ClosedImpressions, predict_clicks: ClickPredictor) -> ReferencePredictions:
+        p = np.clip(predict_clicks(closed.features).astype(float), 1e-6, 1 - 1e-6)
+        reference_loss = _log_loss(p, closed.label)
+        diff = _log_loss(closed.probability.astype(float), closed.label) - reference_loss
         self._n_items += p.size
         self._loss_sum += float(reference_loss.sum())
         self._diff_sum += float(diff.sum())
         self._squared_diff_sum += float((diff**2).sum())
         return ReferencePredictions(p)
-
-    def _load(self, model: RecommenderModel, version: str) -> None:
-        n_inputs = len(model.feature_names)
-        ranker, click_head = (
-            ListNet(n_inputs, model.settings.ranker),
-            ClickHead(n_inputs + model.settings.ranker.hidden),
-        )
-        ranker.apply(model.slate_ranker.changes())
-        click_head.apply(model.click_head.changes())
-        self._heads, self._version = (ranker, click_head), version
-        self._clear()
 
 
 def _log_loss(p: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -1,32 +1,43 @@
-"""A reference window of features: histograms of the last bins, over edges that follow what slowly moves."""
+"""Sliding reference window of feature histograms, with bucket edges that follow slow drift."""
 
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 
+from online_models.guard.settings import GuardRecord
 from stream.jit import kernel
 
-BUCKETS = 10
-_QUANTILES = np.arange(1, BUCKETS) / BUCKETS
+
+@dataclass(frozen=True, slots=True)
+class WindowSettings(GuardRecord):
+    buckets: int = 10  # of each histogram
+    reference_bins: int = 60
+    recent_bins: int = 5  # compared with the reference
+    refresh_bins: int = 20  # between two checks of the edges
+    max_bucket_share: float = 0.3  # of a bin's rows in one bucket, above which a feature may get new edges
 
 
-def quantile_edges(rows: np.ndarray) -> np.ndarray:
-    """Upper edges, (f, BUCKETS - 1) float32, of buckets that hold about as many of the rows, (n, f), each.
+def quantile_edges(rows: np.ndarray, buckets: int) -> np.ndarray:
+    """Upper edges, (f, buckets - 1) float32, of buckets that share the rows, (n, f), evenly.
 
-    A value that fills more than a bucket by itself gets one of its own: it is seen to come and go on both sides.
+    A value that fills more than one bucket gets a bucket of its own, so that a shift of its share shows on both sides.
     """
-    edges: np.ndarray = np.quantile(rows, _QUANTILES, axis=0, method="lower").T.astype(np.float32)
+    quantiles = np.arange(1, buckets) / buckets
+    edges: np.ndarray = np.quantile(rows, quantiles, axis=0, method="lower").T.astype(np.float32)
     is_repeated = edges[:, 1:] == edges[:, :-1]
-    is_repeated[:, 1:] &= ~is_repeated[
-        :, :-1
-    ]  # the first of each run: it moves to just below the value, the others stay
+    # Of each run of equal edges the first moves to just below the value; the others stay.
+    is_repeated[:, 1:] &= ~is_repeated[:, :-1]
     edges[:, :-1][is_repeated] = np.nextafter(edges[:, :-1][is_repeated], np.float32(-np.inf))
     return np.ascontiguousarray(edges)
 
 
 @kernel
 def count_into(rows: np.ndarray, edges: np.ndarray, counts: np.ndarray) -> None:
-    """Add rows, (n, f) float32, to counts, (f, BUCKETS): a value goes to the first bucket whose edge is not below."""
+    """Add rows, (n, f) float32, to counts, (f, buckets).
+
+    A value goes to the first bucket whose edge is not below it.
+    """
     for m in range(rows.shape[0]):
         for f in range(rows.shape[1]):
             bucket = 0
@@ -36,16 +47,16 @@ def count_into(rows: np.ndarray, edges: np.ndarray, counts: np.ndarray) -> None:
 
 
 def psi_by_feature(reference: np.ndarray, current: np.ndarray) -> np.ndarray:
-    """Population stability index by feature, (f,), of counts (f, BUCKETS): above 0.25 commonly called a shift."""
+    """Population stability index by feature, (f,), of counts (f, buckets); see `psi`."""
     p, q = _smooth_shares(reference), _smooth_shares(current)
     shift: np.ndarray = ((q - p) * np.log(q / p)).sum(axis=1)
     return shift
 
 
 def ks_by_feature(reference: np.ndarray, current: np.ndarray) -> np.ndarray:
-    """Two-sample Kolmogorov–Smirnov distance by feature, (f,): the greatest gap between distributions (Smirnov 1948).
+    """Two-sample Kolmogorov–Smirnov distance by feature, (f,) (Smirnov 1948).
 
-    Of counts (f, BUCKETS) it is taken at the edges alone, so that it is no greater than that of the values themselves.
+    From counts (f, buckets) the gap is taken at the edges only, so it is at most the distance of the values.
     """
     p, q = (
         np.cumsum(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), axis=1) for counts in (reference, current)
@@ -60,63 +71,56 @@ def _smooth_shares(counts: np.ndarray) -> np.ndarray:
     return share
 
 
-REFERENCE_BINS, RECENT_BINS = 60, 5  # bins of the reference, and bins beside them
-_REFRESH_BINS = 20  # bins between two looks at whether a feature has left its edges
-
-
 class ReferenceWindow:
-    """Histograms, not rows: of each bin one per feature, over quantiles of the first bin.
+    """Keep one histogram per bin and feature, over quantiles of the first bin; no rows are kept.
 
-    A feature that has left its edges gets new ones and begins anew; `age` says how many bins it has had them.
+    A feature that has moved out of its edges gets new ones and starts over; `age` counts the bins since then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: WindowSettings) -> None:
+        self.settings = settings
         self.reset(0)
 
     def __len__(self) -> int:
         return len(self._counts)
 
     def reset(self, n_features: int) -> None:
-        self.edges = np.zeros((n_features, BUCKETS - 1), np.float32)
+        buckets = self.settings.buckets
+        self.edges = np.zeros((n_features, buckets - 1), np.float32)
         self.age = np.zeros(n_features, np.int64)  # (f,)
-        self._counts: deque[np.ndarray] = deque()  # (f, BUCKETS) of each bin
-        self.reference, self.recent = np.zeros(
-            (2, n_features, BUCKETS), np.int64
-        )  # their sums, reference and last bins
+        self._counts: deque[np.ndarray] = deque()  # (f, buckets) of each bin
+        # Sums over the reference bins and over the recent bins.
+        self.reference, self.recent = np.zeros((2, n_features, buckets), np.int64)
         self._n_bins = 0
 
     def add(self, rows: np.ndarray) -> None:
         """Add the rows of a bin, (n, f) float32."""
         if self._n_bins == 0:
             self.reset(rows.shape[1])
-            self.edges = quantile_edges(rows)
+            self.edges = quantile_edges(rows, self.settings.buckets)
         self._n_bins += 1
-        if self._n_bins % _REFRESH_BINS == 0:
+        if self._n_bins % self.settings.refresh_bins == 0:
             self._refresh_edges(rows)
-        self._counts.append(_count_rows(rows, self.edges))
+        self._counts.append(self._count(rows, self.edges))
         self.age += 1
         self.recent += self._counts[-1]
-        if len(self) > RECENT_BINS:
-            self.recent -= self._counts[-1 - RECENT_BINS]
-            self.reference += self._counts[-1 - RECENT_BINS]
-        if len(self) > REFERENCE_BINS + RECENT_BINS:
+        if len(self) > self.settings.recent_bins:
+            self.recent -= self._counts[-1 - self.settings.recent_bins]
+            self.reference += self._counts[-1 - self.settings.recent_bins]
+        if len(self) > self.settings.reference_bins + self.settings.recent_bins:
             self.reference -= self._counts.popleft()
 
     def _refresh_edges(self, rows: np.ndarray) -> None:
-        """New edges for features most of which lie in one bucket, where others would tell more of them apart."""
-        edges = quantile_edges(rows)
-        max_counts, refreshed_max_counts = (
-            _count_rows(rows, self.edges).max(axis=1),
-            _count_rows(rows, edges).max(axis=1),
-        )
-        is_stale = (max_counts > 0.3 * rows.shape[0]) & (refreshed_max_counts < 0.5 * max_counts)
+        """Renew the edges of features in mostly one bucket, if new edges would spread them."""
+        edges = quantile_edges(rows, self.settings.buckets)
+        max_counts, new_max_counts = (self._count(rows, e).max(axis=1) for e in (self.edges, edges))
+        is_stale = (max_counts > self.settings.max_bucket_share * rows.shape[0]) & (new_max_counts < 0.5 * max_counts)
         self.edges[is_stale] = edges[is_stale]
         self.age[is_stale] = 0
         for counts in (*self._counts, self.reference, self.recent):
             counts[is_stale] = 0
 
-
-def _count_rows(rows: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    counts = np.zeros((rows.shape[1], BUCKETS), np.int32)
-    count_into(rows, edges, counts)
-    return counts
+    def _count(self, rows: np.ndarray, edges: np.ndarray) -> np.ndarray:
+        counts = np.zeros((rows.shape[1], self.settings.buckets), np.int32)
+        count_into(rows, edges, counts)
+        return counts

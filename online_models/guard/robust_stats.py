@@ -1,4 +1,4 @@
-"""Whether a number is still what it used to be: robust z-scores against a reference, Page–Hinkley, PSI."""
+"""Robust statistics: rates and medians against a sliding baseline, Page–Hinkley, PSI."""
 
 from bisect import bisect_left, insort
 from collections import deque
@@ -7,12 +7,12 @@ from statistics import NormalDist
 
 import numpy as np
 
-_MAD = 1.4826  # makes the median of absolute deviations a standard deviation, where things are normal
-_IQR = 0.7413  # the same of the distance between quartiles
+_MAD = 1.4826  # scales a median absolute deviation to the standard deviation of a normal distribution
+_IQR = 0.7413  # scales an interquartile range to it
 
 
 def z_threshold(false_alarms: float, tests: float) -> float:
-    """The z-score that chance passes so many times in so many tests, both per day.
+    """Z-score that chance exceeds `false_alarms` times in `tests` one-sided tests, per day.
 
     >>> round(z_threshold(1.0, 1440.0), 2)
     3.2
@@ -22,7 +22,7 @@ def z_threshold(false_alarms: float, tests: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """How far what was counted lately is from what the reference leads one to expect."""
+    """Distance of a recent count from the count that the baseline predicts."""
 
     z: float
     observed: float
@@ -34,10 +34,15 @@ class Deviation:
 
 
 class RateBaseline:
-    """Counts against an exposure: the last few bins beside a reference of bins before them.
+    """Test a count per exposure of the last few bins against the bins before them.
 
-    The reference's own spread beyond that of a Poisson count widens what passes for usual, so that a rate which always
-    goes up and down does not alarm.
+    - Null hypothesis: the count of the recent bins is Poisson with the baseline's rate times their exposure.
+    - Statistic: z = (observed - expected) / (sqrt(expected) × spread), where spread ≥ 1 is the robust standard
+      deviation of the baseline's own standardized residuals.
+    - Threshold: the caller's; `z_threshold` derives it from the false alarms allowed per day.
+    - An alarm means that the rate per exposure has changed by more than it normally varies between bins.
+
+    The spread keeps a rate that always swings from raising alarms.
     """
 
     def __init__(self, min_bins: int, window_size: int = 240, recent_bins: int = 3) -> None:
@@ -46,7 +51,7 @@ class RateBaseline:
         self._recent: deque[tuple[float, float]] = deque(maxlen=recent_bins)
 
     def update(self, observed: float, exposure: float) -> Deviation | None:
-        """None while there is too little to compare with."""
+        """Add a bin; return the deviation of the recent bins, None while the baseline is too short."""
         if len(self._recent) == self._recent.maxlen:
             self._reference.append(self._recent[0])
         self._recent.append((observed, exposure))
@@ -55,48 +60,47 @@ class RateBaseline:
         return self._compute_recent_deviation()
 
     def reset(self) -> None:
-        """What is now is the new usual: it is learnt from what comes."""
+        """Discard the baseline; the next bins form a new one."""
         self._reference.clear()
         self._recent.clear()
 
     def discard_recent(self) -> None:
-        """Leave what came lately out of the reference."""
+        """Keep the recent bins out of the baseline."""
         self._recent.clear()
 
     def compare(self, observed: float, exposure: float) -> Deviation | None:
-        """A bin beside the reference, into which it does not go."""
+        """Deviation of a bin that stays outside the baseline, None while the baseline is short."""
         return self._compute_deviation(observed, exposure) if len(self._reference) >= self._min_bins else None
 
     @property
     def baseline_rate(self) -> float:
-        """Counted for each that is exposed."""
-        a, n = np.array(self._reference).T
-        return float((a.sum() + 0.5) / (n.sum() + 1.0))
+        """Count per exposure of the baseline."""
+        counts, exposures = np.array(self._reference).T
+        return float((counts.sum() + 0.5) / (exposures.sum() + 1.0))
 
     def _compute_recent_deviation(self) -> Deviation:
         return self._compute_deviation(*np.array(self._recent).sum(axis=0).tolist())
 
     def _compute_deviation(self, observed: float, exposure: float) -> Deviation:
-        a, n = np.array(self._reference).T
+        counts, exposures = np.array(self._reference).T
         rate = self.baseline_rate
-        residuals = (a - rate * n) / np.sqrt(np.maximum(rate * n, 1.0))
+        residuals = (counts - rate * exposures) / np.sqrt(np.maximum(rate * exposures, 1.0))
         spread = max(1.0, float(_MAD * np.median(np.abs(residuals - np.median(residuals)))))
         expected = rate * exposure
-        # What varies beyond chance does so for whole stretches: averaging bins does not make it less.
-        return Deviation(
-            float((observed - expected) / (np.sqrt(max(expected, 1.0)) * spread)), observed, float(expected)
-        )
+        # Variation beyond chance lasts for whole stretches: the mean of several bins varies as much as one bin.
+        z = (observed - expected) / (np.sqrt(max(expected, 1.0)) * spread)
+        return Deviation(float(z), observed, float(expected))
 
 
 class MedianBaseline:
-    """A number per bin beside the median of those before it."""
+    """Compare one number per bin with the median of the bins before it."""
 
     def __init__(self, min_bins: int, window_size: int = 240) -> None:
         self._min_bins = min_bins
         self._values: deque[float] = deque(maxlen=window_size)
 
     def update(self, value: float) -> float | None:
-        """Robust z-score of a value against those before it; None while there are too few."""
+        """Add a value; return its robust z-score against earlier ones, None if they are too few."""
         z = None
         if len(self._values) >= self._min_bins:
             values = np.array(self._values)
@@ -111,12 +115,12 @@ class MedianBaseline:
 
 
 class IQRBaseline:
-    """A number per bin beside the median and the middle half of those before it; they are at hand, not computed.
+    """Compare one number per bin with the quartiles of the bins before it, in sorted order.
 
-    >>> baseline_rate = IQRBaseline(min_bins=4)
-    >>> [baseline_rate.update(value) for value in (1.0, 2.0, 3.0, 4.0)]
+    >>> baseline = IQRBaseline(min_bins=4)
+    >>> [baseline.update(value) for value in (1.0, 2.0, 3.0, 4.0)]
     [None, None, None, None]
-    >>> baseline_rate.update(3.0)
+    >>> baseline.update(3.0)
     (3.0, 0.0)
     """
 
@@ -127,7 +131,7 @@ class IQRBaseline:
         self._window_size = window_size
 
     def update(self, value: float) -> tuple[float, float] | None:
-        """The median of the values before, and the robust z-score of this one; None while there are too few."""
+        """Add a value; return the earlier median and the robust z-score, None without baseline."""
         n, comparison = len(self._sorted), None
         if n >= self._min_bins:
             median = self._sorted[n // 2]
@@ -145,14 +149,19 @@ class IQRBaseline:
 
 
 def robust_z_scores(values: np.ndarray, current: np.ndarray, min_spread: float) -> np.ndarray:
-    """Robust z-scores of many numbers at once, (f,), beside those before, (n, f); no spread is less than `least`."""
+    """Robust z-scores, (f,), against earlier values, (n, f), with spreads ≥ `min_spread`."""
     median = np.median(values, axis=0)
     z: np.ndarray = (current - median) / np.maximum(_MAD * np.median(np.abs(values - median), axis=0), min_spread)
     return z
 
 
 class PageHinkley:
-    """Sum of what is above the usual, less a slack; far above its least value, the mean has risen (Page 1954).
+    """Test whether the mean of z-scores has risen (Page 1954).
+
+    - Null hypothesis: the mean of the z-scores is at most `slack`.
+    - Statistic: S ← max(0, S + z - slack).
+    - Threshold: `threshold`.
+    - An alarm means that the mean has been above the slack since S last was 0.
 
     >>> test = PageHinkley(slack=0.5, threshold=5.0)
     >>> [test.update(z) for z in (0.0, 1.0, -1.0, 3.0, 3.0, 3.0)]
@@ -165,6 +174,7 @@ class PageHinkley:
         self._sum = 0.0
 
     def update(self, z: float) -> bool:
+        """Add a z-score; return True if the sum exceeds the threshold."""
         self._sum = max(0.0, self._sum + z - self._slack)
         return self._sum > self._threshold
 
@@ -173,6 +183,6 @@ class PageHinkley:
 
 
 def psi(reference: np.ndarray, current: np.ndarray) -> float:
-    """Population stability index of two histograms: 0 for equal shares, above 0.25 commonly called a shift."""
+    """Population stability index: 0 for equal shares; above 0.25 is commonly called a shift."""
     p, q = (reference + 0.5) / (reference + 0.5).sum(), (current + 0.5) / (current + 0.5).sum()
     return float(((q - p) * np.log(q / p)).sum())

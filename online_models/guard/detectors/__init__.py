@@ -1,0 +1,1 @@
+"""One detector per file; each implements `online_models.guard.Detector`."""

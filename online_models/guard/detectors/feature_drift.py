@@ -1,38 +1,47 @@
-"""Features of what is shown beside a reference window: those that move with the world, and those that break."""
+"""Detect features that drift, and features that break by becoming constant."""
 
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from online_models.guard.bins import Bin
-from online_models.guard.findings import WARMUP_BINS, Finding, get_first_offsets
-from online_models.guard.reference_window import (
-    RECENT_BINS,
-    REFERENCE_BINS,
-    ReferenceWindow,
-    ks_by_feature,
-    psi_by_feature,
-)
+from online_models.guard.findings import WARMUP_BINS, AlarmOnly, Finding, FollowDrift, get_first_offsets
+from online_models.guard.reference_window import ReferenceWindow, WindowSettings, ks_by_feature, psi_by_feature
 from online_models.guard.robust_stats import robust_z_scores
+from online_models.guard.settings import GuardRecord
 
-_MIN_CONSTANT_BINS = 2  # without another value, at least
-_ROWS_PER_SLATE = 10  # rows that tell no more than one, at most: places of a slate share much
-_MIN_LOG_ODDS = 20.0  # log of the odds against chance
+_TIME_FEATURES = ("hour_sin", "hour_cos")  # change with the time of day
+_MAX_NAMED_FEATURES = 5  # in the evidence
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantFeatureSettings(GuardRecord):
+    min_bins: int = 2  # with a single value
+    rows_per_slate: int = 10  # that count as one: items of a slate share many features
+    min_log_odds: float = 20.0  # against chance
 
 
 class ConstantFeatureDetector:
-    """Counts, by feature, the rows since it last had two values at once."""
+    """Count, by feature, the rows since it last had two values in one bin.
 
-    def __init__(self) -> None:
+    - Null hypothesis: values are drawn independently from the feature's reference histogram.
+    - Statistic: the log odds of drawing only the bucket of the constant value, one draw per ten rows.
+    - Threshold: 20 (odds of e²⁰), for a feature that had several values in every reference bin.
+    - An alarm means that the source of the feature is gone.
+    """
+
+    def __init__(self, window: WindowSettings, settings: ConstantFeatureSettings | None = None) -> None:
+        self._recent_bins, self._n_bins = window.recent_bins, window.reference_bins + window.recent_bins
+        self._settings = settings or ConstantFeatureSettings()
         self.reset(0)
 
     def reset(self, n_features: int) -> None:
-        self.values = np.zeros(n_features, np.float32)  # (f,) at which it is stuck, if it is
-        self._constant_bins, self._constant_rows = np.zeros(
-            (2, n_features), np.int64
-        )  # (f,) in a row without another value
-        self._varies: deque[np.ndarray] = deque(maxlen=REFERENCE_BINS + RECENT_BINS)  # (f,) bool of each bin
+        self.values = np.zeros(n_features, np.float32)  # (f,) latest maximum: the value of a constant feature
+        self._constant_bins, self._constant_rows = np.zeros((2, n_features), np.int64)  # (f,) since two values
+        self._varies: deque[np.ndarray] = deque(maxlen=self._n_bins)  # (f,) bool of each bin
 
     def update(self, rows: np.ndarray) -> None:
         """Add the rows of a bin, (n, f) float32."""
@@ -40,62 +49,69 @@ class ConstantFeatureDetector:
             self.reset(rows.shape[1])
         max_values = rows.max(axis=0)
         tolerance = 1e-6 * (1 + np.abs(max_values))
-        varies, has_changed = max_values - rows.min(axis=0) > tolerance, np.abs(max_values - self.values) > tolerance
-        self._constant_bins, self._constant_rows = np.where(
-            varies | has_changed, 0, (self._constant_bins, self._constant_rows)
-        )
-        self._constant_bins, self._constant_rows = (
-            self._constant_bins + ~varies,
-            self._constant_rows + rows.shape[0] * ~varies,
-        )
+        varies = max_values - rows.min(axis=0) > tolerance
+        has_changed = np.abs(max_values - self.values) > tolerance
+        counts = np.where(varies | has_changed, 0, (self._constant_bins, self._constant_rows))
+        self._constant_bins, self._constant_rows = counts[0] + ~varies, counts[1] + rows.shape[0] * ~varies
         self.values = max_values
         self._varies.append(varies)
 
     def find_constant(self, window: ReferenceWindow, min_bins: int) -> np.ndarray:
-        """Features that varied in every bin of the reference, and whose rows are not all alike by chance now."""
-        candidates = np.flatnonzero(
-            (self._constant_bins >= _MIN_CONSTANT_BINS) & (self._constant_bins <= RECENT_BINS) & (window.age > min_bins)
-        )
-        if len(self._varies) < min_bins + RECENT_BINS or not candidates.size:
+        """Features, (k,), that always varied before, and whose rows are not equal by chance now."""
+        is_constant = (self._constant_bins >= self._settings.min_bins) & (self._constant_bins <= self._recent_bins)
+        candidates = np.flatnonzero(is_constant & (window.age > min_bins))
+        if len(self._varies) < min_bins + self._recent_bins or not candidates.size:
             return candidates[:0]
         counts = window.reference[candidates]
         bucket = (self.values[candidates, None] > window.edges[candidates]).sum(axis=1)
         bucket_share = counts[np.arange(candidates.size), bucket] / np.maximum(1, counts.sum(axis=1))
-        log_odds = self._constant_rows[candidates] / _ROWS_PER_SLATE * -np.log(np.maximum(bucket_share, 1e-3))
-        always_varied = np.array(self._varies)[:-RECENT_BINS, candidates].all(axis=0)
-        constant: np.ndarray = candidates[(log_odds > _MIN_LOG_ODDS) & always_varied]
+        draws = self._constant_rows[candidates] / self._settings.rows_per_slate
+        log_odds = draws * -np.log(np.maximum(bucket_share, 1e-3))
+        always_varied = np.array(self._varies)[: -self._recent_bins, candidates].all(axis=0)
+        constant: np.ndarray = candidates[(log_odds > self._settings.min_log_odds) & always_varied]
         return constant
 
 
-_BASELINE_BINS = 240  # bins in which is seen how far features go from the reference as a rule
-_MIN_ROWS = 50  # rows of a bin that say nothing
-_PSI, _KS = 0.25, 0.2  # from which a shift is worth telling
-_MIN_SPREAD = 0.02  # spread of what is usual, of either
-_MIN_STREAK = 3  # bins for which a feature has to stand out
-_MIN_WINDOW_BINS = WARMUP_BINS // 2 + RECENT_BINS  # bins after which there is something to compare with
-_MAX_NAMED_FEATURES = 5  # features that a finding names
-_TIME_FEATURES = ("hour_sin", "hour_cos")  # move with the time of day
+@dataclass(frozen=True, slots=True)
+class FeatureDriftSettings(GuardRecord):
+    baseline_bins: int = 240  # over which each feature's usual distances are known
+    min_rows: int = 50  # in a bin
+    min_psi: float = 0.25
+    min_ks: float = 0.2
+    z_factor: float = 2.0  # times the z threshold: the worst of a hundred features, with skewed distances
+    min_spread: float = 0.02  # of the usual distances
+    min_streak: int = 3  # bins
 
 
 class FeatureDriftDetector:
-    """Compares the last bins with those before, each feature beside how far it goes as a rule."""
+    """Compare the features of the last bins with the hour before.
 
-    def __init__(self, z: float) -> None:
-        self._z = 2 * z  # of the worst of a hundred features, whose shifts are skewed
-        self._window, self._constant = ReferenceWindow(), ConstantFeatureDetector()
+    - Null hypothesis: the last 5 bins have the feature's distribution of the 60 bins before.
+    - Statistic: PSI and Kolmogorov–Smirnov distance of histograms, and the smaller of their robust z-scores against
+      the distances that the feature usually has.
+    - Threshold: PSI of 0.25, KS of 0.2 and 2 z, all exceeded for 3 bins.
+    - An alarm means drift. For a constant feature (see `ConstantFeatureDetector`) it means poison.
+    """
+
+    def __init__(
+        self, z: float, settings: FeatureDriftSettings | None = None, window: WindowSettings | None = None
+    ) -> None:
+        self._settings, window = settings or FeatureDriftSettings(), window or WindowSettings()
+        self._z = self._settings.z_factor * z
+        self._window, self._constant = ReferenceWindow(window), ConstantFeatureDetector(window)
+        self._min_window_bins = WARMUP_BINS // 2 + window.recent_bins  # before distances are computed
         self.reset()
 
     def reset(self) -> None:
-        """What is now is the new usual: it is learnt from what comes."""
         self._window.reset(0)
         self._constant.reset(0)
-        self._baseline: deque[np.ndarray] = deque(maxlen=_BASELINE_BINS)  # (2, f) of each bin: root of PSI, and KS
-        self._streak = np.zeros(0, np.int64)  # (f,) bins in a row that stood out
+        # (2, f) of each bin: root of the PSI, and KS distance.
+        self._baseline: deque[np.ndarray] = deque(maxlen=self._settings.baseline_bins)
+        self._streak = np.zeros(0, np.int64)  # (f,) consecutive outlier bins
 
-    def update(self, bins: deque[Bin]) -> list[Finding]:
-        current = bins[-1]
-        rows, current.feature_sample = np.concatenate(current.feature_sample or [np.zeros((0, 0), np.float32)]), []
-        if rows.shape[0] < _MIN_ROWS:
+    def update(self, bins: Sequence[Bin]) -> list[Finding]:
+        rows = np.concatenate(bins[-1].feature_sample or [np.zeros((0, 0), np.float32)])
+        if rows.shape[0] < self._settings.min_rows:
             return []
         if rows.shape[1] != self._streak.size:
             self.reset()
@@ -106,62 +122,52 @@ class FeatureDriftDetector:
             self.reset()
         return findings
 
-    def _check_constant(self, bins: deque[Bin]) -> list[Finding]:
+    def _check_constant(self, bins: Sequence[Bin]) -> list[Finding]:
         names = bins[-1].feature_names
-        constant = [
-            f
-            for f in self._constant.find_constant(self._window, WARMUP_BINS).tolist()
-            if names[f] not in _TIME_FEATURES
-        ]
+        constant = _drop_time_features(self._constant.find_constant(self._window, WARMUP_BINS), names)
         if not constant:
             return []
         values = {names[f]: round(float(self._constant.values[f]), 3) for f in constant[:_MAX_NAMED_FEATURES]}
-        reason = "features that always differed are the same for everybody now: what they are made from has gone"
+        reason = "features that always varied are equal for all users: their source is gone"
         evidence = {"reason": reason, "features": len(constant), "constant_values": values}
-        return [Finding("stream", "poison", "feature_drift", "constant", evidence, get_first_offsets(bins))]
+        return [Finding("poison", "feature_drift", "constant", evidence, get_first_offsets(bins), AlarmOnly())]
 
-    def _check_drift(self, bins: deque[Bin]) -> list[Finding]:
-        if len(self._window) <= _MIN_WINDOW_BINS:
+    def _check_drift(self, bins: Sequence[Bin]) -> list[Finding]:
+        if len(self._window) <= self._min_window_bins:
             return []
         reference, recent = self._window.reference, self._window.recent
         distances = np.stack([np.sqrt(psi_by_feature(reference, recent)), ks_by_feature(reference, recent)])
-        if self._baseline:  # with new edges there is nothing to compare yet: what was usual stays so
-            distances = np.where(self._window.age > _MIN_WINDOW_BINS, distances, self._baseline[-1])
+        if self._baseline:  # a feature with new edges has nothing to compare yet: it keeps its last distances
+            distances = np.where(self._window.age > self._min_window_bins, distances, self._baseline[-1])
         self._baseline.append(distances)
         z = self._compute_z_scores(distances)
         self._streak = np.where(z > self._z, self._streak + 1, 0)
-        names = bins[-1].feature_names
-        worst = [
-            f
-            for f in np.argsort(-distances[0]).tolist()
-            if self._streak[f] >= _MIN_STREAK and names[f] not in _TIME_FEATURES
-        ]
-        if not worst:
+        names, by_psi = bins[-1].feature_names, np.argsort(-distances[0])
+        drifted = _drop_time_features(by_psi[self._streak[by_psi] >= self._settings.min_streak], names)
+        if not drifted:
             return []
         top_features = {
-            names[f]: _describe_drift(distances[0, f], distances[1, f], z[f]) for f in worst[:_MAX_NAMED_FEATURES]
+            names[f]: _describe_drift(distances[0, f], distances[1, f], z[f]) for f in drifted[:_MAX_NAMED_FEATURES]
         }
-        evidence = {
-            "reason": "what is shown has other features than before",
-            "features": len(worst),
-            "drifted_features": top_features,
-        }
-        return [Finding("stream", "drift", "feature_drift", "", evidence, get_first_offsets(bins))]
+        reason = "shown items have other features than before"
+        evidence = {"reason": reason, "features": len(drifted), "drifted_features": top_features}
+        return [Finding("drift", "feature_drift", "", evidence, get_first_offsets(bins), FollowDrift())]
 
     def _compute_z_scores(self, distances: np.ndarray) -> np.ndarray:
-        """Robust z-scores beside what is usual, (f,), the lesser of both; 0 where nothing is worth telling."""
+        """Smaller of both robust z-scores, (f,), of the distances; 0 where a distance is small."""
         z = np.zeros(distances.shape[1])
-        is_large = (
-            (self._window.age > WARMUP_BINS + _MIN_WINDOW_BINS) & (distances[0] ** 2 > _PSI) & (distances[1] > _KS)
-        )
+        is_old = self._window.age > WARMUP_BINS + self._min_window_bins
+        is_large = is_old & (distances[0] ** 2 > self._settings.min_psi) & (distances[1] > self._settings.min_ks)
         if len(self._baseline) > WARMUP_BINS and is_large.any():
             baseline = np.array(self._baseline)[:-1, :, is_large]
-            z[is_large] = (
-                robust_z_scores(baseline.reshape(len(baseline), -1), distances[:, is_large].ravel(), _MIN_SPREAD)
-                .reshape(2, -1)
-                .min(axis=0)
-            )
+            baseline, current = baseline.reshape(len(baseline), -1), distances[:, is_large].ravel()
+            scores = robust_z_scores(baseline, current, self._settings.min_spread)
+            z[is_large] = scores.reshape(2, -1).min(axis=0)
         return z
+
+
+def _drop_time_features(features: np.ndarray, names: tuple[str, ...]) -> list[int]:
+    return [f for f in features.tolist() if names[f] not in _TIME_FEATURES]
 
 
 def _describe_drift(root: Any, ks: Any, z: Any) -> dict[str, float]:

@@ -1,115 +1,129 @@
-"""Slates that are answered more often, and worse than foretold: labels that mean nothing, told at once."""
+"""Detect label flips: click-through rises while clicked items rank lower than predicted."""
 
-from collections import Counter, deque
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from online_models.control import ClickRateReturns
 from online_models.guard.bins import Bin
-from online_models.guard.findings import WARMUP_BINS, Finding, deviation_evidence
+from online_models.guard.findings import WARMUP_BINS, Finding, PauseUntil, deviation_evidence
 from online_models.guard.robust_stats import Deviation, RateBaseline
+from online_models.guard.settings import GuardRecord
+from stream.clock import HOUR_MS
 
-_MAX_LOOKBACK_BINS = 15  # bins at most before it is sure
-_END_RATIO = 1.3  # of what is usual, below which it is over, or
-_END_EXCESS_SHARE = 1 / 3  # of what was above it, as a rule, while it lasted
-_MIN_EXPECTED_CLICKS = 3.0  # answers that are expected of a bin, for it to tell
-_WINDOW_BINS = 5  # bins that are looked at for how well answers are foretold
-_MIN_CLICKS = 30  # answers that tell
-_MIN_RATE_RATIO = 1.5  # of the usual answers, from which on they are no evidence of what people like
-_RANK_STD = 12**-0.5  # standard deviation of a place between 0 and 1, at most if all are as likely
-_MAX_TOP_ITEM_SHARE = 0.2  # share of the answers from which on an item is what they are about
-_PATIENCE_MS = 6 * 3_600_000  # event time after which what lasts is the new usual
+_RANK_STD = 12**-0.5  # of a relative rank between 0 and 1 if all ranks are equally likely; others vary less
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFlipSettings(GuardRecord):
+    min_rate_ratio: float = 1.5  # of observed to expected clicks
+    min_clicks: int = 30
+    max_top_item_share: float = 0.2  # of the clicks, above which one item explains them
+    top_item_bins: int = 3
+    max_lookback_bins: int = 15  # that a flip may have lasted before it is found
+    end_ratio: float = 1.3  # to the baseline click rate, below which a flip is over,
+    end_excess_share: float = 1 / 3  # or below this share of its own median excess
+    min_expected_to_end: float = 3.0  # clicks in a bin
+    patience_ms: int = 6 * HOUR_MS  # event time after which a flip becomes the baseline
 
 
 class LabelFlipDetector:
-    """Compares answers with slates shown, and the places of what is taken, as predicted, with those of before.
+    """Compare clicks per slate, and the predicted rank of clicked items, with earlier bins.
 
-    More of one and less of the other is no change of tastes, which takes elsewhere what it gives here, and no sale,
-    which people answer as predicted, but more.
+    - Null hypothesis: clicks per slate and the mean predicted rank of clicked items are those of the baseline.
+    - Statistic: `RateBaseline` deviation of clicks per slate; z-score of the rank deficit (how far below the best
+      prediction the clicked items rank) under independent ranks.
+    - Threshold: both above z, 1.5 times the expected clicks, 30 or more clicks, and no item with a fifth of them.
+    - An alarm means that clicks do not express preferences: somebody clicks at random, or labels are wrong.
+
+    A preference shift clicks elsewhere, but not more. A sale clicks more, but as predicted.
     """
 
-    def __init__(self, z: float) -> None:
+    def __init__(self, z: float, settings: LabelFlipSettings | None = None) -> None:
         self._z = z
-        self._click_rate, self._rank_deficit = (
-            RateBaseline(WARMUP_BINS),
-            RateBaseline(WARMUP_BINS),
-        )  # answers by slate; how far below the best they are, by answer
-        self._paused_ratios: list[float] = []  # how much too often slates were answered, by bin, while learning is held
-        self._fired_span = 0, 0  # event time of the first of these that hang together, and of the last, ms
+        self._settings = settings or LabelFlipSettings()
+        self._click_rate = RateBaseline(WARMUP_BINS)  # clicks per slate
+        self._rank_deficit = RateBaseline(WARMUP_BINS)  # distance from the best prediction, per click
+        self._paused_ratios: list[float] = []  # observed to expected clicks of each bin during the pause
+        self._fired_span = 0, 0  # event times of the first and last finding of one flip, ms
 
-    def update(self, bins: deque[Bin]) -> list[Finding]:
+    def reset(self) -> None:
+        self._click_rate.reset()
+        self._rank_deficit.reset()
+
+    def update(self, bins: Sequence[Bin]) -> list[Finding]:
         current = bins[-1]
         if current.is_stale:
             return []
-        click_deviation, rank_deviation = (
-            self._click_rate.update(current.slate_clicks, current.impressions),
-            self._rank_deficit.update(current.slate_clicks - current.click_rank_sum, current.slate_clicks),
-        )
-        if click_deviation is None or rank_deviation is None or not self._is_excess(click_deviation):
+        click_deviation = self._click_rate.update(current.slate_clicks, current.impressions)
+        rank_deficit = current.slate_clicks - current.click_rank_sum
+        rank_deviation = self._rank_deficit.update(rank_deficit, current.slate_clicks)
+        if click_deviation is None or rank_deviation is None or not self._is_excess(click_deviation, self._z):
             return []
-        expected_clicks = rank_deviation.expected / self._rank_deficit.baseline_rate  # answers
-        rank_drop_z = (rank_deviation.observed - rank_deviation.expected) / (
-            _RANK_STD * np.sqrt(max(expected_clicks, 1.0))
-        )
-        clicks_by_item = sum((bin_.clicks_by_item for bin_ in list(bins)[-3:]), start=Counter[int]())
-        top_share = max(clicks_by_item.values(), default=0) / max(1, clicks_by_item.total())
-        if rank_drop_z < self._z or click_deviation.observed < _MIN_CLICKS or top_share >= _MAX_TOP_ITEM_SHARE:
+        expected_clicks = rank_deviation.expected / self._rank_deficit.baseline_rate
+        rank_std = _RANK_STD * np.sqrt(max(expected_clicks, 1.0))
+        rank_drop_z = float((rank_deviation.observed - rank_deviation.expected) / rank_std)
+        top_share = self._top_item_share(bins)
+        if rank_drop_z < self._z or click_deviation.observed < self._settings.min_clicks:
+            return []
+        if top_share >= self._settings.max_top_item_share:
             return []
         evidence = {
-            "reason": "slates are answered more often, and worse than foretold, all over the catalogue",
+            "reason": "slates are clicked more often, and lower in the predicted order, all over the catalog",
             **deviation_evidence(click_deviation),
             "rank_deficit": round(rank_deviation.observed / expected_clicks, 3),
             "rank_deficit_before": round(self._rank_deficit.baseline_rate, 3),
-            "rank_drop_z": round(float(rank_drop_z), 1),
+            "rank_drop_z": round(rank_drop_z, 1),
             "top_item_share": round(top_share, 3),
         }
-        first_offsets, baseline = (
-            bins[-self._count_flipped_bins(bins)].first_clicked_offsets,
-            self._click_rate.baseline_rate,
-        )
+        first_offsets = bins[-self._count_flipped_bins(bins)].first_clicked_offsets
+        remedy = PauseUntil(ClickRateReturns(self._click_rate.baseline_rate))
         self._keep_baseline(current)
-        finding = Finding(
-            "learner", "poison", "label_flip", "", evidence, first_offsets, needs_rollback=True, end_condition=baseline
-        )
-        return [replace(finding, slates_only=True, is_impersonated=True)]
+        return [Finding("poison", "label_flip", "", evidence, first_offsets, remedy)]
 
-    def _is_excess(self, click_deviation: Deviation) -> bool:
-        return click_deviation.z > self._z and click_deviation.ratio > _MIN_RATE_RATIO
+    def has_excess_clicks(self, current: Bin | None) -> bool:
+        """Return True if clicks are too frequent to express preferences; the bin may be open."""
+        deviation = self._click_rate.compare(current.slate_clicks, current.impressions) if current else None
+        return deviation is not None and self._is_excess(deviation, self._z / 2)
 
-    def _count_flipped_bins(self, bins: deque[Bin]) -> int:
-        """How many of the last bins are flipped: as many as together exceed what is usual the most (Page 1954)."""
-        recent, baseline = list(bins)[-_MAX_LOOKBACK_BINS:], self._click_rate.baseline_rate
-        excess = np.array([bin_.slate_clicks - _END_RATIO * baseline * bin_.impressions for bin_ in recent])[
-            ::-1
-        ].cumsum()
+    def is_over(self, condition: ClickRateReturns, current: Bin) -> bool | None:
+        """Return True if most of the excess clicks are gone; None: too few impressions to say."""
+        expected_clicks = condition.baseline * current.impressions
+        if expected_clicks < self._settings.min_expected_to_end:
+            return None
+        self._paused_ratios.append(current.slate_clicks / expected_clicks)
+        median_excess = float(np.median(self._paused_ratios)) - 1
+        end_ratio = max(self._settings.end_ratio, 1 + self._settings.end_excess_share * median_excess)
+        return self._paused_ratios[-1] < end_ratio
+
+    def close_incident(self, is_new_baseline: bool) -> None:
+        """End the flip; start a new baseline if it is permanent."""
+        self._paused_ratios.clear()
+        if is_new_baseline:
+            self.reset()
+
+    def _is_excess(self, deviation: Deviation, z: float) -> bool:
+        return deviation.z > z and deviation.ratio > self._settings.min_rate_ratio
+
+    def _top_item_share(self, bins: Sequence[Bin]) -> float:
+        """Share of recent clicks that the most clicked item has."""
+        recent = list(bins)[-self._settings.top_item_bins :]
+        clicks = sum((bin_.clicks_by_item for bin_ in recent), start=Counter[int]())
+        return max(clicks.values(), default=0) / max(1, clicks.total())
+
+    def _count_flipped_bins(self, bins: Sequence[Bin]) -> int:
+        """Number of last bins that together exceed the expected clicks the most (Page 1954)."""
+        rate = self._settings.end_ratio * self._click_rate.baseline_rate
+        recent = list(bins)[-self._settings.max_lookback_bins :]
+        excess = np.array([bin_.slate_clicks - rate * bin_.impressions for bin_ in recent])[::-1].cumsum()
         return int(excess.argmax()) + 1
 
     def _keep_baseline(self, current: Bin) -> None:
-        """What came before stays the usual, so that what goes on is found again; but not for ever."""
+        """Keep the flip out of the baseline, so that it is found again, until patience runs out."""
         first_ts, last_ts = self._fired_span
-        self._fired_span = first_ts if current.start < last_ts + _PATIENCE_MS else current.start, current.end
+        patience_ms = self._settings.patience_ms
+        self._fired_span = first_ts if current.start < last_ts + patience_ms else current.start, current.end
         for rate in (self._click_rate, self._rank_deficit):
-            rate.discard_recent() if current.end < self._fired_span[0] + _PATIENCE_MS else rate.reset()
-
-    def has_excess_clicks(self, current: Bin | None) -> bool:
-        """Whether slates are answered so often, in a bin that need not be full, that answers tell nothing of tastes."""
-        click_deviation = self._click_rate.compare(current.slate_clicks, current.impressions) if current else None
-        return (
-            click_deviation is not None and click_deviation.ratio > _MIN_RATE_RATIO and click_deviation.z > self._z / 2
-        )
-
-    def is_over(self, baseline: float, current: Bin) -> bool | None:
-        """Whether most of what was too much is gone; `usual`: answers a slate. None: too little happened to say."""
-        if baseline * current.impressions < _MIN_EXPECTED_CLICKS:
-            return None
-        self._paused_ratios.append(current.slate_clicks / (baseline * current.impressions))
-        return self._paused_ratios[-1] < max(
-            _END_RATIO, 1 + _END_EXCESS_SHARE * (float(np.median(self._paused_ratios)) - 1)
-        )
-
-    def close_incident(self, is_new_baseline: bool) -> None:
-        """It is over, or is the new usual."""
-        self._paused_ratios.clear()
-        if is_new_baseline:
-            self._click_rate.reset()
-            self._rank_deficit.reset()
+            rate.discard_recent() if current.end < self._fired_span[0] + patience_ms else rate.reset()

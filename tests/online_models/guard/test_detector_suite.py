@@ -1,4 +1,4 @@
-"""Each monitor tells what it is there for by its name, its kind, and where it began; a clean stream tells nothing."""
+"""Detectors report their own change; clean bins and genuine changes are no poison."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,94 +6,114 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from online_models.guard.bins import BIN_MS, ITEM_BUCKETS, Bin
+from online_models.control import ActionReturns
+from online_models.guard.bins import Bin, BinSettings
 from online_models.guard.detector_suite import DetectorSuite
-from online_models.guard.findings import Finding
+from online_models.guard.findings import Finding, PauseUntil
 from stream.records.batches import EventType
+from stream.testing import MemoryLog
 
-CALM, LENGTH = 60, 12
+CALM, LENGTH = 60, 12  # bins
+BIN_MS, BUCKETS = BinSettings().min_ms, BinSettings().item_buckets
 PURCHASE, CLICK = (0, int(EventType.purchase)), (0, int(EventType.click))
+Change = Callable[[Bin, np.random.Generator], None]
 
 
-def usual(n: int, rng: np.random.Generator) -> Bin:
-    chance = rng.beta(1, 12, 1_000)
-    taken = rng.random(1_000) < chance
-    answers = int(rng.poisson(80))
+def make_suite() -> DetectorSuite:
+    return DetectorSuite(1.0, MemoryLog())
+
+
+def normal_bin(n: int, rng: np.random.Generator) -> Bin:
+    probability = rng.beta(1, 12, 1_000)
+    clicked = rng.random(1_000) < probability
+    clicks = int(rng.poisson(80))
     return Bin(
         first_offsets={0: 1_000 * n}, start=n * BIN_MS, end=(n + 1) * BIN_MS, rows=300, impressions=100,
         action_counts=Counter({CLICK: int(rng.poisson(80)), PURCHASE: int(rng.poisson(20))}),
-        late=int(rng.poisson(1)), item_buckets=rng.poisson(10, ITEM_BUCKETS).astype(float), closed_items=1_000,
-        log_loss_sum=float(-np.where(taken, np.log(chance), np.log1p(-chance)).sum()),
-        expected_clicks=float(chance.sum()), observed_clicks=float(taken.sum()),
-        steps=3, slate_clicks=answers, click_rank_sum=float(rng.beta(3, 1, answers).sum()),
-        clicks_by_item=Counter(rng.integers(0, 200, answers).tolist()), clicked_slate_offsets={0: [1_000 * n - 2_000] * answers},
+        late=int(rng.poisson(1)), item_buckets=rng.poisson(10, BUCKETS).astype(float), closed_items=1_000,
+        log_loss_sum=float(-np.where(clicked, np.log(probability), np.log1p(-probability)).sum()),
+        expected_clicks=float(probability.sum()), observed_clicks=float(clicked.sum()),
+        steps=3, slate_clicks=clicks, click_rank_sum=float(rng.beta(3, 1, clicks).sum()),
+        clicks_by_item=Counter(rng.integers(0, 200, clicks).tolist()),
+        clicked_slate_offsets={0: [1_000 * n - 2_000] * clicks},
     )  # fmt: skip
 
 
-def told(change: Callable[[Bin, np.random.Generator], None], calm: int = CALM, seed: int = 1) -> list[Finding]:
-    rng, monitors, found = np.random.default_rng(seed), DetectorSuite(1.0), []
+def find(change: Change, calm: int = CALM, seed: int = 1) -> list[Finding]:
+    """Findings of normal bins, followed by changed ones."""
+    rng, suite, findings = np.random.default_rng(seed), make_suite(), []
     for n in range(calm + LENGTH):
-        one = usual(n, rng)
+        current = normal_bin(n, rng)
         if n >= calm:
-            change(one, rng)
-        found += monitors.update(one)
-    return found
+            change(current, rng)
+        findings += suite.update_bin(current)
+    return findings
 
 
-def nothing(one: Bin, rng: np.random.Generator) -> None:
+def nothing(current: Bin, rng: np.random.Generator) -> None:
     pass
 
 
-def break_button(one: Bin, rng: np.random.Generator) -> None:
-    one.action_counts[PURCHASE] = 0
+def break_button(current: Bin, rng: np.random.Generator) -> None:
+    current.action_counts[PURCHASE] = 0
 
 
-def close_shop(one: Bin, rng: np.random.Generator) -> None:
-    one.action_counts, one.impressions = Counter(), 0
+def close_shop(current: Bin, rng: np.random.Generator) -> None:
+    current.action_counts, current.impressions = Counter(), 0
 
 
-def flip_labels(one: Bin, rng: np.random.Generator) -> None:
-    one.observed_clicks, one.slate_clicks = one.observed_clicks + 50, one.slate_clicks + 80
-    one.click_rank_sum += float(rng.random(80).sum())
-    one.clicks_by_item.update(rng.integers(0, 200, 80).tolist())
+def add_random_clicks(current: Bin, rng: np.random.Generator) -> None:
+    current.observed_clicks, current.slate_clicks = current.observed_clicks + 50, current.slate_clicks + 80
+    current.click_rank_sum += float(rng.random(80).sum())
 
 
-def send_bots(one: Bin, rng: np.random.Generator) -> None:
-    """Beside what they do, purchases are rare; there are as many as ever."""
-    one.action_counts[CLICK] += 3_000
+def flip_labels(current: Bin, rng: np.random.Generator) -> None:
+    add_random_clicks(current, rng)
+    current.clicks_by_item.update(rng.integers(0, 200, 80).tolist())
 
 
-def go_viral(one: Bin, rng: np.random.Generator) -> None:
-    one.observed_clicks, one.slate_clicks = one.observed_clicks + 50, one.slate_clicks + 80
-    one.click_rank_sum += float(rng.random(80).sum())
-    one.clicks_by_item.update({7: 80})
+def send_bots(current: Bin, rng: np.random.Generator) -> None:
+    """Beside the bots' clicks purchases are rare, but as many as before."""
+    current.action_counts[CLICK] += 3_000
 
 
-def please_less(one: Bin, rng: np.random.Generator) -> None:
-    one.observed_clicks, one.slate_clicks = round(one.observed_clicks / 3), round(one.slate_clicks / 3)
-    one.click_rank_sum /= 3
+def go_viral(current: Bin, rng: np.random.Generator) -> None:
+    add_random_clicks(current, rng)
+    current.clicks_by_item.update({7: 80})
 
 
-def skew(one: Bin, rng: np.random.Generator) -> None:
-    one.late = 60
+def lose_interest(current: Bin, rng: np.random.Generator) -> None:
+    current.observed_clicks = round(current.observed_clicks / 3)
+    current.slate_clicks = round(current.slate_clicks / 3)
+    current.click_rank_sum /= 3
 
 
-def catch_up(one: Bin, rng: np.random.Generator) -> None:
-    """In one long step, whose predictions are old."""
-    one.rows, one.steps = 2_000, 1
-    flip_labels(one, rng)
+def skew_clock(current: Bin, rng: np.random.Generator) -> None:
+    current.late = 60
 
 
-def load_in_bulk(one: Bin, rng: np.random.Generator) -> None:
-    one.late, one.very_late = 290, 285
+def catch_up(current: Bin, rng: np.random.Generator) -> None:
+    """One long step, whose predictions are old."""
+    current.rows, current.steps = 2_000, 1
+    flip_labels(current, rng)
 
 
-def lose_surface(one: Bin, rng: np.random.Generator) -> None:
-    one.missing_surface = one.impressions
+def load_in_bulk(current: Bin, rng: np.random.Generator) -> None:
+    current.late, current.very_late = 290, 285
 
 
-def sell_other_items(one: Bin, rng: np.random.Generator) -> None:
-    one.item_buckets = np.where(np.arange(ITEM_BUCKETS) < ITEM_BUCKETS // 2, 0.0, 2 * one.item_buckets)
+def lose_surface(current: Bin, rng: np.random.Generator) -> None:
+    current.missing_surface = current.impressions
+
+
+def sell_other_items(current: Bin, rng: np.random.Generator) -> None:
+    current.item_buckets = np.where(np.arange(BUCKETS) < BUCKETS // 2, 0.0, 2 * current.item_buckets)
+
+
+def start_sale(current: Bin, rng: np.random.Generator) -> None:
+    """Twice as many clicks, on the items that are predicted best."""
+    current.observed_clicks, current.slate_clicks = 2 * current.observed_clicks, 2 * current.slate_clicks
+    current.click_rank_sum *= 2
 
 
 @pytest.mark.parametrize(
@@ -101,67 +121,68 @@ def sell_other_items(one: Bin, rng: np.random.Generator) -> None:
     [
         (break_button, "action_outage", "poison"),
         (flip_labels, "label_flip", "poison"),
-        (skew, "clock_skew", "poison"),
+        (skew_clock, "clock_skew", "poison"),
         (lose_surface, "missing_fields", "poison"),
-        (please_less, "calibration", "drift"),
+        (lose_interest, "calibration", "drift"),
         (sell_other_items, "item_distribution", "drift"),
     ],
     ids=lambda value: value.__name__ if callable(value) else value,
 )
-def test_what_changes_is_told_by_its_detector(
-    change: Callable[[Bin, np.random.Generator], None], detector: str, kind: str
-) -> None:
-    found = told(change)
+def test_changes_are_reported_by_their_detector(change: Change, detector: str, kind: str) -> None:
+    findings = find(change)
 
-    assert (found[0].detector, found[0].kind) == (detector, kind)
-    assert {one.kind for one in found} == {kind}
-    assert -4 <= found[0].first_offsets[0] / 1_000 - CALM <= 2
+    assert (findings[0].detector, findings[0].kind) == (detector, kind)
+    assert {finding.kind for finding in findings} == {kind}
+    assert -4 <= findings[0].first_offsets[0] / 1_000 - CALM <= 2
 
 
 @pytest.mark.parametrize(
     "change", [nothing, close_shop, load_in_bulk, catch_up, go_viral, send_bots], ids=lambda change: change.__name__
 )
-def test_what_is_no_poison_is_not_told_as_one(change: Callable[[Bin, np.random.Generator], None]) -> None:
-    assert "poison" not in {one.kind for one in told(change)}
+def test_genuine_changes_are_not_reported_as_poison(change: Change) -> None:
+    assert "poison" not in {finding.kind for finding in find(change)}
 
 
-@pytest.mark.parametrize("change", [break_button, flip_labels, skew, lose_surface], ids=lambda change: change.__name__)
-def test_nothing_is_told_before_enough_was_seen(change: Callable[[Bin, np.random.Generator], None]) -> None:
-    assert told(change, calm=5) == []
+@pytest.mark.parametrize(
+    "change", [break_button, flip_labels, skew_clock, lose_surface], ids=lambda change: change.__name__
+)
+def test_nothing_is_reported_while_baselines_are_short(change: Change) -> None:
+    assert find(change, calm=5) == []
 
 
-def sell_cheaply(one: Bin, rng: np.random.Generator) -> None:
-    """Slates are answered twice as often, with what was predicted as ever."""
-    one.observed_clicks, one.slate_clicks, one.click_rank_sum = (
-        2 * one.observed_clicks,
-        2 * one.slate_clicks,
-        2 * one.click_rank_sum,
-    )
+def test_sales_are_no_label_flip() -> None:
+    assert "label_flip" not in {finding.detector for finding in find(start_sale)}
 
 
-def test_a_sale_is_no_flip() -> None:
-    assert "label_flip" not in {one.detector for one in told(sell_cheaply)}
-
-
-def test_a_flip_is_left_out_from_the_first_slates_that_it_answers_until_answers_come_as_ever() -> None:
-    found = told(flip_labels)
-    rng, monitors = np.random.default_rng(2), DetectorSuite(1.0)  # as after a restart
-    usual_answers, flipped, sound, empty = found[0].end_condition, usual(1, rng), usual(2, rng), usual(3, rng)
+def test_label_flips_span_from_the_first_flipped_slate_to_normal_clicks() -> None:
+    finding = find(flip_labels)[0]
+    rng, suite = np.random.default_rng(2), make_suite()  # as after a restart
+    flipped, normal, empty = (normal_bin(n, rng) for n in (1, 2, 3))
     flip_labels(flipped, rng)
     empty.impressions = 0
 
-    assert found[0].detector == "label_flip"
-    assert found[0].first_offsets == {0: 1_000 * CALM - 2_000}
-    assert isinstance(usual_answers, float)
-    assert [monitors.is_over(usual_answers, one) for one in (flipped, sound, empty)] == [False, True, None]
+    assert finding.detector == "label_flip"
+    assert finding.first_offsets == {0: 1_000 * CALM - 2_000}
+    assert isinstance(finding.remedy, PauseUntil)
+    condition = finding.remedy.end_condition
+    assert [suite.is_over(condition, current) for current in (flipped, normal, empty)] == [False, True, None]
 
 
-def test_a_silence_is_over_when_what_was_silent_is_heard() -> None:
-    rng, monitors = np.random.default_rng(3), DetectorSuite(1.0)
+def test_outages_end_when_the_action_returns() -> None:
+    rng, suite = np.random.default_rng(3), make_suite()
     for n in range(CALM):
-        monitors.update(usual(n, rng))
-    silent, heard, empty = usual(CALM, rng), usual(CALM, rng), usual(CALM, rng)
+        suite.update_bin(normal_bin(n, rng))
+    silent, normal, empty = (normal_bin(CALM, rng) for _ in range(3))
     break_button(silent, rng)
     close_shop(empty, rng)
+    condition = ActionReturns(*PURCHASE)
 
-    assert [monitors.is_over(PURCHASE, one) for one in (silent, heard, empty)] == [False, True, None]
+    assert [suite.is_over(condition, current) for current in (silent, normal, empty)] == [False, True, None]
+
+
+def test_feature_samples_are_freed_once_bins_are_full() -> None:
+    current = normal_bin(0, np.random.default_rng(4))
+    current.feature_names, current.feature_sample = ("f0",), [np.zeros((100, 1), np.float32)]
+    make_suite().update_bin(current)
+
+    assert current.feature_sample == []

@@ -1,13 +1,25 @@
-"""Shifts of many features at once are what they are of each by itself."""
+"""Histograms and distances of many features equal those of each feature by itself."""
 
 import numpy as np
 import pytest
 
-from online_models.guard.reference_window import BUCKETS, count_into, ks_by_feature, psi_by_feature, quantile_edges
+from online_models.guard.reference_window import (
+    WindowSettings,
+    count_into,
+    ks_by_feature,
+    psi_by_feature,
+    quantile_edges,
+)
 from online_models.guard.robust_stats import psi
 
+BUCKETS = WindowSettings().buckets
 
-def counted(rows: np.ndarray, edges: np.ndarray) -> np.ndarray:
+
+def edges_of(rows: np.ndarray) -> np.ndarray:
+    return quantile_edges(rows, BUCKETS)
+
+
+def count(rows: np.ndarray, edges: np.ndarray) -> np.ndarray:
     counts = np.zeros((rows.shape[1], BUCKETS), np.int32)
     count_into(rows.astype(np.float32), edges, counts)
     return counts
@@ -17,43 +29,42 @@ def columns(*values: np.ndarray) -> np.ndarray:
     return np.stack(values, axis=1).astype(np.float32)
 
 
-def test_buckets_hold_as_many_rows_each() -> None:
+def test_buckets_hold_equally_many_rows() -> None:
     rows = np.random.default_rng(0).normal(size=(10_000, 3)).astype(np.float32)
 
-    assert np.abs(counted(rows, quantile_edges(rows)) - 1_000).max() <= 1
+    assert np.abs(count(rows, edges_of(rows)) - 1_000).max() <= 1
 
 
-def test_a_value_that_most_rows_have_gets_a_bucket_of_its_own() -> None:
+def test_a_frequent_value_gets_its_own_bucket() -> None:
     rows = columns(np.where(np.arange(100) < 80, 0.0, np.arange(100)))
-    edges = quantile_edges(rows)
+    edges = edges_of(rows)
 
-    assert counted(rows, edges)[0].max() == 80
-    assert counted(np.full((10, 1), -1.0), edges)[0, 0] == 10
-    assert counted(np.zeros((10, 1)), edges)[0].argmax() not in (0, BUCKETS - 1)
-
-
-def test_what_is_constant_is_told_from_what_is_above_and_below() -> None:
-    edges = quantile_edges(columns(np.full(50, 3.0)))
-
-    assert [int(counted(np.full((1, 1), value), edges)[0].argmax()) for value in (2.9, 3.0, 3.1)] == [0, 1, 9]
+    assert count(rows, edges)[0].max() == 80
+    assert count(np.full((10, 1), -1.0), edges)[0, 0] == 10
+    assert count(np.zeros((10, 1)), edges)[0].argmax() not in (0, BUCKETS - 1)
 
 
-def test_psi_of_many_is_that_of_each() -> None:
-    one, other = np.random.default_rng(1).integers(0, 50, (2, 6, BUCKETS))
+def test_a_constant_value_has_buckets_below_and_above() -> None:
+    edges = edges_of(columns(np.full(50, 3.0)))
 
-    assert psi_by_feature(one, other) == pytest.approx([psi(a, b) for a, b in zip(one, other, strict=True)])
+    assert [int(count(np.full((1, 1), value), edges)[0].argmax()) for value in (2.9, 3.0, 3.1)] == [0, 1, 9]
+
+
+def test_psi_by_feature_equals_psi_of_each() -> None:
+    reference, current = np.random.default_rng(1).integers(0, 50, (2, 6, BUCKETS))
+    expected = [psi(p, q) for p, q in zip(reference, current, strict=True)]
+
+    assert psi_by_feature(reference, current) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5, 3.0])
-def test_the_distance_is_that_of_the_values_but_for_what_lies_between_edges(shift: float) -> None:
+def test_ks_of_histograms_is_close_to_ks_of_values(shift: float) -> None:
     rng = np.random.default_rng(2)
-    one, other = rng.normal(size=(5_000, 1)), shift + rng.normal(size=(4_000, 1))
-    edges = quantile_edges(one.astype(np.float32))
-    at = np.sort(np.concatenate([one, other]).ravel())
-    exact = np.abs(
-        np.searchsorted(np.sort(one.ravel()), at, "right") / one.size
-        - np.searchsorted(np.sort(other.ravel()), at, "right") / other.size
-    ).max()
-    [binned] = ks_by_feature(counted(one, edges), counted(other, edges))
+    reference, current = rng.normal(size=(5_000, 1)), shift + rng.normal(size=(4_000, 1))
+    edges = edges_of(reference.astype(np.float32))
+    at = np.sort(np.concatenate([reference, current]).ravel())
+    p, q = (np.searchsorted(np.sort(rows.ravel()), at, "right") / rows.size for rows in (reference, current))
+    exact = np.abs(p - q).max()
+    [binned] = ks_by_feature(count(reference, edges), count(current, edges))
 
     assert exact - 0.1 <= binned <= exact + 1e-9

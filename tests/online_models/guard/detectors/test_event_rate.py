@@ -1,4 +1,4 @@
-"""Far more events than ever, or hardly any, are told by their own time; a day's tide and a reader's speed are not."""
+"""Bursts and lulls are reported by event time; daily cycles and the reading speed are not."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,155 +7,151 @@ import numpy as np
 import pytest
 
 from online_models.guard.detectors.event_rate import EventRateDetector
-from online_models.guard.findings import Finding
-from online_models.training.step import TrainingBatch
+from online_models.guard.findings import AlarmOnly, Finding
+from stream.clock import MINUTE_MS
 from stream.records.batches import EventType, Kind
-from tests.support.batches import batch_of, lists, questions
+from tests.support.batches import make_batch, make_lists, make_queries
+from tests.support.observations import new_rows
 
 START = 1_767_225_600_000
-MINUTE = 60_000
 Rate = Callable[[int], float]  # events in a minute, by minute
 
 
-class Street:
-    """People who see slates and act, so many a minute, read in blocks of so many minutes."""
+class Traffic:
+    """Users who see slates and act, read in blocks of several minutes."""
 
     def __init__(self, seed: int = 0, partitions: int = 1) -> None:
-        self.pace, self.found, self.seen = EventRateDetector(), list[Finding](), dict.fromkeys(range(partitions), 0)
+        self.detector, self.findings = EventRateDetector(), list[Finding]()
+        self.next_offsets = dict.fromkeys(range(partitions), 0)
         self._rng, self._partitions = np.random.default_rng(seed), partitions
 
-    def send(self, ts: np.ndarray, clicks: float = 0.4, people: int = 5_000, partition: int | None = None) -> None:
+    def send(self, ts: np.ndarray, click_share: float = 0.4, users: int = 5_000, partition: int | None = None) -> None:
         n = ts.size
-        clicked = self._rng.random(n) < clicks
-        kinds = [Kind.action if one else Kind.shown for one in clicked.tolist()]
-        asked = replace(questions(n, [[]] * n, ts), user=self._rng.integers(0, people, n).astype(np.uint64))
-        batch = batch_of(kinds, asked, lists([[1]] * n, [[0.0]] * n), np.zeros(n, np.uint64))
-        types = np.where(clicked, EventType.click, EventType.impression).astype(np.uint8)
-        place = self._rng.integers(0, self._partitions, n) if partition is None else np.full(n, partition)
+        is_click = self._rng.random(n) < click_share
+        kinds = [Kind.action if clicked else Kind.shown for clicked in is_click.tolist()]
+        queries = replace(make_queries(n, [[]] * n, ts), user=self._rng.integers(0, users, n).astype(np.uint64))
+        batch = make_batch(kinds, queries, make_lists([[1]] * n, [[0.0]] * n), np.zeros(n, np.uint64))
+        types = np.where(is_click, EventType.click, EventType.impression).astype(np.uint8)
         batch = replace(batch, type=types, ts=ts, offset=np.arange(n))
-        self.found += self.pace.update(TrainingBatch(batch, place), np.ones(n, np.bool_), dict(self.seen))
-        self.seen = {p: offset + n for p, offset in self.seen.items()}
+        partitions = self._rng.integers(0, self._partitions, n) if partition is None else np.full(n, partition)
+        self.findings += self.detector.update(new_rows(batch, partitions, next_offsets=dict(self.next_offsets)))
+        self.next_offsets = {p: offset + n for p, offset in self.next_offsets.items()}
 
-    def go_on(self, rate: Rate, first: int, until: int, at_once: int = 1, **more: float) -> None:
-        for begin in range(first, until, at_once):
-            minutes = range(begin, min(until, begin + at_once))
-            ts = [START + m * MINUTE + self._rng.integers(0, MINUTE, self._rng.poisson(rate(m))) for m in minutes]
+    def run(self, rate: Rate, start: int, end: int, block: int = 1, **behavior: float) -> None:
+        """Send minutes [start, end), `block` of them at once."""
+        for begin in range(start, end, block):
+            minutes = range(begin, min(end, begin + block))
+            ts = [START + m * MINUTE_MS + self._rng.integers(0, MINUTE_MS, self._rng.poisson(rate(m))) for m in minutes]
             if (merged := np.sort(np.concatenate(ts))).size:
-                self.send(merged, **more)  # type: ignore[arg-type]
+                self.send(merged, **behavior)  # type: ignore[arg-type]
+
+    @property
+    def kinds(self) -> set[tuple[str, str]]:
+        return {(finding.subject, finding.kind) for finding in self.findings}
 
 
 def steady(minute: int) -> float:
     return 200.0
 
 
-def tide(minute: int) -> float:
-    """A day: 300 a minute in the afternoon, 15 at night."""
+def daily_cycle(minute: int) -> float:
+    """300 a minute in the afternoon, 15 at night."""
     return float(15 + 285 * (0.5 - 0.5 * np.cos(2 * np.pi * minute / 1_440)) ** 2)
 
 
-def opening(minute: int) -> float:
+def opening_hours(minute: int) -> float:
     """A shop that opens at eight and closes at eight."""
     return 250.0 if 480 <= minute % 1_440 < 1_200 else 2.0
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 600])
-@pytest.mark.parametrize("rate", [steady, tide])
-def test_a_day_as_ever_is_not_told_at_whatever_speed_it_is_read(rate: Rate, at_once: int) -> None:
-    street = Street()
-    street.go_on(rate, 0, 2_880, at_once)
-
-    assert street.found == []
-
-
-def test_a_shop_that_opens_every_day_is_told_of_on_no_second_day() -> None:
-    street = Street()
-    street.go_on(opening, 0, 1_440)
-    street.found.clear()
-    street.go_on(opening, 1_440, 3 * 1_440)
-
-    assert street.found == []
+@pytest.fixture
+def traffic() -> Traffic:
+    """An hour of steady traffic."""
+    traffic = Traffic()
+    traffic.run(steady, 0, 60)
+    return traffic
 
 
-def test_a_crowd_that_does_what_people_do_is_drift() -> None:
-    street = Street()
-    street.go_on(steady, 0, 60)
-    street.go_on(lambda minute: 1_500.0, 60, 63)
+@pytest.mark.parametrize("block", [1, 7, 600])
+@pytest.mark.parametrize("rate", [steady, daily_cycle])
+def test_normal_days_raise_nothing_at_any_reading_speed(rate: Rate, block: int) -> None:
+    traffic = Traffic()
+    traffic.run(rate, 0, 2_880, block)
 
-    assert {(one.detector, one.subject, one.kind) for one in street.found} == {("event_rate", "burst", "drift")}
-
-
-def test_three_times_as_many_are_not_told() -> None:
-    street = Street()
-    street.go_on(steady, 0, 60)
-    street.go_on(lambda minute: 600.0, 60, 90)
-
-    assert street.found == []
+    assert traffic.findings == []
 
 
-def test_many_who_do_something_else_are_poison_within_a_minute() -> None:
-    street = Street()
-    street.go_on(steady, 0, 60)
-    street.go_on(lambda minute: 1_500.0, 60, 61, clicks=0.95, people=3_000)
+def test_daily_openings_raise_nothing_from_the_second_day_on() -> None:
+    traffic = Traffic()
+    traffic.run(opening_hours, 0, 1_440)
+    traffic.findings.clear()
+    traffic.run(opening_hours, 1_440, 3 * 1_440)
 
-    [found] = street.found
-    assert (found.kind, found.needs_rollback, found.first_offsets) == ("poison", False, street_seen(60))
-    assert found.evidence["events"] > 4 * found.evidence["busiest_before"]
-
-
-def street_seen(minutes: int) -> dict[int, int]:
-    """The offset that the steady street has come to."""
-    street = Street()
-    street.go_on(steady, 0, minutes)
-    return street.seen
+    assert traffic.findings == []
 
 
-def test_as_many_people_who_each_send_far_more_are_poison() -> None:
-    street = Street()
-    street.go_on(steady, 0, 60, people=150)
-    street.go_on(lambda minute: 1_500.0, 60, 61, people=150)
+def test_crowds_with_normal_behavior_are_drift(traffic: Traffic) -> None:
+    traffic.run(lambda minute: 1_500.0, 60, 63)
 
-    assert [(one.subject, one.kind) for one in street.found] == [("burst", "poison")]
-
-
-def test_a_few_people_are_the_actor_screens_to_judge() -> None:
-    street = Street()
-    street.go_on(steady, 0, 60)
-    street.go_on(lambda minute: 1_500.0, 60, 63, people=20)
-
-    assert street.found == []
+    assert {finding.detector for finding in traffic.findings} == {"event_rate"}
+    assert traffic.kinds == {("burst", "drift")}
 
 
-def test_when_hardly_anything_comes_any_more_it_is_told() -> None:
-    street = Street()
-    street.go_on(steady, 0, 60)
-    street.go_on(lambda minute: 6.0, 60, 90)
+def test_three_times_the_events_are_no_burst(traffic: Traffic) -> None:
+    traffic.run(lambda minute: 600.0, 60, 90)
 
-    assert {(one.subject, one.kind) for one in street.found} == {("lull", "poison")}
-    assert street.found[0].evidence["expected"] == pytest.approx(1_000, rel=0.1)
+    assert traffic.findings == []
 
 
-def test_when_everything_stops_and_comes_back_nothing_is_told() -> None:
-    street = Street()
-    street.go_on(steady, 0, 60)
-    street.go_on(steady, 90, 150)
+def test_bursts_of_other_event_types_are_poison_within_a_minute(traffic: Traffic) -> None:
+    first_offsets = dict(traffic.next_offsets)
+    traffic.run(lambda minute: 1_500.0, 60, 61, click_share=0.95, users=3_000)
 
-    assert street.found == []
+    [finding] = traffic.findings
+    assert (finding.kind, finding.remedy, finding.first_offsets) == ("poison", AlarmOnly(), first_offsets)
+    assert finding.evidence["events"] > 4 * finding.evidence["busiest_before"]
 
 
-def test_partitions_that_are_read_one_behind_the_other_raise_nothing() -> None:
-    street = Street(partitions=16)
-    street.go_on(lambda minute: 800.0, 0, 60)
-    for partition in range(16):  # as after a restart: each is read as far as it goes, in turn
+def test_bursts_with_more_events_per_user_are_poison() -> None:
+    traffic = Traffic()
+    traffic.run(steady, 0, 60, users=150)
+    traffic.run(lambda minute: 1_500.0, 60, 61, users=150)
+
+    assert [(finding.subject, finding.kind) for finding in traffic.findings] == [("burst", "poison")]
+
+
+def test_bursts_of_few_users_are_left_to_rate_limits(traffic: Traffic) -> None:
+    traffic.run(lambda minute: 1_500.0, 60, 63, users=20)
+
+    assert traffic.findings == []
+
+
+def test_lulls_are_poison(traffic: Traffic) -> None:
+    traffic.run(lambda minute: 6.0, 60, 90)
+
+    assert traffic.kinds == {("lull", "poison")}
+    assert traffic.findings[0].evidence["expected"] == pytest.approx(1_000, rel=0.1)
+
+
+def test_complete_stops_raise_nothing_when_events_return(traffic: Traffic) -> None:
+    traffic.run(steady, 90, 150)
+
+    assert traffic.findings == []
+
+
+def test_partitions_read_one_after_the_other_raise_nothing() -> None:
+    traffic = Traffic(partitions=16)
+    traffic.run(lambda minute: 800.0, 0, 60)
+    for partition in range(16):  # as after a restart
         for minute in range(60, 240):
-            ts = START + minute * MINUTE + np.arange(0, MINUTE, 1_200)
-            street.send(ts, partition=partition)
+            traffic.send(START + minute * MINUTE_MS + np.arange(0, MINUTE_MS, 1_200), partition=partition)
 
-    assert street.found == []
+    assert traffic.findings == []
 
 
-def test_nothing_is_told_before_enough_is_known() -> None:
-    street = Street()
-    street.go_on(steady, 0, 10)
-    street.go_on(lambda minute: 3_000.0, 10, 13)
+def test_nothing_is_reported_while_the_baseline_is_short() -> None:
+    traffic = Traffic()
+    traffic.run(steady, 0, 10)
+    traffic.run(lambda minute: 3_000.0, 10, 13)
 
-    assert street.found == []
+    assert traffic.findings == []

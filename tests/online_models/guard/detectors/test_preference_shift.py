@@ -1,4 +1,4 @@
-"""Whether people's past still tells: what is tried, what is told, and what is left out for it."""
+"""Preference shifts: trials of truncated histories, findings and their remedies."""
 
 from pathlib import Path
 
@@ -6,102 +6,128 @@ import numpy as np
 import pytest
 
 from online_models.control import CheckpointCommand, RollbackCommand, TruncateHistoryCommand
-from online_models.features.history_filter import FULL_HISTORY, NO_TRIAL, HistoryFilter, truncate_history
+from online_models.features.history_filter import FULL_HISTORY, NO_TRIAL, HistoryFilter, HistoryTruncation
 from online_models.guard.detectors.preference_shift import PreferenceShiftDetector
-from online_models.progressive_predictions import PersonalizationGain, log_softmax_by_list
+from online_models.guard.findings import Finding, TruncateHistory
+from online_models.progressive_predictions import PersonalizationGain
+from online_models.rankers.list_softmax import log_softmax_by_list
+from online_models.step_result import StepResult
+from stream.clock import MINUTE_MS
 from stream.records.batches import Queries
+from tests.support.batches import make_batch, make_lists, make_queries
 from tests.support.events import START
 from tests.support.faults import CrashInjector
-from tests.support.learner_lab import Lab, differing, followed, lessons
+from tests.support.learner_lab import Lab, find_differences, make_blocks, read_bits, replay_bits, replay_journal
+from tests.support.observations import trained_step
 
 SLATES = 50
 NOW = 1_000_000
+BATCH = make_batch([], make_queries(0, [], np.zeros(0, np.int64)), make_lists([]), np.zeros(0, np.uint64))
 
 
-def slates(worth: float, tried: float, ts: int = NOW) -> PersonalizationGain:
-    """Slates that promise 0.4 each."""
-    one = np.ones(SLATES)
-    return PersonalizationGain(np.arange(ts, ts + SLATES), worth * one, 0.4 * one, tried * one)
+class Trials:
+    """A detector whose trial is that of the next step."""
+
+    def __init__(self) -> None:
+        self.has_excess_clicks, self.truncation = False, HistoryTruncation()
+        self.detector = PreferenceShiftDetector(1.0, lambda current: self.has_excess_clicks)
+
+    @property
+    def trial_start(self) -> int | None:
+        return self.detector.trial_start
+
+    def update(self, gain: float, trial_gain: float, ts: int = NOW) -> list[Finding]:
+        """Add slates with an expected gain of 0.4 each."""
+        actual, expected, trial = (np.full(SLATES, value) for value in (gain, 0.4, trial_gain))
+        gains = PersonalizationGain(np.arange(ts, ts + SLATES), actual, expected, trial, self.trial_start)
+        result = StepResult(BATCH, gain=gains, truncation=self.truncation)
+        return self.detector.update(trained_step(result, offsets={0: 7}))
 
 
-def calm() -> tuple[PreferenceShiftDetector, HistoryFilter]:
-    tastes, past = PreferenceShiftDetector(false_alarms=1.0), HistoryFilter()
+@pytest.fixture
+def trials() -> Trials:
+    """A detector whose baseline is histories that gain what they promise."""
+    trials = Trials()
     for _ in range(20):
-        assert tastes.update(slates(0.4, 0.0, ts=NOW - SLATES), past, {0: 7}) == []
-    assert past.trial_start is NO_TRIAL
-    return tastes, past
+        assert trials.update(0.4, 0.0, ts=NOW - SLATES) == []
+    assert trials.trial_start is NO_TRIAL
+    return trials
 
 
-def test_a_past_that_misleads_is_left_out_from_when_it_began_to_and_only_once_that_is_seen_to_help() -> None:
-    tastes, past = calm()
-
-    assert tastes.update(slates(-0.1, 0.0), past, {0: 7}) == []
-    assert past.trial_start == NOW
-    [found] = tastes.update(slates(-0.1, 0.3, ts=NOW + 1000), past, {0: 7})
-    assert (found.kind, found.detector, found.needs_rollback) == ("drift", "preference_shift", False)
-    assert found.history_cut
-    assert found.history_cut.start_ts == NOW
-    assert found.history_cut.end_ts > NOW + 80_000_000
+def test_misleading_history_is_truncated_once_a_trial_has_helped(trials: Trials) -> None:
+    assert trials.update(-0.1, 0.0) == []
+    assert trials.trial_start == NOW
+    [finding] = trials.update(-0.1, 0.3, ts=NOW + 1000)
+    assert (finding.kind, finding.detector) == ("drift", "preference_shift")
+    assert isinstance(finding.remedy, TruncateHistory)
+    assert finding.remedy.start_ts == NOW
+    assert finding.remedy.end_ts > NOW + 80_000_000
 
 
-def test_a_past_that_tells_stays_however_little_it_was_worth_for_a_while() -> None:
-    tastes, past = calm()
-    tastes.update(slates(-0.1, 0.0), past, {0: 7})
+def test_useful_history_survives_a_trial(trials: Trials) -> None:
+    trials.update(-0.1, 0.0)
 
-    assert tastes.update(slates(0.4, -0.3), past, {0: 7}) == []
-    assert past.trial_start is NO_TRIAL
-
-
-@pytest.mark.parametrize(("told", "found"), [(False, 0), (True, 1)], ids=["by itself", "told that the world changed"])
-def test_lower_odds_are_enough_where_another_detector_says_that_the_world_has_changed(told: bool, found: int) -> None:
-    tastes, past = calm()
-    tastes.update(slates(-0.1, 0.0), past, {0: 7})
-    if told:
-        tastes.suspect_change(NOW)
-
-    assert len(tastes.update(slates(-0.1, 0.08), past, {0: 7})) == found
+    assert trials.update(0.4, -0.3) == []
+    assert trials.trial_start is NO_TRIAL
 
 
-def test_what_was_left_out_in_vain_counts_again() -> None:
-    tastes, past = calm()
-    past.start_ts, past.end_ts = NOW, NOW + 1_000_000
-    tastes.update(slates(0.4, 0.0), past, {0: 7})
-    assert past.trial_start == FULL_HISTORY
-    [found] = tastes.update(slates(0.4, 0.2), past, {0: 7})
+@pytest.mark.parametrize(("is_suspected", "count"), [(False, 0), (True, 1)], ids=["alone", "suspected"])
+def test_lower_odds_suffice_if_another_detector_reports_drift(is_suspected: bool, count: int, trials: Trials) -> None:
+    trials.update(-0.1, 0.0)
+    if is_suspected:
+        trials.detector.suspect_change(NOW)
 
-    assert found.history_cut
-    assert found.history_cut.start_ts == 0
+    assert len(trials.update(-0.1, 0.08)) == count
 
 
-def asked(*times: int) -> Queries:
-    """Questions of people who did something at 10, 20 and 30."""
+def test_excess_clicks_are_no_evidence(trials: Trials) -> None:
+    trials.has_excess_clicks = True
+
+    assert trials.update(-0.1, 0.0) == []
+    assert trials.trial_start is NO_TRIAL
+
+
+def test_truncated_history_returns_if_it_predicts_better(trials: Trials) -> None:
+    trials.truncation = HistoryTruncation(NOW, NOW + 1_000_000)
+    trials.update(0.4, 0.0)
+    assert trials.trial_start == FULL_HISTORY
+    [finding] = trials.update(0.4, 0.2)
+
+    assert finding.subject == "restored"
+    assert finding.remedy == TruncateHistory(0, 0)
+
+
+def queries_at(*times: int) -> Queries:
+    """Queries of users who acted at 10, 20 and 30."""
     n = len(times)
-    nobody = np.zeros(n, np.int64)
+    zeros = np.zeros(n, np.int64)
     return Queries(
-        ts=np.array(times), user=nobody.astype(np.uint64), surface=nobody.astype(np.uint64),
-        context=np.zeros((n, 4), np.uint64), session_start=nobody, session_depth=nobody.astype(np.int32),
+        ts=np.array(times), user=zeros.astype(np.uint64), surface=zeros.astype(np.uint64),
+        context=np.zeros((n, 4), np.uint64), session_start=zeros, session_depth=zeros.astype(np.int32),
         rates=np.zeros((n, 9), np.float32), history_start=3 * np.arange(n + 1),
         history_item=np.tile(np.array([1, 2, 3], np.uint64), n), history_type=np.ones(3 * n, np.uint8),
         history_ts=np.tile([10, 20, 30], n), shown_start=np.zeros(n + 1, np.int64), shown_item=np.zeros(0, np.uint64),
     )  # fmt: skip
 
 
-def test_histories_begin_where_the_past_does_for_as_long_as_that_lasts() -> None:
-    cut = truncate_history(asked(40, 50, 60), start_ts=20, end_ts=60)
+def test_histories_start_at_the_truncation_until_it_ends() -> None:
+    history_filter = HistoryFilter()
+    history_filter.truncation = HistoryTruncation(start_ts=20, end_ts=60)
+    truncated = history_filter.filter_queries(queries_at(40, 50, 60))
 
-    assert cut.history_start.tolist() == [0, 2, 4, 7]
-    assert cut.history_ts.tolist() == [20, 30, 20, 30, 10, 20, 30]
-    assert truncate_history(asked(40), start_ts=0).history_ts.tolist() == [10, 20, 30]
-
-
-def test_shares_of_a_list_are_a_softmax() -> None:
-    shares = np.exp(log_softmax_by_list(np.array([0.0, np.log(3.0), 1.0, 1.0]), np.array([0, 2, 4])))
-
-    assert shares == pytest.approx([0.25, 0.75, 0.5, 0.5])
+    assert truncated.history_start.tolist() == [0, 2, 4, 7]
+    assert truncated.history_ts.tolist() == [20, 30, 20, 30, 10, 20, 30]
+    assert HistoryFilter().filter_queries(queries_at(40)).history_ts.tolist() == [10, 20, 30]
 
 
-FORGET = {
-    (1, 2): TruncateHistoryCommand(START + 60_000, START + 10**9, "preference_shift-0.1"),
+def test_probabilities_of_a_list_are_a_softmax() -> None:
+    probabilities = np.exp(log_softmax_by_list(np.array([0.0, np.log(3.0), 1.0, 1.0]), np.array([0, 2, 4])))
+
+    assert probabilities == pytest.approx([0.25, 0.75, 0.5, 0.5])
+
+
+COMMANDS = {
+    (1, 2): TruncateHistoryCommand(START + MINUTE_MS, START + 10**9, "preference_shift-0.1"),
     (1, 3): CheckpointCommand(),
     (1, 5): TruncateHistoryCommand(START + 90_000, START + 10**9, "preference_shift-0.2"),
     (1, 6): CheckpointCommand(),
@@ -110,29 +136,26 @@ FORGET = {
 }
 
 
-def test_what_is_left_out_survives_crashes_and_rollbacks_and_the_journal_leads_to_the_same_bits(tmp_path: Path) -> None:
-    blocks = lessons()
+def test_truncations_survive_crashes_and_rollbacks_bit_for_bit(tmp_path: Path) -> None:
+    blocks = make_blocks()
     plain = Lab(tmp_path / "plain", blocks, {(1, 3): CheckpointCommand()}).finish()
-    calm = Lab(tmp_path / "calm", blocks, {at: order for at, order in FORGET.items() if at < (2, 0)}).finish()
-    rough = Lab(tmp_path / "rough", blocks, FORGET, CrashInjector(*[11] * 20)).finish()
+    first_epoch = {step: command for step, command in COMMANDS.items() if step < (2, 0)}
+    smooth = Lab(tmp_path / "smooth", blocks, first_epoch).finish()
+    rough = Lab(tmp_path / "rough", blocks, COMMANDS, CrashInjector(*[11] * 20)).finish()
     progress = rough.start().progress
 
-    assert (
-        calm.start().model.history_filter.start_ts == START + 90_000
-    )  # the rollback went back behind it, and it counts again
+    # The rollback goes back behind the second truncation, which is then applied again.
+    assert smooth.start().model.history_filter.truncation.start_ts == START + 90_000
     assert rough.crashes > 4
-    assert rough.start().model.history_filter.start_ts == 0
-    assert differing(rough.bits, followed(rough, progress.epoch, progress.step)) == []
-    assert {"slate_ranker.theta", "history_filter.truncation"} <= set(differing(calm.bits, plain.bits))
+    assert rough.start().model.history_filter.truncation.start_ts == 0
+    assert find_differences(rough.bits, replay_bits(rough, progress.epoch, progress.step)) == []
+    assert {"slate_ranker.theta", "history_filter.truncation"} <= set(find_differences(smooth.bits, plain.bits))
 
 
-def test_a_trial_leaves_no_trace_in_what_is_learnt(tmp_path: Path) -> None:
-    blocks = lessons()
-    plain, tried = Lab(tmp_path / "plain", blocks).finish(), Lab(tmp_path / "tried", blocks)
-    told = 0.0
-    while tried.step():
-        tried.start().model.history_filter.trial_start = START + 60_000
-        told += np.abs(tried.start().model.personalization_gain.trial_gain).sum()
+def test_trials_change_no_bit_of_the_model(tmp_path: Path) -> None:
+    plain = Lab(tmp_path, make_blocks()).finish()
+    progress = plain.start().progress
+    model, results = replay_journal(plain, progress.epoch, progress.step, trial_start=START + MINUTE_MS)
 
-    assert told > 0
-    assert differing(plain.bits, tried.bits) == []
+    assert sum(np.abs(result.gain.trial_gain).sum() for result in results) > 0
+    assert find_differences(plain.bits, read_bits(model.state())) == []

@@ -1,93 +1,101 @@
-"""Who acts again and again on one item that nobody showed them pumps it, whatever else they do; a crowd does not."""
+"""Accounts that act repeatedly on an item that they were not shown are shilling."""
 
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from online_models.guard.detectors.shilling import ShillingAttack, ShillingDetector
-from online_models.training.step import TrainingBatch
+from online_models.guard.detectors.shilling import ShillingDetector
+from online_models.guard.findings import Finding, RemoveEvents
 from stream.records.batches import EventType, Kind
-from tests.support.batches import ITEMS, START, batch_of, lists, questions
+from tests.support.batches import ITEMS, START, make_batch, make_lists, make_queries
+from tests.support.observations import new_rows
 
 TARGET = 7
 
 
-class Street:
-    """People who act on items that they were not shown; each has a history."""
+class Visitors:
+    """Users who act on items that they were not shown; each has a history."""
 
     def __init__(self) -> None:
-        self.pumping, self.histories, self.found, self.n = (
-            ShillingDetector(),
-            dict[int, list[int]](),
-            list[ShillingAttack](),
-            0,
-        )
+        self.detector, self.findings, self.n = ShillingDetector(), list[Finding](), 0
+        self.actions: dict[int, tuple[int, int]] = {}  # user and item, by offset
+        self._histories: dict[int, list[int]] = {}
 
-    def act(self, user: int, item: int, kind: EventType = EventType.click) -> None:
+    def act(self, user: int, item: int, kind: EventType = EventType.click, opens_bin: bool = False) -> None:
         self.n += 1
-        history = self.histories.setdefault(user, [])
-        asked = replace(questions(1, [history[-64:]], np.array([START + 2_000 * self.n])), user=np.array([user], "u8"))
-        batch = batch_of([Kind.action], asked, lists([[item]], [[1.0]]), np.zeros(1, np.uint64))
+        history, ts = self._histories.setdefault(user, []), np.array([START + 2_000 * self.n])
+        queries = replace(make_queries(1, [history[-64:]], ts), user=np.array([user], "u8"))
+        batch = make_batch([Kind.action], queries, make_lists([[item]], [[1.0]]), np.zeros(1, np.uint64))
         batch = replace(batch, offset=np.array([self.n]), type=np.array([kind], np.uint8))
-        self.found += self.pumping.update(TrainingBatch(batch, np.zeros(1, np.int64)), np.ones(1, np.bool_))
+        self.findings += self.detector.update(new_rows(batch, opens_bin=opens_bin))
+        self.actions[self.n] = user, item
         history.append(item)
 
-
-def street(acts: int = 1_200) -> Street:
-    """A street on which people walk who do many things."""
-    made, rng = Street(), np.random.default_rng(0)
-    for n in range(acts):
-        made.act(1_000 + n % 300, int(rng.integers(20, 200)))
-    return made
+    def act_normally(self, n_actions: int = 1_200) -> None:
+        rng = np.random.default_rng(0)
+        for n in range(n_actions):
+            self.act(1_000 + n % 300, int(rng.integers(20, 200)))
 
 
-def test_a_group_that_also_does_other_things_is_found_with_all_that_it_did_to_the_item() -> None:
-    here, rng = street(), np.random.default_rng(1)
+@pytest.fixture
+def visitors() -> Visitors:
+    """Visitors with many interests."""
+    visitors = Visitors()
+    visitors.act_normally()
+    return visitors
+
+
+def test_groups_with_camouflage_are_found_with_all_their_actions(visitors: Visitors) -> None:
+    rng = np.random.default_rng(1)
     for n in range(240):
-        here.act(n % 12, TARGET if rng.random() < 0.5 else int(rng.integers(20, 200)))
-        here.act(1_000 + n % 300, int(rng.integers(20, 200)))
-    pumped = here.found[0]
+        visitors.act(n % 12, TARGET if rng.random() < 0.5 else int(rng.integers(20, 200)))
+        visitors.act(1_000 + n % 300, int(rng.integers(20, 200)))
+    finding = visitors.findings[0]
 
-    assert {one.item for one in here.found} == {int(ITEMS[TARGET])}
-    assert pumped.accounts == 12
-    assert pumped.share > 0.9
-    assert len(pumped.suspects) >= 50
-    assert {one.user for one in pumped.other_actions} == {one.user for one in pumped.suspects}
-    assert len(pumped.other_actions) >= 20
+    assert {finding.subject for finding in visitors.findings} == {f"{int(ITEMS[TARGET]):016x}"}
+    assert finding.evidence["accounts"] == 12
+    assert finding.evidence["share"] > 0.9
+    assert finding.evidence["actions"] >= 50
+    assert finding.evidence["other_actions"] >= 20
+    assert isinstance(finding.remedy, RemoveEvents)
+    actions = [visitors.actions[offset] for _, offset in finding.remedy.events]
+    target_users = {user for user, item in actions if item == TARGET}
+    assert target_users == {user for user, item in actions if item != TARGET} == finding.remedy.user_keys
+    assert sum(item == TARGET for _, item in actions) == finding.evidence["actions"]
 
 
-def test_an_item_that_many_look_for_once_is_not_pumped() -> None:
-    here = street(1_500)
+def test_items_that_many_visitors_look_for_once_raise_nothing() -> None:
+    visitors = Visitors()
+    visitors.act_normally(1_500)
     for n in range(400):
-        here.act(1_000 + n % 300 if n % 4 else 5_000 + n, TARGET)
+        visitors.act(1_000 + n % 300 if n % 4 else 5_000 + n, TARGET)
 
-    assert here.found == []
+    assert visitors.findings == []
 
 
-def test_newcomers_who_follow_a_link_to_an_item_are_no_group_whatever_they_do_with_it_once() -> None:
-    here = street(1_500)
+def test_new_visitors_who_follow_a_link_raise_nothing() -> None:
+    visitors = Visitors()
+    visitors.act_normally(1_500)
     for n in range(300):
         for kind in (EventType.view, EventType.cart, EventType.purchase)[: 1 + n % 3]:
-            here.act(5_000 + n, TARGET, kind)
+            visitors.act(5_000 + n, TARGET, kind)
 
-    assert here.found == []
+    assert visitors.findings == []
 
 
-def test_two_fans_of_an_item_are_no_group() -> None:
-    here = street()
+def test_two_fans_of_an_item_are_no_group(visitors: Visitors) -> None:
     for n in range(200):
-        here.act(n % 2, TARGET)
+        visitors.act(n % 2, TARGET)
 
-    assert here.found == []
+    assert visitors.findings == []
 
 
-def test_what_is_an_hour_old_is_forgotten() -> None:
-    here = street()
+def test_actions_expire_after_an_hour(visitors: Visitors) -> None:
     for n in range(40):
-        here.act(n % 10, TARGET)
-    here.n += 3_600
+        visitors.act(n % 10, TARGET)
+    visitors.n += 3_600
     for n in range(40):
-        here.act(n % 10, TARGET)
-    here.pumping.expire()
+        visitors.act(n % 10, TARGET, opens_bin=n == 39)
 
-    assert here.found == []
+    assert visitors.findings == []
