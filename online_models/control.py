@@ -1,4 +1,4 @@
-"""What people, and the guard, tell the learner: records of the control topic."""
+"""Commands to the learner, from operators and from the guard: records of the control topic."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,21 +8,21 @@ import msgspec
 from stream.logs import EventLog
 from stream.topics import CONTROL
 
+Ranges = dict[str, list[tuple[int, int]]]  # event offsets [from, to), by partition
 _RECORDS_PER_READ = 4096
 
 
 class RollbackCommand(msgspec.Struct, frozen=True, tag="rollback"):
     """Go back to a version.
 
-    `skip` names offsets of events to leave out, by partition, and all the rest since that version is learnt again;
-    without it, all that was learnt since is left out. `slates` names those of which only slates, and what answers them,
-    are left out.
+    With `skip`, train again on all events since that version, except those at these offsets. Without it, leave out all
+    events since that version. `skip_impressions` leaves out only impressions, at its offsets, and the actions on them.
     """
 
     version: str
-    skip: dict[str, list[tuple[int, int]]] | None = None
-    reason: str = ""  # id of the alarm that it remedies, or what a person says
-    skip_impressions: dict[str, list[tuple[int, int]]] = {}
+    skip: Ranges | None = None
+    reason: str = ""  # id of the alarm that it remedies, or an operator's text
+    skip_impressions: Ranges = {}
 
 
 class CheckpointCommand(msgspec.Struct, frozen=True, tag="checkpoint"):
@@ -30,43 +30,52 @@ class CheckpointCommand(msgspec.Struct, frozen=True, tag="checkpoint"):
 
 
 class ExcludeActionsCommand(msgspec.Struct, frozen=True, tag="exclude_actions"):
-    """Leave the actions on slates at some offsets of the events out of what people are known by, from now on."""
+    """Leave the actions on slates at these offsets out of all user histories from now on."""
 
-    impressions: dict[str, list[tuple[int, int]]]  # by partition
-    reason: str = ""  # id of the alarm that it remedies, or what a person says
+    impressions: Ranges
+    reason: str = ""  # id of the alarm that it remedies, or an operator's text
+
+
+class ActionReturns(msgspec.Struct, frozen=True, tag="action_returns"):
+    """Actions of a type arrive from a surface again, after an action outage."""
+
+    surface: int
+    event_type: int
+
+
+class ClickRateReturns(msgspec.Struct, frozen=True, tag="click_rate_returns"):
+    """Slates are clicked about as often as before a label flip."""
+
+    baseline: float  # clicks per slate
+
+
+EndCondition = ActionReturns | ClickRateReturns
 
 
 class PauseCommand(msgspec.Struct, frozen=True, tag="pause"):
-    """Take no steps until told to resume; answers go on."""
+    """Pause training until a resume command; serving continues."""
 
-    reason: str = ""  # id of the alarm that it remedies, or what a person says
-    version: str = ""  # the version to go on from when it is over
-    first_offsets: dict[str, int] = {}  # offset of the first event that must not be learnt, by partition
-    missing_action: tuple[int, int] | None = None  # surface and type of the actions that must be heard again
+    reason: str = ""  # id of the alarm that it remedies, or an operator's text
+    version: str = ""  # version to roll back to when it is over
+    first_offsets: dict[str, int] = {}  # offset of the first event that must not be trained on, by partition
     start_ts: int = 0  # event time, ms
-    baseline_click_rate: float = 0.0  # a slate, to which they must come back after labels meant nothing
-
-    @property
-    def end_condition(self) -> "EndCondition | None":
-        """What has to be over before learning goes on, None if only a person knows."""
-        return self.baseline_click_rate or self.missing_action
+    end_condition: EndCondition | None = None  # that the guard waits for; None: only an operator resumes training
 
 
 class ResumeCommand(msgspec.Struct, frozen=True, tag="resume"):
-    """Take steps again."""
+    """Resume training."""
 
     reason: str = ""
 
 
 class TruncateHistoryCommand(msgspec.Struct, frozen=True, tag="truncate_history"):
-    """Leave out of what people are known by what they did before `since`, in questions before `until`."""
+    """Leave history entries from before `start_ts` out of queries from before `end_ts`."""
 
-    start_ts: int  # event time, ms; 0: all that they did counts
+    start_ts: int  # event time, ms; 0: keep the full history
     end_ts: int
-    reason: str = ""  # id of the alarm that it remedies, or what a person says
+    reason: str = ""  # id of the alarm that it remedies, or an operator's text
 
 
-EndCondition = tuple[int, int] | float  # surface and type of actions that fell silent; the usual answers a slate
 Command = (
     RollbackCommand | CheckpointCommand | PauseCommand | ResumeCommand | TruncateHistoryCommand | ExcludeActionsCommand
 )
@@ -78,23 +87,23 @@ def encode_command(command: Command) -> bytes:
 
 
 def decode_command(value: bytes) -> Command:
-    """ValueError says what is wrong with it."""
+    """Decode a command; a ValueError names the invalid field."""
     try:
         command: Command = _decoder.decode(value)
     except msgspec.DecodeError as error:
-        raise ValueError(f"not an order to the learner: {error}: {value[:80]!r}") from None
+        raise ValueError(f"not a command to the learner: {error}: {value[:80]!r}") from None
     return command
 
 
 def read_commands(log: EventLog, end_offset: int, start_ts: int = 0) -> Iterator[Command]:
-    """The orders before an offset that were appended at or after a time, ms, but for what is none."""
+    """Read the valid commands before an offset, from a time on, ms."""
     return (
         command for _, command in read_commands_with_offsets(log, log.offset_for_time(CONTROL, 0, start_ts), end_offset)
     )
 
 
 def read_commands_with_offsets(log: EventLog, start_offset: int, end_offset: int) -> Iterator[tuple[int, Command]]:
-    """The orders in [first, control) with their offsets, but for what is none."""
+    """Read the valid commands in [start_offset, end_offset) with their offsets."""
     next_offset = max(log.start_offset(CONTROL, 0), start_offset)
     while next_offset < end_offset and len(
         records := log.read(CONTROL, 0, next_offset, min(_RECORDS_PER_READ, end_offset - next_offset))
@@ -106,7 +115,7 @@ def read_commands_with_offsets(log: EventLog, start_offset: int, end_offset: int
 
 
 def current_pause(log: EventLog, end_offset: int) -> PauseCommand | None:
-    """The hold that is on for a learner that has read the orders before an offset; None: it takes steps."""
+    """The pause of a learner that has read the commands before an offset; None: it trains."""
     pause: PauseCommand | None = None
     for command in read_commands(log, end_offset):
         if isinstance(command, PauseCommand | ResumeCommand):

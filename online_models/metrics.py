@@ -1,22 +1,18 @@
-"""What `headrace learn` tells Prometheus."""
+"""Prometheus metrics of `headrace learn`."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from stream.metrics import alarms as alarms_by_kind
-
-steps = Counter("headrace_learn_steps", "Micro-batches learnt and published")
-examples = Counter("headrace_learn_examples", "Rows learnt, by kind", ["kind"])
+steps = Counter("headrace_learn_steps", "Micro-batches trained on and published")
+examples = Counter("headrace_learn_examples", "Example rows trained on, by kind", ["kind"])
 step_duration_seconds = Histogram(
-    "headrace_learn_step_duration_seconds", "Time to learn one micro-batch and publish what it changed"
+    "headrace_learn_step_duration_seconds", "Time to train on one micro-batch and publish its changes"
 )
-lag = Gauge("headrace_learn_lag_blocks", "Blocks of examples not yet learnt")
-learn_paused = Gauge("headrace_learn_paused", "1 while learning is held, 0 otherwise")
+lag = Gauge("headrace_learn_lag_blocks", "Example blocks not yet trained on")
+learn_paused = Gauge("headrace_learn_paused", "1 while training is paused, 0 otherwise")
 rollbacks = Counter("headrace_rollbacks", "Rollbacks carried out")
 checkpoints = Counter("headrace_checkpoints", "Checkpoints written")
-checkpoints_failed = Counter("headrace_checkpoints_failed", "Checkpoints that could not be written")
-checkpoint_pause_seconds = Gauge(
-    "headrace_checkpoint_pause_seconds", "How long the last checkpoint kept the learner from learning"
-)
+checkpoints_failed = Counter("headrace_checkpoints_failed", "Checkpoints that failed to write")
+checkpoint_pause_seconds = Gauge("headrace_checkpoint_pause_seconds", "Time that the last checkpoint blocked training")
 log_loss = Gauge(
     "headrace_learn_log_loss", "Log loss of the last 5,000 shown items, predicted before training", ["objective"]
 )
@@ -27,50 +23,42 @@ calibration_ratio = Gauge(
     ["objective"],
 )
 slate_auc = Gauge(
-    "headrace_learn_slate_auc", "AUC within clicked slates, predicted before training, fading average", ["objective"]
+    "headrace_learn_slate_auc", "AUC within clicked slates, predicted before training, decayed average", ["objective"]
 )
 candidate_auc = Gauge(
     "headrace_learn_candidate_auc",
-    "AUC within candidate lists, predicted before training, fading average",
+    "AUC within candidate lists, predicted before training, decayed average",
     ["objective"],
 )
-updates_skipped = Counter(
-    "headrace_learn_skipped_updates", "Updates left out because a loss or gradient was not finite"
-)
-updates_clipped = Counter(
-    "headrace_learn_clipped_updates", "Updates whose gradient was longer than allowed and was cut"
-)
-gradient_norm = Gauge("headrace_learn_gradient_norm", "Greatest norm of a gradient in the last step, before clipping")
+updates_skipped = Counter("headrace_learn_skipped_updates", "Updates skipped because a loss or gradient was not finite")
+updates_clipped = Counter("headrace_learn_clipped_updates", "Updates whose gradient norm was clipped")
+gradient_norm = Gauge("headrace_learn_gradient_norm", "Maximum gradient norm of the last step, before clipping")
 update_norm = Gauge(
     "headrace_learn_update_norm",
-    "How far an update of the last step moved the parameters, root mean square",
+    "Root mean square parameter change per update in the last step",
     ["component"],
 )
 item_table_rows = Gauge("headrace_learn_item_table_rows", "Rows of the item table")
 item_coverage_ratio = Gauge(
-    "headrace_item_coverage_ratio", "Share of the item table's rows that were shown at least once in about a day"
+    "headrace_item_coverage_ratio", "Ratio of items in the item table that were shown at least once in about a day"
 )
-alarms = Gauge("headrace_alarms_records", "Alarms raised so far, as the log has them")
-quarantine_events = Gauge("headrace_quarantine_events", "Events put into quarantine so far, as the log has them")
+quarantine_events = Gauge("headrace_quarantine_events", "Quarantined events in the log")
 click_through_ratio = Gauge(
-    "headrace_click_through_ratio", "Slates of known versions of which something was taken", ["slates"]
+    "headrace_click_through_ratio", "Ratio of slates of known versions that were clicked", ["slates"]
 )
 click_through_drop_log_evidence = Gauge(
     "headrace_click_through_drop_log_evidence",
-    "Log of the evidence that slates of the latest versions are answered less",
+    "Log evidence that slates of the latest versions are clicked less",
 )
 preference_shift_log_odds = Gauge(
-    "headrace_preference_shift_log_odds", "Log of the odds that people are foretold better with the past that is tried"
+    "headrace_preference_shift_log_odds",
+    "Log odds that the trial history predicts clicks better than the current history",
 )
 history_truncated = Gauge(
-    "headrace_history_truncated", "1 while what people did before a change of tastes is left out, 0 else"
+    "headrace_history_truncated", "1 while history from before a preference shift is left out, 0 otherwise"
 )
-serving_blocked = Gauge("headrace_learn_serving_blocked", "1 while what is learnt may not be served, 0 otherwise")
+serving_blocked = Gauge("headrace_learn_serving_blocked", "1 while the current state must not be served, 0 otherwise")
 
-# A series that is not there cannot be told from one that is 0.
+# Create every series, because an absent one looks like 0.
 for _slates in ("before", "latest"):
     click_through_ratio.labels(_slates)
-for _component in ("slate_ranker", "candidate_ranker", "two_tower", "click_head"):
-    update_norm.labels(_component)
-for _kind in ("poison", "drift"):
-    alarms_by_kind.labels("service", _kind, "click_through")

@@ -1,106 +1,59 @@
-"""What was taken of slates just now, and how well that was foretold: known long before any window closes."""
+"""Predictions of a step from before training: clicks, personalization, closed impressions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from online_models.rankers.listnet import ListNet
-from stream.records.batches import ExampleBatch, Kind, flatten_ragged
+from online_models.rankers.list_softmax import log_softmax_by_list
+from stream.records.batches import EMPTY_VIEW, ExampleBatch, Kind, ListView
+
+ClickPredictor = Callable[[np.ndarray], np.ndarray]  # features, (m, f) float32, to click probabilities, (m,) float32
 
 
 @dataclass(frozen=True, slots=True)
-class PersonalizationGain:
-    """Slates that something was taken of just now, one entry each, as they stood before that was learnt.
+class ClosedImpressions:
+    """Shown items whose attribution window closed in this step, predicted before training."""
 
-    Logs of how much likelier the one makes what was taken, of all on the slate, than the other: a slate whose places
-    are all as likely says nothing, however badly its click-through is known.
-    """
+    lists: ListView = EMPTY_VIEW
+    probability: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (m,) of a click
+    features: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (m, f)
+    feature_names: tuple[str, ...] = ()  # (f,)
 
-    ts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (n,) when they were asked for, ms
-    gain: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (n,) the person known, beside nothing known
-    expected_gain: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (n,) the same, as predictions promise it
-    trial_gain: np.ndarray = field(
-        default_factory=lambda: np.zeros(0)
-    )  # (n,) the past that is tried, beside what counts
-
-    def __len__(self) -> int:
-        return int(self.ts.size)
-
-
-def log_softmax_by_list(scores: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Log of the probability of each entry among its list's, (m,) float64; no list is empty."""
-    lengths, begin = np.diff(start), start[:-1]
-    s = scores.astype(np.float64)
-    s -= np.repeat(np.maximum.reduceat(s, begin), lengths)
-    s -= np.repeat(np.log(np.add.reduceat(np.exp(s), begin)), lengths)
-    return s
-
-
-def measure_personalization(
-    ranker: ListNet,
-    ts: np.ndarray,
-    lists: tuple[np.ndarray, np.ndarray, np.ndarray],
-    personal: np.ndarray,
-    trial_features: tuple[np.ndarray, np.ndarray] | None,
-) -> PersonalizationGain:
-    """`lists`: features, labels and starts; `personal`: columns that are 0 for somebody of whom nothing is known.
-
-    `compared`: features with the past that counts and with the one that is tried, if there is one.
-    """
-    x, label, start = lists
-    is_non_empty = np.diff(start) > 0
-    if not is_non_empty.any():
-        return PersonalizationGain()
-    ts, start = ts[is_non_empty], np.append(start[:-1][is_non_empty], start[-1])
-    label = np.maximum(label, 0)
-    clicks = np.add.reduceat(label, start[:-1]).astype(np.float64)
-    share = label / np.repeat(np.maximum(clicks, 1e-9), np.diff(start))
-    anonymous = x.copy()
-    anonymous[:, personal] = 0
-    log_probabilities = log_softmax_by_list(ranker.scores(x), start)
-    gain = log_probabilities - log_softmax_by_list(ranker.scores(anonymous), start)
-    trial_gain = np.zeros(gain.size)
-    if trial_features:
-        current, trial = (log_softmax_by_list(ranker.scores(features), start) for features in trial_features)
-        trial_gain = trial - current
-    list_gain, list_expected_gain, list_trial_gain = (
-        np.add.reduceat(weight * value, start[:-1])
-        for weight, value in ((share, gain), (np.exp(log_probabilities), gain), (share, trial_gain))
-    )
-    is_valid = (clicks > 0) & np.isfinite(list_gain + list_expected_gain + list_trial_gain)
-    return PersonalizationGain(
-        ts[is_valid], list_gain[is_valid], list_expected_gain[is_valid], list_trial_gain[is_valid]
-    )
+    @property
+    def label(self) -> np.ndarray:
+        """Final labels, (m,) float32."""
+        return self.lists.labels
 
 
 @dataclass(frozen=True, slots=True)
 class ClickRanks:
-    """Answers to slates, one entry each, as they were predicted before they were learnt."""
+    """Clicked slates, one entry each: the clicked item and its predicted rank before training."""
 
     row: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (n,) of the batch
-    item: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))  # (n,) that was taken
-    rank: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (n,) 1 if it was predicted best, 0 if least
+    item: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))  # (n,) clicked item
+    rank: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (n,) 1: predicted best of its slate, 0: worst
 
     def __len__(self) -> int:
         return int(self.row.size)
 
 
-def rank_clicks(batch: ExampleBatch, rows: np.ndarray, probability: np.ndarray) -> ClickRanks:
-    """Of the `chosen` rows, lists of which something was taken, with the probability of each of their entries."""
-    flat, start = flatten_ragged(batch.lists.start, rows)
-    lengths, n = np.diff(start), rows.size
-    clicked_items = _find_clicked_items(batch, rows)
-    list_index = np.repeat(np.arange(n), lengths)
-    rank = np.empty(flat.size, np.int64)
-    rank[np.lexsort((probability, list_index))] = np.arange(flat.size) - np.repeat(start[:-1], lengths)
-    is_clicked = batch.lists.item[flat] == np.repeat(clicked_items, lengths)
+def rank_clicks(batch: ExampleBatch, view: ListView, probability: np.ndarray) -> ClickRanks:
+    """Rank the clicked item of each list by the click probabilities, (m,), of all its entries."""
+    lengths, n = view.lengths, view.rows.size
+    clicked_items = _find_clicked_items(batch, view.rows)
+    list_index = view.repeat(np.arange(n))
+    rank = np.empty(view.flat.size, np.int64)
+    rank[np.lexsort((probability, list_index))] = np.arange(view.flat.size) - view.repeat(view.start[:-1])
+    is_clicked = batch.lists.item[view.flat] == view.repeat(clicked_items)
     relative_rank = np.bincount(list_index, rank * is_clicked, n) / np.maximum(lengths - 1, 1)
     is_valid = (lengths > 1) & (np.bincount(list_index, is_clicked, n) == 1)
-    return ClickRanks(rows[is_valid], clicked_items[is_valid], relative_rank[is_valid])
+    return ClickRanks(view.rows[is_valid], clicked_items[is_valid], relative_rank[is_valid])
 
 
 def _find_clicked_items(batch: ExampleBatch, rows: np.ndarray) -> np.ndarray:
-    """The item that each list was answered with, 0 where the action is not among the rows."""
+    """The item clicked in each list, (n,) uint64; 0 where the batch does not hold the action."""
     action_rows = np.flatnonzero(batch.kind == Kind.action)
     if action_rows.size == 0:
         return np.zeros(rows.size, np.uint64)
@@ -111,9 +64,52 @@ def _find_clicked_items(batch: ExampleBatch, rows: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class ClosedImpressions:
-    """Shown items of which the last step told the outcome, as they were predicted before it was learnt."""
+class PersonalizationGain:
+    """Clicked slates, one entry each: log-likelihood ratios of the clicked item before training.
 
-    probability: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (m,)
-    label: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (m,)
-    features: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (m, f)
+    A ratio compares two softmax probabilities within the slate. A slate whose positions are all equally likely says
+    nothing, however poorly its click-through rate is predicted.
+    """
+
+    ts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (n,) of the query, ms
+    gain: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (n,) known user against anonymous user
+    expected_gain: np.ndarray = field(
+        default_factory=lambda: np.zeros(0)
+    )  # (n,) the same, if the predictions are right
+    trial_gain: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (n,) trial history against current history
+    trial_start: int | None = None  # ms, of the trial history; None: there was no trial
+
+    def __len__(self) -> int:
+        return int(self.ts.size)
+
+
+class SlateScores(NamedTuple):
+    """Ranking scores of the entries of clicked slates, (m,) float32 each."""
+
+    known: np.ndarray  # features as served
+    anonymous: np.ndarray  # personal features set to 0
+    trial: tuple[np.ndarray, np.ndarray] | None  # features of now, with the current and with the trial history
+
+
+def measure_personalization(
+    ts: np.ndarray, view: ListView, scores: SlateScores, trial_start: int | None
+) -> PersonalizationGain:
+    """Compare the scores of each clicked slate; `ts`: (n,) of the queries, ms."""
+    is_non_empty = view.lengths > 0
+    if not is_non_empty.any():
+        return PersonalizationGain()
+    start = np.append(view.start[:-1][is_non_empty], view.start[-1])
+    label = np.maximum(view.labels, 0)
+    clicks = np.add.reduceat(label, start[:-1]).astype(np.float64)
+    share = label / np.repeat(np.maximum(clicks, 1e-9), np.diff(start))
+    known = log_softmax_by_list(scores.known, start)
+    gain = known - log_softmax_by_list(scores.anonymous, start)
+    trial_gain = np.zeros(gain.size)
+    if scores.trial:
+        current, trial = (log_softmax_by_list(variant, start) for variant in scores.trial)
+        trial_gain = trial - current
+    columns = ((share, gain), (np.exp(known), gain), (share, trial_gain))
+    gains = np.stack([np.add.reduceat(weight * value, start[:-1]) for weight, value in columns])
+    is_valid = (clicks > 0) & np.isfinite(gains.sum(axis=0))
+    gain, expected_gain, trial_gain = gains[:, is_valid]
+    return PersonalizationGain(ts[is_non_empty][is_valid], gain, expected_gain, trial_gain, trial_start)

@@ -1,8 +1,9 @@
-"""The learn process: examples in, a better model out."""
+"""The learn worker: train the model on examples, step by step, and publish what changed."""
 
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from threading import Event as Signal
 
 from online_models import metrics
@@ -16,38 +17,48 @@ from online_models.control import (
     current_pause,
     decode_command,
 )
+from online_models.features.history_filter import NO_TRIAL
 from online_models.guard.guard import Guard
 from online_models.model import RecommenderModel, settings_with_seed
 from online_models.training import journal
 from online_models.training.journal import Entry, Journal, Rollback, Step
+from online_models.training.progress import Progress
 from online_models.training.progressive_metrics import ProgressiveMetrics
-from online_models.training.rollback import apply_rollback, check_retained, plan_rollback, progress_from_manifest
-from online_models.training.step import Progress, apply_step, read_blocks, to_offset_ranges
+from online_models.training.rollback import (
+    check_retained,
+    plan_rollback,
+    progress_after_rollback,
+    progress_from_manifest,
+)
+from online_models.training.step import apply_step, read_blocks, to_offset_ranges
 from online_models.training.updates import ModelUpdate, encode_update
 from online_models.versions import checkpoints, gate
 from online_models.versions.checkpoint_writer import CheckpointWriter
 from online_models.versions.checkpoints import Manifest, version_name
 from stream.clock import Clock
 from stream.config import Settings
-from stream.logs import EventLog, Position
+from stream.logs import EventLog, Position, Records
 from stream.records.example_blocks import valid_blocks
-from stream.topics import ALARMS, CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES, QUARANTINE
+from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES, QUARANTINE
 
-_MAX_REPLICA_LAG = 3  # checkpoints
-_GAUGE_INTERVAL_MS = 5_000  # ms between looks at what only people on call want to know
 _logger = logging.getLogger(__name__)
 
 
 class LearnWorker:
-    """Learns step by step. The order of each step makes its bits repeatable, whenever the process dies:
+    """Train step by step.
+
+    The order within a step makes its bits repeatable, whenever the process dies:
 
     1. write to the journal which offsets the step consumes; durable before anything changes
-    2. predict, then learn
+    2. predict, then train
     3. publish what changed, with the offsets that the state now covers
     4. now and then, write a checkpoint that holds state and offsets together
 
-    After a crash the newest sound checkpoint is loaded and the journal's steps after it are taken again.
+    After a crash, load the newest valid checkpoint and replay the journal's steps after it.
     """
+
+    _replica_checkpoints = 3  # model updates older than the last so many checkpoints are deleted
+    _gauge_interval_ms = 5_000
 
     def __init__(self, log: EventLog, settings: Settings, clock: Clock) -> None:
         self._log = log
@@ -55,16 +66,18 @@ class LearnWorker:
         self._blocks_per_step = max(1, settings.learn.batch // 512)
         self._clock = clock
         self._folder = settings.checkpoints
-        self.model = RecommenderModel(settings_with_seed(settings.learn.seed))
+        self.model = RecommenderModel(settings_with_seed(settings.learn.seed, settings.learn.ranker))
         self.progress = Progress()
         self._parent: str | None = None
-        self._base: str | None = None  # the version that this epoch goes on from
+        self._base: str | None = None  # the version that this epoch continues
         self._progressive_metrics = ProgressiveMetrics()
-        self._guard: Guard | None = None  # looks away while the journal's steps are taken again
-        self._update_offsets: deque[int] = deque(maxlen=_MAX_REPLICA_LAG)
-        # All partitions by name: there is one learner, and it needs all of them.
+        self._guard: Guard | None = None  # None while the journal's steps are replayed
+        self._update_offsets: deque[int] = deque(maxlen=self._replica_checkpoints)
+        # Assign all partitions explicitly: there is one learner, and it needs all of them.
         self._source = log.open_source(EXAMPLES, "learn", partitions=range(log.partitions(EXAMPLES)))
-        self._checkpoint_writer = CheckpointWriter(self._folder, settings.learn.checkpoints_kept)
+        self._checkpoint_writer = CheckpointWriter(
+            self._folder, settings.learn.checkpoints_kept, self.model.trained_parts
+        )
         self._recover()
         self._journal = Journal(self._folder / "journal")
         self._journal.rotate(self.progress.epoch, self.progress.step)
@@ -77,64 +90,82 @@ class LearnWorker:
 
     @property
     def version(self) -> str:
-        """The name of the state as it is now."""
+        """Name of the current state."""
         return version_name(self.progress.epoch, self.progress.step)
 
+    @property
+    def parent(self) -> str | None:
+        """Version of the newest checkpoint before this state; None if there is none."""
+        return self._parent
+
+    @property
+    def pause(self) -> PauseCommand | None:
+        """The pause in effect; None while training."""
+        return self._pause
+
+    def wait_for_checkpoint(self) -> None:
+        """Wait until the checkpoint that is being written is complete."""
+        self._checkpoint_writer.wait()
+
+    @property
+    def guard(self) -> Guard | None:
+        """The guard of this process, None if it is disabled."""
+        return self._guard
+
     def run(self, stop: Signal) -> None:
-        """start → run → drain → stop: whole steps until told to stop, then a last checkpoint."""
+        """Take whole steps until `stop` is set, then write a last checkpoint and close."""
         while not stop.is_set():
             started = time.monotonic()
             if self.step(timeout=0.2) < self._blocks_per_step:
-                # What comes first after a quiet time is learnt at once, what comes thick and fast is learnt together.
+                # The first blocks after an idle time train at once; blocks in quick succession train together.
                 stop.wait(max(0.0, started + self._settings.learn.linger / 1000 - time.monotonic()))
         self.close()
 
     def close(self) -> None:
         self.save()
-        self._checkpoint_writer.wait()
+        self.wait_for_checkpoint()
         self._journal.close()
         self._source.close()
 
     def step(self, timeout: float) -> int:
-        """Take one step; returns how many blocks of examples it consumed."""
+        """Take one step; return the number of example blocks that it consumed."""
         self._process_commands()
         if self._pause:
             return self._observe_while_paused(timeout)
         batches = self._source.next_batch(self._blocks_per_step, timeout)
         if self._log.end_offset(CONTROL, 0) > self.progress.control_offset:
-            # An order came while it waited: nothing that came behind it is learnt before it is carried out.
+            # A command arrived while waiting: it takes effect before any example that came after it.
             self._seek()
             return 0
         items_end = self._log.end_offset(ITEMS, 0)
         if batches or items_end > self.progress.items_offset:
-            entry = Step(
-                self.progress.epoch,
-                self.progress.step + 1,
-                to_offset_ranges(batches),
-                items_end,
-                self.progress.control_offset,
-            )
-            self._journal.append(entry)
-            with metrics.step_duration_seconds.time():
-                self._apply_step(entry, [block for records in batches for block in valid_blocks(records)])
-            metrics.lag.set(sum(self._log.end_offsets(EXAMPLES).values()) - sum(self.progress.example_offsets.values()))
+            self._take_step(batches, items_end)
         if self._clock.now_ms() - self._saved_at >= self._settings.learn.checkpoint_every * 1000:
             self.save()
         self._checkpoint_writer.poll()
-        if self._clock.now_ms() - self._gauges_updated_at >= _GAUGE_INTERVAL_MS:
+        if self._clock.now_ms() - self._gauges_updated_at >= self._gauge_interval_ms:
             self._update_gauges()
         return sum(len(records) for records in batches)
 
+    def _take_step(self, batches: Sequence[Records], items_end: int) -> None:
+        """Write the step to the journal, then apply it."""
+        progress, ranges = self.progress, to_offset_ranges(batches)
+        entry = Step(progress.epoch, progress.step + 1, ranges, items_end, progress.control_offset)
+        self._journal.append(entry)
+        with metrics.step_duration_seconds.time():
+            self._apply_step(entry, [block for records in batches for block in valid_blocks(records)])
+        metrics.lag.set(sum(self._log.end_offsets(EXAMPLES).values()) - sum(progress.example_offsets.values()))
+
     def _observe_while_paused(self, timeout: float) -> int:
-        """While learning is held: the guard sees what comes, and says when it is over."""
+        """Let the guard read new examples; it sends the command that ends the pause."""
         if self._guard:
-            self._guard.observe_while_paused(self.progress, self.model)
+            self._guard.observe_while_paused(self.progress, self.model.predict_clicks)
         self._checkpoint_writer.poll()
         time.sleep(timeout)
         return 0
 
     def save(self) -> None:
-        """Write a checkpoint of this step beside the learning; nothing if this step has one."""
+        """Write a checkpoint of this step in the background, unless it has one."""
         self._saved_at = self._clock.now_ms()
         if self.progress.step == 0 or (version := self.version) == self._parent:
             return
@@ -142,29 +173,32 @@ class LearnWorker:
         self._journal.rotate(self.progress.epoch, self.progress.step)
         self._source.commit(_to_positions(self.progress))
         self._parent = version
-        # A replica starts from the newest sound checkpoint; updates before the third newest are nobody's any more.
-        self._update_offsets.append(self._log.end_offset(MODEL_UPDATES, 0))
-        self._log.trim(
-            MODEL_UPDATES, 0, self._update_offsets[0] if len(self._update_offsets) == _MAX_REPLICA_LAG else 0
-        )
+        self._trim_updates()
         if oldest := checkpoints.list_version_names(self._folder)[:1]:
             starts = {partition: self._log.start_offset(EXAMPLES, partition) for partition in self._source.snapshot()}
             journal.prune(self._folder / "journal", oldest[0], starts)
 
+    def _trim_updates(self) -> None:
+        """Delete model updates that no replica needs: it starts from the newest valid checkpoint."""
+        self._update_offsets.append(self._log.end_offset(MODEL_UPDATES, 0))
+        if len(self._update_offsets) == self._replica_checkpoints:
+            self._log.trim(MODEL_UPDATES, 0, self._update_offsets[0])
+
     def _update_gauges(self) -> None:
-        """Measure what changes slowly. Alarms and quarantine are counted where they stand, whoever put them there."""
+        """Set the gauges of slow values, some of which other processes change through the log."""
         self._gauges_updated_at = self._clock.now_ms()
-        metrics.alarms.set(self._log.end_offset(ALARMS, 0))
         metrics.quarantine_events.set(self._log.end_offset(QUARANTINE, 0))
         metrics.item_coverage_ratio.set(self.model.items.coverage_ratio())
 
     def _apply_step(self, entry: Step, blocks: list[bytes]) -> None:
-        result = apply_step(self._log, self.model, self.progress, entry, blocks)
-        if result.training_batch is not None:
-            self._progressive_metrics.update(result.training_batch.batch, self.model)
+        trial_start = self._guard.trial_start if self._guard else NO_TRIAL
+        result, changes = apply_step(self._log, self.model, self.progress, entry, blocks, trial_start)
+        metrics.item_table_rows.set(len(self.model.items))
+        if result is not None:
+            self._progressive_metrics.update(result)
             if self._guard:
-                self._guard.observe(result.training_batch, self.model, self.version, self.progress)
-        self._publish(result.changes)
+                self._guard.observe(result, self.progress, self.model.copy_click_predictor)
+        self._publish(changes)
 
     def _publish(self, changes: checkpoints.State, base: str = "") -> None:
         progress = self.progress
@@ -183,24 +217,21 @@ class LearnWorker:
         metrics.steps.inc()
 
     def _recover(self) -> None:
-        """Load the newest sound checkpoint on the way to the journal's end, then take the steps from there again."""
+        """Load the newest valid checkpoint on the journal's path, then replay the steps after it."""
         folder, versions = self._folder / "journal", checkpoints.list_version_names(self._folder)
         checkpoints.remove_partial(self._folder)
         epochs = [int(version.partition("-")[0]) for version in versions]
         segments = journal.epoch_path(folder, max(journal.newest_epoch(folder), *epochs, 1))
         self._base = version_name(segments[1].epoch, segments[1].last_step or 0) if len(segments) > 1 else None
-        reachable = [
-            version for version in reversed(versions) if any(segment.contains(version) for segment in segments)
-        ]
-        checkpoint = checkpoints.load_latest(self._folder, reachable)
-        if checkpoint:
+        on_path = [version for version in reversed(versions) if any(segment.contains(version) for segment in segments)]
+        if checkpoint := checkpoints.load_latest(self._folder, on_path):
             self._load(*checkpoint)
         replayed = 0
         for entry in journal.read_entries_after(folder, segments, self.progress.epoch, self.progress.step):
             self._replay_entry(entry)
             replayed += 1
         self._seek()
-        _logger.info("at version %s: checkpoint %s, %d steps of the journal", self.version, self._parent, replayed)
+        _logger.info("recovered version %s: checkpoint %s, %d journal steps", self.version, self._parent, replayed)
 
     def _seek(self) -> None:
         for partition in self._source.snapshot():
@@ -216,25 +247,25 @@ class LearnWorker:
         else:
             before, after = version_name(progress.epoch, progress.step), version_name(entry.epoch, entry.step)
             raise ValueError(
-                f"the journal goes on with step {after} behind {before}: "
-                f"a part of it, or the checkpoint between them, is missing from {self._folder}"
+                f"the journal continues with step {after} after {before}: part of it, or the checkpoint between them, "
+                f"is missing from {self._folder}; restore it, or start from another checkpoint"
             )
 
     def _load(self, manifest: Manifest, state: checkpoints.State) -> None:
-        self.model = RecommenderModel(settings_with_seed(self._settings.learn.seed))
+        self.model = RecommenderModel(settings_with_seed(self._settings.learn.seed, self._settings.learn.ranker))
         self.model.restore(state)
         self._parent = manifest.version
         self.progress = progress_from_manifest(manifest)
 
     def _process_commands(self) -> None:
-        """Carry out the orders that came in since the last step; one that cannot be carried out changes nothing."""
+        """Run the commands that arrived since the last step; a command that fails changes nothing."""
         records = self._log.read(CONTROL, 0, self.progress.control_offset, 100)
         for offset, value in zip(records.offsets, records.values, strict=True):
             try:
                 command = decode_command(value or b"")
                 target = self._rollback_target(command, offset + 1)
             except (ValueError, OSError, checkpoints.DamagedCheckpoint) as error:
-                _logger.error("order at offset %d of the control topic not carried out: %s", offset, error)
+                _logger.error("command at offset %d of the control topic failed: %s", offset, error)
                 self.progress.control_offset = offset + 1
                 continue
             if target:
@@ -243,17 +274,17 @@ class LearnWorker:
             self.progress.control_offset = offset + 1
             if isinstance(command, CheckpointCommand):
                 self.save()
-                self._checkpoint_writer.wait()
-            elif not isinstance(command, TruncateHistoryCommand | ExcludeActionsCommand):  # those are the next step's
+                self.wait_for_checkpoint()
+            elif not isinstance(command, TruncateHistoryCommand | ExcludeActionsCommand):  # the next step applies these
                 self._set_pause(command)
 
     def _rollback_target(
         self, command: Command, control_offset: int
     ) -> tuple[Rollback, Manifest, checkpoints.State] | None:
-        """Where a rollback leads to, None for any other order."""
+        """Load the state that a rollback returns to; None for any other command."""
         if not isinstance(command, RollbackCommand):
             return None
-        self._checkpoint_writer.wait()
+        self.wait_for_checkpoint()
         gate.check_servable(self._folder, command.version)
         manifest, state = checkpoints.load(self._folder, command.version)
         check_retained(self._log, manifest)
@@ -264,10 +295,10 @@ class LearnWorker:
         if self._guard:
             self._guard.on_pause(self._pause) if self._pause else self._guard.on_resume()
         metrics.learn_paused.set(self._pause is not None)
-        _logger.warning("learning is held: %s" if self._pause else "learning goes on: %s", command)
+        _logger.warning("training paused: %s" if self._pause else "training resumed: %s", command)
 
     def _roll_back(self, entry: Rollback, manifest: Manifest, state: checkpoints.State) -> None:
-        """The journal decides: before its line the order is still to be carried out, behind it the epoch has begun."""
+        """Begin a new epoch. The command is due until the epoch's line is in the journal."""
         self._base = entry.version
         self.save()
         self._journal.rotate(entry.epoch, entry.step)
@@ -281,7 +312,7 @@ class LearnWorker:
             self._guard.on_rollback()
 
     def _begin_epoch(self, entry: Rollback) -> None:
-        apply_rollback(self.progress, entry)
+        self.progress = progress_after_rollback(self.progress, entry)
         self._parent = self._base = entry.version
         self._publish({}, base=entry.version)
 

@@ -1,0 +1,1 @@
+"""Training steps, their journal, and rollbacks."""

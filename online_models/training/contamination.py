@@ -1,4 +1,4 @@
-"""What bad events led to: the versions they taught, the slates those versions showed, what people did with them."""
+"""Consequences of bad events: versions, their slates, and the actions on those slates."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from online_models.control import Ranges
 from online_models.training import journal
 from online_models.training.journal import OffsetRange, Rollback
-from online_models.training.offset_ranges import Ranges, excluded_rows
+from online_models.training.offset_ranges import excluded_rows
 from online_models.versions.checkpoints import version_name
 from stream.ids import hash_id
 from stream.logs import EventLog
@@ -20,7 +21,7 @@ _RECORDS_PER_READ = 256
 
 
 def contaminated_versions(log: EventLog, folder: Path, bad_ranges: Ranges) -> list[str]:
-    """Every version, of a step or a checkpoint, whose state has learnt from bad events; oldest first."""
+    """All versions whose state was trained on bad events, oldest first."""
     contaminated: dict[str, None] = {}
     skip, skip_impressions = Ranges(), Ranges()
     is_contaminated = False
@@ -28,7 +29,7 @@ def contaminated_versions(log: EventLog, folder: Path, bad_ranges: Ranges) -> li
         if isinstance(entry, Rollback):
             skip, skip_impressions, is_contaminated = entry.skip, entry.skip_impressions, entry.version in contaminated
             continue
-        # The state stays what it has learnt until it goes back.
+        # A contaminated state stays contaminated until a rollback.
         is_contaminated = is_contaminated or any(
             _trains_on(log, offset_range, bad_ranges, (skip, skip_impressions)) for offset_range in entry.ranges
         )
@@ -38,7 +39,7 @@ def contaminated_versions(log: EventLog, folder: Path, bad_ranges: Ranges) -> li
 
 
 def contaminated_ranges(log: EventLog, folder: Path, bad_ranges: Ranges) -> Ranges:
-    """The bad ranges with all that they led to: slates of versions that they taught, and the actions on those."""
+    """Extend bad ranges by the slates of contaminated versions, and by the actions on them."""
     versions = np.array([hash_id(version) for version in contaminated_versions(log, folder, bad_ranges)], np.uint64)
     if not versions.size:
         return bad_ranges
@@ -67,7 +68,7 @@ def _trains_on(log: EventLog, offset_range: OffsetRange, bad_ranges: Ranges, exc
 
 
 def _contaminated_offsets(log: EventLog, partition: int, versions: np.ndarray) -> set[int]:
-    """Offsets of the slates that some versions made, and of the actions on them."""
+    """Offsets of the slates that these versions made, and of the actions on them."""
     contaminated: set[int] = set()
     impressions = np.zeros(0, np.uint64)
     for batch in _read_batches(
@@ -87,7 +88,7 @@ def _read_batches(log: EventLog, partition: int, first: int, next_: int) -> Iter
 
 
 def _to_ranges(offsets: list[int]) -> Iterator[tuple[int, int]]:
-    """Offsets as ranges.
+    """Group consecutive offsets into ranges.
 
     >>> list(_to_ranges([3, 4, 7]))
     [(3, 5), (7, 8)]

@@ -1,4 +1,4 @@
-"""The journal: which offsets each step consumed, on disk before the step is taken."""
+"""Journal of the offsets that each step consumes, on disk before the step changes anything."""
 
 import errno
 import os
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import msgspec
 
+from online_models.control import Ranges
 from online_models.versions.checkpoints import version_name
 
 
 class OffsetRange(msgspec.Struct, frozen=True, array_like=True):
-    """Examples of one partition: offsets [first, next)."""
+    """Offsets [first, next) of the examples of one partition."""
 
     partition: int
     first: int
@@ -21,29 +22,27 @@ class OffsetRange(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):
-    """One micro-batch: what was read, and how far the catalogue had been read by then."""
+    """One micro-batch: the offsets that it consumes of the examples, items and control topics."""
 
     epoch: int
     step: int
     ranges: list[OffsetRange]
-    items_offset: int
-    control_offset: int = 0  # next offset of the control topic: how far people's orders had been read
+    items_offset: int  # next offset of the items topic
+    control_offset: int = 0  # next offset of the control topic
 
 
 class Rollback(msgspec.Struct, frozen=True, tag="rollback", omit_defaults=True):
-    """A new epoch that goes on from an older version."""
+    """A new epoch that continues from an older version."""
 
     epoch: int
-    step: int  # of the version gone back to
+    step: int  # of the older version
     version: str
-    example_offsets: dict[str, int]  # next offset of the examples topic from which it goes on, by partition
-    offsets: dict[str, int]  # next offset of the events, learnt or left out by then, by partition
-    skip: dict[str, list[tuple[int, int]]]  # offsets of events left out, by partition
+    example_offsets: dict[str, int]  # next offset of the examples topic, by partition
+    offsets: dict[str, int]  # next offset of the events, trained on or excluded, by partition
+    skip: Ranges  # excluded events
     control_offset: int  # next offset of the control topic
-    reason: str = ""  # id of the alarm that it remedies, or what a person says
-    skip_impressions: dict[
-        str, list[tuple[int, int]]
-    ] = {}  # offsets of which slates and their answers alone are left out
+    reason: str = ""  # id of the alarm that it remedies, or an operator's text
+    skip_impressions: Ranges = {}  # offsets of which only impressions, and the actions on them, are excluded
 
 
 Entry = Step | Rollback
@@ -51,7 +50,7 @@ _decoder = msgspec.json.Decoder(Entry)
 
 
 class Journal:
-    """Lines of JSON in one file per checkpoint interval, each line durable before its step changes anything."""
+    """JSON lines in one file per checkpoint interval; a line is durable before its step runs."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -59,20 +58,20 @@ class Journal:
         self._file: int | None = None
 
     def append(self, entry: Entry) -> None:
-        """Durable when this returns."""
+        """Write an entry; it is durable when this returns."""
         if self._file is None:
             self.rotate(entry.epoch, entry.step)
         assert self._file is not None
         line = msgspec.json.encode(entry) + b"\n"
         if os.write(self._file, line) != len(line):
-            raise OSError(errno.ENOSPC, "the journal cannot grow: free some space", str(self._folder))
+            raise OSError(errno.ENOSPC, "the journal cannot grow: the disk is full; free some space", str(self._folder))
         os.fdatasync(self._file)
 
     def rotate(self, epoch: int, step: int) -> None:
-        """Go on in a new file that starts with this step."""
+        """Continue in a new file that starts with this step."""
         self.close()
         path = self._folder / f"{version_name(epoch, step)}.jsonl"
-        if path.exists():  # left by a process that died: a line it did not finish must not spoil the next one
+        if path.exists():  # left by a crash: its unfinished line must not corrupt the next one
             complete_bytes = path.read_bytes().rfind(b"\n") + 1
             os.truncate(path, complete_bytes)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -88,10 +87,10 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class EpochSegment:
-    """A part of the way to a version: the steps of one epoch, up to the one that a rollback went back to."""
+    """Steps of one epoch on the path to a version, up to the step that a rollback returned to."""
 
     epoch: int
-    last_step: int | None  # step, None = as far as the journal goes
+    last_step: int | None  # None: up to the end of the journal
 
     def contains(self, version: str) -> bool:
         epoch, _, step = version.partition("-")
@@ -99,7 +98,7 @@ class EpochSegment:
 
 
 def epoch_path(folder: Path, epoch: int, last_step: int | None = None) -> list[EpochSegment]:
-    """How a version came about: its own epoch, the one that this was built on, and so on, newest first."""
+    """Path to a version: its own epoch, then the epoch that this one continues, and so on."""
     segments = [EpochSegment(epoch, last_step)]
     while (base := _base_version(folder, segments[-1].epoch)) is not None:
         base_epoch, _, step = base.partition("-")
@@ -108,7 +107,7 @@ def epoch_path(folder: Path, epoch: int, last_step: int | None = None) -> list[E
 
 
 def read_entries_after(folder: Path, segments: list[EpochSegment], epoch: int, step: int) -> Iterator[Entry]:
-    """The entries that lead on from a version along a way that it is on, in the order they were taken."""
+    """Read the entries after a version along the path that it lies on, in order."""
     for segment in reversed([segment for segment in segments if segment.epoch >= epoch]):
         start = step if segment.epoch == epoch else -1
         for entry in _read_epoch(folder, segment.epoch, start):
@@ -117,9 +116,9 @@ def read_entries_after(folder: Path, segments: list[EpochSegment], epoch: int, s
 
 
 def prune(folder: Path, oldest: str, starts: Mapping[int, int]) -> None:
-    """Remove what leads to no version that is kept, `oldest` being the first, once its examples have gone from the log.
+    """Remove files that lead to no retained version and whose examples the log has deleted.
 
-    `starts`: the first offset that the examples topic still holds, by partition.
+    `oldest`: the oldest retained version. `starts`: the first offset of the examples topic, by partition.
     """
     for path, next_path in pairwise(sorted(folder.glob("*-*.jsonl"))):
         ranges = [
@@ -133,19 +132,19 @@ def prune(folder: Path, oldest: str, starts: Mapping[int, int]) -> None:
 
 
 def newest_epoch(folder: Path) -> int:
-    """The last epoch that has begun, 1 if none has; a file without a whole line is no beginning."""
+    """The latest epoch that has a complete entry; 1 if there is none."""
     epochs = {int(path.stem.partition("-")[0]) for path in folder.glob("*-*.jsonl")}
     return max((epoch for epoch in epochs if any(_read_epoch(folder, epoch, -1))), default=1)
 
 
 def read_entries(folder: Path) -> Iterator[Entry]:
-    """All entries in the order they were taken."""
+    """Read all entries in order."""
     for path in sorted(folder.glob("*-*.jsonl")):
         yield from _read_lines(path)
 
 
 def _read_epoch(folder: Path, epoch: int, step: int) -> Iterator[Entry]:
-    """The entries of an epoch; files that have none after a step are not read."""
+    """Read the entries of an epoch, except files that end at or before a step."""
     paths = sorted(folder.glob(f"{epoch:06d}-*.jsonl"))
     needed = [path for path, next_ in pairwise(paths) if int(next_.stem.partition("-")[2]) > step]
     for path in (*needed, *paths[-1:]):
@@ -153,15 +152,15 @@ def _read_epoch(folder: Path, epoch: int, step: int) -> Iterator[Entry]:
 
 
 def _base_version(folder: Path, epoch: int) -> str | None:
-    """The version that an epoch goes on from, None for the first one: its journal begins with the rollback."""
+    """The version that an epoch continues, from the rollback that begins it; None: first epoch."""
     first = next(_read_epoch(folder, epoch, -1), None)
     return first.version if isinstance(first, Rollback) else None
 
 
 def _read_lines(path: Path) -> Iterator[Entry]:
-    """A line cut off by a crash is no entry, since its step was never taken."""
+    """Read the complete lines: the step of a line cut off by a crash never ran."""
     for line in path.read_bytes().split(b"\n")[:-1]:
         try:
             yield _decoder.decode(line)
         except msgspec.DecodeError as error:
-            raise ValueError(f"journal {path} has a line that is no entry: {error}: {line[:80]!r}") from None
+            raise ValueError(f"journal {path} has an invalid line: {error}: {line[:80]!r}") from None

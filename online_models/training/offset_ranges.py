@@ -1,19 +1,19 @@
-"""Ranges of offsets that are left out of training, by partition."""
+"""Ranges of event offsets that are excluded from training, by partition."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from online_models.control import Ranges
 from stream.records.batches import ExampleBatch, Kind
 
-Ranges = dict[str, list[tuple[int, int]]]  # by partition, from and to
-PartitionRanges = Sequence[tuple[int, int]]  # of offsets, from and to
+PartitionRanges = Sequence[tuple[int, int]]  # offsets [from, to)
 
 
 def excluded_rows(
     batch: ExampleBatch, skip: PartitionRanges | None, skip_impressions: PartitionRanges | None
 ) -> np.ndarray:
-    """Which rows, (n,) bool, are not to be learnt: of events at these offsets, or of slates shown there."""
+    """Mask of the rows, (n,) bool, whose events or impressions are excluded from training."""
     is_excluded = np.zeros(len(batch), np.bool_)
     if skip:
         is_excluded |= _in_ranges(batch, skip)
@@ -29,26 +29,32 @@ def _in_ranges(batch: ExampleBatch, offset_ranges: PartitionRanges) -> np.ndarra
 
 
 def contains(ranges: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Which offsets, (n,) bool, lie in one of the ranges, (r, 2) from and to, sorted; they may overlap."""
+    """Mask of the offsets, (n,) bool, inside sorted ranges, (r, 2), which may overlap."""
     last = np.searchsorted(ranges[:, 0], offsets, side="right") - 1
     max_ends = np.maximum.accumulate(ranges[:, 1])
     is_inside: np.ndarray = (last >= 0) & (offsets < max_ends[np.maximum(last, 0)])
     return is_inside
 
 
-def merge_ranges(base: dict[int, list[tuple[int, int]]], *added: Ranges) -> Ranges:
-    """All ranges of all; those that touch become one."""
-    result: Ranges = {}
-    for partition in sorted({str(p) for p in base}.union(*added)):
-        runs = result.setdefault(partition, [])
-        extra = (span for ranges in added for span in ranges.get(partition, ()))
-        for start, end in sorted([*base.get(int(partition), ()), *extra]):
-            if runs and start <= runs[-1][1]:
-                runs[-1] = runs[-1][0], max(runs[-1][1], end)
-            elif start < end:
-                runs.append((start, end))
-    return {partition: runs for partition, runs in result.items() if runs}
+def merge_ranges(*parts: Mapping[int, PartitionRanges] | Mapping[str, PartitionRanges]) -> Ranges:
+    """Union of ranges by partition, whose keys may be numbers; ranges that touch become one.
+
+    >>> merge_ranges({0: [(5, 9)]}, {"0": [(1, 5), (20, 30)], "1": [(2, 2)]})
+    {'0': [(1, 9), (20, 30)]}
+    """
+    ranges: Ranges = {}
+    for part in parts:
+        for partition, partition_ranges in part.items():
+            ranges.setdefault(str(partition), []).extend(partition_ranges)
+    merged = {partition: _coalesce(ranges[partition]) for partition in sorted(ranges)}
+    return {partition: runs for partition, runs in merged.items() if runs}
 
 
-def _merge_ranges(before: Ranges, added: Ranges) -> Ranges:
-    return {p: sorted({*before.get(p, []), *added.get(p, [])}) for p in sorted(before.keys() | added.keys())}
+def _coalesce(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    runs: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if runs and start <= runs[-1][1]:
+            runs[-1] = runs[-1][0], max(runs[-1][1], end)
+        elif start < end:
+            runs.append((start, end))
+    return runs

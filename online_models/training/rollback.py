@@ -1,34 +1,36 @@
-"""Going back to an older version: what is left out, and where learning goes on."""
+"""Roll back to an older version: the events to exclude, and the offsets to continue from."""
 
-from online_models.control import RollbackCommand
+from dataclasses import replace
+
+from online_models.control import Ranges, RollbackCommand
 from online_models.training.journal import Rollback
-from online_models.training.offset_ranges import Ranges, _merge_ranges
-from online_models.training.step import Progress
+from online_models.training.offset_ranges import merge_ranges
+from online_models.training.progress import Progress
 from online_models.versions.checkpoints import Manifest
 from stream.logs import EventLog
 from stream.topics import EXAMPLES
 
 
 class RetentionExceeded(ValueError):
-    """A version that is older than what the log keeps: nothing can go on from there."""
+    """The log no longer keeps the examples after a version: training cannot continue from it."""
 
 
 def check_retained(log: EventLog, manifest: Manifest) -> None:
-    """Outlived if the log no longer keeps what came behind a version."""
+    """Raise RetentionExceeded if the log no longer keeps the examples after a version."""
     for partition, offset in sorted(manifest.example_offsets.items()):
         if (start := log.start_offset(EXAMPLES, int(partition))) > offset:
             raise RetentionExceeded(
-                f"version {manifest.version} goes on at offset {offset} of partition {partition} of the examples, but "
-                f"the log keeps them from {start} (log.retention): go back to a newer one, see `headrace models list`"
+                f"version {manifest.version} continues at offset {offset} of examples partition {partition}, but the "
+                f"log keeps them from {start} (log.retention): choose a newer version, see `headrace models list`"
             )
 
 
 def plan_rollback(command: RollbackCommand, manifest: Manifest, progress: Progress, control_offset: int) -> Rollback:
-    """The journal's entry for an order, behind which the control topic goes on at `control`.
+    """Make the journal entry of a rollback command.
 
-    ValueError if a range to skip is none, or names no partition.
-    Without ranges, all that was learnt since the version is left out and learning goes on with what comes next. With
-    ranges, the examples since the version are read again, but for those that the ranges taught.
+    `control_offset`: next offset of the control topic. Without ranges, all events since the version are excluded, and
+    training continues with new examples. With ranges, the examples since the version are read again, except those in
+    the ranges. A ValueError names an invalid range or partition.
     """
     if command.skip is None and not command.skip_impressions:
         example_offsets = {str(p): offset for p, offset in progress.example_offsets.items()}
@@ -44,15 +46,15 @@ def plan_rollback(command: RollbackCommand, manifest: Manifest, progress: Progre
         version=manifest.version,
         example_offsets=example_offsets,
         offsets=offsets,
-        skip=_merge_ranges(manifest.skip, skip),
-        skip_impressions=_merge_ranges(manifest.skip_impressions, skip_impressions),
+        skip=merge_ranges(manifest.skip, skip),
+        skip_impressions=merge_ranges(manifest.skip_impressions, skip_impressions),
         control_offset=control_offset,
         reason=command.reason,
     )
 
 
 def progress_from_manifest(manifest: Manifest) -> Progress:
-    """How far the state of a checkpoint has come."""
+    """Read the progress of a checkpoint from its manifest."""
     return Progress(
         epoch=manifest.epoch,
         step=manifest.step,
@@ -66,20 +68,23 @@ def progress_from_manifest(manifest: Manifest) -> Progress:
     )
 
 
-def apply_rollback(progress: Progress, entry: Rollback) -> None:
-    """Turn the progress of the version gone back to into that of the new epoch."""
-    progress.epoch = entry.epoch
-    progress.control_offset = entry.control_offset
-    progress.example_offsets = {int(p): offset for p, offset in entry.example_offsets.items()}
-    progress.offsets = {int(p): offset for p, offset in entry.offsets.items()}
-    progress.skip = {int(p): list(ranges) for p, ranges in entry.skip.items()}
-    progress.skip_impressions = {int(p): list(ranges) for p, ranges in entry.skip_impressions.items()}
+def progress_after_rollback(progress: Progress, entry: Rollback) -> Progress:
+    """Turn the progress of the older version into that of the new epoch."""
+    return replace(
+        progress,
+        epoch=entry.epoch,
+        control_offset=entry.control_offset,
+        example_offsets={int(p): offset for p, offset in entry.example_offsets.items()},
+        offsets={int(p): offset for p, offset in entry.offsets.items()},
+        skip={int(p): list(ranges) for p, ranges in entry.skip.items()},
+        skip_impressions={int(p): list(ranges) for p, ranges in entry.skip_impressions.items()},
+    )
 
 
 def _validate_ranges(skip: Ranges, progress: Progress) -> Ranges:
     for partition, ranges in skip.items():
         if not partition.isdigit() or int(partition) not in progress.offsets:
-            raise ValueError(f"skip names partition {partition!r}; events were learnt from {sorted(progress.offsets)}")
+            raise ValueError(f"skip names partition {partition!r}; expected one of {sorted(progress.offsets)}")
         for first, next_ in ranges:
             if not 0 <= first < next_:
                 raise ValueError(f"skip range {first} to {next_} of partition {partition} is empty or negative")

@@ -1,4 +1,4 @@
-"""The model-updates topic: what one step changed, for replicas to follow."""
+"""Records of the model-updates topic: the changes of one step, which replicas apply."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from stream.records.column_blocks import decode_block, encode_block
 
 @dataclass(frozen=True, slots=True)
 class ModelUpdate:
-    """A step's changes; or, where `base` is set, a new epoch that goes on from that version."""
+    """The changes of a step, or, if `base` is set, a new epoch that continues from that version."""
 
     epoch: int
     step: int
@@ -20,7 +20,7 @@ class ModelUpdate:
     control_offset: int  # next offset of the control topic
     offsets: dict[str, int]  # next offset of the events that the state covers, by partition
     changes: dict[str, np.ndarray]
-    blocked_reason: str = ""  # why nobody is to answer from this state
+    blocked_reason: str = ""  # why this state must not be served, "" if it may
 
     @property
     def version(self) -> str:
@@ -36,7 +36,7 @@ def encode_update(update: ModelUpdate) -> bytes:
 
 
 def decode_update(value: bytes) -> ModelUpdate:
-    """An update; its columns are read-only views of `value`."""
+    """Decode an update; its columns are read-only views of `value`."""
     header, changes = decode_block(value)
     header_fields: dict[str, Any] = {name: header[name] for name in _HEADER_FIELDS}
     return ModelUpdate(**header_fields, changes=changes, blocked_reason=header.get("blocked_reason", ""))

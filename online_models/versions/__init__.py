@@ -1,0 +1,1 @@
+"""Checkpoints on disk: write, verify, list, and decide which may serve."""

@@ -1,4 +1,4 @@
-"""All learnt state on disk under one name: written whole or not at all, checked when read."""
+"""Checkpoints: all trained state on disk, written whole or not at all, verified when read."""
 
 import hashlib
 import importlib.metadata
@@ -16,12 +16,12 @@ from safetensors.numpy import load_file, save_file
 
 State = dict[str, np.ndarray]
 _SCHEMA = 1
-_IO_THREADS = 4  # files that are written or checked at once
+_IO_THREADS = 4  # files written or verified at once
 _logger = logging.getLogger(__name__)
 
 
 class Manifest(msgspec.Struct, kw_only=True):
-    """What a checkpoint is and what made it."""
+    """Identity of a checkpoint, the offsets it covers, and its files."""
 
     version: str  # "<epoch>-<step>"
     epoch: int
@@ -31,28 +31,27 @@ class Manifest(msgspec.Struct, kw_only=True):
     schema: int = _SCHEMA
     code_version: str = ""
     example_offsets: dict[str, int]  # next offset of the examples topic, by partition
-    offsets: dict[str, int]  # next offset of the events that taught it, by partition
-    skip: dict[str, list[tuple[int, int]]] = {}  # offsets of events left out
-    skip_impressions: dict[
-        str, list[tuple[int, int]]
-    ] = {}  # offsets of which slates and their answers alone are left out
+    offsets: dict[str, int]  # next offset of the events that it was trained on, by partition
+    skip: dict[str, list[tuple[int, int]]] = {}  # excluded event offsets, by partition
+    # Offsets of which only impressions, and the actions on them, are excluded.
+    skip_impressions: dict[str, list[tuple[int, int]]] = {}
     items_offset: int = 0  # next offset of the items topic
     control_offset: int = 0  # next offset of the control topic
-    updates_offset: int = 0  # offset of model-updates from which a replica goes on
+    updates_offset: int = 0  # first offset of model-updates that a replica has to apply
     watermark: int = 0
-    open_alarm: str = ""  # id of the alarm that was open when it was written: no version for the guard to go back to
-    blocked_reason: str = ""  # why it may not be served, as far as was known when it was written
+    open_alarm: str = ""  # id of the alarm open at the time of writing: the guard does not roll back to this version
+    blocked_reason: str = ""  # "" if it may be served, as of writing; see `gate.apply_override`
     config: dict[str, Any] = {}
     metrics: dict[str, float] = {}
     files: dict[str, str] = {}  # sha256 by file name
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint that is incomplete or whose bytes are not those that were written."""
+    """Raised for a checkpoint that is incomplete, or whose bytes differ from those written."""
 
 
 def version_name(epoch: int, step: int) -> str:
-    """The version of a step.
+    """Name of the version at a step.
 
     >>> version_name(123, 45678)
     '000123-000045678'
@@ -61,9 +60,9 @@ def version_name(epoch: int, step: int) -> str:
 
 
 def save(folder: Path, manifest: Manifest, state: Mapping[str, np.ndarray]) -> None:
-    """Write beside, fsync, rename: a reader sees the whole checkpoint or none.
+    """Write to a temporary folder, fsync, rename: a reader sees the whole checkpoint or none.
 
-    Each array is named "part.column"; every part is a file of its own, hashed while others are on their way to disk.
+    Each array is named "part.column"; each part is one file, hashed while others are being written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial_path = folder / f".{manifest.version}.{os.getpid()}"
@@ -86,7 +85,7 @@ def save(folder: Path, manifest: Manifest, state: Mapping[str, np.ndarray]) -> N
 
 
 def _write(path: Path, columns: State) -> str:
-    """Write a part, durably; returns its digest."""
+    """Write a part durably; returns its digest."""
     save_file(columns, path)
     digest = _digest(path)
     _sync(path)
@@ -94,7 +93,7 @@ def _write(path: Path, columns: State) -> str:
 
 
 def load(folder: Path, version: str) -> tuple[Manifest, State]:
-    """A checkpoint's manifest and state; FileNotFoundError if there is none, DamagedCheckpoint if it is not whole."""
+    """Manifest and state of a checkpoint; raise FileNotFoundError or DamagedCheckpoint."""
     manifest = check(folder, version)
     state = {}
     for name in manifest.files:
@@ -105,33 +104,32 @@ def load(folder: Path, version: str) -> tuple[Manifest, State]:
 
 
 def load_latest(folder: Path, versions: Iterable[str] | None = None) -> tuple[Manifest, State] | None:
-    """The newest sound checkpoint; damaged ones are passed over loudly."""
+    """Load the newest valid checkpoint, or the first of `versions`; log those that are skipped."""
     for version in reversed(list_version_names(folder)) if versions is None else versions:
         try:
             return load(folder, version)
         except (DamagedCheckpoint, OSError) as error:
-            _logger.error("%s; the one before is used", error)
+            _logger.error("%s; using the checkpoint before it", error)
     return None
 
 
 def check(folder: Path, version: str) -> Manifest:
-    """The manifest of a sound checkpoint; FileNotFoundError or DamagedCheckpoint otherwise. Changes nothing."""
+    """Verify a checkpoint and return its manifest; raise FileNotFoundError or DamagedCheckpoint."""
     manifest = read_manifest(folder, version)
-    damage = _find_damage(folder / version, manifest)
-    if damage:
+    if damage := find_damage(folder / version, manifest):
         raise DamagedCheckpoint(f"checkpoint {version} is damaged: {damage}")
     return manifest
 
 
 def code_version() -> str:
-    """What made a checkpoint: the installed version of this code."""
+    """Installed version of this code."""
     return importlib.metadata.version("headrace")
 
 
 def read_manifest(folder: Path, version: str) -> Manifest:
     path = folder / version / "manifest.json"
     if not (folder / version).is_dir():
-        raise FileNotFoundError(f"there is no checkpoint {version!r} in {folder}; `headrace models list` shows them")
+        raise FileNotFoundError(f"there is no checkpoint {version!r} in {folder}; `headrace models list` shows all")
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -142,12 +140,12 @@ def read_manifest(folder: Path, version: str) -> Manifest:
 
 
 def list_version_names(folder: Path) -> list[str]:
-    """Versions on disk, oldest first, damaged ones too."""
+    """Versions on disk, oldest first, including damaged ones."""
     return sorted(path.name for path in folder.glob("[0-9]*-[0-9]*") if path.is_dir()) if folder.exists() else []
 
 
 def creation_times(folder: Path) -> dict[str, int]:
-    """When each version was made, ms; of a damaged one, when its folder was."""
+    """Creation time of each version, ms; of a damaged one, the modification time of its folder."""
     times = {}
     for version in list_version_names(folder):
         try:
@@ -158,7 +156,7 @@ def creation_times(folder: Path) -> dict[str, int]:
 
 
 def drop(folder: Path, version: str) -> None:
-    """Remove a checkpoint; renamed first, so that no reader takes a half of it."""
+    """Delete a checkpoint; renamed first, so that no reader sees half of it."""
     partial_path = folder / f".{version}.gone"
     try:
         os.rename(folder / version, partial_path)
@@ -168,12 +166,13 @@ def drop(folder: Path, version: str) -> None:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what a process that died was writing or dropping."""
+    """Delete folders that a dead process was writing or deleting."""
     for path in folder.glob(".*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _find_damage(path: Path, manifest: Manifest) -> str | None:
+def find_damage(path: Path, manifest: Manifest) -> str | None:
+    """First file that is missing or differs from its digest; None if all are valid."""
     with ThreadPoolExecutor(_IO_THREADS) as pool:
         errors = pool.map(_file_error, (path / name for name in manifest.files), manifest.files.values())
         return next((error for error in errors if error), None)
@@ -181,7 +180,7 @@ def _find_damage(path: Path, manifest: Manifest) -> str | None:
 
 def _file_error(path: Path, digest: str) -> str | None:
     try:
-        return None if _digest(path) == digest else f"{path.name} is not what was written (sha256 differs)"
+        return None if _digest(path) == digest else f"{path.name} differs from the file that was written (sha256)"
     except OSError as error:
         return f"{path.name}: {error.strerror}"
 

@@ -1,4 +1,4 @@
-"""The gate: a version is served only if what it learnt are numbers, and nobody, guard or person, speaks against it."""
+"""Decide if a version may serve: finite, and blocked by neither guard nor operator."""
 
 import logging
 import os
@@ -13,16 +13,21 @@ from online_models.versions import checkpoints
 from online_models.versions.checkpoints import DamagedCheckpoint, Manifest, State
 
 _FOLDER = "gate"
+_logger = logging.getLogger(__name__)
+
+
+class VersionBlocked(ValueError):
+    """Raised for a version that may not be served."""
 
 
 class ServingOverride(msgspec.Struct, frozen=True):
-    """Counts for more than what the version's own manifest says."""
+    """A decision that replaces the one in the manifest of the version."""
 
-    blocked_reason: str  # why it may not be served, "" if it may
+    blocked_reason: str  # "" if the version may be served
 
 
 def override(folder: Path, version: str, blocked_reason: str) -> None:
-    """Say why a version may not be served from now on, or with "" that it may. Durable when this returns."""
+    """Block a version for this reason, or approve it by "". Durable when this returns."""
     path = _path(folder, version)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)
@@ -35,7 +40,7 @@ def override(folder: Path, version: str, blocked_reason: str) -> None:
 
 
 def apply_override(folder: Path, version: str, manifest_reason: str) -> str:
-    """Why a version may not be served, "" if it may; `written` is what its manifest says of that."""
+    """Reason that blocks a version, "" if it may be served: the manifest's, unless overridden."""
     try:
         return msgspec.json.decode(_path(folder, version).read_bytes(), type=ServingOverride).blocked_reason
     except FileNotFoundError:
@@ -52,44 +57,38 @@ def _remove_stale(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-_TRAINED_PARTS = (
-    "two_two_tower.",
-    "candidate_ranker.",
-    "slate_ranker.",
-    "click_head.",
-)  # elsewhere what is no number may stand for nothing
-_logger = logging.getLogger(__name__)
+def describe_non_finite(state: Mapping[str, np.ndarray], trained_parts: Iterable[str]) -> str:
+    """Name the trained arrays that hold NaN or infinity; "" if there are none.
 
-
-class VersionBlocked(ValueError):
-    """A version that may not be served."""
-
-
-def non_finite_arrays(state: Mapping[str, np.ndarray]) -> str:
-    """What is learnt by gradients and has become no number, "" if nothing has."""
+    Other parts may use infinity as a value.
+    """
+    prefixes = tuple(f"{part}." for part in trained_parts)
     non_finite = [
         name
         for name, array in state.items()
-        if name.startswith(_TRAINED_PARTS) and array.dtype.kind == "f" and not np.isfinite(array).all()
+        if name.startswith(prefixes) and array.dtype.kind == "f" and not np.isfinite(array).all()
     ]
     return f"not finite: {', '.join(non_finite)}" if non_finite else ""
 
 
 def read_block_reason(folder: Path, version: str) -> str:
-    """Why a version may not be served, "" if it may; FileNotFoundError or DamagedCheckpoint if it cannot be."""
+    """Reason that blocks a version, "" if it may be served.
+
+    Raises FileNotFoundError or DamagedCheckpoint if it cannot be read.
+    """
     return apply_override(folder, version, checkpoints.read_manifest(folder, version).blocked_reason)
 
 
 def check_servable(folder: Path, version: str) -> None:
-    """Refused if a version may not be served."""
+    """Raise VersionBlocked if a version may not be served."""
     if reason := read_block_reason(folder, version):
         raise VersionBlocked(
-            f"version {version} is refused: {reason}; `headrace models approve {version}` lets it be served"
+            f"version {version} is blocked: {reason}; `headrace models approve {version}` lets it be served"
         )
 
 
 def list_blocked(folder: Path) -> dict[str, str]:
-    """The versions on disk that may not be served, with the reason; oldest first."""
+    """The versions on disk that may not be served, with their reasons; oldest first."""
     return {version: reason for version, reason in _read_block_reasons(folder).items() if reason}
 
 
@@ -107,14 +106,14 @@ def _read_block_reasons(folder: Path) -> dict[str, str]:
 
 
 def load_newest(folder: Path, versions: Iterable[str] | None = None) -> tuple[Manifest, State] | None:
-    """The newest version that may be served, or the first of `versions`; others are passed over loudly."""
+    """Load the newest servable version, or the first of `versions`; log those skipped."""
     blocked = list_blocked(folder)
     for version in reversed(checkpoints.list_version_names(folder)) if versions is None else versions:
         if version in blocked:
-            _logger.warning("version %s is refused: %s; the one before is used", version, blocked[version])
+            _logger.warning("version %s is blocked: %s; using the version before it", version, blocked[version])
             continue
         try:
             return checkpoints.load(folder, version)
         except (DamagedCheckpoint, OSError) as error:
-            _logger.error("%s; the one before is used", error)
+            _logger.error("%s; using the version before it", error)
     return None

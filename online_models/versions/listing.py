@@ -1,4 +1,4 @@
-"""Versions on disk as people and machines read them."""
+"""List the versions on disk, for the command line and for HTTP."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from online_models.versions import gate
 from online_models.versions.checkpoints import (
     DamagedCheckpoint,
     Manifest,
-    _find_damage,
+    find_damage,
     list_version_names,
     read_manifest,
 )
@@ -16,15 +16,15 @@ from online_models.versions.checkpoints import (
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """A checkpoint as found on disk; without a manifest when that cannot be read."""
+    """A checkpoint as found on disk; without a manifest if that cannot be read."""
 
     version: str
     manifest: Manifest | None
-    error: str | None  # what is damaged, None when sound
+    error: str | None  # the damage, None if valid
 
 
 def describe_versions(folder: Path, serving: str) -> list[dict[str, Any]]:
-    """The checkpoints for people and machines, oldest first; `serving` is the one that answers have come from."""
+    """All checkpoints as JSON objects, oldest first; `serving` is the version that serves."""
     return [_describe_version(folder, info, serving) for info in read_versions(folder)]
 
 
@@ -42,7 +42,7 @@ def _describe_version(folder: Path, info: VersionInfo, serving: str) -> dict[str
         "skip_impressions": manifest.skip_impressions if manifest else {},
         "metrics": manifest.metrics if manifest else {},
         "open_alarm": manifest.open_alarm if manifest else "",
-        "refused": gate.apply_override(folder, info.version, manifest.blocked_reason) if manifest else "",
+        "blocked_reason": gate.apply_override(folder, info.version, manifest.blocked_reason) if manifest else "",
         "serving": info.version == serving,
         "damaged": info.error is not None,
         "error": info.error,
@@ -50,7 +50,10 @@ def _describe_version(folder: Path, info: VersionInfo, serving: str) -> dict[str
 
 
 def lineage(folder: Path, version: str) -> list[dict[str, Any]]:
-    """A version and its forebears, newest first, as far as they are kept; FileNotFoundError for an unknown version."""
+    """A version and its ancestors, newest first, as far as they are kept.
+
+    Raises FileNotFoundError for an unknown version.
+    """
     infos = {info.version: info for info in read_versions(folder)}
     if version not in infos:
         read_manifest(folder, version)
@@ -64,7 +67,7 @@ def lineage(folder: Path, version: str) -> list[dict[str, Any]]:
 
 
 def read_versions(folder: Path) -> list[VersionInfo]:
-    """All checkpoints with what is wrong with them, oldest first."""
+    """All checkpoints with their damage, oldest first."""
     infos = []
     for version in list_version_names(folder):
         try:
@@ -72,5 +75,5 @@ def read_versions(folder: Path) -> list[VersionInfo]:
         except DamagedCheckpoint as error:
             infos.append(VersionInfo(version, None, str(error)))
         else:
-            infos.append(VersionInfo(version, manifest, _find_damage(folder / version, manifest)))
+            infos.append(VersionInfo(version, manifest, find_damage(folder / version, manifest)))
     return infos

@@ -1,4 +1,4 @@
-"""The learner's bits are those of its journal, whenever it dies and whatever of its files is damaged."""
+"""The journal determines the bits of a learner, through crashes and damaged files."""
 
 import logging
 import shutil
@@ -13,7 +13,7 @@ from online_models.versions import checkpoints
 from stream.logs import Record
 from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES
 from tests.support.faults import CrashInjector
-from tests.support.learner_lab import Lab, differing, followed, lessons
+from tests.support.learner_lab import Lab, find_differences, make_blocks, replay_bits
 
 Blocks = dict[int, list[Record]]
 SKIPPED = (20, 60)
@@ -30,7 +30,7 @@ LONG = {
 
 @pytest.fixture(scope="module")
 def blocks() -> Blocks:
-    return lessons()
+    return make_blocks()
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def test_a_crash_at_any_moment_leaves_the_same_bits(tmp_path: Path, blocks: Bloc
 
         assert lab.crashes == 1
         assert lab.start().progress == calm.start().progress
-        assert differing(lab.bits, calm.bits) == [], f"crash at moment {moment}"
+        assert find_differences(lab.bits, calm.bits) == [], f"crash at moment {moment}"
 
 
-def test_bits_are_those_of_the_journal_across_rollbacks_and_crashes(tmp_path: Path, blocks: Blocks) -> None:
+def test_bits_follow_the_journal_across_rollbacks_and_crashes(tmp_path: Path, blocks: Blocks) -> None:
     calm = Lab(tmp_path / "calm", blocks, LONG).finish()
     rough = Lab(tmp_path / "rough", blocks, LONG, CrashInjector(*[11] * 20)).finish()
     progress = calm.start().progress
@@ -59,11 +59,11 @@ def test_bits_are_those_of_the_journal_across_rollbacks_and_crashes(tmp_path: Pa
     assert progress.epoch == 3
     assert rough.crashes > 4
     assert rough.start().progress == progress
-    assert differing(rough.bits, calm.bits) == []
-    assert differing(calm.bits, followed(calm, progress.epoch, progress.step)) == []
+    assert find_differences(rough.bits, calm.bits) == []
+    assert find_differences(calm.bits, replay_bits(calm, progress.epoch, progress.step)) == []
 
 
-def test_what_arrives_while_the_learner_is_down_is_no_part_of_the_steps_it_took(tmp_path: Path, blocks: Blocks) -> None:
+def test_records_that_arrive_during_downtime_join_no_old_step(tmp_path: Path, blocks: Blocks) -> None:
     lab = Lab(tmp_path, {0: blocks[0][:3]}, batch=2048)
     lab.step()
     bits = lab.bits
@@ -71,21 +71,21 @@ def test_what_arrives_while_the_learner_is_down_is_no_part_of_the_steps_it_took(
     lab.log.write(EXAMPLES, 0, *blocks[0][3:])
     lab.log.write(ITEMS, 0, (b"late", b'{"item_id":"late"}'))
 
-    assert differing(lab.bits, bits) == []
+    assert find_differences(lab.bits, bits) == []
     assert lab.start().progress.step == 1
 
 
-def test_blocks_that_are_published_twice_teach_once(tmp_path: Path, blocks: Blocks) -> None:
+def test_blocks_published_twice_train_once(tmp_path: Path, blocks: Blocks) -> None:
     once = Lab(tmp_path / "once", {0: blocks[0][:4]}, batch=1).finish()
     twice = Lab(tmp_path / "twice", {0: [*blocks[0][:3], *blocks[0][1:4]]}, batch=1).finish()
     counters = {name for name in once.bits if name.startswith("items.counters")}
 
-    assert not counters & set(differing(twice.bits, once.bits))
+    assert not counters & set(find_differences(twice.bits, once.bits))
     assert twice.start().progress.offsets == once.start().progress.offsets
 
 
 @pytest.mark.parametrize("left", [0, 1, 20])
-def test_a_torn_last_line_of_the_journal_is_a_step_never_taken(lab: Lab, left: int) -> None:
+def test_a_torn_last_journal_line_is_a_step_that_never_ran(lab: Lab, left: int) -> None:
     bits, step = lab.bits, lab.start().progress.step
     lab.die()
     newest = max((lab.settings.checkpoints / "journal").glob("*.jsonl"))
@@ -96,8 +96,8 @@ def test_a_torn_last_line_of_the_journal_is_a_step_never_taken(lab: Lab, left: i
 
     lab.finish()
 
-    assert differing(lab.bits, bits) == []
-    assert differing(bits, followed(lab, 1, step)) == []
+    assert find_differences(lab.bits, bits) == []
+    assert find_differences(bits, replay_bits(lab, 1, step)) == []
 
 
 def flip(path: Path) -> None:
@@ -131,7 +131,7 @@ DAMAGES = [flip, truncate, remove_file, garble_manifest, cut_manifest, remove_ma
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_the_checkpoint_before_a_damaged_one_leads_to_the_same_bits(
+def test_recovery_around_a_damaged_checkpoint_has_the_same_bits(
     lab: Lab, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     bits = lab.bits
@@ -139,35 +139,35 @@ def test_the_checkpoint_before_a_damaged_one_leads_to_the_same_bits(
     damage(lab.settings.checkpoints / "000001-000000006")
     worker = lab.start()
 
-    assert differing(lab.bits, bits) == []
-    assert worker._parent == "000001-000000003"
-    told = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert bool(told) == (damage is not shutil.rmtree)
-    assert all("000001-000000006 is damaged" in record.message for record in told)
+    assert find_differences(lab.bits, bits) == []
+    assert worker.parent == "000001-000000003"
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert bool(errors) == (damage is not shutil.rmtree)
+    assert all("000001-000000006 is damaged" in record.message for record in errors)
 
 
-def test_the_journal_alone_leads_to_the_same_bits(tmp_path: Path, blocks: Blocks) -> None:
+def test_recovery_from_the_journal_alone_has_the_same_bits(tmp_path: Path, blocks: Blocks) -> None:
     lab = Lab(tmp_path, blocks, LONG).finish()
     bits = lab.bits
     lab.die()
     for version in checkpoints.list_version_names(lab.settings.checkpoints):
         shutil.rmtree(lab.settings.checkpoints / version)
 
-    assert differing(lab.bits, bits) == []
+    assert find_differences(lab.bits, bits) == []
 
 
-def test_a_step_that_is_missing_from_the_journal_stops_the_learner(lab: Lab) -> None:
+def test_a_step_missing_from_the_journal_stops_the_learner(lab: Lab) -> None:
     lab.die()
     newest = max((lab.settings.checkpoints / "journal").glob("*.jsonl"))
     lines = newest.read_bytes().splitlines(keepends=True)
     newest.write_bytes(b"".join(lines[1:]))
 
-    with pytest.raises(ValueError, match="goes on with step 000001-000000008 behind 000001-000000006"):
+    with pytest.raises(ValueError, match="continues with step 000001-000000008 after 000001-000000006"):
         lab.start()
 
 
 @pytest.mark.parametrize(
-    "order",
+    "command",
     [
         b"no json",
         encode_command(RollbackCommand("000009-000000001")),
@@ -177,60 +177,58 @@ def test_a_step_that_is_missing_from_the_journal_stops_the_learner(lab: Lab) -> 
         encode_command(RollbackCommand("000001-000000003", {"²": [(0, 5)]})),
     ],
 )
-def test_an_order_that_cannot_be_carried_out_changes_nothing(
-    lab: Lab, order: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_command_that_fails_changes_nothing(lab: Lab, command: bytes, caplog: pytest.LogCaptureFixture) -> None:
     bits, updates = lab.bits, lab.log.end_offset(MODEL_UPDATES, 0)
-    lab.log.write(CONTROL, 0, (None, order))
+    lab.log.write(CONTROL, 0, (None, command))
     lab.finish()
     progress = lab.start().progress
 
-    assert differing(lab.bits, bits) == []
+    assert find_differences(lab.bits, bits) == []
     assert (progress.epoch, progress.control_offset) == (1, lab.log.end_offset(CONTROL, 0))
     assert lab.log.end_offset(MODEL_UPDATES, 0) == updates
-    assert "not carried out" in caplog.text
+    assert "of the control topic failed" in caplog.text
 
 
-def test_an_order_to_a_version_older_than_the_log_changes_nothing(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_rollback_beyond_the_log_retention_changes_nothing(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     bits = lab.bits
     lab.log.trim(EXAMPLES, 0, lab.start().progress.example_offsets[0])
     lab.log.write(CONTROL, 0, (None, encode_command(RollbackCommand("000001-000000003"))))
     lab.finish()
 
-    assert differing(lab.bits, bits) == []
+    assert find_differences(lab.bits, bits) == []
     assert lab.start().progress.epoch == 1
-    assert "go back to a newer one" in caplog.text
+    assert "choose a newer version" in caplog.text
 
 
-def test_an_order_to_a_damaged_version_changes_nothing(lab: Lab) -> None:
+def test_a_rollback_to_a_damaged_version_changes_nothing(lab: Lab) -> None:
     bits = lab.bits
     flip(lab.settings.checkpoints / "000001-000000003")
     lab.log.write(CONTROL, 0, (None, encode_command(RollbackCommand("000001-000000003"))))
     lab.finish()
 
-    assert differing(lab.bits, bits) == []
+    assert find_differences(lab.bits, bits) == []
     assert lab.start().progress.epoch == 1
 
 
-def test_a_rollback_leaves_out_what_the_skipped_events_taught(tmp_path: Path, blocks: Blocks) -> None:
-    order = {(1, 2): CheckpointCommand(), (1, 12): RollbackCommand("000001-000000002", {"0": [SKIPPED]})}
-    lab = Lab(tmp_path, blocks, order).finish()
-    all_of_it = Lab(tmp_path / "all", blocks).finish()
-    learnt, everything = (one.start().model.items.counters["total_counts"].sum() for one in (lab, all_of_it))
+def test_a_rollback_leaves_out_the_skipped_events(tmp_path: Path, blocks: Blocks) -> None:
+    commands = {(1, 2): CheckpointCommand(), (1, 12): RollbackCommand("000001-000000002", {"0": [SKIPPED]})}
+    lab = Lab(tmp_path, blocks, commands).finish()
+    full = Lab(tmp_path / "full", blocks).finish()
+    count, full_count = (each.start().model.items.counters["total_counts"].sum() for each in (lab, full))
 
     assert lab.start().progress.epoch == 2
-    assert lab.start().progress.offsets == all_of_it.start().progress.offsets
-    assert 0 < everything - learnt <= 5 * (SKIPPED[1] - SKIPPED[0])
+    assert lab.start().progress.offsets == full.start().progress.offsets
+    assert 0 < full_count - count <= 5 * (SKIPPED[1] - SKIPPED[0])
 
 
-def test_a_rollback_without_ranges_goes_on_with_what_comes_next(tmp_path: Path, blocks: Blocks) -> None:
+def test_a_rollback_without_ranges_continues_with_new_examples(tmp_path: Path, blocks: Blocks) -> None:
     early, late = blocks[0][:8], blocks[0][8:]
-    order = {(1, 2): CheckpointCommand(), (1, 8): RollbackCommand("000001-000000002")}
-    lab = Lab(tmp_path, {0: early}, order, batch=1).finish()
+    commands = {(1, 2): CheckpointCommand(), (1, 8): RollbackCommand("000001-000000002")}
+    lab = Lab(tmp_path, {0: early}, commands, batch=1).finish()
     at_version = checkpoints.load(lab.settings.checkpoints, "000001-000000002")[1]
     before = lab.start().model.items.counters["total_counts"].sum()
     covered = lab.start().progress.offsets[0]
-    lab.start()._checkpoint_writer.wait()
+    lab.start().wait_for_checkpoint()
     lab.log.write(EXAMPLES, 0, *late)
     lab.finish()
 
@@ -239,19 +237,25 @@ def test_a_rollback_without_ranges_goes_on_with_what_comes_next(tmp_path: Path, 
     assert lab.start().model.items.counters["total_counts"].sum() > before
 
 
-def test_the_version_gone_back_to_is_kept_however_old(tmp_path: Path, blocks: Blocks) -> None:
-    orders = {(1, step): CheckpointCommand() for step in range(1, 8)} | {
+def test_the_base_version_of_an_epoch_is_retained_at_any_age(tmp_path: Path, blocks: Blocks) -> None:
+    commands = {(1, step): CheckpointCommand() for step in range(1, 8)} | {
         (1, 8): RollbackCommand("000001-000000006"),
         **{(2, step): CheckpointCommand() for step in range(7, 12)},
     }
-    lab = Lab(tmp_path, blocks, orders, checkpoints_kept=3).finish()
-    kept = checkpoints.list_version_names(lab.settings.checkpoints)
+    lab = Lab(tmp_path, blocks, commands, checkpoints_kept=3).finish()
+    retained = checkpoints.list_version_names(lab.settings.checkpoints)
 
     assert lab.start().progress.epoch == 2
-    assert kept == ["000001-000000001", "000001-000000006", "000002-000000009", "000002-000000010", "000002-000000011"]
+    assert retained == [
+        "000001-000000001",
+        "000001-000000006",
+        "000002-000000009",
+        "000002-000000010",
+        "000002-000000011",
+    ]
 
 
-def test_a_rollback_that_was_not_yet_journaled_is_carried_out_after_a_restart(lab: Lab) -> None:
+def test_a_rollback_not_yet_in_the_journal_runs_after_a_restart(lab: Lab) -> None:
     lab.die()
     (lab.settings.checkpoints / "journal" / "000002-000000003.jsonl").write_bytes(b'{"type":"roll')
     lab.log.write(CONTROL, 0, (None, encode_command(RollbackCommand("000001-000000003"))))
@@ -259,10 +263,10 @@ def test_a_rollback_that_was_not_yet_journaled_is_carried_out_after_a_restart(la
     progress = lab.start().progress
 
     assert progress.epoch == 2
-    assert differing(lab.bits, followed(lab, 2, progress.step)) == []
+    assert find_differences(lab.bits, replay_bits(lab, 2, progress.step)) == []
 
 
-def test_a_learner_tidies_up_what_a_dead_one_was_writing(lab: Lab) -> None:
+def test_a_learner_removes_partial_checkpoints_of_a_crash(lab: Lab) -> None:
     lab.die()
     (lab.settings.checkpoints / ".000001-000000009.123").mkdir()
     lab.start()
@@ -270,21 +274,19 @@ def test_a_learner_tidies_up_what_a_dead_one_was_writing(lab: Lab) -> None:
     assert not list(lab.settings.checkpoints.glob(".*"))
 
 
-def test_a_learner_that_is_held_takes_no_steps_until_it_is_resumed_and_comes_to_the_same_bits(
-    tmp_path: Path, blocks: Blocks
-) -> None:
+def test_a_paused_learner_waits_for_resume_and_has_the_same_bits(tmp_path: Path, blocks: Blocks) -> None:
     calm = Lab(tmp_path / "calm", blocks).finish()
-    lab = Lab(tmp_path / "held", blocks, {(1, 5): PauseCommand("manual")})
+    lab = Lab(tmp_path / "paused", blocks, {(1, 5): PauseCommand("manual")})
     for _ in range(3):
         lab.finish()
         assert lab.start().progress.step == 5
-        assert lab.start()._pause == PauseCommand("manual")
+        assert lab.start().pause == PauseCommand("manual")
         lab.die()
     lab.log.write(CONTROL, 0, (None, encode_command(ResumeCommand())))
     lab.finish()
 
     assert lab.start().progress.step == calm.start().progress.step
-    assert differing(lab.bits, calm.bits) == []
+    assert find_differences(lab.bits, calm.bits) == []
 
 
 def test_every_step_is_in_the_journal_once(lab: Lab) -> None:

@@ -1,4 +1,4 @@
-"""The journal says how every version came about, whole lines only."""
+"""The journal holds the path to every version, in complete lines."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def rollback(epoch: int, version: str) -> Rollback:
     return Rollback(epoch, int(version[7:]), version, {"0": 5}, {"0": 50}, {"0": [(1, 2)]}, control_offset=1)
 
 
-TWICE_BACK = [
+TWICE_BACK: list[Entry] = [
     *(step(1, n) for n in range(1, 7)),
     rollback(2, "000001-000000004"),
     *(step(2, n) for n in range(5, 9)),
@@ -36,10 +36,10 @@ TWICE_BACK = [
 ]
 
 
-def written(folder: Path, taken: list[Entry], every: int = 2) -> Path:
-    """A journal that begins a new file after every few steps, and with each epoch."""
+def write_journal(folder: Path, entries: list[Entry], every: int = 2) -> Path:
+    """Write a journal that begins a new file after every few steps, and with each epoch."""
     journal = Journal(folder)
-    for entry in taken:
+    for entry in entries:
         if isinstance(entry, Rollback):
             journal.rotate(entry.epoch, entry.step)
         journal.append(entry)
@@ -49,14 +49,14 @@ def written(folder: Path, taken: list[Entry], every: int = 2) -> Path:
     return folder
 
 
-def test_entries_come_back_in_the_order_they_were_taken(tmp_path: Path) -> None:
-    assert list(read_entries(written(tmp_path, TWICE_BACK))) == TWICE_BACK
+def test_entries_are_read_in_order(tmp_path: Path) -> None:
+    assert list(read_entries(write_journal(tmp_path, TWICE_BACK))) == TWICE_BACK
     assert newest_epoch(tmp_path) == 3
 
 
 @pytest.mark.parametrize("every", [1, 2, 100])
-def test_the_way_to_a_version_leaves_out_what_was_rolled_back(tmp_path: Path, every: int) -> None:
-    folder = written(tmp_path, TWICE_BACK, every)
+def test_a_path_leaves_out_steps_that_were_rolled_back(tmp_path: Path, every: int) -> None:
+    folder = write_journal(tmp_path, TWICE_BACK, every)
 
     assert epoch_path(folder, 3) == [EpochSegment(3, None), EpochSegment(1, 2)]
     assert list(read_entries_after(folder, epoch_path(folder, 3), 1, 0)) == [*TWICE_BACK[:2], *TWICE_BACK[11:]]
@@ -64,25 +64,32 @@ def test_the_way_to_a_version_leaves_out_what_was_rolled_back(tmp_path: Path, ev
 
 
 @pytest.mark.parametrize(
-    ("epoch", "number", "left"),
+    ("epoch", "number", "expected"),
     [(1, 1, TWICE_BACK[1:2] + TWICE_BACK[11:]), (1, 2, TWICE_BACK[11:]), (3, 2, TWICE_BACK[12:]), (3, 5, [])],
 )
-def test_a_version_on_the_way_is_led_on_from(tmp_path: Path, epoch: int, number: int, left: list[Entry]) -> None:
-    folder = written(tmp_path, TWICE_BACK)
+def test_entries_after_a_version_on_the_path_are_read(
+    tmp_path: Path, epoch: int, number: int, expected: list[Entry]
+) -> None:
+    folder = write_journal(tmp_path, TWICE_BACK)
 
-    assert list(read_entries_after(folder, epoch_path(folder, 3), epoch, number)) == left
+    assert list(read_entries_after(folder, epoch_path(folder, 3), epoch, number)) == expected
 
 
-def test_a_version_that_was_rolled_back_is_not_on_the_way(tmp_path: Path) -> None:
-    legs = epoch_path(written(tmp_path, TWICE_BACK), 3)
+def test_a_version_that_was_rolled_back_is_not_on_the_path(tmp_path: Path) -> None:
+    segments = epoch_path(write_journal(tmp_path, TWICE_BACK), 3)
     versions = ("000001-000000002", "000001-000000003", "000002-000000006", "000003-000000004")
 
-    assert [any(leg.contains(version) for leg in legs) for version in versions] == [True, False, False, True]
+    assert [any(segment.contains(version) for segment in segments) for version in versions] == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
 def test_a_line_cut_off_by_a_crash_is_no_entry(tmp_path: Path, cut: int) -> None:
-    folder = written(tmp_path, [step(1, 1), step(1, 2), step(1, 3)], every=100)
+    folder = write_journal(tmp_path, [step(1, 1), step(1, 2), step(1, 3)], every=100)
     [path] = folder.glob("*.jsonl")
     path.write_bytes(path.read_bytes()[:-cut])
 
@@ -95,27 +102,27 @@ def test_a_line_cut_off_by_a_crash_is_no_entry(tmp_path: Path, cut: int) -> None
     assert list(read_entries(folder)) == [step(1, 1), step(1, 2), step(1, 3)]
 
 
-def test_an_epoch_that_had_no_time_to_begin_is_none(tmp_path: Path) -> None:
-    folder = written(tmp_path, TWICE_BACK[:6])
+def test_an_epoch_without_a_complete_entry_has_not_begun(tmp_path: Path) -> None:
+    folder = write_journal(tmp_path, TWICE_BACK[:6])
     (folder / "000002-000000004.jsonl").write_bytes(b'{"type":"rollback","epoch":2')
 
     assert newest_epoch(folder) == 1
 
 
-def test_a_line_that_is_no_entry_is_named(tmp_path: Path) -> None:
+def test_an_invalid_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "000001-000000000.jsonl").write_bytes(b'{"type":"step"}\n')
 
-    with pytest.raises(ValueError, match=r"journal .*000001-000000000.jsonl has a line that is no entry"):
+    with pytest.raises(ValueError, match=r"journal .*000001-000000000.jsonl has an invalid line"):
         list(read_entries(tmp_path))
 
 
-def test_an_empty_folder_is_the_beginning(tmp_path: Path) -> None:
+def test_an_empty_folder_starts_with_the_first_epoch(tmp_path: Path) -> None:
     assert newest_epoch(tmp_path) == 1
     assert list(read_entries_after(tmp_path, epoch_path(tmp_path, 1), 1, 0)) == []
 
 
-def test_what_leads_to_no_kept_version_goes_when_its_examples_have_gone(tmp_path: Path) -> None:
-    folder = written(tmp_path, TWICE_BACK)
+def test_prune_removes_files_before_the_oldest_version(tmp_path: Path) -> None:
+    folder = write_journal(tmp_path, TWICE_BACK)
     oldest = "000001-000000004"
     prune(folder, oldest, {0: 2})
 

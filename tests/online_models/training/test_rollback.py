@@ -1,18 +1,18 @@
-"""What a rollback leaves out, and where it goes on."""
+"""Rollbacks exclude ranges of events and continue from the right offsets."""
 
 from typing import Any
 
 import pytest
 
 from online_models.control import CheckpointCommand, Command, RollbackCommand, decode_command, encode_command
-from online_models.training.rollback import apply_rollback, plan_rollback, progress_from_manifest
-from online_models.training.step import Progress
+from online_models.training.progress import Progress
+from online_models.training.rollback import plan_rollback, progress_after_rollback, progress_from_manifest
 from online_models.versions.checkpoints import Manifest
 
 VERSION = "000001-000000004"
 MANIFEST = Manifest(
-    version=VERSION, epoch=1, step=4, parent=None, created=5, example_offsets={"0": 4, "1": 2}, offsets={"0": 40, "1": 20},
-    skip={"0": [(3, 5)]}, items_offset=6, control_offset=1, watermark=99,
+    version=VERSION, epoch=1, step=4, parent=None, created=5, example_offsets={"0": 4, "1": 2},
+    offsets={"0": 40, "1": 20}, skip={"0": [(3, 5)]}, items_offset=6, control_offset=1, watermark=99,
 )  # fmt: skip
 NOW = Progress(
     epoch=3,
@@ -25,14 +25,13 @@ NOW = Progress(
 )
 
 
-def after(order: RollbackCommand) -> Progress:
-    progress = progress_from_manifest(MANIFEST)
-    apply_rollback(progress, plan_rollback(order, MANIFEST, NOW, control_offset=5))
-    return progress
+def roll_back(command: RollbackCommand) -> Progress:
+    entry = plan_rollback(command, MANIFEST, NOW, control_offset=5)
+    return progress_after_rollback(progress_from_manifest(MANIFEST), entry)
 
 
-def test_without_ranges_all_since_the_version_is_left_out() -> None:
-    progress = after(RollbackCommand(VERSION))
+def test_without_ranges_all_later_events_are_excluded() -> None:
+    progress = roll_back(RollbackCommand(VERSION))
 
     assert (progress.epoch, progress.step, progress.control_offset) == (4, 4, 5)
     assert progress.example_offsets == NOW.example_offsets
@@ -41,16 +40,16 @@ def test_without_ranges_all_since_the_version_is_left_out() -> None:
     assert (progress.items_offset, progress.watermark) == (6, 99)
 
 
-def test_with_ranges_the_rest_is_learnt_again() -> None:
-    progress = after(RollbackCommand(VERSION, {"1": [(30, 35)]}))
+def test_with_ranges_the_other_events_train_again() -> None:
+    progress = roll_back(RollbackCommand(VERSION, {"1": [(30, 35)]}))
 
     assert progress.example_offsets == {0: 4, 1: 2}
     assert progress.offsets == {0: 40, 1: 20}
     assert progress.skip == {0: [(3, 5)], 1: [(30, 35)]}
 
 
-def test_no_ranges_at_all_learn_everything_again() -> None:
-    assert after(RollbackCommand(VERSION, {})).skip == {0: [(3, 5)]}
+def test_empty_ranges_train_on_everything_again() -> None:
+    assert roll_back(RollbackCommand(VERSION, {})).skip == {0: [(3, 5)]}
 
 
 @pytest.mark.parametrize(
@@ -65,19 +64,19 @@ def test_no_ranges_at_all_learn_everything_again() -> None:
         {"0": [(-1, 2)]},
     ],
 )
-def test_ranges_that_are_none_are_refused(skip: dict[str, Any]) -> None:
+def test_invalid_ranges_are_rejected(skip: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"skip|invalid literal"):
         plan_rollback(RollbackCommand(VERSION, skip), MANIFEST, NOW, control_offset=5)
 
 
 @pytest.mark.parametrize(
-    "order", [RollbackCommand(VERSION), RollbackCommand(VERSION, {"0": [(1, 2)]}), CheckpointCommand()]
+    "command", [RollbackCommand(VERSION), RollbackCommand(VERSION, {"0": [(1, 2)]}), CheckpointCommand()]
 )
-def test_orders_round_trip(order: Command) -> None:
-    assert decode_command(encode_command(order)) == order
+def test_commands_round_trip(command: Command) -> None:
+    assert decode_command(encode_command(command)) == command
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"{}", b'{"type":"dance"}', b'{"type":"rollback"}'])
-def test_what_is_no_order_is_told(value: bytes) -> None:
-    with pytest.raises(ValueError, match="not an order to the learner"):
+def test_invalid_commands_are_rejected(value: bytes) -> None:
+    with pytest.raises(ValueError, match="not a command to the learner"):
         decode_command(value)

@@ -1,4 +1,4 @@
-"""Each example counts once, and what is left out stays left out."""
+"""Each example trains once, and excluded events train nothing."""
 
 from dataclasses import replace
 
@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 
 from online_models.training.journal import OffsetRange
-from online_models.training.step import Progress, next_batch, read_blocks, to_offset_ranges
+from online_models.training.progress import Progress
+from online_models.training.step import read_blocks, to_offset_ranges
 from stream.logs import Record
 from stream.records.batches import Kind
 from stream.records.example_blocks import decode_examples, encode_examples
 from stream.testing import MemoryLog
 from stream.topics import EXAMPLES
-from tests.support.learner_lab import lessons
+from tests.support.learner_lab import make_blocks
 
 
 @pytest.fixture(scope="module")
 def blocks() -> list[bytes]:
-    return [value for _, value in lessons(200)[0] if value]
+    return [value for _, value in make_blocks(200)[0] if value]
 
 
 @pytest.fixture
@@ -29,67 +30,65 @@ def log(blocks: list[bytes]) -> MemoryLog:
 
 
 def offsets(*blocks: bytes) -> list[int]:
-    return np.concatenate([decode_examples(block)[1].offset for block in blocks]).tolist()
+    return [int(offset) for block in blocks for offset in decode_examples(block)[1].offset]
 
 
-def test_all_rows_are_learnt_in_order(blocks: list[bytes]) -> None:
+def test_all_rows_are_consumed_in_order(blocks: list[bytes]) -> None:
     progress = Progress()
-    learnt = next_batch(progress, blocks)
+    rows = progress.consume(blocks)
 
-    assert learnt is not None
-    assert learnt.partition.tolist() == [0] * len(learnt.batch)
-    assert learnt.batch.offset.tolist() == offsets(*blocks)
+    assert rows is not None
+    assert rows.partition.tolist() == [0] * len(rows.batch)
+    assert rows.batch.offset.tolist() == offsets(*blocks)
     assert progress.offsets == {0: decode_examples(blocks[-1])[0].next_offset}
     assert progress.watermark == decode_examples(blocks[-1])[0].watermark
 
 
-def test_blocks_that_come_again_teach_nothing(blocks: list[bytes]) -> None:
+def test_blocks_read_twice_train_once(blocks: list[bytes]) -> None:
     progress = Progress()
-    next_batch(progress, blocks[:3])
+    progress.consume(blocks[:3])
 
-    assert next_batch(progress, blocks[:3]) is None
-    rest = next_batch(progress, blocks)
+    assert progress.consume(blocks[:3]) is None
+    rest = progress.consume(blocks)
 
     assert rest is not None
     assert rest.batch.offset.tolist() == offsets(*blocks[3:])
 
 
-def test_skipped_events_teach_nothing_nor_what_came_of_them(blocks: list[bytes]) -> None:
-    whole = next_batch(Progress(), blocks)
-    part = next_batch(Progress(skip={0: [(10, 30), (12, 14)], 5: [(0, 100)]}), blocks)
+def test_skipped_events_and_their_actions_are_excluded(blocks: list[bytes]) -> None:
+    whole = Progress().consume(blocks)
+    part = Progress(skip={0: [(10, 30), (12, 14)], 5: [(0, 100)]}).consume(blocks)
     assert part is not None
     assert whole is not None
-    everything, batch = whole.batch, part.batch
-    left_out = ((everything.offset >= 10) & (everything.offset < 30)) | (
-        (everything.impression_offset >= 10) & (everything.impression_offset < 30)
+    all_rows, batch = whole.batch, part.batch
+    is_excluded = ((all_rows.offset >= 10) & (all_rows.offset < 30)) | (
+        (all_rows.impression_offset >= 10) & (all_rows.impression_offset < 30)
     )
 
-    assert batch.offset.tolist() == everything.offset[~left_out].tolist()
-    assert (everything.impression_offset[left_out & (everything.offset >= 30)] >= 10).any()
+    assert batch.offset.tolist() == all_rows.offset[~is_excluded].tolist()
+    assert (all_rows.impression_offset[is_excluded & (all_rows.offset >= 30)] >= 10).any()
 
 
-def test_thousands_of_ranges_leave_out_what_lies_in_them(blocks: list[bytes]) -> None:
-    whole, part = (
-        next_batch(Progress(), blocks),
-        next_batch(Progress(skip={0: [(n, n + 1) for n in range(0, 9_000, 3)]}), blocks),
-    )
+def test_thousands_of_ranges_exclude_the_rows_inside(blocks: list[bytes]) -> None:
+    whole = Progress().consume(blocks)
+    part = Progress(skip={0: [(n, n + 1) for n in range(0, 9_000, 3)]}).consume(blocks)
     assert whole is not None
     assert part is not None
-    kept = (whole.batch.offset % 3 != 0) & (
+    is_kept = (whole.batch.offset % 3 != 0) & (
         (whole.batch.impression_offset % 3 != 0) | (whole.batch.impression_offset < 0)
     )
 
-    assert part.batch.offset.tolist() == whole.batch.offset[kept].tolist()
+    assert part.batch.offset.tolist() == whole.batch.offset[is_kept].tolist()
 
 
-def test_actions_in_quarantine_teach_nothing(blocks: list[bytes]) -> None:
-    reach, batch = decode_examples(blocks[0])
+def test_quarantined_actions_are_excluded(blocks: list[bytes]) -> None:
+    block_range, batch = decode_examples(blocks[0])
     held = replace(batch, kind=np.full(len(batch), Kind.held, np.uint8))
 
-    assert next_batch(Progress(), [encode_examples(reach, held)]) is None
+    assert Progress().consume([encode_examples(block_range, held)]) is None
 
 
-def test_what_is_read_can_be_read_again(log: MemoryLog, blocks: list[bytes]) -> None:
+def test_blocks_of_a_step_can_be_read_again(log: MemoryLog, blocks: list[bytes]) -> None:
     read = to_offset_ranges([log.read(EXAMPLES, 0, 1, 2)])
 
     assert read == [OffsetRange(0, 1, 3)]
@@ -105,7 +104,7 @@ def test_examples_that_the_log_no_longer_keeps_are_named(log: MemoryLog) -> None
         list(read_blocks(log, [OffsetRange(0, 2, 99)]))
 
 
-def test_nothing_is_no_record_to_read() -> None:
+def test_an_empty_read_has_no_ranges() -> None:
     records: list[Record] = []
     log = MemoryLog()
     log.create(EXAMPLES, 1)

@@ -1,4 +1,4 @@
-"""An update says whose state it changes, and how."""
+"""Model updates round-trip, with the version that they change."""
 
 import numpy as np
 
@@ -6,7 +6,11 @@ from online_models.training.updates import ModelUpdate, decode_update, encode_up
 
 
 def test_an_update_round_trips() -> None:
-    changes = {"items.rows": np.array([3], np.int32), "bias.b": np.array([0.5], np.float32), "none.x": np.zeros((0, 4))}
+    changes: dict[str, np.ndarray] = {
+        "items.rows": np.array([3], np.int32),
+        "bias.b": np.array([0.5], np.float32),
+        "none.x": np.zeros((0, 4)),
+    }
     update = ModelUpdate(2, 7, "", items_offset=5, control_offset=1, offsets={"0": 70}, changes=changes)
     again = decode_update(encode_update(update))
 
@@ -22,7 +26,7 @@ def test_an_update_round_trips() -> None:
     }
 
 
-def test_a_new_epoch_names_the_version_it_goes_on_from() -> None:
+def test_a_new_epoch_names_the_version_that_it_continues() -> None:
     update = ModelUpdate(3, 4, "000001-000000004", items_offset=0, control_offset=2, offsets={}, changes={})
 
     assert decode_update(encode_update(update)) == update

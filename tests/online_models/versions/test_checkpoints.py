@@ -1,4 +1,4 @@
-"""A checkpoint is whole or it is none."""
+"""A checkpoint is complete, or it is not loaded."""
 
 import json
 import shutil
@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as nps
 from online_models.versions.checkpoints import (
     DamagedCheckpoint,
     Manifest,
+    State,
     check,
     drop,
     list_version_names,
@@ -26,7 +27,7 @@ from online_models.versions.checkpoints import (
 )
 from online_models.versions.listing import describe_versions, lineage, read_versions
 
-STATE = {
+STATE: State = {
     "items.clicks": np.arange(3, dtype=np.float32),
     "items.keys": np.arange(3, dtype=np.uint64),
     "bias.b": np.ones(1),
@@ -40,12 +41,12 @@ NAMES = st.tuples(st.sampled_from(["items", "tower", "a_b"]), st.sampled_from(["
 
 def manifest(step: int, parent: str | None = None, epoch: int = 1) -> Manifest:
     return Manifest(
-        version=version_name(epoch, step), epoch=epoch, step=step, parent=parent, created=5, example_offsets={"0": step},
-        offsets={"0": 10 * step}, skip={"0": [(1, 2)]}, metrics={"auc": 0.5},
+        version=version_name(epoch, step), epoch=epoch, step=step, parent=parent, created=5,
+        example_offsets={"0": step}, offsets={"0": 10 * step}, skip={"0": [(1, 2)]}, metrics={"auc": 0.5},
     )  # fmt: skip
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+def test_load_returns_the_saved_state(tmp_path: Path) -> None:
     save(tmp_path, manifest(7), STATE)
     found, state = load(tmp_path, "000001-000000007")
 
@@ -58,17 +59,17 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 
 @given(st.dictionaries(NAMES, ARRAYS))
-def test_arrays_of_any_shape_come_back_bit_for_bit(state: dict[str, np.ndarray]) -> None:
+def test_arrays_of_any_shape_keep_their_bits(state: dict[str, np.ndarray]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder), manifest(1), state)
-        _, again = load(Path(folder), "000001-000000001")
+        _, loaded = load(Path(folder), "000001-000000001")
 
-    assert {name: (array.dtype, array.shape, array.tobytes()) for name, array in again.items()} == {
+    assert {name: (array.dtype, array.shape, array.tobytes()) for name, array in loaded.items()} == {
         name: (array.dtype, array.shape, array.tobytes()) for name, array in state.items()
     }
 
 
-def test_only_whole_checkpoints_are_seen_while_one_is_written(tmp_path: Path) -> None:
+def test_checkpoint_being_written_is_not_listed(tmp_path: Path) -> None:
     save(tmp_path, manifest(1), STATE)
     (tmp_path / ".000001-000000002.99").mkdir()
 
@@ -79,38 +80,40 @@ def test_only_whole_checkpoints_are_seen_while_one_is_written(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["000001-000000001"]
 
 
-def test_a_version_may_be_written_again(tmp_path: Path) -> None:
+def test_version_can_be_written_twice(tmp_path: Path) -> None:
     for _ in range(2):
         save(tmp_path, manifest(1), STATE)
 
     assert check(tmp_path, "000001-000000001").step == 1
 
 
-def flip(path: Path) -> None:
+def flip_bit(path: Path) -> None:
     data = bytearray((path / "items.safetensors").read_bytes())
     data[len(data) // 2] ^= 1
     (path / "items.safetensors").write_bytes(data)
 
 
-def cut(path: Path) -> None:
+def truncate(path: Path) -> None:
     (path / "bias.safetensors").write_bytes(b"")
 
 
-def lose(path: Path) -> None:
+def delete(path: Path) -> None:
     (path / "items.safetensors").unlink()
 
 
-def garble(path: Path) -> None:
+def corrupt_manifest(path: Path) -> None:
     (path / "manifest.json").write_bytes(b"\xff\x00")
 
 
-def grow(path: Path) -> None:
+def raise_schema(path: Path) -> None:
     newer = json.loads((path / "manifest.json").read_text()) | {"schema": 99}
     (path / "manifest.json").write_text(json.dumps(newer))
 
 
-@pytest.mark.parametrize("damage", [flip, cut, lose, garble, grow], ids=lambda damage: damage.__name__)
-def test_a_damaged_one_is_passed_over_loudly(
+@pytest.mark.parametrize(
+    "damage", [flip_bit, truncate, delete, corrupt_manifest, raise_schema], ids=lambda damage: damage.__name__
+)
+def test_damaged_checkpoint_is_skipped_and_logged(
     tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     save(tmp_path, manifest(1), STATE)
@@ -122,37 +125,40 @@ def test_a_damaged_one_is_passed_over_loudly(
     assert found[0].step == 1
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "000001-000000002" in caplog.text
-    assert [one["damaged"] for one in describe_versions(tmp_path, "")] == [False, True]
+    assert [info["damaged"] for info in describe_versions(tmp_path, "")] == [False, True]
     with pytest.raises(DamagedCheckpoint, match="000001-000000002"):
         check(tmp_path, "000001-000000002")
 
 
-def test_no_sound_checkpoint_is_none(tmp_path: Path) -> None:
+def test_load_latest_is_none_without_a_valid_checkpoint(tmp_path: Path) -> None:
     save(tmp_path, manifest(1), STATE)
-    flip(tmp_path / "000001-000000001")
+    flip_bit(tmp_path / "000001-000000001")
 
     assert load_latest(tmp_path) is None
     assert load_latest(tmp_path / "missing") is None
     assert load_latest(tmp_path, []) is None
 
 
-def test_an_unknown_version_is_not_found(tmp_path: Path) -> None:
+def test_unknown_version_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no checkpoint '000001-000000009'"):
         check(tmp_path, "000001-000000009")
 
 
-def test_lineage_leads_back_as_far_as_checkpoints_are_kept(tmp_path: Path) -> None:
+def test_lineage_goes_back_to_the_oldest_kept_checkpoint(tmp_path: Path) -> None:
     save(tmp_path, manifest(1), STATE)
     save(tmp_path, manifest(2, "000001-000000001"), STATE)
     save(tmp_path, manifest(2, "000001-000000001", epoch=2), STATE)
 
-    assert [one["version"] for one in lineage(tmp_path, "000002-000000002")] == ["000002-000000002", "000001-000000001"]
+    assert [info["version"] for info in lineage(tmp_path, "000002-000000002")] == [
+        "000002-000000002",
+        "000001-000000001",
+    ]
     shutil.rmtree(tmp_path / "000001-000000001")
 
-    assert [one["version"] for one in lineage(tmp_path, "000002-000000002")] == ["000002-000000002"]
+    assert [info["version"] for info in lineage(tmp_path, "000002-000000002")] == ["000002-000000002"]
 
 
-def test_a_dropped_one_is_gone(tmp_path: Path) -> None:
+def test_dropped_checkpoint_is_gone(tmp_path: Path) -> None:
     save(tmp_path, manifest(1), STATE)
     drop(tmp_path, "000001-000000001")
     drop(tmp_path, "000001-000000001")

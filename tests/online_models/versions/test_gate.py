@@ -1,4 +1,4 @@
-"""A version that does not pass is neither served nor gone back to, until a person says otherwise."""
+"""A blocked version is neither served nor a rollback target, until an operator approves it."""
 
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from online_models.versions import gate
 from online_models.versions.checkpoint_writer import CheckpointWriter
 from online_models.versions.checkpoints import save
 from online_models.versions.listing import describe_versions
+from stream.records.batches import ListView
 from stream.topics import CONTROL
 from tests.online_models.versions.test_checkpoints import STATE, manifest
-from tests.support.learner_lab import Lab, lessons
+from tests.support.learner_lab import Lab, make_blocks
 
 OLD, NEW = "000001-000000001", "000001-000000002"
 
@@ -33,26 +34,26 @@ def newest(folder: Path) -> str | None:
     return loaded[0].version if loaded else None
 
 
-def test_the_newest_version_that_is_not_refused_is_served(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_newest_version_that_is_not_blocked_is_served(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert newest(folder) == gate.find_newest_servable(folder) == NEW
 
-    gate.override(folder, NEW, "taught by a flood")
+    gate.override(folder, NEW, "trained on a flood")
 
     assert newest(folder) == gate.find_newest_servable(folder) == OLD
-    assert "version 000001-000000002 is refused: taught by a flood" in caplog.text
-    assert [one["blocked_reason"] for one in describe_versions(folder, "")] == ["", "taught by a flood"]
+    assert "version 000001-000000002 is blocked: trained on a flood" in caplog.text
+    assert [info["blocked_reason"] for info in describe_versions(folder, "")] == ["", "trained on a flood"]
     with pytest.raises(gate.VersionBlocked, match=f"headrace models approve {NEW}"):
         gate.check_servable(folder, NEW)
 
-    gate.override(folder, OLD, "so is this")
+    gate.override(folder, OLD, "trained on it too")
 
     assert newest(folder) is gate.find_newest_servable(folder) is None
 
 
-def test_a_mark_counts_for_more_than_what_was_written(tmp_path: Path) -> None:
-    doubtful = manifest(1)
-    doubtful.blocked_reason = "alarm x is open"
-    save(tmp_path, doubtful, STATE)
+def test_override_reitems_the_reason_in_the_manifest(tmp_path: Path) -> None:
+    blocked = manifest(1)
+    blocked.blocked_reason = "alarm x is open"
+    save(tmp_path, blocked, STATE)
 
     assert gate.list_blocked(tmp_path) == {OLD: "alarm x is open"}
 
@@ -62,79 +63,79 @@ def test_a_mark_counts_for_more_than_what_was_written(tmp_path: Path) -> None:
     gate.check_servable(tmp_path, OLD)
 
 
-def test_a_state_with_what_is_no_number_is_written_and_refused(tmp_path: Path) -> None:
-    keeper = CheckpointWriter(tmp_path, n_kept=2)
-    sound = {"popular.day.value": np.array([-np.inf]), "two_two_tower.x": np.zeros(3)}
-    keeper.save(manifest(1), sound)
-    for step, wrong in enumerate((np.nan, np.inf, np.nan), start=2):
-        keeper.save(manifest(step), sound | {"two_two_tower.x": np.array([0.0, wrong])})
-    keeper.wait()
+def test_state_that_is_not_finite_is_written_and_blocked(tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path, n_kept=2, trained_parts=("two_tower",))
+    valid = {"popular.day.value": np.array([-np.inf]), "two_tower.x": np.zeros(3)}
+    writer.save(manifest(1), valid)
+    for step, value in enumerate((np.nan, np.inf, np.nan), start=2):
+        writer.save(manifest(step), valid | {"two_tower.x": np.array([0.0, value])})
+    writer.wait()
 
     assert gate.list_blocked(tmp_path) == {f"000001-00000000{step}": "not finite: two_tower.x" for step in (3, 4)}
-    # However old, the newest that may be served is kept.
+    # The newest servable version is kept, however old it is.
     assert newest(tmp_path) == OLD
 
 
-def test_marks_of_versions_that_are_gone_go_too(folder: Path) -> None:
+def test_overrides_of_deleted_versions_are_deleted(folder: Path) -> None:
     gate.override(folder, "000001-000000000", "gone")
     gate.override(folder, NEW, "bad")
 
     assert [path.stem for path in (folder / "gate").iterdir()] == [NEW]
 
 
-def test_a_learner_does_not_go_back_to_a_refused_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    lab = Lab(tmp_path, {0: lessons()[0][:6]}, {(1, 3): CheckpointCommand()}).finish()
+def test_learner_does_not_roll_back_to_a_blocked_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab(tmp_path, {0: make_blocks()[0][:6]}, {(1, 3): CheckpointCommand()}).finish()
     version = "000001-000000003"
     gate.override(lab.settings.checkpoints, version, "bad")
-    for refused, epoch in (("bad", 1), ("", 2)):
-        gate.override(lab.settings.checkpoints, version, refused)
+    for reason, epoch in (("bad", 1), ("", 2)):
+        gate.override(lab.settings.checkpoints, version, reason)
         lab.log.write(CONTROL, 0, (None, encode_command(RollbackCommand(version))))
         lab.finish()
 
         assert lab.start().progress.epoch == epoch
-    assert f"version {version} is refused: bad" in caplog.text
+    assert f"version {version} is blocked: bad" in caplog.text
 
 
-class Places:
-    """Places with what they show and what became of them, a step at a time, as a stack would close them."""
+class ShownItems:
+    """Shown items with their outcomes, closed step by step as a model would close them."""
 
     def __init__(self) -> None:
-        self.stack, self.rng = RecommenderModel(), np.random.default_rng(0)
-        self.slope = self.rng.normal(0, 1, len(self.stack.feature_names)).astype(np.float32)
+        self.model, self.rng = RecommenderModel(), np.random.default_rng(0)
+        self.slope = self.rng.normal(0, 1, len(self.model.feature_names)).astype(np.float32)
 
-    def close(self, n: int, broken: bool) -> RecommenderModel:
+    def close(self, n: int, broken: bool) -> ClosedImpressions:
         x = self.rng.normal(0, 1, (n, self.slope.size)).astype(np.float32)
         label = (self.rng.random(n) < 1 / (1 + np.exp(3 - x @ self.slope))).astype(np.float32)
-        inside = self.stack.slate_ranker.hidden(x)
-        p = self.stack.click_head.predict(inside)
-        self.stack.closed_impressions = ClosedImpressions(1 - p if broken else p, label, x)
-        self.stack.click_head.learn(inside, label)
-        return self.stack
+        hidden = self.model.slate_ranker.hidden(x)
+        p = self.model.click_head.predict(hidden)
+        self.model.click_head.learn(hidden, label)
+        rows = np.arange(n)
+        return ClosedImpressions(ListView(rows, rows, np.arange(n + 1), label), 1 - p if broken else p, x)
 
 
-def test_a_learner_that_has_become_worse_than_it_was_does_not_pass_and_one_that_learns_does() -> None:
-    places, rival = Places(), ReferenceModel()
+def test_learner_worse_than_its_reference_is_degraded() -> None:
+    items, reference = ShownItems(), ReferenceModel()
     for step in range(60):
-        rival.update(places.close(200, broken=False), f"v{step}")
+        reference.update(items.close(200, broken=False), f"v{step}", items.model.copy_click_predictor)
 
-        assert rival.degradation_reason() == ""
+        assert reference.degradation_reason() == ""
     for _ in range(16):
-        rival.update(places.close(200, broken=True), "broken")
+        reference.update(items.close(200, broken=True), "broken", items.model.copy_click_predictor)
 
-    assert rival.degradation_reason().startswith("log loss of")
-    assert "where v" in rival.degradation_reason()
+    assert reference.degradation_reason().startswith("log loss of")
+    assert "where v" in reference.degradation_reason()
 
-    rival.reset()
+    reference.reset()
 
-    assert rival.degradation_reason() == ""
+    assert reference.degradation_reason() == ""
 
 
-def test_what_the_world_does_speaks_against_no_version() -> None:
-    places, rival = Places(), ReferenceModel()
+def test_change_of_preferences_degrades_no_version() -> None:
+    items, reference = ShownItems(), ReferenceModel()
     for step in range(60):
         if step == 30:
-            places.slope = -places.slope
-        rival.update(places.close(200, broken=False), f"v{step}")
+            items.slope = -items.slope
+        reference.update(items.close(200, broken=False), f"v{step}", items.model.copy_click_predictor)
 
-        assert rival.degradation_reason() == ""
-    assert isinstance(places.stack.click_head, ClickHead)
+        assert reference.degradation_reason() == ""
+    assert isinstance(items.model.click_head, ClickHead)
