@@ -1,0 +1,1 @@
+"""Serve recommendations over HTTP from a replica of the learner's model."""

@@ -1,4 +1,4 @@
-"""Which items are explored, what is thought of them, and what it may cost to find out more."""
+"""Choose the items that a slate may explore, their probabilities, and their share of it."""
 
 import numpy as np
 
@@ -20,8 +20,8 @@ from serving.exploration.slate_filling import NO_ARMS, ExplorationArms, FilledSl
 from serving.replica.replica import Replica
 from stream.config import ServeSettings
 
-_SLATES_PER_REPORT = 16  # slates
-COLD_START_BIT = np.uint16(1 << Channel.fresh)  # the bit of those that were found as such
+_SLATES_PER_REPORT = 16  # slates between two updates of the gauges
+COLD_START_BIT = np.uint16(1 << Channel.fresh)  # channel bit of fresh items
 _RULES: dict[str, ChoiceRule] = {
     "thompson": BetaThompson(),
     "ucb": UCB(),
@@ -30,17 +30,16 @@ _RULES: dict[str, ChoiceRule] = {
     "linucb": UCB(),
     "linear-thompson": GaussianThompson(),
 }
-_LINEAR_POLICIES = ("linucb", "linear-thompson")  # they ask the learner's linear model what the ranker gets wrong
+_LINEAR_POLICIES = ("linucb", "linear-thompson")  # correct the ranker by the learner's linear bandit
 
 
 class Explorer:
-    """Weighs fresh items for each question, and keeps the account of what exploring costs.
+    """Computes exploration probabilities per request, and accounts for the expected regret.
 
-    What nobody was shown yet is thought of as the ranker predicts it for this very person, and as items like it fared
-    with everybody, as far as either can be trusted; every place shown then counts for more than both. The linear
-    policies learn from items like it in their own way: they put the prediction right by what became of the category in
-    such contexts, and know how little they know of it. By setting, all that may stand on the slate is weighed so, and
-    not the fresh items alone.
+    The prior of an item without impressions combines the ranker's prediction for this user with the click rates of
+    similar items, each as far as it can be trusted. Every impression then outweighs both a little more. The linear
+    policies use similar items differently: the learner's bandit corrects the prediction by category and context, with
+    a known uncertainty. If the scope is "slate", all candidates are explored so, not only the fresh items.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -48,10 +47,8 @@ class Explorer:
         self.policy = settings.policy
         self.is_slate_scope = settings.exploration_scope == "slate"
         self._is_linear = settings.policy in _LINEAR_POLICIES
-        self._policy = Policy(
-            _RULES[settings.policy],
-            ProbabilityBounds(settings.exploration_min_probability, settings.exploration_max_probability),
-        )
+        bounds = ProbabilityBounds(settings.exploration_min_probability, settings.exploration_max_probability)
+        self._policy = Policy(_RULES[settings.policy], bounds)
         self._warm_start = WarmStart()
         self._ledger = RegretLedger(self._budget)
         self._audit = PropensityAudit()
@@ -60,18 +57,18 @@ class Explorer:
 
     @property
     def has_alarm(self) -> bool:
-        """Items do not come as often as their propensities say."""
+        """Return True if items were not drawn as often as their propensities claim."""
         return self._audit.alarm
 
     def refresh_pool(self, replica: Replica) -> FreshItemPool:
-        """The fresh items of this state; asked again of the same state, they are the same."""
+        """Pool of fresh items of the replica's version; rebuilt only when the version changes."""
         if self._pool.version != replica.version:
             self.set_pool(build_pool(replica, self._budget, self._warm_start))
             metrics.exploration_candidates.set(self._pool.rows.size)
         return self._pool
 
     def set_pool(self, pool: FreshItemPool) -> None:
-        """Weigh these fresh items from now on."""
+        """Explore these fresh items from now on."""
         self._pool = pool
 
     def ranker_estimate(
@@ -82,10 +79,10 @@ class Explorer:
         entries: np.ndarray,
         predictions: np.ndarray,
     ) -> Posterior:
-        """What is told of items, by their features at `entries`, before their own counts speak.
+        """Estimate click probabilities of n items, without their counts, by features at `entries`.
 
-        That is the probability which the ranker predicts, of which nobody says how unsure it is, (n,) float64; the
-        linear policies have it put right by what is known of the category in this context.
+        The ranker's `predictions`, (n,) float64, come without uncertainty. The linear policies return them corrected
+        for the category in this context, with the uncertainty of the correction.
         """
         if self._is_linear:
             return model.bandit.posterior(rows, features[entries], predictions, self._pool.rate)
@@ -100,14 +97,15 @@ class Explorer:
         baseline_values: np.ndarray,
         slate_size: int,
     ) -> list[ExplorationArms]:
-        """Chances of fresh items, for n questions at once: those of question i are [start[i], start[i + 1]).
+        """Exploration arms of n requests from fresh items.
 
-        Of each its entry in the lists, its item row, which `pool` has named, and what is `told` of it. `earned`, (n,):
-        what a place is expected to earn that is not explored; `places`: of each slate.
+        Request i owns the items [start[i], start[i + 1]).
+
+        Per item: its entry in the ranked lists, its item row, which must be in the pool, and the ranker's estimate.
+        `baseline_values`: (n,) expected clicks of a position that does not explore. `slate_size`: positions per slate.
         """
-        return self._build_arms(
-            entries, estimates, self._cold_start_posteriors(rows, estimates), start, baseline_values, slate_size
-        )
+        posteriors = self._cold_start_posteriors(rows, estimates)
+        return self._build_arms(entries, estimates, posteriors, start, baseline_values, slate_size)
 
     def build_slate_arms(
         self,
@@ -119,9 +117,10 @@ class Explorer:
         baseline_values: np.ndarray,
         slate_size: int,
     ) -> list[ExplorationArms]:
-        """The same for any candidates; `shown`: places that each was shown in.
+        """Exploration arms from any candidates, with the `impressions` of each.
 
-        What is fresh is judged by what became of it, all else by what is told of it for this person.
+        Posteriors of fresh items include their own counts. Those of other items are the ranker's estimate for this
+        user, narrower with every impression.
         """
         rate, warm_start = self._pool.rate, self._warm_start
         prior = warm_start.prior(rate, warm_start.uninformed(rate, rows.size), estimates)
@@ -134,15 +133,16 @@ class Explorer:
         return self._build_arms(entries, estimates, posteriors, start, baseline_values, slate_size)
 
     def _cold_start_posteriors(self, rows: np.ndarray, estimates: Posterior) -> Posterior:
+        """Posteriors of fresh items from neighbors, ranker and own counts."""
         pool, warm_start = self._pool, self._warm_start
         indices = pool.find_indices(rows)
-        # The linear model has learnt from items of the category: told of them twice, one would be too sure.
-        neighbor_prior = (
-            warm_start.uninformed(pool.rate, indices.size) if self._is_linear else pool.select_neighbor_prior(indices)
-        )
-        return update_prior(
-            warm_start.prior(pool.rate, neighbor_prior, estimates), pool.clicks[indices], pool.impressions[indices]
-        )
+        if self._is_linear:
+            # The linear bandit has learned from the category already: the same evidence must not count twice.
+            neighbor_prior = warm_start.uninformed(pool.rate, indices.size)
+        else:
+            neighbor_prior = pool.select_neighbor_prior(indices)
+        prior = warm_start.prior(pool.rate, neighbor_prior, estimates)
+        return update_prior(prior, pool.clicks[indices], pool.impressions[indices])
 
     def _build_arms(
         self,
@@ -153,7 +153,7 @@ class Explorer:
         baseline_values: np.ndarray,
         slate_size: int,
     ) -> list[ExplorationArms]:
-        total_positions = slate_size * baseline_values.size  # the slates share what may be lost
+        total_positions = slate_size * baseline_values.size  # the slates share the regret budget
         spans = zip(start[:-1].tolist(), start[1:].tolist(), baseline_values.tolist(), strict=True)
         return [
             self._build_request_arms(
@@ -178,17 +178,11 @@ class Explorer:
             return NO_ARMS
         probabilities = self._policy.probabilities(posteriors)
         regret = expected_regret(baseline_value, posteriors.means, probabilities)
-        return ExplorationArms(
-            entries,
-            probabilities,
-            self._ledger.allowed_share(total_positions, regret),
-            regret,
-            ranker_probabilities,
-            posteriors,
-        )
+        share = self._ledger.allowed_share(total_positions, regret)
+        return ExplorationArms(entries, probabilities, share, regret, ranker_probabilities, posteriors)
 
     def record_slate(self, exploration_arms: ExplorationArms, filled_slate: FilledSlate) -> None:
-        """Take note of a slate that was shown."""
+        """Charge a slate that was shown to the regret budget, and audit its propensities."""
         slate_size = filled_slate.probabilities.shape[0]
         self._ledger.spend(slate_size, exploration_arms.exploration_rate, exploration_arms.expected_regret)
         self._audit.update_many(filled_slate.probabilities, filled_slate.arm_indices)

@@ -1,4 +1,4 @@
-"""What people on call ask over HTTP: health, lag, versions and alarms."""
+"""Routes for operators: health, lag, versions, alarms and the console."""
 
 import hmac
 from typing import Any
@@ -13,95 +13,96 @@ from online_models.control import Command, ExcludeActionsCommand, RollbackComman
 from online_models.training.rollback import RetentionExceeded, check_retained
 from online_models.versions import checkpoints, gate, listing
 from serving.http.console import PAGE
-from serving.http.errors import Problem, validation_problem
-from serving.http.requests import get_service, read_body
+from serving.http.errors import Problem
+from serving.http.requests import decode_body, get_service, read_body
+from serving.records import Lag
 from serving.service import Service
 from stream.topics import ALARMS, CONTROL
 
 _MAX_ALARMS = 100_000
+_rollback_decoder = msgspec.json.Decoder(RollbackCommand)
 
 
 @get("/v1/lag", tags=["operations"])
-async def get_lag(state: State) -> dict[str, Any]:
-    """Acknowledged events that are not yet in the answers."""
+async def get_lag(state: State) -> Lag:
+    """Return the number of acknowledged events that recommendations do not reflect yet."""
     by_partition = await get_service(state).measure_lag()
-    return {
-        "events": sum(by_partition.values()),
-        "partitions": by_partition,
-        "model_version": get_service(state).replica.version,
-    }
+    return Lag(sum(by_partition.values()), by_partition, get_service(state).replica.version)
 
 
 def _require_admin(state: State, request: Request[Any, Any, Any]) -> Service:
+    """Check the admin key and return the service; 401 without a key, 403 with a wrong one."""
     service = get_service(state)
     key = service.settings.serve.admin_key
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if not token or scheme.lower() != "bearer":
-        raise Problem(401, "Admin key needed", "send Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
+        raise Problem(401, "Admin key required", "send Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
     if not key:
-        raise Problem(403, "No admin key is set", "set HEADRACE_SERVE__ADMIN_KEY and start serve again")
+        raise Problem(403, "No admin key is configured", "set HEADRACE_SERVE__ADMIN_KEY and restart serve")
     if not hmac.compare_digest(token.encode(), key.encode()):
-        raise Problem(403, "Wrong admin key", "the key is not the one in HEADRACE_SERVE__ADMIN_KEY")
+        raise Problem(403, "Wrong admin key", "the key differs from HEADRACE_SERVE__ADMIN_KEY")
     return service
 
 
 @get("/v1/models", tags=["operations"])
 async def list_models(state: State, request: Request[Any, Any, Any]) -> list[dict[str, Any]]:
-    """Versions on disk, oldest first, damaged ones too."""
+    """List the versions on disk, oldest first, including damaged ones."""
     service = _require_admin(state, request)
     return listing.describe_versions(service.settings.checkpoints, service.replica.base_version)
 
 
 @post("/v1/models/rollback", status_code=202, tags=["operations"])
 async def rollback(state: State, request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Go back to a version: {"version": "…", "skip": {"0": [[from, to]]}, "skip_impressions": {"0": [[from, to]]}}."""
+    """Roll back to a version.
+
+    Body: {"version": "…", "skip": {"0": [[from, to]]}, "skip_impressions": {"0": [[from, to]]}}. `skip` excludes event
+    offsets from training, by partition; `skip_impressions` excludes impressions and their actions.
+    """
     service = _require_admin(state, request)
-    try:
-        rollback_command = msgspec.json.decode(await read_body(request), type=RollbackCommand)
-    except msgspec.ValidationError as error:
-        raise validation_problem(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, "Not JSON", f"the body is not JSON in UTF-8: {error}") from None
-    _check_version_exists(service, rollback_command.version)
-    _check_ranges(service, "skip", rollback_command.skip or {})
-    _check_ranges(service, "skip_impressions", rollback_command.skip_impressions)
-    try:
-        manifest = checkpoints.check(service.settings.checkpoints, rollback_command.version)
-        gate.check_servable(service.settings.checkpoints, rollback_command.version)
-        check_retained(service.log, manifest)
-    except checkpoints.DamagedCheckpoint as error:
-        raise Problem(409, "Damaged version", str(error), field="version") from None
-    except gate.VersionBlocked as error:
-        raise Problem(409, "Refused version", str(error), field="version") from None
-    except RetentionExceeded as error:
-        raise Problem(409, "Version older than the log", str(error), field="version") from None
-    commands: list[Command] = (
-        [ExcludeActionsCommand(rollback_command.skip_impressions, rollback_command.reason)]
-        if rollback_command.skip_impressions
-        else []
-    )
-    await service.writer.append(CONTROL, [("", encode_command(command)) for command in (*commands, rollback_command)])
-    return {"version": rollback_command.version, "epoch": service.replica.epoch + 1}
+    command = decode_body(await read_body(request), _rollback_decoder)
+    _check_version_exists(service, command.version)
+    _check_ranges(service, "skip", command.skip or {})
+    _check_ranges(service, "skip_impressions", command.skip_impressions)
+    _check_version_usable(service, command.version)
+    commands: list[Command] = [command]
+    if command.skip_impressions:
+        commands.insert(0, ExcludeActionsCommand(command.skip_impressions, command.reason))
+    await service.writer.append(CONTROL, [("", encode_command(command)) for command in commands])
+    return {"version": command.version, "epoch": service.replica.epoch + 1}
 
 
 def _check_version_exists(service: Service, version: str) -> None:
     if version not in checkpoints.list_version_names(service.settings.checkpoints):
-        raise Problem(404, "No such version", f"there is no version {version!r}; see /v1/models", field="version")
+        detail = f"version {version!r} does not exist; GET /v1/models lists the versions"
+        raise Problem(404, "Unknown version", detail, field="version")
 
 
 def _check_ranges(service: Service, name: str, ranges_by_partition: dict[str, list[tuple[int, int]]]) -> None:
+    known_partitions = sorted(service.replica.covered_offsets)
     for partition, ranges in ranges_by_partition.items():
-        if partition not in service.replica.covered_offsets or not all(0 <= first < next_ for first, next_ in ranges):
-            known_partitions = sorted(service.replica.covered_offsets)
-            detail = (
-                f"{name} must map partitions, of {known_partitions}, to [[first, next], …], got {partition!r}: {ranges}"
-            )
-            raise Problem(422, "Not a range", detail, field=name)
+        if partition not in known_partitions or not all(0 <= first < next_ for first, next_ in ranges):
+            detail = f"{name} has {partition!r}: {ranges}; expected [[first, next], …] by partition {known_partitions}"
+            raise Problem(422, "Invalid range", detail, field=name)
+
+
+def _check_version_usable(service: Service, version: str) -> None:
+    """Raise a 409 problem if the version is damaged, blocked, or older than the log."""
+    folder = service.settings.checkpoints
+    try:
+        manifest = checkpoints.check(folder, version)
+        gate.check_servable(folder, version)
+        check_retained(service.log, manifest)
+    except checkpoints.DamagedCheckpoint as error:
+        raise Problem(409, "Damaged version", str(error), field="version") from None
+    except gate.VersionBlocked as error:
+        raise Problem(409, "Blocked version", str(error), field="version") from None
+    except RetentionExceeded as error:
+        raise Problem(409, "Version older than the log", str(error), field="version") from None
 
 
 @get("/v1/alarms", tags=["operations"])
 async def list_alarms(state: State, request: Request[Any, Any, Any]) -> list[dict[str, Any]]:
-    """Alarms raised so far; the list only grows."""
+    """List all alarms, oldest first; the list only grows."""
     log = _require_admin(state, request).log
     records = log.read(ALARMS, 0, log.start_offset(ALARMS, 0), _MAX_ALARMS)
     return [msgspec.json.decode(value) for value in records.values if value]
@@ -109,7 +110,10 @@ async def list_alarms(state: State, request: Request[Any, Any, Any]) -> list[dic
 
 @get("/v1/lineage/{version:str}", tags=["operations"])
 async def get_lineage(state: State, request: Request[Any, Any, Any], version: FromPath[str]) -> list[dict[str, Any]]:
-    """From a version back to the first: which offsets taught each, and which were left out."""
+    """List a version and its ancestors, newest first.
+
+    Each has the event offsets that trained it and those that were excluded.
+    """
     service = _require_admin(state, request)
     _check_version_exists(service, version)
     return listing.lineage(service.settings.checkpoints, version)
@@ -117,12 +121,16 @@ async def get_lineage(state: State, request: Request[Any, Any, Any], version: Fr
 
 @get("/healthz", tags=["health"])
 async def healthz() -> dict[str, str]:
+    """Return 200 while the process runs."""
     return {"status": "alive"}
 
 
 @get("/readyz", tags=["health"])
 async def readyz(state: State) -> dict[str, Any]:
-    """Ready once the replica is loaded and an answer has been tried; `refused`: why no newer version answers."""
+    """Return 200 once the model is loaded and warmed up.
+
+    `blocked_reason` is present while a newer version does not serve.
+    """
     replica = get_service(state).replica
     status = {"status": "ready", "model_version": replica.version, "items": len(replica.catalog)}
     return status | ({"blocked_reason": replica.blocked_reason} if replica.blocked_reason else {})
@@ -130,7 +138,8 @@ async def readyz(state: State) -> dict[str, Any]:
 
 @get("/metrics", tags=["health"])
 async def get_metrics() -> Response[bytes]:
-    # The framework adds the charset; named twice, Prometheus would not know the type.
+    """Return the metrics in the Prometheus text format."""
+    # Litestar adds a charset; Prometheus rejects a content type with two.
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST.partition("; charset")[0])
 
 

@@ -1,4 +1,4 @@
-"""HTTP: the routes as one application, with its documentation."""
+"""HTTP application: all routes, error handlers and the API documentation."""
 
 from typing import Any
 
@@ -11,17 +11,16 @@ from litestar.static_files import create_static_files_router
 from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
-from serving.http import admin_routes as operator_routes
-from serving.http import item_routes
-from serving.http import recommendation_routes as shop_routes
-from serving.http.errors import Problem, http_error, internal_error, problem_response, unavailable
+from serving.http import admin_routes, item_routes, recommendation_routes
+from serving.http.errors import Problem, http_error, internal_error, overloaded, problem_response, unavailable
+from serving.pipeline.batcher import Overloaded
 from serving.service import Service
 
 _DOCS_ASSETS = "/docs/assets"
 
 
 class _App(Litestar):
-    """Routes by the path as it was sent: decoded, an id that holds a slash would fall apart."""
+    """Match routes on the encoded path, so that an id with a slash stays one segment."""
 
     async def __call__(
         self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
@@ -32,7 +31,7 @@ class _App(Litestar):
 
 
 class _DocsPage(SwaggerRenderPlugin):
-    """The page at /docs, with its parts from the package that ships them: it works without the outside world."""
+    """Swagger UI at /docs with assets from a Python package: it works without internet access."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -44,15 +43,15 @@ class _DocsPage(SwaggerRenderPlugin):
         )
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        # The page knows OpenAPI up to 3.0 and refuses a higher number, though what is new in 3.1 is not used here.
+        # This Swagger UI rejects OpenAPI above 3.0; the schema uses no feature of 3.1.
         return super().render(request, openapi_schema | {"openapi": "3.0.3"})
 
 
 def create_app(service: Service) -> Litestar:
-    """The routes over a service that has been built; it starts and stops with them."""
+    """Create the application over a service, which starts and stops with it."""
     return _App(
         [
-            *shop_routes.ROUTES, *item_routes.ROUTES, *operator_routes.ROUTES,
+            *recommendation_routes.ROUTES, *item_routes.ROUTES, *admin_routes.ROUTES,
             create_static_files_router(_DOCS_ASSETS, [swagger_ui_path], include_in_schema=False),
         ],
         state=State({"service": service}),
@@ -60,8 +59,11 @@ def create_app(service: Service) -> Litestar:
         on_shutdown=[service.stop],
         request_max_body_size=None,
         logging_config=None,
-        openapi_config=OpenAPIConfig(title="Headrace", version="1", path="/docs", render_plugins=[_DocsPage()]),
+        openapi_config=OpenAPIConfig(
+            title="Headrace", version="1", path="/docs", render_plugins=[_DocsPage()], use_handler_docstrings=True
+        ),
         exception_handlers={
-            Problem: problem_response, HTTPException: http_error, OSError: unavailable, Exception: internal_error,
+            Problem: problem_response, Overloaded: overloaded, HTTPException: http_error, OSError: unavailable,
+            Exception: internal_error,
         },
     )  # fmt: skip

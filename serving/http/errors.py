@@ -1,4 +1,4 @@
-"""Refusals over HTTP: problem documents (RFC 9457) that name the field and what was expected."""
+"""Error responses: problem documents (RFC 9457) that name the field and the expected value."""
 
 import logging
 import re
@@ -10,17 +10,19 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from serving import metrics
+from serving.pipeline.batcher import Overloaded
 from serving.pipeline.schemas import RecommendationRequest
 from stream.records.catalog import Item
 from stream.records.events import Event
 
 _FIELD_PATTERN = re.compile(r"`\$\.?([\w.]+)|(?:unknown|required) field `([^`]*)`")
 _KNOWN_FIELDS = {*Event.__struct_fields__, *Item.__struct_fields__, *RecommendationRequest.__struct_fields__}
+_RETRY_AFTER_S = "1"  # when the log or the user store is unavailable
 _logger = logging.getLogger(__name__)
 
 
 class Problem(Exception):
-    """A refusal on its way to the client."""
+    """An error response: RFC 9457 fields, headers, and extra fields such as `field`."""
 
     def __init__(
         self, status: int, title: str, detail: str, headers: dict[str, str] | None = None, **extra: Any
@@ -30,14 +32,14 @@ class Problem(Exception):
 
 
 def validation_problem(error: msgspec.ValidationError | ValueError) -> Problem:
-    """A body that is JSON, but not what the route takes."""
-    return Problem(422, "Not what is expected here", str(error), field=find_field(str(error)))
+    """Problem for a body that is valid JSON but does not match the schema."""
+    return Problem(422, "Invalid request", str(error), field=find_field(str(error)))
 
 
 def find_field(message: str) -> str | None:
-    """The field that a decoder's message, or a refusal of our own, is about.
+    """Field that a decoder's or validator's message names; None if it names none.
 
-    >>> find_field("ExpectedCTR `int`, got `str` - at `$.k`"), find_field("ts 5 is 9 s ahead"), find_field("no JSON")
+    >>> find_field("Expected `int`, got `str` - at `$.k`"), find_field("ts 5 is 9 s ahead"), find_field("no JSON")
     ('k', 'ts', None)
     """
     match = _FIELD_PATTERN.search(message)
@@ -58,33 +60,34 @@ def problem_response(request: Request[Any, Any, Any], problem: Problem) -> Respo
 
 
 def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
-    """What the framework refuses by itself: unknown routes, methods, query values, body sizes."""
+    """Convert an error of the framework: unknown route, wrong method, invalid query parameter."""
     if isinstance(error, ValidationException):
-        errors = error.extra if isinstance(error.extra, list) else []
-        first_error = errors[0] if errors else {}
-        detail = (
-            "; ".join(
-                f"{validation_error.get('key', '')}: {validation_error.get('message', '')}"
-                for validation_error in errors
-            )
-            or error.detail
-        )
-        return problem_response(
-            request, Problem(422, "Not what is expected here", detail, field=first_error.get("key"))
-        )
+        return problem_response(request, _parameter_problem(error))
     title = HTTPStatus(error.status_code).phrase
     detail = f"{request.method} {request.url.path}: {error.detail}"
     return problem_response(request, Problem(error.status_code, title, detail, dict(error.headers or {})))
 
 
+def _parameter_problem(error: ValidationException) -> Problem:
+    errors: list[Any] = error.extra if isinstance(error.extra, list) else []
+    details = [f"{item.get('key', '')}: {item.get('message', '')}" for item in errors]
+    field = errors[0].get("key") if errors else None
+    return Problem(422, "Invalid request", "; ".join(details) or error.detail, field=field)
+
+
+def overloaded(request: Request[Any, Any, Any], error: Overloaded) -> Response[dict[str, Any]]:
+    headers = {"Retry-After": str(error.retry_after_s)}
+    return problem_response(request, Problem(503, "Too many requests are waiting", str(error), headers))
+
+
 def unavailable(request: Request[Any, Any, Any], error: OSError) -> Response[dict[str, Any]]:
-    """The log or the user store is away: the request may come again."""
+    """Convert an error of the log or the user store; its text stays in the process's log."""
     _logger.error("%s %s: %r", request.method, request.url.path, error)
-    detail = "the event log or the user store cannot be reached; come again in a second"
-    return problem_response(request, Problem(503, "A part of the service is away", detail, {"Retry-After": "1"}))
+    detail = f"the event log or the user store is unavailable; retry in {_RETRY_AFTER_S} s"
+    return problem_response(request, Problem(503, "Service unavailable", detail, {"Retry-After": _RETRY_AFTER_S}))
 
 
 def internal_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
-    """A fault of ours: the log has the trace, the client has not."""
+    """Convert an unexpected error; its traceback stays in the process's log."""
     _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem_response(request, Problem(500, "A fault of this service", "the request failed; the log says why"))
+    return problem_response(request, Problem(500, "Internal error", "the request failed; see the log of the server"))

@@ -1,4 +1,4 @@
-"""What a shop asks over HTTP: events in, recommendations out, what is known of a person."""
+"""Routes for events, recommendations and users."""
 
 from typing import Any
 
@@ -8,23 +8,24 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from serving.http.errors import Problem, find_field, validation_problem
-from serving.http.requests import get_service, parse_elements, parse_id, read_body
-from serving.ingest.event_ingest import IngestResult
-from serving.ingest.json_bodies import find_invalid_field, is_list
+from serving.http.requests import decode_body, get_service, parse_elements, parse_id, read_body
+from serving.ingest.json_bodies import is_list
 from serving.pipeline.schemas import RecommendationRequest, RecommendationResponse
+from serving.records import IngestResult
 from stream.ids import hash_id
 from stream.users.profiles import decode_profile, describe
 
-_LIST_FIELDS, _OBJECT_FIELDS = (
-    ("exclude", "candidates"),
-    ("context", "filters"),
-)  # fields of a question, as a query writes them
+_LIST_FIELDS = ("exclude", "candidates")  # repeated parameters of a query
+_OBJECT_FIELDS = ("context", "filters")  # JSON parameters of a query
 _request_decoder = msgspec.json.Decoder(RecommendationRequest)
 
 
 @post("/v1/events", status_code=202, tags=["events"])
 async def post_events(state: State, request: Request[Any, Any, Any]) -> IngestResult:
-    """Take one event or a list of them. What is accepted is durable; what is refused is named with its reason."""
+    """Accept one event or a list of events.
+
+    Accepted events are durable. Each rejected event is listed under `refused` with its index and reason.
+    """
     body = await read_body(request)
     event_ingest = get_service(state).event_ingest
     try:
@@ -34,29 +35,23 @@ async def post_events(state: State, request: Request[Any, Any, Any]) -> IngestRe
         raise
     result = await event_ingest.ingest(raws)
     if result.refused and not is_list(body):
-        detail = result.refused[0]["reason"]
-        raise Problem(422, "Not an event", detail, field=find_field(detail), **msgspec.structs.asdict(result))
+        detail = result.refused[0].reason
+        raise Problem(422, "Invalid event", detail, field=find_field(detail), **msgspec.structs.asdict(result))
     return result
 
 
 @post("/v1/recommendations", status_code=200, tags=["recommendations"])
 async def recommend(state: State, request: Request[Any, Any, Any]) -> RecommendationResponse:
-    """A slate for a person: what to show, who found it, and with what probability it stands where it stands."""
-    body = await read_body(request)
-    try:
-        recommendation_request = _request_decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise validation_problem(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if invalid_field := find_invalid_field(body):
-            raise validation_problem(ValueError(invalid_field[1])) from None
-        raise Problem(400, "Not JSON", f"the body is not JSON in UTF-8: {error}") from None
-    return await get_service(state).recommend(recommendation_request)
+    """Return a slate for a user: items with their score, source channel and propensity."""
+    return await get_service(state).recommend(decode_body(await read_body(request), _request_decoder))
 
 
 @get("/v1/recommendations", tags=["recommendations"])
 async def recommend_by_query(state: State, request: Request[Any, Any, Any]) -> RecommendationResponse:
-    """The same by query: `exclude` and `candidates` are repeated, `context` and `filters` are written as JSON."""
+    """Return a slate for a user, with the request as query parameters.
+
+    Repeat `exclude` and `candidates` for several ids; write `context` and `filters` as JSON.
+    """
     params = request.query_params
     values: dict[str, Any] = {name: params.getall(name) if name in _LIST_FIELDS else params[name] for name in params}
     try:
@@ -65,24 +60,24 @@ async def recommend_by_query(state: State, request: Request[Any, Any, Any]) -> R
     except msgspec.ValidationError as error:
         raise validation_problem(error) from None
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Problem(422, "Not what is expected here", f"context and filters must be JSON: {error}") from None
+        raise Problem(422, "Invalid request", f"context and filters must be JSON: {error}") from None
     return await get_service(state).recommend(recommendation_request)
 
 
 @get("/v1/users/{user_id:str}", tags=["users"])
 async def get_user(state: State, user_id: FromPath[str]) -> dict[str, Any]:
-    """What is known of a person: history oldest first, counts of events by type, session, attributes."""
+    """Return a user's history, oldest first, with counts by type, session and attributes."""
     decoded_id = parse_id("user_id", user_id)
     value = get_service(state).store.get(hash_id(decoded_id))
     profile = None if value is None else decode_profile(value)
     if profile is None or profile.is_empty:
-        raise Problem(404, "No such person", f"nothing is known of user {decoded_id!r}", field="user_id")
+        raise Problem(404, "Unknown user", f"no events or attributes of user {decoded_id!r}", field="user_id")
     return describe(profile)
 
 
 @delete("/v1/users/{user_id:str}", status_code=204, tags=["users"])
 async def forget_user(state: State, user_id: FromPath[str]) -> None:
-    """Forget a person: their history, counts and attributes. What was learnt of items stays."""
+    """Delete a user's history, counts and attributes; models trained on them stay."""
     await get_service(state).forget_user(parse_id("user_id", user_id))
 
 

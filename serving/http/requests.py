@@ -1,17 +1,18 @@
-"""What every route needs of a request: the service behind it, a body that is JSON, an id out of the path."""
+"""Read a request: its service, its JSON body, and ids in its path."""
 
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
 
-from serving.http.errors import Problem
-from serving.ingest.json_bodies import split_elements
+from serving.http.errors import Problem, validation_problem
+from serving.ingest.json_bodies import find_invalid_field, split_elements
 from serving.service import Service
 from stream.records.events import validate_id
 
+T = TypeVar("T")
 _MAX_BODY_BYTES = 16 << 20
 
 
@@ -21,34 +22,51 @@ def get_service(state: State) -> Service:
 
 
 async def read_body(request: Request[Any, Any, Any]) -> bytes:
-    """The body, if it says that it is JSON."""
+    """Read the body; 413 if it is too large, 415 if its content type is not JSON."""
     chunks, size = [], 0
-    # Read to the end whatever comes: a server that answers into a body still being sent resets the connection.
+    # Read a too large body to its end: a response before it resets the connection, and the client never sees it.
     async for chunk in request.stream():
         size += len(chunk)
         if size <= _MAX_BODY_BYTES:
             chunks.append(chunk)
     if size > _MAX_BODY_BYTES:
-        raise Problem(413, "Too large", f"the body has {size} bytes; at most {_MAX_BODY_BYTES} are taken")
+        raise Problem(413, "Body too large", f"the body has {size} bytes; expected at most {_MAX_BODY_BYTES}")
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
-        raise Problem(415, "Not JSON", f"content-type is {content_type!r}; application/json is expected")
+        raise Problem(415, "Not JSON", f"content-type is {content_type!r}; expected application/json")
     return b"".join(chunks)
 
 
 def parse_elements(body: bytes) -> list[msgspec.Raw]:
+    """Elements of a JSON list, or the single JSON value; 400 if the body is not JSON."""
     try:
         return split_elements(body)
     except ValueError as error:
-        raise Problem(400, "Not JSON", f"the body is not JSON in UTF-8: {error}") from None
+        raise not_json(error) from None
+
+
+def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Decode a body; 422 if it does not match the schema, 400 if it is not JSON."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise validation_problem(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if invalid_field := find_invalid_field(body):
+            raise validation_problem(ValueError(invalid_field[1])) from None
+        raise not_json(error) from None
+
+
+def not_json(error: Exception) -> Problem:
+    return Problem(400, "Not JSON", f"the body is not JSON in UTF-8: {error}")
 
 
 def parse_id(field: str, text: str) -> str:
-    """An id out of the path, where it stands percent-encoded."""
+    """Decode a percent-encoded id in a path; 422 if it is invalid."""
     try:
         decoded_id = unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise Problem(422, "Not an id", f"{field} {text} is not percent-encoded UTF-8", field=field) from None
+        raise Problem(422, "Invalid id", f"{field} {text} is not percent-encoded UTF-8", field=field) from None
     if error := validate_id(field, decoded_id):
-        raise Problem(422, "Not an id", error[1], field=field)
+        raise Problem(422, "Invalid id", error[1], field=field)
     return decoded_id

@@ -1,0 +1,1 @@
+"""Accept events over HTTP and append them durably to the log."""

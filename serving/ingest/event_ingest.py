@@ -1,8 +1,8 @@
-"""Events that come in over HTTP: refused with a reason, or durable in the log when the producer is told so."""
+"""Accept events over HTTP: the response comes when they are durable in the log."""
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -11,6 +11,7 @@ from serving import metrics
 from serving.ingest.group_commit import GroupCommitWriter
 from serving.ingest.json_bodies import find_invalid_field
 from serving.ingest.pending_writes import PendingWrites
+from serving.records import IngestResult, RefusedRecord
 from stream import metrics as stream_metrics
 from stream.clock import Clock
 from stream.deduplication import Deduplicator
@@ -23,22 +24,24 @@ from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS
 from stream.users.profiles import decode_profile
 
-_DEDUP_EVENTS = 200_000  # event ids that this process recognises by itself
-_TAIL_RECORDS = 20_000  # records per partition read at the start
-_MAX_REJECTED_BYTES = 1024  # bytes kept of what is too large, or is no JSON at all
 _logger = logging.getLogger(__name__)
 
 
-class IngestResult(msgspec.Struct):
-    """What became of the events of one request. A repeat is accepted: it is in the log already and changes nothing."""
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """Memory of the ingest."""
 
-    accepted: int
-    repeated: int
-    refused: list[dict[str, Any]]
+    dedup_events: int = 200_000  # event ids in which this process finds duplicates
+    tail_records: int = 20_000  # records per partition that are read at startup to fill them
+    max_rejected_bytes: int = 1024  # bytes kept of an event that is too large, or of a body that is not JSON
 
 
 class EventIngest:
-    """Takes events in. What repeats is recognised by what this process took in lately, and by the person's record."""
+    """Validate events, drop duplicates, and append the rest to the log.
+
+    Duplicates are found among the latest events of this process and in the user's record. The stream worker drops
+    those that pass both.
+    """
 
     def __init__(
         self,
@@ -48,20 +51,22 @@ class EventIngest:
         pending_writes: PendingWrites,
         limits: Limits,
         clock: Clock,
+        settings: IngestSettings | None = None,
     ) -> None:
         self._store = store
         self._writer = writer
         self._pending_writes = pending_writes
         self._limits = limits
         self._clock = clock
-        self._deduplicator = Deduplicator(_DEDUP_EVENTS)
+        self._settings = settings or IngestSettings()
+        self._deduplicator = Deduplicator(self._settings.dedup_events)
         for partition in range(log.partitions(EVENTS)):
-            end = log.end_offset(EVENTS, partition)
-            tail = log.read(EVENTS, partition, max(0, end - _TAIL_RECORDS), _TAIL_RECORDS)
+            end, n_records = log.end_offset(EVENTS, partition), self._settings.tail_records
+            tail = log.read(EVENTS, partition, max(0, end - n_records), n_records)
             self._deduplicator.check_and_add(decode_records(tail, limits).batch.event)
 
     async def ingest(self, raws: Sequence[msgspec.Raw]) -> IngestResult:
-        """Screen, append, answer; the events are durable when this returns."""
+        """Validate and append the events of one request; they are durable when this returns."""
         values = [bytes(raw) for raw in raws]
         events, rejections = self._validate(values)
         is_new = self._find_new(list(events.values()))
@@ -70,21 +75,18 @@ class EventIngest:
         if records:
             first_offsets = await self._writer.append(EVENTS, records)
             self._pending_writes.record([user for user, _ in records], first_offsets, self._clock.now_ms())
-        # Known only from now on: had the write failed, a second try must not pass for a repeat.
+        # Only after the write: if it fails, a retry is not a duplicate.
         self._deduplicator.check_and_add(hash_ids([event.event_id for event in events.values()]))
         metrics.events_accepted.inc(len(events))
-        rejection_details = [
-            {"index": i, "reason": rejection.detail, "code": rejection.reason}
-            for i, rejection in sorted(rejections.items())
-        ]
-        return IngestResult(len(events), len(events) - len(records), rejection_details)
+        refused = [RefusedRecord(i, rejection.detail, rejection.reason) for i, rejection in sorted(rejections.items())]
+        return IngestResult(len(events), len(events) - len(records), refused)
 
     def reject_body(self, body: bytes, detail: str) -> None:
-        """Send a body that is no JSON to dead-letter."""
-        self._dead_letter({0: Rejection("not_json", detail)}, [body[:_MAX_REJECTED_BYTES]])
+        """Write a body that is not JSON to the dead-letter topic."""
+        self._dead_letter({0: Rejection("not_json", detail)}, [body[: self._settings.max_rejected_bytes]])
 
     def _validate(self, values: Sequence[bytes]) -> tuple[dict[int, Event], dict[int, Rejection]]:
-        """Events and refusals by their place in the request."""
+        """Valid events and rejections, by index in the request."""
         results = [self._parse(value) for value in values]
         rejections = {i: result for i, result in enumerate(results) if isinstance(result, Rejection)}
         events = {i: result for i, result in enumerate(results) if isinstance(result, Event)}
@@ -97,39 +99,34 @@ class EventIngest:
 
     def _parse(self, value: bytes) -> Event | Rejection:
         if len(value) > self._limits.max_bytes:
-            return Rejection(
-                "too_large", f"the event has {len(value)} bytes; at most {self._limits.max_bytes} are taken"
-            )
+            detail = f"the event has {len(value)} bytes; expected at most {self._limits.max_bytes}"
+            return Rejection("too_large", detail)
         result = parse(value)
-        if (
-            isinstance(result, Rejection)
-            and result.reason == "not_json"
-            and (invalid_field := find_invalid_field(value))
-        ):
-            return Rejection(*invalid_field)
+        if isinstance(result, Rejection) and result.reason == "not_json":
+            invalid_field = find_invalid_field(value)
+            return Rejection(*invalid_field) if invalid_field else result
         return result
 
     def _find_new(self, events: Sequence[Event]) -> list[bool]:
-        """Which events are new, as far as can be told here; the stream worker has the last word."""
+        """Return for each event if it is new; the stream worker makes the final decision."""
         keys = hash_ids([event.event_id for event in events])
         is_duplicate = self._deduplicator.contains(keys)
         is_duplicate[np.setdiff1d(np.arange(keys.size), np.unique(keys, return_index=True)[1])] = True
-        history_texts = self._load_history_texts(
-            [event for event, duplicate in zip(events, is_duplicate, strict=True) if not duplicate]
-        )
+        candidates = [event for event, duplicate in zip(events, is_duplicate, strict=True) if not duplicate]
+        history_texts = self._load_history_texts(candidates)
         return [
             not duplicate and f"\t{event.event_id}\n".encode() not in history_texts.get(event.user_id, b"")
             for event, duplicate in zip(events, is_duplicate, strict=True)
         ]
 
     def _load_history_texts(self, events: Sequence[Event]) -> Mapping[str, bytes]:
-        """What the records of the events' users say of their last events, by user id."""
+        """Encoded history of the events' users, by user id; empty if the store is unavailable."""
         users = sorted({event.user_id for event in events})
         try:
             records = zip(users, self._store.get_many(hash_ids(users)), strict=True)
             return {user: decode_profile(value).text for user, value in records if value is not None}
-        except (OSError, ValueError, msgspec.DecodeError) as error:  # away, or a record that this code cannot read
-            _logger.warning("user store away, repeats are left to the stream worker: %s", error)
+        except (OSError, ValueError, msgspec.DecodeError) as error:  # unavailable, or a record of another schema
+            _logger.warning("cannot read the user store; the stream worker drops the duplicates: %s", error)
             metrics.fallbacks.labels("store").inc()
             return {}
 
@@ -137,7 +134,7 @@ class EventIngest:
         records = []
         for i, rejection in sorted(rejections.items()):
             stream_metrics.dead_letter.labels(rejection.reason).inc()
-            raw = values[i][:_MAX_REJECTED_BYTES] if rejection.reason == "too_large" else values[i]
+            raw = values[i][: self._settings.max_rejected_bytes] if rejection.reason == "too_large" else values[i]
             records.append(("", encode_dead_letter(RejectedEvent(-1, i, rejection, raw), None)))
         if records:
             self._writer.append_later(DEAD_LETTER, records)

@@ -1,4 +1,4 @@
-"""Group commit: what many requests hand in at once becomes durable in one write."""
+"""Group commit: one durable write for the records of many concurrent requests."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import attrgetter
 from queue import SimpleQueue
 
 from serving import metrics
@@ -19,12 +20,12 @@ _logger = logging.getLogger(__name__)
 @dataclass(slots=True)
 class _WriteRequest:
     topic: str
-    batches: dict[int, list[Record]]
+    batches: dict[int, list[Record]]  # by partition
     future: "asyncio.Future[dict[int, int]] | None" = field(default=None)
 
 
 class GroupCommitWriter:
-    """One thread writes; requests wait for it without holding up the others. Order of handing in is kept."""
+    """Write from one thread, in the order of the calls, while other requests are served."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -33,17 +34,17 @@ class GroupCommitWriter:
         self._thread.start()
 
     async def append(self, topic: str, records: Sequence[tuple[str, bytes | None]]) -> dict[int, int]:
-        """Append (id, value) records; durable when this returns, with the first offset by partition."""
+        """Append (id, value) records durably; returns the first offset by partition."""
         future: asyncio.Future[dict[int, int]] = asyncio.get_running_loop().create_future()
         self._queue.put(_WriteRequest(topic, self._partition_records(topic, records), future))
         return await future
 
     def append_later(self, topic: str, records: Sequence[tuple[str, bytes | None]]) -> None:
-        """Hand records in and go on: they stand before whatever is handed in after them."""
+        """Queue records without waiting; they precede the records of every later call."""
         self._queue.put(_WriteRequest(topic, self._partition_records(topic, records)))
 
     def close(self) -> None:
-        """Write what was handed in, then stop."""
+        """Write the queued records, then stop the thread."""
         self._queue.put(None)
         self._thread.join()
 
@@ -61,9 +62,8 @@ class GroupCommitWriter:
             while not self._queue.empty():
                 pending.append(self._queue.get())
             is_closing = None in pending
-            for topic, group in groupby(
-                (request for request in pending if request is not None), key=lambda request: request.topic
-            ):
+            requests = [request for request in pending if request is not None]
+            for topic, group in groupby(requests, key=attrgetter("topic")):
                 self._commit(topic, list(group))
 
     def _commit(self, topic: str, group: Sequence[_WriteRequest]) -> None:
@@ -75,7 +75,7 @@ class GroupCommitWriter:
             with metrics.log_append_duration_seconds.time():
                 first_offsets = dict(self._log.append_many(topic, batches)) if batches else {}
         except Exception as error:
-            _logger.error("%s not written: %s", topic, error)
+            _logger.error("cannot append to %s: %s", topic, error)
             for request in group:
                 _resolve(request, error)
             return
@@ -89,13 +89,13 @@ def _resolve(request: _WriteRequest, outcome: dict[int, int] | Exception) -> Non
     future = request.future
     if future is None:
         if isinstance(outcome, Exception) and request.topic == EVENTS:
-            metrics.impressions_lost.inc()
+            metrics.impressions_lost.inc(sum(map(len, request.batches.values())))
         return
     future.get_loop().call_soon_threadsafe(_set_outcome, future, outcome)
 
 
 def _set_outcome(future: "asyncio.Future[dict[int, int]]", outcome: dict[int, int] | Exception) -> None:
-    if future.done():  # whoever waited has gone
+    if future.done():  # the client has disconnected
         return
     if isinstance(outcome, Exception):
         future.set_exception(outcome)

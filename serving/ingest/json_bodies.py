@@ -1,4 +1,4 @@
-"""What stands in the body of a request: one JSON value, or a list whose elements are judged one by one."""
+"""Split the JSON body of a request into elements, so that an invalid one affects no other."""
 
 import json
 import re
@@ -15,10 +15,10 @@ def is_list(body: bytes) -> bool:
 
 
 def split_elements(body: bytes) -> list[msgspec.Raw]:
-    """The elements of a list, or the one value that the body is; ValueError if it is not JSON in UTF-8.
+    """Elements of a list, or the single value of the body; ValueError if it is not JSON.
 
-    NaN, Infinity and half a surrogate pair are not JSON, yet many writers send them. They spoil their own element,
-    which is handed on for whoever decodes it to refuse, and none of its neighbours.
+    NaN, Infinity and lone surrogates are not JSON, yet many encoders write them. Their element is returned as it is,
+    and its decoder rejects it; the other elements stay valid.
 
     >>> [bytes(raw) for raw in split_elements(b'[{"a": 1}, NaN]')]
     [b'{"a": 1}', b'NaN']
@@ -29,9 +29,8 @@ def split_elements(body: bytes) -> list[msgspec.Raw]:
     except (msgspec.DecodeError, RecursionError):
         pass
     try:
-        return [
-            msgspec.Raw(element.encode()) for element in (_split_list(text) if is_list(body) else _split_single(text))
-        ]
+        elements = _split_list(text) if is_list(body) else _split_single(text)
+        return [msgspec.Raw(element.encode()) for element in elements]
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -50,9 +49,9 @@ def _split_list(text: str) -> list[str]:
         parts.append(text[start:end])
         index = _skip_whitespace(text, end)
         if text[index : index + 1] not in (",", "]"):
-            raise ValueError(f"a comma or the end of the list is expected at character {index}")
+            raise ValueError(f"expected a comma or the end of the list at character {index}")
     if _skip_whitespace(text, index + 1) < len(text):
-        raise ValueError(f"nothing more is expected after the list, at character {index + 1}")
+        raise ValueError(f"expected the end of the body after the list, at character {index + 1}")
     return parts
 
 
@@ -62,7 +61,7 @@ def _skip_whitespace(text: str, index: int) -> int:
 
 
 def find_invalid_field(value: bytes) -> tuple[str, str] | None:
-    """The field that holds a NaN or half a surrogate pair, as (reason, sentence); None: something else is wrong.
+    """First field with a non-finite number or a lone surrogate, as (reason, detail); or None.
 
     >>> find_invalid_field(b'{"value": NaN}')
     ('bad_value', "'value' holds a number that is not finite")

@@ -1,0 +1,1 @@
+"""Turn a recommendation request into a slate: candidates, ranking, exploration, response."""

@@ -1,12 +1,11 @@
-"""Which items may stand on a slate: what the channels find, less what is hidden from a person or filtered out."""
+"""Retrieve the candidates of requests from all channels, then exclude and filter items."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from online_models.model import RecommenderModel
-from online_models.retrievers.candidates import Candidates
-from online_models.retrievers.top_k import Exclusions
+from online_models.retrievers.candidates import Candidates, Exclusions
 from online_models.state.item_table import UserQueries
 from serving.pipeline.schemas import Filters, RecommendationRequest
 from serving.replica.replica import Replica
@@ -20,14 +19,11 @@ _EMPTY = np.zeros(0, np.uint64)
 def find_exclusions(
     model: RecommenderModel, requests: Sequence[RecommendationRequest], profiles: Sequence[Profile]
 ) -> Exclusions:
-    """What each person has met, unless repeats are welcome, and what each question excludes."""
-    interacted_keys = [
-        _EMPTY if request.repeats else profile.interacted for request, profile in zip(requests, profiles, strict=True)
-    ]
-    parts = [
-        np.concatenate([keys, hash_ids(request.exclude)]) if request.exclude else keys
-        for request, keys in zip(requests, interacted_keys, strict=True)
-    ]
+    """Excluded items of each request; without `repeats` also those the user interacted with."""
+    parts = []
+    for request, profile in zip(requests, profiles, strict=True):
+        keys = _EMPTY if request.repeats else profile.interacted
+        parts.append(np.concatenate([keys, hash_ids(request.exclude)]) if request.exclude else keys)
     return Exclusions(ragged_starts(np.array([part.size for part in parts])), model.items.lookup(np.concatenate(parts)))
 
 
@@ -40,37 +36,34 @@ def retrieve_candidates(
     per_channel: int,
     max_candidates: int,
 ) -> Candidates:
-    """At most `most` candidates for each question, but never fewer than it asks for while there are any.
+    """Retrieve up to `max_candidates` per request.
 
-    `fresh`: item rows that are found for everybody.
+    The catalog fills lists that are shorter than the slate. `cold_start_rows`: item rows that are candidates of every
+    request.
     """
-    candidates = truncate(
-        replica.model.retrieve(user_queries, per_channel, replica.eligible, exclusions, cold_start_rows), max_candidates
-    )
+    found = replica.model.retrieve(user_queries, per_channel, replica.eligible, exclusions, cold_start_rows)
+    candidates = truncate(found, max_candidates)
     lengths = np.diff(candidates.start)
-    if not any(request.filters for request in requests) and all(
-        request.size <= lengths[i] for i, request in enumerate(requests)
-    ):
+    has_filters = any(request.filters for request in requests)
+    if not has_filters and all(request.size <= lengths[i] for i, request in enumerate(requests)):
         return candidates
     parts = [
-        _apply_filters(replica, request, candidates, exclusions, i, max_candidates)
+        _filter_and_fill(replica, request, candidates, exclusions, i, max_candidates)
         for i, request in enumerate(requests)
     ]
     rows, channels = zip(*parts, strict=True)
-    return Candidates(
-        ragged_starts(np.array([row.size for row in rows])), np.concatenate(rows), np.concatenate(channels)
-    )
+    start = ragged_starts(np.array([row.size for row in rows]))
+    return Candidates(start, np.concatenate(rows), np.concatenate(channels))
 
 
 def requested_candidates(
     model: RecommenderModel, requests: Sequence[RecommendationRequest]
 ) -> tuple[Candidates, list[str]]:
-    """Exactly the items asked for, once each, but for what the question excludes or filters out; with their ids."""
+    """Exactly the requested items, each once, without excluded and filtered ones; and their ids."""
     item_ids, lengths = [], []
     for request in requests:
-        requested_ids = [
-            item_id for item_id in dict.fromkeys(request.candidates or ()) if item_id not in set(request.exclude)
-        ]
+        excluded = set(request.exclude)
+        requested_ids = [item_id for item_id in dict.fromkeys(request.candidates or ()) if item_id not in excluded]
         passing = _find_passing(model, request.filters, model.items.lookup(hash_ids(requested_ids)))
         item_ids += [requested_ids[i] for i in passing.tolist()]
         lengths.append(passing.size)
@@ -79,17 +72,16 @@ def requested_candidates(
 
 
 def truncate(candidates: Candidates, max_candidates: int) -> Candidates:
-    """The first `most` candidates of each list."""
+    """Keep the first `max_candidates` of each list."""
     lengths = np.diff(candidates.start)
     if lengths.max(initial=0) <= max_candidates:
         return candidates
     mask = np.arange(candidates.row.size) - np.repeat(candidates.start[:-1], lengths) < max_candidates
-    return Candidates(
-        ragged_starts(np.minimum(lengths, max_candidates)), candidates.row[mask], candidates.channels[mask]
-    )
+    start = ragged_starts(np.minimum(lengths, max_candidates))
+    return Candidates(start, candidates.row[mask], candidates.channels[mask])
 
 
-def _apply_filters(
+def _filter_and_fill(
     replica: Replica,
     request: RecommendationRequest,
     candidates: Candidates,
@@ -97,7 +89,7 @@ def _apply_filters(
     i: int,
     max_candidates: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What passes the question's filters, and where that is too little for a slate whatever else may be shown."""
+    """Rows and channels of request i that pass its filters; the catalog fills a short list."""
     model, span = replica.model, slice(candidates.start[i], candidates.start[i + 1])
     passing = _find_passing(model, request.filters, candidates.row[span])
     rows, channels = candidates.row[span][passing], candidates.channels[span][passing]
@@ -105,14 +97,13 @@ def _apply_filters(
         return rows, channels
     others = np.flatnonzero(replica.eligible[: len(model.items)]).astype(np.int32)
     others = np.setdiff1d(others, exclusions.row[exclusions.start[i] : exclusions.start[i + 1]])
-    others = np.setdiff1d(others[_find_passing(model, request.filters, others)], rows)[
-        : max(request.size, max_candidates)
-    ]
+    others = np.setdiff1d(others[_find_passing(model, request.filters, others)], rows)
+    others = others[: max(request.size, max_candidates)]
     return np.concatenate([rows, others]), np.concatenate([channels, np.zeros(others.size, np.uint16)])
 
 
 def _find_passing(model: RecommenderModel, filters: Filters | None, rows: np.ndarray) -> np.ndarray:
-    """Places of the rows that pass the filters; an item never heard of passes none."""
+    """Indices of the rows that pass the filters; an unknown item, -1, passes none."""
     if filters is None:
         return np.arange(rows.size)
     catalog = model.items.catalog
@@ -129,5 +120,5 @@ def _find_passing(model: RecommenderModel, filters: Filters | None, rows: np.nda
 
 
 def _to_stored_price(price: float) -> np.float32:
-    """A price as the catalogue's column holds it, so that a bound lets through the item of that very price."""
+    """Round a price as the item table does: a bound then includes items of that price."""
     return np.float32(max(-1e30, min(1e30, price)))

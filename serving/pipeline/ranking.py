@@ -1,4 +1,4 @@
-"""Candidates judged: one pass of features and ranker over the lists of all questions that are answered together."""
+"""Score the candidates of a batch of requests in one pass of features and ranker."""
 
 from dataclasses import dataclass
 
@@ -13,23 +13,22 @@ from stream.jit import kernel
 
 @dataclass(frozen=True, slots=True)
 class RankedLists:
-    """The lists of n questions, m candidates in all, as they were judged."""
+    """Scored lists of n requests with m candidates in total; an entry is an index into the m."""
 
     candidates: Candidates
     features: np.ndarray  # (m, f) float32
     scores: np.ndarray  # (m,) float32
-    log_odds: np.ndarray  # (m,) float32, log-odds of being acted on once shown
-    top_entries: np.ndarray  # (n, k) int64, entries of each list from the best down, -1 where there are no more
+    log_odds: np.ndarray  # (m,) float32, log odds of an action once shown
+    top_entries: np.ndarray  # (n, k) int64, entries of each list by descending score, -1 beyond its end
 
     def get_top_entries(self, i: int) -> np.ndarray:
-        """The entries of question i, best first; of equal scores the earlier one."""
-        entries: np.ndarray = self.top_entries[
-            i, : min(self.top_entries.shape[1], self.candidates.start[i + 1] - self.candidates.start[i])
-        ]
+        """Entries of request i by descending score; ties go to the earlier entry."""
+        length = self.candidates.start[i + 1] - self.candidates.start[i]
+        entries: np.ndarray = self.top_entries[i, : min(self.top_entries.shape[1], length)]
         return entries
 
     def select_explorable(self, channel_bit: np.uint16, top_n: int) -> np.ndarray:
-        """The entries of a channel and the best `most` of each list, (a,) int64, ascending."""
+        """Entries of a channel and the best `top_n` of each list, (a,) int64, ascending."""
         entries = np.flatnonzero(self.candidates.channels & channel_bit)
         top_entries = self.top_entries[:, :top_n]
         return np.union1d(entries, top_entries[top_entries >= 0]) if top_n else entries
@@ -47,9 +46,12 @@ def _fill_top_entries(start: np.ndarray, scores: np.ndarray, out: np.ndarray) ->
 def rank(
     model: RecommenderModel, user_queries: UserQueries, candidates: Candidates, feedback_weight: float, top_n: int
 ) -> RankedLists:
-    """Judge candidates, and sort the best `most` of each list; `trust` as in `Stack.judge`."""
+    """Score all candidates and sort the best `top_n` of each list.
+
+    `feedback_weight`: see `RecommenderModel.score_candidates`.
+    """
     features = model.extract_candidate_features(user_queries, candidates.start, candidates.row)
-    scores, log_odds = model.score_candidates(features, feedback_weight)
+    scores, log_odds = model.score_candidates(features, candidates.start, feedback_weight)
     top_entries = np.full((candidates.start.size - 1, top_n), -1, np.int64)
     _fill_top_entries(candidates.start, scores, top_entries)
     return RankedLists(candidates, features, scores, log_odds, top_entries)

@@ -1,7 +1,8 @@
-"""The pipeline: user state → candidates → features → ranker → exploration → slate, readable top to bottom."""
+"""The pipeline: users → candidates → features → ranker → exploration → slate, top to bottom."""
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
@@ -25,50 +26,56 @@ from stream.records.decoding import context_keys
 from stream.stores import UserStore
 from stream.users.profiles import EMPTY_PROFILE, Profile, decode_profile, queries_from_profiles
 
-_PRIOR_IMPRESSIONS = 5000.0  # places that have to be shown before what became of them is all that counts
-_WARNING_INTERVAL_MS = 5_000  # ms between warnings of one kind
 _USER_STAGE, _RANK_STAGE, _EXPLORE_STAGE = map(metrics.stage_duration_seconds.labels, ("user", "rank", "explore"))
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class RecommenderSettings:
+    """Sizes and weights of the pipeline."""
+
+    max_candidates: int = 200  # ranked per request
+    prior_impressions: float = 5000.0  # for full weight of feedback, besides two impressions per action
+    warning_interval_ms: int = 5_000  # between warnings about the user store
+
+
 class Recommender:
-    """Answers questions from a replica and one read of the user store; changes nothing but its generator."""
+    """Serve requests from a replica and one read of the user store."""
 
     def __init__(
         self,
         replica: Replica,
         store: UserStore,
         pending_writes: PendingWrites,
-        max_candidates: int,
+        settings: RecommenderSettings,
         explorer: Explorer,
         rng: np.random.Generator,
     ) -> None:
         self._replica = replica
         self._store = store
         self._pending_writes = pending_writes
-        self._max_candidates = max_candidates
+        self._settings = settings
         self._explorer = explorer
         self._rng = rng
-        self._next_warning_ms = 0  # ms
+        self._next_warning_ms = 0
 
     def recommend(self, request: RecommendationRequest, impression_id: str, now: int) -> Slate:
-        """The slate for a question asked at `now`, ms."""
+        """Return the slate of a request that arrives at `now`, ms."""
         return self.recommend_batch([(request, impression_id)], now)[0]
 
     def recommend_batch(self, requests: Sequence[tuple[RecommendationRequest, str]], now: int) -> list[Slate]:
-        """The slates for questions with their impression ids, as if each were asked alone."""
+        """Return the slates of (request, impression id) pairs, each as if it were served alone."""
         with _USER_STAGE.time():
             contexts = self._load_users(requests, now)
         slates: dict[str, Slate] = {}
         for _, group in groupby(sorted(contexts, key=attrgetter("batch_key")), key=attrgetter("batch_key")):
-            batch = list(group)
-            slates |= {slate.response.impression_id: slate for slate in self._recommend_group(batch)}
+            slates |= {slate.response.impression_id: slate for slate in self._recommend_group(list(group))}
         ordered_slates = [slates[impression_id] for _, impression_id in requests]
         record_metrics(self._replica.model, ordered_slates)
         return ordered_slates
 
     def _recommend_group(self, contexts: list[RequestContext]) -> list[Slate]:
-        """Slates for questions of one kind."""
+        """Slates of requests with equal batch keys."""
         item_ids = None
         with _RANK_STAGE.time():
             if contexts[0].request.candidates is None:
@@ -82,49 +89,44 @@ class Recommender:
             filled_slates = [
                 fill(ranking.get_top_entries(i), arms, size, self._rng) for i, arms in enumerate(exploration_arms)
             ]
-        return build_slates(
-            self._replica, contexts, ranking, exploration_arms, filled_slates, self._explorer.policy, item_ids
-        )
+        policy = self._explorer.policy
+        return build_slates(self._replica, contexts, ranking, exploration_arms, filled_slates, policy, item_ids)
 
     def find_similar(self, key: int, k: int) -> list[tuple[str, float]]:
-        """Neighbours of an item, best first, with their scores."""
+        """Neighbors of an item with their scores, best first."""
         model = self._replica.model
         row = model.items.lookup(np.array([key], np.uint64))[0]
         if row < 0:
             return []
         candidates = model.find_similar(int(row), 2 * k)
         rows = candidates.row[(self._replica.eligible[candidates.row] == 1) & (candidates.row != row)][:k]
-        return [
-            (item_id, round(1 / (1 + position), 6)) for position, item_id in enumerate(self._replica.get_item_ids(rows))
-        ]
+        item_ids = self._replica.get_item_ids(rows)
+        return [(item_id, round(1 / (1 + position), 6)) for position, item_id in enumerate(item_ids)]
 
     def record_impression(self, slate: Slate) -> None:
-        """Say that a slate was shown, and not only asked for."""
+        """Count a slate as shown against the exploration budget."""
         self._explorer.record_slate(slate.exploration_arms, slate.filled_slate)
 
     def _load_users(self, requests: Sequence[tuple[RecommendationRequest, str]], now: int) -> list[RequestContext]:
-        """What is known of the people, and whether it is stale: the store is away, or has not kept up with them."""
+        """Read the users' profiles; stale if the store is unavailable or behind their events."""
         user_keys = hash_ids([request.user_id for request, _ in requests])
         try:
-            user_states = [
-                self._decode_user(user_key, value, now)
-                for user_key, value in zip(user_keys, self._store.get_many(user_keys), strict=True)
-            ]
+            values = self._store.get_many(user_keys)
+            profiles = [self._decode_user(key, value, now) for key, value in zip(user_keys, values, strict=True)]
         except OSError as error:
-            user_states = [self._fallback_profile(error, now) for _ in requests]
+            profiles = [self._fallback_profile(error, now) for _ in requests]
         return [
-            RequestContext(
-                request, impression_id, user_key, profile, is_stale, now if request.ts is None else request.ts
-            )
-            for (request, impression_id), user_key, (profile, is_stale) in zip(
-                requests, user_keys.tolist(), user_states, strict=True
+            RequestContext(request, impression_id, key, profile, is_stale, now if request.ts is None else request.ts)
+            for (request, impression_id), key, (profile, is_stale) in zip(
+                requests, user_keys.tolist(), profiles, strict=True
             )
         ]
 
     def _decode_user(self, user_key: int, value: bytes | None, now: int) -> tuple[Profile, bool]:
+        """Profile and staleness."""
         try:
             profile = EMPTY_PROFILE if value is None else decode_profile(value)
-        except (ValueError, msgspec.DecodeError) as error:  # a record that this code cannot read
+        except (ValueError, msgspec.DecodeError) as error:  # a record of another schema
             return self._fallback_profile(error, now)
         is_behind = self._pending_writes.is_behind(int(user_key), profile.offset, self._replica.covered_offsets, now)
         if is_behind:
@@ -132,29 +134,30 @@ class Recommender:
         return profile, is_behind
 
     def _fallback_profile(self, error: Exception, now: int) -> tuple[Profile, bool]:
-        """Somebody of whom nothing can be read: the answer is made from the context alone."""
-        if now >= self._next_warning_ms:  # while the store is away everybody is such a one
-            self._next_warning_ms = now + _WARNING_INTERVAL_MS
-            _logger.warning("the user store cannot be read, answering from context alone: %s", error)
+        """Stale empty profile: the slate comes from the context alone."""
+        if now >= self._next_warning_ms:  # every request fails while the store is unavailable
+            self._next_warning_ms = now + self._settings.warning_interval_ms
+            _logger.warning("cannot read the user store; serving from context alone: %s", error)
         metrics.fallbacks.labels("store").inc()
         return EMPTY_PROFILE, True
 
     def _rank(self, contexts: Sequence[RequestContext]) -> RankedLists:
-        """Candidates of all channels that may be shown, best first."""
+        """Retrieve candidates from all channels and rank them."""
         replica, model = self._replica, self._replica.model
         requests = [context.request for context in contexts]
         size, is_exploring = requests[0].size, requests[0].explore
         user_queries = model.resolve_queries(_build_queries(contexts))
         exclusions = find_exclusions(model, requests, [context.profile for context in contexts])
         cold_start_rows = self._explorer.refresh_pool(replica).rows if is_exploring else NO_ARMS.rows
-        per_channel, max_candidates = max(size, self._max_candidates // 4), max(size, self._max_candidates)
+        per_channel = max(size, self._settings.max_candidates // 4)
+        max_candidates = max(size, self._settings.max_candidates)
         candidates = retrieve_candidates(
             replica, requests, user_queries, exclusions, cold_start_rows, per_channel, max_candidates
         )
         return rank(model, user_queries, candidates, self._feedback_weight(), size + MAX_COLD_START_ITEMS)
 
     def _rank_requested(self, contexts: Sequence[RequestContext]) -> tuple[RankedLists, list[str]]:
-        """Exactly the items asked for, best first."""
+        """Rank exactly the requested candidates; also returns their ids."""
         model = self._replica.model
         requests = [context.request for context in contexts]
         candidates, item_ids = requested_candidates(model, requests)
@@ -164,20 +167,15 @@ class Recommender:
     def _exploration_probabilities(
         self, contexts: Sequence[RequestContext], ranking: RankedLists
     ) -> list[ExplorationArms]:
-        """Of each question the items that may be drawn, as entries of its list."""
-        size, is_slate_scope = (
-            contexts[0].request.size,
-            self._explorer.is_slate_scope and _can_explore(contexts[0].request),
-        )
+        """Items that each request may draw, as entries of its list, with their probabilities."""
+        model, size = self._replica.model, contexts[0].request.size
+        is_slate_scope = self._explorer.is_slate_scope and _can_explore(contexts[0].request)
         entries = ranking.select_explorable(COLD_START_BIT, size + MAX_COLD_START_ITEMS if is_slate_scope else 0)
         if entries.size == 0:
             return [NO_ARMS] * len(contexts)
         rows, start = ranking.candidates.row[entries], np.searchsorted(entries, ranking.candidates.start)
-        top_entries, probabilities = ranking.top_entries[:, :size], sigmoid(ranking.log_odds).astype(float)
-        baseline_values = np.where(top_entries >= 0, probabilities[top_entries], 0).sum(axis=1) / np.maximum(
-            (top_entries >= 0).sum(axis=1), 1
-        )
-        model = self._replica.model
+        probabilities = sigmoid(ranking.log_odds).astype(float)
+        baseline_values = _mean_top_probability(ranking.top_entries[:, :size], probabilities)
         estimates = self._explorer.ranker_estimate(model, rows, ranking.features, entries, probabilities[entries])
         if not is_slate_scope:
             return self._explorer.build_cold_start_arms(entries, rows, start, estimates, baseline_values, size)
@@ -185,20 +183,30 @@ class Recommender:
         return self._explorer.build_slate_arms(entries, rows, start, estimates, impressions, baseline_values, size)
 
     def _feedback_weight(self) -> float:
-        """The more was shown, the more it counts what became of it; all, after two places for each action ever.
+        """Weight of feedback on slates against organic actions, 0 to 1.
 
-        What people pick of everything cannot be learnt from our own slates: it would be mistaken for what we showed.
+        It is impressions / (prior + 2 × actions), at most 1. What users choose from the whole catalog cannot be learned
+        from our own slates: it would be confused with what the model showed.
         """
-        impressions, actions = (
-            self._replica.event_totals[EventType.impression],
-            self._replica.event_totals[EventType.impression + 1 :].sum(),
-        )
-        return min(1.0, float(impressions) / (_PRIOR_IMPRESSIONS + 2.0 * float(actions)))
+        totals = self._replica.event_totals
+        impressions, actions = totals[EventType.impression], totals[EventType.impression + 1 :].sum()
+        return min(1.0, float(impressions) / (self._settings.prior_impressions + 2.0 * float(actions)))
 
 
 def _can_explore(request: RecommendationRequest) -> bool:
-    """Whether places may be given by chance: lists that were handed in are ranked and nothing else."""
+    """Return True if positions may be filled by chance; requested candidates are only ranked."""
     return request.explore and request.candidates is None
+
+
+def _mean_top_probability(top_entries: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Mean click probability of the best items of each list, (n,) float64.
+
+    It is the expected value of a position that is not explored.
+    """
+    is_filled = top_entries >= 0
+    totals = np.where(is_filled, probabilities[top_entries], 0).sum(axis=1)
+    means: np.ndarray = totals / np.maximum(is_filled.sum(axis=1), 1)
+    return means
 
 
 def _build_queries(contexts: Sequence[RequestContext]) -> Queries:

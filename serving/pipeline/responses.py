@@ -1,4 +1,4 @@
-"""What is told of a slate: to who asked, to the log, and to those who watch."""
+"""Build the outputs of a slate: the response, the impression event and the metrics."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _CHANNEL_NAME_BY_BIT = {1 << channel: channel.name for channel in Channel}
 
 @dataclass(frozen=True, slots=True)
 class Slate:
-    """An answer on its way out, with what the impression event tells of it."""
+    """A response of k items, with the data of its impression event."""
 
     response: RecommendationResponse
     rows: np.ndarray  # (k,) int32, item rows
@@ -47,17 +47,20 @@ def build_slates(
     policy: str,
     item_ids: Sequence[str] | None,
 ) -> list[Slate]:
-    """The slates of the entries chosen, all looked up in one go; `names`: ids of given candidates, by entry."""
+    """Build the slates of n requests.
+
+    `item_ids`: ids of requested candidates by entry; None for retrieved candidates.
+    """
     entries = np.concatenate([slate.selection.rows for slate in filled_slates])
     rows, features = ranking.candidates.row[entries], ranking.features[entries]
-    items = _build_items(replica, ranking, entries, filled_slates, policy, item_ids)
+    all_items = _build_items(replica, ranking, entries, filled_slates, policy, item_ids)
     slates, start = [], 0
-    for slate, arms, filled_slate in zip(contexts, exploration_arms, filled_slates, strict=True):
+    for context, arms, filled_slate in zip(contexts, exploration_arms, filled_slates, strict=True):
         span = slice(start, start + filled_slate.selection.rows.size)
-        start, slate_items = span.stop, items[span]
-        if slate.request.explain:
-            slate_items = _add_explanations(replica.model, slate_items, ranking, arms, entries[span])
-        response = RecommendationResponse(slate.impression_id, replica.version, slate.is_stale, slate_items)
+        start, items = span.stop, all_items[span]
+        if context.request.explain:
+            items = _add_explanations(replica.model, items, ranking, arms, entries[span])
+        response = RecommendationResponse(context.impression_id, replica.version, context.is_stale, items)
         slates.append(Slate(response, rows[span], features[span], arms, filled_slate))
     return slates
 
@@ -70,15 +73,13 @@ def _build_items(
     policy: str,
     item_ids: Sequence[str] | None,
 ) -> list[RecommendedItem]:
-    """The items of all slates, one behind the other."""
-    ids = (
-        replica.get_item_ids(ranking.candidates.row[entries])
-        if item_ids is None
-        else [item_ids[entry] for entry in entries.tolist()]
-    )
+    """Items of all slates, concatenated."""
+    if item_ids is None:
+        ids, default_source = replica.get_item_ids(ranking.candidates.row[entries]), "catalog"
+    else:
+        ids, default_source = [item_ids[entry] for entry in entries.tolist()], "requested"
     explored = np.concatenate([slate.selection.explored for slate in filled_slates]).tolist()
     propensities = np.concatenate([slate.selection.propensities for slate in filled_slates]).tolist()
-    default_source = "catalog" if item_ids is None else "requested"
     sources = [
         policy if is_explored else _CHANNEL_NAME_BY_BIT[bits & -bits] if bits else default_source
         for bits, is_explored in zip(ranking.candidates.channels[entries].tolist(), explored, strict=True)
@@ -94,12 +95,10 @@ def _add_explanations(
     arms: ExplorationArms,
     entries: np.ndarray,
 ) -> list[RecommendedItem]:
-    """The same items, with who found them, what they were judged by and, if they might be drawn, weighed by."""
+    """Add channels, features, click probability and the exploration estimate to items."""
     details = _exploration_details(arms)
-    channel_bits, probabilities = (
-        ranking.candidates.channels[entries].tolist(),
-        sigmoid(ranking.log_odds[entries]).tolist(),
-    )
+    channel_bits = ranking.candidates.channels[entries].tolist()
+    probabilities = sigmoid(ranking.log_odds[entries]).tolist()
     features = np.round(ranking.features[entries].astype(float), 5).tolist()
     return [
         msgspec.structs.replace(
@@ -107,7 +106,7 @@ def _add_explanations(
             probability=round(probability, 6),
             channels=[channel.name for channel in Channel if bits >> channel & 1],
             features=dict(zip(model.feature_names, row, strict=True)),
-            weighed=details.get(entry),
+            exploration=details.get(entry),
         )
         for item, entry, bits, probability, row in zip(
             items, entries.tolist(), channel_bits, probabilities, features, strict=True
@@ -116,33 +115,33 @@ def _add_explanations(
 
 
 def _exploration_details(arms: ExplorationArms) -> dict[int, ExplorationDetail]:
-    """What exploration thinks of the entries that may be drawn."""
+    """Exploration estimates by entry."""
     numbers = np.round([arms.ranker_probabilities, arms.posteriors.means, arms.posteriors.stds, arms.probabilities], 6)
     return {entry: ExplorationDetail(*row) for entry, row in zip(arms.rows.tolist(), numbers.T.tolist(), strict=True)}
 
 
-_slate_items_counter = cache(metrics.slate_items.labels)  # finding a series by its label takes longer than to count
+_slate_items_counter = cache(metrics.slate_items.labels)  # finding a series by its label takes longer than counting
 
 
 def record_metrics(model: RecommenderModel, slates: Sequence[Slate]) -> None:
-    """Count what the slates are made of."""
+    """Count the items, explored items and distinct categories of slates."""
     items = [item for slate in slates for item in slate.response.items]
     for source, count in Counter(item.source for item in items).items():
         _slate_items_counter(source).inc(count)
     metrics.slate_items_explored.inc(sum(item.explored for item in items))
-    # How many different first categories there are on each; having none is one.
-    rows, slate = _concatenate_parts([slate.rows for slate in slates])
-    first_categories = model.items.catalog["categories"][rows[rows >= 0], 0].tolist()
-    metrics.slate_categories.inc(len(set(zip(slate[rows >= 0].tolist(), first_categories, strict=True))))
+    metrics.slate_categories.inc(_count_first_categories(model, [slate.rows for slate in slates]))
 
 
-def _concatenate_parts(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """All parts one behind the other, and of each entry the part."""
-    return np.concatenate(parts), np.repeat(np.arange(len(parts)), [part.size for part in parts])
+def _count_first_categories(model: RecommenderModel, slate_rows: Sequence[np.ndarray]) -> int:
+    """Distinct first categories per slate, summed; no category counts as one."""
+    rows, slate = np.concatenate(slate_rows), np.repeat(np.arange(len(slate_rows)), [part.size for part in slate_rows])
+    is_known = rows >= 0
+    first_categories = model.items.catalog["categories"][rows[is_known], 0].tolist()
+    return len(set(zip(slate[is_known].tolist(), first_categories, strict=True)))
 
 
 def impression_event(request: RecommendationRequest, slate: Slate, now: int) -> bytes:
-    """The event that says what was shown, why, and with which features."""
+    """Encode the impression event: items with their sources, propensities and features."""
     response = slate.response
     return msgspec.json.encode(
         {

@@ -1,4 +1,4 @@
-"""What a shop's backend may ask, and what it is told."""
+"""Requests and responses of the recommendation API."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,19 +10,19 @@ from stream.records.events import validate_id
 from stream.users.profiles import Profile
 
 MAX_K = 1000
-_MAX_CONTEXT_BYTES = 16 << 10  # bytes of JSON: it travels with every impression
+_MAX_CONTEXT_BYTES = 16 << 10  # bytes of JSON: each impression carries it
 
 
 class Filters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Only items that fit all of what is named."""
+    """Conditions that every returned item meets; a condition that is not set passes all items."""
 
     categories: list[str] | None = None  # at least one of these
     min_price: float | None = None
     max_price: float | None = None
 
 
-class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """One request for recommendations."""
+class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
+    """A request for a slate of up to `k` items for a user."""
 
     user_id: str
     k: Annotated[int, Meta(ge=1, le=MAX_K)] | None = None  # default 10, or all of `candidates`
@@ -30,9 +30,9 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
     context: dict[str, Any] = {}
     exclude: list[str] = []
     filters: Filters | None = None
-    candidates: Annotated[list[str], Meta(max_length=MAX_K)] | None = None
-    repeats: bool = False
-    ts: Annotated[int, Meta(ge=0, le=1 << 53)] | None = None
+    candidates: Annotated[list[str], Meta(max_length=MAX_K)] | None = None  # rank exactly these
+    repeats: bool = False  # allow items that the user has interacted with
+    ts: Annotated[int, Meta(ge=0, le=1 << 53)] | None = None  # event time, ms; default now
     explain: bool = False
     explore: bool = True
     log: bool = True
@@ -43,7 +43,7 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
             if error := validate_id(field, value):
                 raise ValueError(error[1])
         if self.context and (size := len(msgspec.json.encode(self.context))) > _MAX_CONTEXT_BYTES:
-            raise ValueError(f"context has {size} bytes of JSON; at most {_MAX_CONTEXT_BYTES} are taken")
+            raise ValueError(f"context has {size} bytes of JSON; expected at most {_MAX_CONTEXT_BYTES}")
 
     @property
     def size(self) -> int:
@@ -54,7 +54,7 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """A question with what is known of who asks."""
+    """A request with the user's profile at event time `ts`, ms."""
 
     request: RecommendationRequest
     impression_id: str
@@ -65,24 +65,22 @@ class RequestContext:
 
     @property
     def batch_key(self) -> tuple[int, bool, bool, int]:
-        """Questions of one kind go through the pipeline together, and none changes the answer to another."""
+        """Key of requests that share one run of the pipeline; none affects another."""
         request = self.request
         return self.ts, request.candidates is None, request.explore, request.size
 
 
 class ExplorationDetail(msgspec.Struct, frozen=True):
-    """What exploration thinks of an item that may be drawn."""
+    """Exploration's estimate for an item that may be drawn; see `explain`."""
 
-    ranker_probability: (
-        float  # the ranker's probability; the linear policies put it right by what became of the category
-    )
-    mean: float  # with what became of items like it, and of itself
-    std: float  # standard deviation: how unsure that is
-    selection_probability: float  # of this item, in the first draw of the slate
+    ranker_probability: float  # click probability by the ranker; linear policies correct it by the item's category
+    mean: float  # click probability with the counts of similar items and of the item itself
+    std: float  # standard deviation of the same
+    selection_probability: float  # of this item in the first draw of the slate
 
 
 class RecommendedItem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One place of a slate."""
+    """One position of a slate."""
 
     item_id: str
     score: float

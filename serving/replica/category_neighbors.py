@@ -1,4 +1,4 @@
-"""The items most shown in each category: what is like a fresh item, found without a pass over the catalogue."""
+"""Find items similar to a fresh item among the most shown items of its categories."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,25 @@ from online_models.state.item_table import ItemTable
 from stream.jit import kernel
 from stream.records.batches import EventType
 
-_BOARD_COUNT = 1 << 16  # a category's board is found by its hash; two that share one leave each other fewer places
-_BOARD_SIZE = 8
 _NO_CATEGORY = np.uint64(0)
 
 
 @dataclass(frozen=True, slots=True)
+class LeaderboardSettings:
+    """Size of the leaderboards of most shown items by category."""
+
+    n_boards: int = (
+        1 << 16
+    )  # a power of 2; categories of equal hash share a board, and leave each other fewer positions
+    board_size: int = 8
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbors:
-    """Of each of n items, up to m others that were shown."""
+    """Up to m similar items that were shown, for each of n items."""
 
     rows: np.ndarray  # (n, m) int32, 0 where similarity is 0
-    similarity: np.ndarray  # (n, m) float64, from 0, which is none, to 1
+    similarity: np.ndarray  # (n, m) float64, 0 to 1
 
 
 @kernel
@@ -31,7 +39,7 @@ def _find_board(category: np.uint64, boards: np.ndarray) -> np.ndarray:
 def _update_boards(
     rows: np.ndarray, categories: np.ndarray, totals: np.ndarray, event_type: int, boards: np.ndarray
 ) -> None:
-    """Put rows where they stand among the most shown; of equals the one of the lower row, whoever came first."""
+    """Rank rows among the most shown; a tie goes to the lower row, in any order of updates."""
     for i in range(rows.size):
         row = rows[i]
         impressions = totals[row, event_type]
@@ -58,7 +66,7 @@ def _update_boards(
 
 @kernel
 def _jaccard(left: np.ndarray, right: np.ndarray) -> float:
-    """Categories that two items share, of all that either has."""
+    """Jaccard similarity of two items' categories: shared ones by all of either."""
     shared, left_size, right_size = 0, 0, 0
     for j in range(right.size):
         right_size += right[j] != _NO_CATEGORY
@@ -71,7 +79,7 @@ def _jaccard(left: np.ndarray, right: np.ndarray) -> float:
 
 @kernel
 def _price_similarity(left: float, right: float) -> float:
-    """The lower price by the higher one; a price that nobody told says nothing."""
+    """Ratio of the lower price to the higher one; 1 if a price is unknown."""
     if np.isnan(left) or np.isnan(right):
         return 1.0
     return (1.0 + min(left, right)) / (1.0 + max(left, right))
@@ -98,30 +106,34 @@ def _fill_neighbors(
                 if is_excluded:
                     continue
                 similarity = _jaccard(categories[row], categories[other]) * _price_similarity(price[row], price[other])
-                if similarity > 0.0:  # else it is of another category of the same hash, or has left this one
+                if similarity > 0.0:  # otherwise another category has the same hash, or the item left this category
                     neighbor_rows[i, size], similarities[i, size] = other, similarity
                     size += 1
 
 
 class CategoryLeaderboards:
-    """Derived from counters that only rise: boards kept up with every update are those that a checkpoint gives."""
+    """Most shown items by category, so that no request needs a pass over the catalog.
 
-    def __init__(self, items: ItemTable) -> None:
+    They derive from counters that only rise, so boards updated step by step equal those built from a checkpoint.
+    """
+
+    def __init__(self, items: ItemTable, settings: LeaderboardSettings | None = None) -> None:
+        settings = settings or LeaderboardSettings()
         self._items = items
-        self._boards = np.full((_BOARD_COUNT, _BOARD_SIZE), -1, np.int32)
+        self._boards = np.full((settings.n_boards, settings.board_size), -1, np.int32)
         self.update(np.arange(len(items), dtype=np.int32))
 
     def update(self, rows: np.ndarray) -> None:
-        """Rows of items that were counted or described, after the item table has taken note."""
+        """Rank rows whose counts or attributes changed; the item table is updated first."""
         items = self._items
         _update_boards(
             rows, items.catalog["categories"], items.counters["total_counts"], EventType.impression, self._boards
         )
 
     def find_neighbors(self, rows: np.ndarray) -> Neighbors:
-        """Items that share categories with each of n rows, well-shown ones first; alike in categories and in price."""
+        """Find items that share categories with n rows, by Jaccard similarity × price ratio."""
         catalog = self._items.catalog
-        shape = rows.size, catalog["categories"].shape[1] * _BOARD_SIZE
+        shape = rows.size, catalog["categories"].shape[1] * self._boards.shape[1]
         neighbor_rows, similarity = np.zeros(shape, np.int32), np.zeros(shape)
         _fill_neighbors(rows, catalog["categories"], catalog["price"], self._boards, neighbor_rows, similarity)
         return Neighbors(neighbor_rows, similarity)

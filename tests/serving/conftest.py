@@ -1,4 +1,4 @@
-"""The loop that the tests of this folder drive."""
+"""Live loops for the tests of this folder."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +16,6 @@ def loop(tmp_path: Path) -> Iterator[LiveLoop]:
 
 @pytest.fixture(scope="module")
 def shared_loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLoop]:
-    """A loop that many tests share: what they send in leaves each other alone."""
-    with LiveLoop(tmp_path_factory.mktemp("door")) as loop:
+    """A loop that the tests of a module share; their data does not interact."""
+    with LiveLoop(tmp_path_factory.mktemp("shared")) as loop:
         yield loop

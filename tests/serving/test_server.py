@@ -1,4 +1,4 @@
-"""A server does not share its port with a stranger."""
+"""A server does not share its port with another process."""
 
 import socket
 from threading import Event as Signal

@@ -1,4 +1,4 @@
-"""The page that people look at: one file, no outside parts."""
+"""Console: one HTML page without external resources."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""Exploring over the whole slate, through HTTP: any candidate may be drawn, and its probability is told and logged."""
+"""Exploration of the whole slate over HTTP: any candidate may be drawn."""
 
 from collections import Counter
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -18,22 +18,18 @@ ITEMS = tuple("abcdefgh")
 N_REQUESTS = 400
 
 
-def make_loop(folder: Path, **overrides: object) -> LiveLoop:
-    return LiveLoop(
-        folder, **({"exploration_rate": 1.0, "exploration_scope": "slate", "exploration_budget": 1000.0} | overrides)
-    )
+def make_loop(folder: Path, **overrides: Any) -> LiveLoop:
+    explore_all: dict[str, Any] = {"exploration_rate": 1.0, "exploration_scope": "slate", "exploration_budget": 1000.0}
+    return LiveLoop(folder, **(explore_all | overrides))
 
 
 def train(loop: LiveLoop, clicks: int = 3) -> None:
-    """Items that all have had their share of impressions, so that none is fresh."""
+    """Give all items their share of impressions, so that none is fresh."""
     loop.put_items(*ITEMS, created_ts=1)
     for number in range(clicks):
         response = loop.recommend(f"u{number}", k=len(ITEMS))
-        loop.send_events(
-            make_event(
-                user_id=f"u{number}", item_id=list_item_ids(response)[0], impression_id=response["impression_id"]
-            )
-        )
+        clicked, impression_id = list_item_ids(response)[0], response["impression_id"]
+        loop.send_events(make_event(user_id=f"u{number}", item_id=clicked, impression_id=impression_id))
     loop.run_until_idle()
 
 
@@ -50,10 +46,8 @@ def test_first_position_frequencies_match_the_propensities(tmp_path: Path, polic
 
     assert len(counts) > 1
     for item, propensity in propensities.items():
-        assert (
-            abs(counts[item] / N_REQUESTS - propensity)
-            < 4.5 * (propensity * (1 - propensity) / N_REQUESTS) ** 0.5 + 1e-9
-        )
+        std = (propensity * (1 - propensity) / N_REQUESTS) ** 0.5
+        assert abs(counts[item] / N_REQUESTS - propensity) < 4.5 * std + 1e-9
 
 
 def test_logged_propensities_match_the_response(tmp_path: Path) -> None:
@@ -68,7 +62,7 @@ def test_logged_propensities_match_the_response(tmp_path: Path) -> None:
 
 
 def read_logged_propensities(loop: LiveLoop, n_requests: int) -> dict[str, float]:
-    """The logged propensities of first places, by item; with `serve.exploration_rate` at 1 they are chances of the draw."""
+    """Logged propensities of first positions, by item: at rate 1 the draw probabilities."""
     for _ in range(n_requests):
         loop.recommend("someone", k=3)
     impressions = [msgspec.json.decode(value) for value in loop.read_values(EVENTS)][-n_requests:]
@@ -88,7 +82,7 @@ def test_min_probability_bounds_the_logged_propensities(tmp_path: Path, policy: 
 
 def test_max_probability_bounds_the_logged_propensities(tmp_path: Path) -> None:
     with make_loop(tmp_path, policy="epsilon", exploration_max_probability=0.6) as loop:
-        train(loop, clicks=1)  # so that one is the best by far
+        train(loop, clicks=1)  # so that one item is the best by far
         propensities = read_logged_propensities(loop, 100)
 
     assert len(propensities) > 1
@@ -96,9 +90,8 @@ def test_max_probability_bounds_the_logged_propensities(tmp_path: Path) -> None:
 
 
 def test_explored_item_propensity_is_at_least_rate_times_floor(tmp_path: Path) -> None:
-    with make_loop(
-        tmp_path, exploration_rate=0.2, exploration_scope="fresh", exploration_min_probability=0.5
-    ) as loop:  # so all chances are equal
+    equal = {"exploration_min_probability": 0.5}  # above 1 / n, which makes all probabilities equal
+    with make_loop(tmp_path, exploration_rate=0.2, exploration_scope="fresh", **equal) as loop:
         loop.put_items(*ITEMS, created_ts=1)
         items = [loop.recommend(f"u{number}", k=1)["items"][0] for number in range(60)]
 
@@ -133,21 +126,16 @@ def test_explain_shows_how_a_linear_policy_corrects_the_ranker(tmp_path: Path, p
         rows = items.lookup(hash_ids(ITEMS))
         n, x = 2_000, np.zeros((2_000, len(loop.service.replica.model.feature_names)), np.float32)
         arm_rows = rows[np.arange(n) % len(ITEMS)]
-        labels = np.isin(arm_rows, rows[:4]) & (np.arange(n) % 3 == 0)  # of lamps a third
+        labels = np.isin(arm_rows, rows[:4]) & (np.arange(n) % 3 == 0)  # a third of the lamps
         bandit.learn(arm_rows, x, np.full(n, 0.1), labels, np.full(n, loop.clock.now_ms()))
         items_by_id = {item["item_id"]: item for item in loop.recommend(k=len(ITEMS), explain=True, log=False)["items"]}
 
-    assert all(
-        items_by_id[lamp]["exploration"]["ranker_probability"] > items_by_id[lamp]["probability"] + 0.05
-        for lamp in ITEMS[:4]
-    )
-    assert all(
-        items_by_id[chair]["exploration"]["ranker_probability"] < items_by_id[chair]["probability"]
-        for chair in ITEMS[4:]
-    )
-    assert min(items_by_id[lamp]["exploration"]["selection_probability"] for lamp in ITEMS[:4]) > max(
-        items_by_id[chair]["exploration"]["selection_probability"] for chair in ITEMS[4:]
-    )
+    lamps, chairs = [items_by_id[item] for item in ITEMS[:4]], [items_by_id[item] for item in ITEMS[4:]]
+    lamp_probabilities = [lamp["exploration"]["selection_probability"] for lamp in lamps]
+    chair_probabilities = [chair["exploration"]["selection_probability"] for chair in chairs]
+    assert all(lamp["exploration"]["ranker_probability"] > lamp["probability"] + 0.05 for lamp in lamps)
+    assert all(chair["exploration"]["ranker_probability"] < chair["probability"] for chair in chairs)
+    assert min(lamp_probabilities) > max(chair_probabilities)
 
 
 def test_openapi_schema_contains_the_exploration_details(tmp_path: Path) -> None:

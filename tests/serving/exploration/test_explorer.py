@@ -1,4 +1,4 @@
-"""What is explored, at what price, and that the propensities are true."""
+"""Exploration probabilities follow the evidence, stay within the budget, and are exact."""
 
 import math
 from dataclasses import replace
@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from online_models.bandits.protocols import Posterior, Prior
+from online_models.bandits.slate_sampling import sample_slate
 from online_models.bandits.warm_start import WarmStart
 from online_models.model import RecommenderModel
 from online_models.state.item_table import NO_TIME
 from serving.exploration.explorer import Explorer
 from serving.exploration.fresh_items import FreshItemPool
-from serving.exploration.slate_filling import ExplorationArms, _fill, fill
+from serving.exploration.slate_filling import ExplorationArms, fill
 from stream.config import PolicyName, ServeSettings
 from stream.jit import kernel
+from tests.support.chi_square import assert_frequencies_match
 
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 POOL = FreshItemPool(
@@ -33,7 +35,7 @@ def make_posterior(predicted: list[float], std: float = 0.0) -> Posterior:
 
 
 def build_arms(explorer: Explorer, predicted: list[float], baseline_value: float = 0.1) -> ExplorationArms:
-    """What is thought of the pool's items, which stand last among twenty entries."""
+    """Arms of the pool's items, which are the last of twenty entries."""
     explorer.set_pool(POOL)
     start, baseline_values = np.array([0, 4]), np.array([baseline_value])
     (arms,) = explorer.build_cold_start_arms(
@@ -75,17 +77,14 @@ def test_neighbor_priors_count_except_for_linear_policies(policy: PolicyName) ->
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_only_linear_policies_correct_the_ranker(policy: PolicyName) -> None:
-    model, keys, explorer = (
-        RecommenderModel(),
-        np.arange(1, 3, dtype=np.uint64),
-        Explorer(ServeSettings(policy=policy)),
-    )
+    model, keys = RecommenderModel(), np.arange(1, 3, dtype=np.uint64)
+    explorer = Explorer(ServeSettings(policy=policy))
     explorer.set_pool(POOL)
     categories = np.repeat(keys[:, None] + np.uint64(6), 4, axis=1)
     rows = model.set_item_attributes(keys, categories, np.full(2, NO_TIME), np.full(2, np.nan, np.float32))
     n, width = 3_000, len(model.feature_names)
     arm_rows, x = rows[np.arange(n) % 2], np.zeros((n, width), np.float32)
-    label = (arm_rows == rows[0]) * (np.arange(n) % 3 == 0)  # of the first one's category a third was clicked
+    label = (arm_rows == rows[0]) * (np.arange(n) % 3 == 0)  # a third of the first category is clicked
     model.bandit.learn(arm_rows, x, np.full(n, 0.1), label, np.full(n, 1_767_225_600_000))
 
     estimates = explorer.ranker_estimate(model, rows, x[:5], np.array([1, 3]), np.array([0.1, 0.1]))
@@ -103,16 +102,11 @@ def test_only_linear_policies_correct_the_ranker(policy: PolicyName) -> None:
 def test_uncertain_estimates_count_less(policy: PolicyName) -> None:
     explorer = Explorer(ServeSettings(policy=policy))
     explorer.set_pool(POOL)
+    entries, start, baseline_values = np.arange(4), np.array([0, 4]), np.array([0.1])
+    estimates = [make_posterior([0.1, 0.1, 0.1, 0.4], std) for std in (0.0, 10.0)]
     certain, uncertain = (
-        explorer.build_cold_start_arms(
-            np.arange(4),
-            POOL.rows,
-            np.array([0, 4]),
-            make_posterior([0.1, 0.1, 0.1, 0.4], std),
-            np.array([0.1]),
-            slate_size=10,
-        )[0]
-        for std in (0.0, 10.0)
+        explorer.build_cold_start_arms(entries, POOL.rows, start, estimate, baseline_values, slate_size=10)[0]
+        for estimate in estimates
     )
 
     assert certain.probabilities[3] > uncertain.probabilities[3]
@@ -141,11 +135,10 @@ def test_propensity_audit_fires_only_on_wrong_propensities(policy: PolicyName) -
     assert not explorer.has_alarm
 
     for _ in range(2_000):
+        logged_arms = ExplorationArms(arms.rows, arms.probabilities, exploration_rate=0.3)
         wrong_arms = ExplorationArms(arms.rows, arms.probabilities, exploration_rate=0.05)
         filled_slate = fill(np.arange(20), wrong_arms, 10, rng)
-        filled_slate.probabilities[:] = fill(
-            np.arange(20), ExplorationArms(arms.rows, arms.probabilities, exploration_rate=0.3), 10, rng
-        ).probabilities
+        filled_slate.probabilities[:] = fill(np.arange(20), logged_arms, 10, rng).probabilities
         explorer.record_slate(wrong_arms, filled_slate)
 
     assert explorer.has_alarm
@@ -156,9 +149,8 @@ def test_batched_requests_get_the_arms_of_single_requests() -> None:
     single = build_arms(explorer, [0.3, 0.1, 0.1, 0.02])
     entries, rows = np.array([16, 17, 18, 19, 30]), np.array([10, 11, 12, 13, 12], np.int32)
     predicted, baseline_values = make_posterior([0.3, 0.1, 0.1, 0.02, 0.1]), np.array([0.1, 0.1, 0.5])
-    batched = explorer.build_cold_start_arms(
-        entries, rows, np.array([0, 4, 4, 5]), predicted, baseline_values, slate_size=10
-    )
+    start = np.array([0, 4, 4, 5])
+    batched = explorer.build_cold_start_arms(entries, rows, start, predicted, baseline_values, slate_size=10)
 
     assert batched[0].probabilities.tolist() == single.probabilities.tolist()
     assert batched[1].rows.size == 0
@@ -169,35 +161,22 @@ def test_slates_of_one_batch_share_the_regret_budget() -> None:
     explorer = Explorer(ServeSettings(exploration_budget=1.0))
     explorer.set_pool(POOL)
     n = 16
-    batched = explorer.build_cold_start_arms(
-        np.arange(4 * n),
-        np.tile(POOL.rows, n),
-        np.arange(0, 4 * n + 1, 4),
-        make_posterior([0.1] * 4 * n),
-        np.full(n, 0.5),
-        10,
-    )
+    rows, start = np.tile(POOL.rows, n), np.arange(0, 4 * n + 1, 4)
+    estimates, baseline_values = make_posterior([0.1] * 4 * n), np.full(n, 0.5)
+    batched = explorer.build_cold_start_arms(np.arange(4 * n), rows, start, estimates, baseline_values, slate_size=10)
 
     assert sum(10 * arms.exploration_rate * arms.expected_regret for arms in batched) <= 10 * n / 1_000 + 1e-9
     assert all(arms.exploration_rate > 0 for arms in batched)
 
 
-# Over the whole slate
-
-
 def build_slate_arms(explorer: Explorer, predicted: list[float], impressions: list[float]) -> ExplorationArms:
-    """What is thought of six candidates, of which the last four are the pool's."""
+    """Arms of six candidates, of which the last four are the pool's."""
     explorer.set_pool(POOL)
     rows = np.concatenate([np.array([1, 2], np.int32), POOL.rows])
-    start, baseline_values = np.array([0, rows.size]), np.array([0.1])
+    entries, start, baseline_values = np.arange(rows.size), np.array([0, rows.size]), np.array([0.1])
+    estimates, impression_counts = make_posterior(predicted), np.array(impressions)
     (arms,) = explorer.build_slate_arms(
-        np.arange(rows.size),
-        rows,
-        start,
-        make_posterior(predicted),
-        np.array(impressions),
-        baseline_values,
-        slate_size=10,
+        entries, rows, start, estimates, impression_counts, baseline_values, slate_size=10
     )
     return arms
 
@@ -218,14 +197,12 @@ def test_slate_scope_draws_better_items_more_often(policy: PolicyName) -> None:
 
 def test_rarely_shown_items_are_drawn_more_often() -> None:
     predicted = [0.1, 0.09, 0.0, 0.0, 0.0, 0.0]
-    rare_probabilities = build_slate_arms(
-        make_slate_explorer("thompson"), predicted, [1e5, 1.0, 0, 60, 30, 0]
-    ).probabilities
-    frequent_probabilities = build_slate_arms(
-        make_slate_explorer("thompson"), predicted, [1e5, 1e5, 0, 60, 30, 0]
-    ).probabilities
+    rare, frequent = (
+        build_slate_arms(make_slate_explorer("thompson"), predicted, [1e5, impressions, 0, 60, 30, 0]).probabilities[1]
+        for impressions in (1.0, 1e5)
+    )
 
-    assert rare_probabilities[1] > 10 * frequent_probabilities[1]
+    assert rare > 10 * frequent
 
 
 def test_fresh_items_get_the_same_probabilities_in_either_scope() -> None:
@@ -238,22 +215,13 @@ def test_fresh_items_get_the_same_probabilities_in_either_scope() -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_slate_scope_propensities_pass_the_audit(policy: PolicyName) -> None:
-    explorer, rng = (
-        make_slate_explorer(policy, exploration_rate=1.0, exploration_budget=1000.0),
-        np.random.default_rng(1),
-    )
+    explorer = make_slate_explorer(policy, exploration_rate=1.0, exploration_budget=1000.0)
+    rng = np.random.default_rng(1)
     for _ in range(2_000):
         arms = build_slate_arms(explorer, [0.12, 0.08, 0.1, 0.1, 0.1, 0.1], [500, 200, 0, 60, 30, 0])
         explorer.record_slate(arms, fill(np.arange(6), arms, 4, rng))
 
     assert not explorer.has_alarm
-
-
-def chi_square_limit(degrees_of_freedom: int) -> float:
-    """What a chi-square of that many degrees of freedom exceeds once in a million times (Wilson and Hilferty 1931)."""
-    return (
-        degrees_of_freedom * (1 - 2 / (9 * degrees_of_freedom) + 4.753 * math.sqrt(2 / (9 * degrees_of_freedom))) ** 3
-    )
 
 
 @kernel
@@ -263,38 +231,30 @@ def fill_slates(
     probabilities: np.ndarray,
     exploration_rate: float,
     budget: int,
-    draws: np.ndarray,
+    uniforms: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Slates, (n, 2), and how likely each was: what `fill` does, over and over."""
-    slates, slate_probabilities = np.empty((len(draws), 2), np.int64), np.empty(len(draws))
-    for n in range(len(draws)):
-        slate_rows, _, _, _, propensities = _fill(ranking, rows, probabilities, exploration_rate, budget, draws[n])
-        slates[n, 0], slates[n, 1] = slate_rows[0], slate_rows[1]
+    """Slates of two, (n, 2), and their probabilities, drawn as `fill` draws them."""
+    slates, slate_probabilities = np.empty((len(uniforms), 2), np.int64), np.empty(len(uniforms))
+    for n, draws in enumerate(uniforms):
+        slate, _, _, _, propensities = sample_slate(ranking, rows, probabilities, exploration_rate, budget, draws)
+        slates[n, 0], slates[n, 1] = slate[0], slate[1]
         slate_probabilities[n] = propensities[0] * propensities[1]
     return slates, slate_probabilities
 
 
 @pytest.mark.parametrize("exploration_rate", [0.3, 1.0])
 def test_slate_frequencies_match_propensities_in_a_million_draws(exploration_rate: float) -> None:
-    explorer, ranking, draws = (
-        make_slate_explorer("thompson", exploration_rate=exploration_rate, exploration_budget=1000.0),
-        np.arange(6),
-        10**6,
-    )
+    explorer = make_slate_explorer("thompson", exploration_rate=exploration_rate, exploration_budget=1000.0)
+    ranking, budget, n_draws = np.arange(6), math.ceil(2 * exploration_rate), 10**6
     arms = build_slate_arms(explorer, [0.12, 0.08, 0.1, 0.1, 0.1, 0.1], [500, 200, 0, 60, 30, 0])
-    uniforms = np.random.default_rng(3).random((draws, 2, 2))
+    uniforms = np.random.default_rng(3).random((n_draws, 2, 2))
     slates, slate_probabilities = fill_slates(
-        ranking, arms.rows, arms.probabilities, exploration_rate, math.ceil(2 * exploration_rate), uniforms
+        ranking, arms.rows, arms.probabilities, exploration_rate, budget, uniforms
     )
     rng = np.random.default_rng(3)
     selections = [fill(ranking, arms, 2, rng).selection for _ in range(1_000)]
-    _, first, counts = np.unique(slates @ [6, 1], return_index=True, return_counts=True)
-    expected = slate_probabilities[first] * draws
-    is_frequent = expected >= 10
-    chi_square = ((counts - expected)[is_frequent] ** 2 / expected[is_frequent]).sum()
 
     assert [selection.rows.tolist() for selection in selections] == slates[:1_000].tolist()
     assert [selection.propensities.prod() for selection in selections] == slate_probabilities[:1_000].tolist()
     assert arms.exploration_rate == exploration_rate
-    assert is_frequent.sum() >= 10
-    assert chi_square < chi_square_limit(is_frequent.sum() - 1)
+    assert_frequencies_match(slates @ [6, 1], slate_probabilities, least_outcomes=10)

@@ -1,4 +1,4 @@
-"""The pool of fresh items in the live loop: truth is known, lamps are liked and chairs are not."""
+"""Pool of fresh items in the live loop, where users like lamps and dislike chairs."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ def build_loop_pool(loop: LiveLoop) -> FreshItemPool:
 
 
 def find_prior_means(loop: LiveLoop) -> dict[str, float]:
-    """What fresh items lie around, by name."""
-    fresh_pool = build_loop_pool(loop)
-    names = loop.service.replica.get_item_ids(fresh_pool.rows)
-    return dict(zip(names, fresh_pool.neighbor_prior.means.tolist(), strict=True))
+    """Prior means of fresh items from their neighbors, by item id."""
+    pool = build_loop_pool(loop)
+    item_ids = loop.service.replica.get_item_ids(pool.rows)
+    return dict(zip(item_ids, pool.neighbor_prior.means.tolist(), strict=True))
 
 
 def train(loop: LiveLoop, times: int) -> None:
-    """Everybody is shown all, and takes a lamp."""
+    """Show all items to this many users, each of whom clicks a lamp."""
     for number in range(times):
         user, impression_id = f"u{number}", f"r{number}-{times}"
         loop.send_events(
@@ -56,7 +56,7 @@ def test_reloaded_replica_has_the_same_pool(tmp_path: Path) -> None:
             train(loop, times)
         loop.put_items("new lamp", categories=["lamps", "oak"], price=12.0, created_ts=1)
         loop.learn_worker.save()
-        loop.learn_worker._checkpoint_writer.wait()
+        loop.learn_worker.wait_for_checkpoint()
         live_pool = build_loop_pool(loop)
         loop.restart_serve()
         loaded_pool = build_loop_pool(loop)

@@ -1,4 +1,4 @@
-"""Filling a slate with chance that is known."""
+"""Slates are filled with exact propensities, within the exploration budget."""
 
 from collections import Counter, defaultdict
 
@@ -11,10 +11,10 @@ from serving.exploration.slate_filling import NO_ARMS, ExplorationArms, fill
 
 CASES = {
     "fresh items at the end": ([0, 1, 2, 3, 4, 5], {4: 0.7, 5: 0.3}),
-    "the best is fresh": ([0, 1, 2, 3, 4], {0: 0.5, 3: 0.3, 4: 0.2}),
-    "all are fresh": ([0, 1, 2], {0: 0.2, 1: 0.3, 2: 0.5}),
+    "best item is fresh": ([0, 1, 2, 3, 4], {0: 0.5, 3: 0.3, 4: 0.2}),
+    "all items are fresh": ([0, 1, 2], {0: 0.2, 1: 0.3, 2: 0.5}),
     "fresh items that are not ranked": ([0, 1], {7: 0.6, 8: 0.4}),
-    "one is fresh": ([0, 1, 2, 3], {2: 1.0}),
+    "one item is fresh": ([0, 1, 2, 3], {2: 1.0}),
 }
 
 

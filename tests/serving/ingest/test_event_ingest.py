@@ -1,7 +1,6 @@
-"""Events over HTTP: what is taken, what is refused and why, and what repeats."""
+"""Events over HTTP: accepted, rejected with a reason, or duplicates."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,13 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
+from stream.clock import DAY_MS
 from stream.ids import partition_for_id
-from stream.testing import MemoryStore
 from stream.topics import DEAD_LETTER, EVENTS
-from tests.support.serving_loop import NOW, LiveLoop, make_event, make_impression
+from tests.support.faults import UnreachableStore
+from tests.support.serving_loop import JSON, NOW, LiveLoop, make_event, make_impression
 
-JSON = {"content-type": "application/json"}
-YEAR = 365 * 86_400_000
+YEAR = 365 * DAY_MS
 
 INVALID_EVENTS = {
     "an unknown type": (make_event(type="glance"), "type"),
@@ -80,9 +79,8 @@ def test_invalid_events_in_a_list_leave_their_neighbors_alone(loop: LiveLoop) ->
 def test_list_with_an_invalid_element_is_accepted(shared_loop: LiveLoop, invalid_element: str) -> None:
     valid_events = [json.dumps(make_event()) for _ in range(2)]
 
-    response = shared_loop.http.post(
-        "/v1/events", content=f" [{valid_events[0]} , {invalid_element},{valid_events[1]}] ", headers=JSON
-    )
+    body = f" [{valid_events[0]} , {invalid_element},{valid_events[1]}] "
+    response = shared_loop.http.post("/v1/events", content=body, headers=JSON)
 
     assert response.status_code == 202
     assert response.json()["accepted"] == 2
@@ -120,9 +118,8 @@ def test_deep_nesting_causes_no_server_error(shared_loop: LiveLoop, depth: int) 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
 def test_wrong_content_type_gets_415(shared_loop: LiveLoop, content_type: str | None) -> None:
-    response = shared_loop.http.post(
-        "/v1/events", content=b"[]", headers={"content-type": content_type} if content_type else {}
-    )
+    headers = {"content-type": content_type} if content_type else {}
+    response = shared_loop.http.post("/v1/events", content=b"[]", headers=headers)
 
     assert response.status_code == 415
     assert response.headers["content-type"].startswith("application/problem+json")
@@ -141,12 +138,8 @@ def test_empty_list_is_accepted(shared_loop: LiveLoop) -> None:
 
 def test_batch_of_1000_events_is_accepted(loop: LiveLoop) -> None:
     events = [make_event(user_id=f"u{n % 300}", note="x" * 1000) for n in range(1000)]
-    start = time.perf_counter()
 
-    result = loop.send_events(*events)
-
-    assert result == {"accepted": 1000, "repeated": 0, "refused": []}
-    assert time.perf_counter() - start < 1
+    assert loop.send_events(*events) == {"accepted": 1000, "repeated": 0, "refused": []}
 
 
 def test_oversized_event_leaves_its_neighbors_alone(loop: LiveLoop) -> None:
@@ -189,11 +182,9 @@ class TestDuplicates:
     def test_duplicates_in_one_body_are_written_once(self, loop: LiveLoop) -> None:
         duplicate = make_event()
 
-        assert loop.send_events(duplicate, make_event(), duplicate, duplicate) == {
-            "accepted": 4,
-            "repeated": 2,
-            "refused": [],
-        }
+        result = loop.send_events(duplicate, make_event(), duplicate, duplicate)
+
+        assert result == {"accepted": 4, "repeated": 2, "refused": []}
         assert len(loop.read_values(EVENTS)) == 2
 
     def test_duplicates_in_a_later_request_are_written_once(self, loop: LiveLoop) -> None:
@@ -243,9 +234,8 @@ def test_sequential_requests_keep_their_order(tmp_path: Path) -> None:
         for user in ("u1", "u2", "u3"):
             records = loop.log.read(EVENTS, partition_for_id(user, 4), 0, 1000)
             event_ids = [json.loads(value or b"")["event_id"] for value in records.values]
-            assert [event_id for event_id in event_ids if event_id.startswith(user)] == [
-                f"{user}{n}" for n in range(30)
-            ]
+            user_event_ids = [event_id for event_id in event_ids if event_id.startswith(user)]
+            assert user_event_ids == [f"{user}{n}" for n in range(30)]
 
 
 def count_rejections(reason: str) -> float:
@@ -256,28 +246,15 @@ def test_http_rejections_are_counted_and_dead_lettered(loop: LiveLoop) -> None:
     before = {reason: count_rejections(reason) for reason in ("bad_value", "unknown_type", "not_json")}
     loop.send_events(make_event(), make_event(value=-1.0))
     loop.http.post("/v1/events", json=make_event(type="glance"))
-    loop.http.post("/v1/events", content=b"{oh", headers=JSON)
+    loop.http.post("/v1/events", content=b"{invalid", headers=JSON)
     loop.send_events(make_event())
 
     dead_letters = [msgspec.json.decode(value) for value in loop.read_values(DEAD_LETTER)]
-    assert [(letter["reason"], letter["index"]) for letter in dead_letters] == [
-        ("bad_value", 1),
-        ("unknown_type", 0),
-        ("not_json", 0),
-    ]
+    reasons = [(letter["reason"], letter["index"]) for letter in dead_letters]
+    assert reasons == [("bad_value", 1), ("unknown_type", 0), ("not_json", 0)]
     assert json.loads(dead_letters[0]["raw"])["value"] == -1.0
-    assert dead_letters[2]["raw"] == "{oh"
+    assert dead_letters[2]["raw"] == "{invalid"
     assert {reason: count_rejections(reason) - count for reason, count in before.items()} == dict.fromkeys(before, 1)
-
-
-class UnreachableStore(MemoryStore):
-    """A store that cannot be reached."""
-
-    def get(self, key: int) -> bytes | None:
-        raise ConnectionError("no route to the store")
-
-    def get_many(self, keys: Any) -> list[bytes | None]:
-        raise ConnectionError("no route to the store")
 
 
 def test_events_are_accepted_while_the_store_is_unreachable(tmp_path: Path) -> None:

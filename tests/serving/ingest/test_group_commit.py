@@ -1,4 +1,4 @@
-"""Group commit: durable when told so, in order, and alive after a fault."""
+"""Group commit: durable, ordered, and working again after an error."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from stream.topics import EVENTS, ITEMS
 
 
 class FlakyLog(MemoryLog):
-    """A log whose disk is full while `full` is set."""
+    """A log whose appends fail while `is_full` is set."""
 
     is_full = False
 

@@ -1,4 +1,4 @@
-"""What is like a fresh item, by categories and price, and how well shown."""
+"""Neighbors of fresh items by categories, price and impressions."""
 
 import numpy as np
 from hypothesis import given
@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from online_models.bandits.warm_start import WarmStart
 from online_models.state.item_table import NO_TIME, ItemTable
 from serving.exploration.fresh_items import neighbor_priors
-from serving.replica.category_neighbors import CategoryLeaderboards
+from serving.replica.category_neighbors import CategoryLeaderboards, Neighbors
 from stream.records.batches import EventType
 
 LAMPS, CHAIRS, OAK = 11, 12, 13
 
 
 def make_items(*specs: tuple[tuple[int, ...], float, int, int]) -> ItemTable:
-    """Items by categories, price, places shown and clicks."""
+    """Items by categories, price, impressions and clicks."""
     items, n = ItemTable(), len(specs)
     rows = items.add_keys(np.arange(1, n + 1, dtype=np.uint64))
     categories = np.zeros((n, 4), np.uint64)
@@ -28,12 +28,16 @@ def make_items(*specs: tuple[tuple[int, ...], float, int, int]) -> ItemTable:
 
 
 def find_similarities(items: ItemTable, row: int) -> dict[int, float]:
-    """Similarity of what is like an item, by row."""
+    """Similarity of an item's neighbors, by row."""
     neighbors = CategoryLeaderboards(items).find_neighbors(np.array([row], np.int32))
     is_neighbor = neighbors.similarity[0] > 0
-    return dict(
-        zip(neighbors.rows[0, is_neighbor].tolist(), neighbors.similarity[0, is_neighbor].tolist(), strict=True)
-    )
+    similarities = neighbors.similarity[0, is_neighbor].tolist()
+    return dict(zip(neighbors.rows[0, is_neighbor].tolist(), similarities, strict=True))
+
+
+def list_neighbors(neighbors: Neighbors, i: int) -> set[int]:
+    """Rows of the neighbors of item i."""
+    return set(neighbors.rows[i][neighbors.similarity[i] > 0].tolist())
 
 
 def test_similarity_follows_shared_categories() -> None:
@@ -75,20 +79,14 @@ def test_updated_leaderboards_equal_those_of_a_checkpoint(steps: list[tuple[int,
         np.add.at(items.counters["total_counts"][:, EventType.impression], rows, impressions)
         updated.update(np.unique(rows).astype(np.int32))
     query_rows = np.arange(30, dtype=np.int32)
-    updated_neighbors, loaded_neighbors = (
-        updated.find_neighbors(query_rows),
-        CategoryLeaderboards(items).find_neighbors(query_rows),
-    )
+    updated_neighbors = updated.find_neighbors(query_rows)
+    loaded_neighbors = CategoryLeaderboards(items).find_neighbors(query_rows)
 
     for row in range(30):
-        updated_rows, loaded_rows = (
-            set(neighbors.rows[row][neighbors.similarity[row] > 0].tolist())
-            for neighbors in (updated_neighbors, loaded_neighbors)
-        )
-        assert updated_rows == loaded_rows
+        assert list_neighbors(updated_neighbors, row) == list_neighbors(loaded_neighbors, row)
 
 
-# Truth is known: lamps are liked, and chairs are not
+# Known truth: lamps are clicked often, chairs are not
 
 
 def test_new_item_prior_follows_the_clicks_of_its_category() -> None:

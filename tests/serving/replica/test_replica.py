@@ -1,4 +1,4 @@
-"""A replica holds the learner's bits, step by step, across rollbacks, late starts and gaps."""
+"""A replica equals the learner bit for bit, across rollbacks, late starts and gaps."""
 
 import logging
 import shutil
@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from online_models.control import CheckpointCommand, RollbackCommand
+from online_models.control import CheckpointCommand, Command, RollbackCommand
 from online_models.model import RecommenderModel
 from online_models.training.updates import decode_update, encode_update
 from online_models.versions import checkpoints, gate
 from serving.replica.replica import Replica
 from stream.logs import Record
 from stream.testing import MemoryLog
-from stream.topics import EVENTS, EXAMPLES, ITEMS, MODEL_UPDATES
+from stream.topics import EVENTS, ITEMS, MODEL_UPDATES
 from tests.support.faults import CrashInjector
-from tests.support.learner_lab import Bits, Lab, bits_of, differing, lessons
+from tests.support.learner_lab import Bits, Lab, find_differences, make_blocks, read_bits
 
 Blocks = dict[int, list[Record]]
-COMMANDS = {
+COMMANDS: dict[tuple[int, int], Command] = {
     (1, 2): CheckpointCommand(),
     (1, 5): CheckpointCommand(),
     (1, 7): RollbackCommand("000001-000000002", {"0": [(20, 60)]}),
@@ -31,7 +31,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def blocks() -> Blocks:
-    return lessons()
+    return make_blocks()
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def lab(tmp_path: Path, blocks: Blocks) -> Lab:
 
 
 def get_serving_state(model: RecommenderModel) -> Bits:
-    """The bits that answers come from: what only learning needs, such as the optimizer's, stays with the learner."""
+    """The arrays that updates carry; those of the optimizer stay in the learner."""
     names = RecommenderModel().changes().keys()
-    return {name: bits for name, bits in bits_of(model.state()).items() if name in names}
+    return {name: bits for name, bits in read_bits(model.state()).items() if name in names}
 
 
 def start_replica(lab: Lab) -> Replica:
-    """A replica that starts now."""
+    """A replica that starts now and applies all updates."""
     replica = Replica(lab.log, lab.settings)
     while replica.poll():
         pass
@@ -59,7 +59,7 @@ def assert_same(replica: Replica, lab: Lab) -> None:
     progress = lab.start().progress
 
     assert (replica.epoch, replica.step) == (progress.epoch, progress.step)
-    assert differing(get_serving_state(replica.model), get_serving_state(lab.start().model)) == []
+    assert find_differences(get_serving_state(replica.model), get_serving_state(lab.start().model)) == []
     assert replica.covered_offsets == {str(p): offset for p, offset in progress.offsets.items()}
 
 
@@ -97,27 +97,6 @@ def test_damaged_checkpoint_is_skipped(lab: Lab, caplog: pytest.LogCaptureFixtur
     assert "000002-000000006 is damaged" in caplog.text
 
 
-def test_checkpoint_without_a_bandit_is_loaded(lab: Lab, blocks: Blocks) -> None:
-    lab.finish()
-    old_worker, folder = lab.start(), lab.settings.checkpoints
-    bits = get_serving_state(old_worker.model)
-    old_worker.close()
-    manifest, state = checkpoints.load(folder, old_worker.version)
-    checkpoints.save(folder, manifest, {name: array for name, array in state.items() if not name.startswith("bandit.")})
-    lab.die()
-
-    assert differing(get_serving_state(lab.start().model), bits) == [
-        f"bandit.{name}" for name in ("keys", "posterior", "shared", "stamp")
-    ]
-    assert_same(start_replica(lab), lab)
-
-    lab.log.write(EXAMPLES, 0, *blocks[0][9:])
-    lab.finish()
-
-    assert lab.start().version > old_worker.version
-    assert_same(start_replica(lab), lab)
-
-
 def test_checkpoint_bridges_missing_updates(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     replica = start_replica(lab)
     while lab.start().progress.epoch < 2:
@@ -143,7 +122,7 @@ def test_updates_apply_only_to_their_base_state(lab: Lab, caplog: pytest.LogCapt
         if lab.start().progress.epoch < 2:
             replica.poll()
     before = get_serving_state(replica.model)
-    lab.start()._checkpoint_writer.wait()
+    lab.start().wait_for_checkpoint()
     for version in lab.settings.checkpoints.glob("0*"):
         shutil.rmtree(version)
     for _ in range(3):
@@ -151,17 +130,16 @@ def test_updates_apply_only_to_their_base_state(lab: Lab, caplog: pytest.LogCapt
         replica.poll()
 
     assert replica.epoch == 1
-    assert differing(get_serving_state(replica.model), before) == []
-    assert {log_record.levelno for log_record in caplog.records if "cannot follow" in log_record.message} == {
-        logging.ERROR
-    }
+    assert find_differences(get_serving_state(replica.model), before) == []
+    levels = {log_record.levelno for log_record in caplog.records if "cannot follow" in log_record.message}
+    assert levels == {logging.ERROR}
 
 
 def test_lost_updates_are_applied_when_sent_again(lab: Lab) -> None:
     while lab.start().progress.step < 5:
         lab.step()
     lab.step()
-    lab.start()._checkpoint_writer.wait()
+    lab.start().wait_for_checkpoint()
     partition = lab.log._partition(MODEL_UPDATES, 0)
     del partition.rows[-3:]
     partition.end -= 3
@@ -197,8 +175,8 @@ def test_only_available_catalog_items_are_eligible(lab: Lab) -> None:
     assert item_ids == {f"i{n}" for n in range(12) if n not in (1, 2)}
 
 
-def block_version(lab: Lab, version: str, reason: str = "taught by a flood") -> None:
-    lab.start()._checkpoint_writer.wait()
+def block_version(lab: Lab, version: str, reason: str = "trained by a flood") -> None:
+    lab.start().wait_for_checkpoint()
     gate.override(lab.settings.checkpoints, version, reason)
 
 
@@ -210,20 +188,17 @@ def test_replica_stays_below_a_blocked_version(lab: Lab, caplog: pytest.LogCaptu
 
     assert replica.version == "000001-000000004"
     assert replica.base_version == "000001-000000002"
-    assert replica.blocked_reason == "000001-000000005 is refused: taught by a flood"
+    assert replica.blocked_reason == "000001-000000005 is blocked: trained by a flood"
     assert REGISTRY.get_sample_value("headrace_serve_update_blocked") == 1
-    assert "answers stay with 000001-000000004 and do not follow to 000001-000000005" in caplog.text
+    assert "serving stays at 000001-000000004; updates to 000001-000000005 are blocked" in caplog.text
 
     lab.finish()
     while replica.poll():
         pass
 
-    # The learner went back to a version that passes: that is followed.
-    assert (replica.epoch, replica.blocked_reason, REGISTRY.get_sample_value("headrace_serve_update_blocked")) == (
-        2,
-        "",
-        0,
-    )
+    # The learner rolled back to a version that may serve, and the replica follows.
+    assert (replica.epoch, replica.blocked_reason) == (2, "")
+    assert REGISTRY.get_sample_value("headrace_serve_update_blocked") == 0
     assert_same(replica, lab)
 
 
@@ -234,14 +209,13 @@ def test_replica_skips_blocked_updates_to_a_servable_version(
     replica_log = MemoryLog({ITEMS: [], MODEL_UPDATES: [], EVENTS: []})
     replica, versions = Replica(replica_log, lab.settings), []
     while lab.step():
-        lab.start()._checkpoint_writer.wait()
+        lab.start().wait_for_checkpoint()
         offset = replica_log.end_offset(MODEL_UPDATES, 0)
         for value in lab.log.read(MODEL_UPDATES, 0, offset, 10).values:
             update = decode_update(value or b"")
             blocked_reason = "alarm x is open" if 4 <= update.step <= 5 else ""
-            replica_log.append(
-                MODEL_UPDATES, 0, [(None, encode_update(replace(update, blocked_reason=blocked_reason)))]
-            )
+            copy = encode_update(replace(update, blocked_reason=blocked_reason))
+            replica_log.append(MODEL_UPDATES, 0, [(None, copy)])
         while replica.poll():
             pass
         versions.append((replica.version, replica.blocked_reason))
@@ -249,8 +223,8 @@ def test_replica_skips_blocked_updates_to_a_servable_version(
     assert versions[2:5] == [("000001-000000003", reason) for reason in ("", "alarm x is open", "alarm x is open")]
     assert replica.base_version == "000001-000000007"
     assert (replica.step, replica.blocked_reason) == (lab.start().progress.step, "")
-    assert differing(get_serving_state(replica.model), get_serving_state(lab.start().model)) == []
-    assert "do not follow to 000001-000000004: alarm x is open" in caplog.text
+    assert find_differences(get_serving_state(replica.model), get_serving_state(lab.start().model)) == []
+    assert "updates to 000001-000000004 are blocked: alarm x is open" in caplog.text
 
 
 def test_blocked_versions_load_only_after_approval(lab: Lab) -> None:

@@ -1,0 +1,193 @@
+"""Routes for operators: lag, versions, rollback, alarms, health and metrics."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from prometheus_client import REGISTRY
+
+from online_models.control import (
+    CheckpointCommand,
+    ExcludeActionsCommand,
+    RollbackCommand,
+    decode_command,
+    encode_command,
+)
+from online_models.versions import gate
+from stream.topics import ALARMS, CONTROL, EVENTS, EXAMPLES
+from tests.support.serving_loop import ADMIN, JSON, NOW, LiveLoop, assert_problem, list_item_ids, make_event
+
+
+def test_lag_falls_to_zero(loop: LiveLoop) -> None:
+    loop.send_events(*(make_event() for _ in range(7)), make_event(value=-1.0))
+
+    assert loop.http.get("/v1/lag").json()["events"] == 7
+    loop.run_until_idle()
+    assert loop.http.get("/v1/lag").json()["events"] == 0
+    loop.log.append(EVENTS, 0, [(b"u", b"invalid event")])
+    assert loop.lag == 1
+    loop.run_until_idle()
+    assert loop.lag == 0
+
+
+ADMIN_ROUTES = [
+    ("GET", "/v1/models"),
+    ("POST", "/v1/models/rollback"),
+    ("GET", "/v1/alarms"),
+    ("GET", "/v1/lineage/000001-000000001"),
+]
+
+
+class TestAdmin:
+    @pytest.mark.parametrize(("method", "path"), ADMIN_ROUTES)
+    def test_missing_key_gets_401_and_wrong_key_gets_403(self, shared_loop: LiveLoop, method: str, path: str) -> None:
+        for header in ({}, {"Authorization": "Basic a2V5"}, {"Authorization": "Bearer"}, {"Authorization": "Bearer "}):
+            assert_problem(shared_loop.http.request(method, path, headers=header), 401)
+        for key in ("wrong", "keys", "ké"):
+            response = shared_loop.http.request(method, path, headers={b"Authorization": f"Bearer {key}".encode()})
+            assert_problem(response, 403)
+
+    def test_admin_routes_are_closed_without_a_configured_key(self, tmp_path: Path) -> None:
+        with LiveLoop(tmp_path, admin_key="") as loop:
+            for method, path in ADMIN_ROUTES:
+                assert_problem(loop.http.request(method, path), 401)
+                assert_problem(loop.http.request(method, path, headers=ADMIN), 403)
+
+    def test_models_are_listed_and_rolled_back(self, loop: LiveLoop) -> None:
+        versions = [write_checkpoint(loop, f"u{n}") for n in range(3)]
+
+        models = loop.http.get("/v1/models", headers=ADMIN).json()
+        assert [model["version"] for model in models] == versions
+        keys = {"version", "epoch", "step", "parent", "created", "offsets", "serving", "damaged"}
+        assert all(keys <= model.keys() for model in models)
+        lineage = loop.http.get(f"/v1/lineage/{versions[2]}", headers=ADMIN).json()
+        assert [model["version"] for model in lineage] == versions[::-1]
+
+        response = post_rollback(loop, version=versions[1])
+        assert response.status_code == 202
+        loop.learn_worker.step(0.0)
+        loop.run_until_idle()
+        assert loop.recommend(log=False)["model_version"].startswith("000002-")
+        assert loop.http.get("/v1/items/a").json()["counts"]["click"] == 2
+        loop.send_events(make_event(user_id="later"))
+        loop.run_until_idle()
+        assert loop.http.get("/v1/items/a").json()["counts"]["click"] == 3
+
+    def test_unknown_version_gets_404(self, shared_loop: LiveLoop) -> None:
+        for version in ("000009-000000009", "", "..", "../..", "/", "a\nb"):
+            assert_problem(post_rollback(shared_loop, version=version), 404)
+        for path in ("000009-000000009", "%2E%2E", "..%2F..", "x"):
+            assert_problem(shared_loop.http.get(f"/v1/lineage/{path}", headers=ADMIN), 404)
+
+    def test_damaged_version_gets_409_and_stays_listed(self, loop: LiveLoop) -> None:
+        version = write_checkpoint(loop, "u1")
+        for file in (loop.settings.checkpoints / version).glob("*.safetensors"):
+            file.write_bytes(file.read_bytes()[:-1])
+
+        assert_problem(post_rollback(loop, version=version), 409)
+        models = loop.http.get("/v1/models", headers=ADMIN).json()
+        assert [(model["version"], model["damaged"]) for model in models] == [(version, True)]
+        assert loop.http.get(f"/v1/lineage/{version}", headers=ADMIN).status_code == 200
+
+    def test_blocked_version_gets_409_and_is_not_served(self, loop: LiveLoop) -> None:
+        good, bad = write_checkpoint(loop, "u1"), write_checkpoint(loop, "u2")
+        gate.override(loop.settings.checkpoints, bad, "trained by a flood")
+        loop.restart_serve()
+
+        models = loop.http.get("/v1/models", headers=ADMIN).json()
+        rows = [(model["blocked_reason"], model["serving"]) for model in models]
+        assert rows == [("", True), ("trained by a flood", False)]
+        status = loop.http.get("/readyz").json()
+        assert (status["model_version"], status["blocked_reason"]) == (good, f"{bad} is blocked: trained by a flood")
+        assert "headrace_serve_update_blocked 1.0" in loop.http.get("/metrics").text
+        assert loop.recommend(log=False)["model_version"] == good
+        assert_problem(post_rollback(loop, version=bad), 409)
+
+        gate.override(loop.settings.checkpoints, bad, "")
+        loop.restart_serve()
+        assert loop.http.get("/readyz").json()["model_version"] == bad
+        assert "headrace_serve_update_blocked 0.0" in loop.http.get("/metrics").text
+
+    def test_invalid_rollback_request_is_rejected(self, loop: LiveLoop) -> None:
+        version = write_checkpoint(loop, "u1")
+
+        for skip in ({"7": [[0, 1]]}, {"0": [[5, 5]]}, {"0": [[-1, 5]]}, {"0": "all"}, [1]):
+            assert_problem(post_rollback(loop, version=version, skip=skip), 422)
+        assert_problem(post_rollback(loop), 422)
+        assert_problem(loop.http.post("/v1/models/rollback", content="{", headers=JSON | ADMIN), 400)
+        assert_problem(loop.http.post("/v1/models/rollback", content="{}", headers=ADMIN), 415)
+        assert len(loop.read_values(CONTROL)) == 1
+        assert post_rollback(loop, version=version, skip={"0": [[0, 1]]}).status_code == 202
+        assert decode_command(loop.read_values(CONTROL)[-1]) == RollbackCommand(version, {"0": [(0, 1)]})
+        assert_problem(post_rollback(loop, version=version, skip_impressions={"0": [[5, 5]]}), 422)
+        assert post_rollback(loop, version=version, skip_impressions={"0": [[0, 1]]}).status_code == 202
+        assert decode_command(loop.read_values(CONTROL)[-2]) == ExcludeActionsCommand({"0": [(0, 1)]})
+        write_checkpoint(loop, "u2")
+        loop.log.trim(EXAMPLES, 0, loop.log.end_offset(EXAMPLES, 0))
+        assert_problem(post_rollback(loop, version=version), 409)
+
+    def test_alarms_are_listed_as_raised(self, loop: LiveLoop) -> None:
+        assert loop.http.get("/v1/alarms", headers=ADMIN).json() == []
+        alarms = [{"id": f"a{n}", "ts": NOW, "kind": "drift"} for n in range(3)]
+        loop.log.append(ALARMS, 0, [(None, msgspec.json.encode(alarm)) for alarm in alarms])
+
+        assert loop.http.get("/v1/alarms", headers=ADMIN).json() == alarms
+
+
+class TestHealth:
+    def test_service_with_an_empty_log_is_ready(self, loop: LiveLoop) -> None:
+        assert loop.http.get("/healthz").status_code == 200
+        assert loop.http.get("/readyz").status_code == 200
+
+    def test_metrics_page_is_in_the_prometheus_format(self, shared_loop: LiveLoop) -> None:
+        shared_loop.send_events(make_event())
+        response = shared_loop.http.get("/metrics")
+
+        assert response.headers["content-type"].startswith("text/plain; version=")
+        assert response.headers["content-type"].count("charset") == 1
+        for name in (
+            "recommendations_total",
+            "events_accepted_total",
+            "lag_events",
+            "model_step",
+            "recommendation_duration_seconds_bucket",
+        ):
+            assert f"headrace_{name}" in response.text
+
+    @pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/v1/recommendations?k=0", 422)])
+    def test_http_errors_are_counted_by_status(self, shared_loop: LiveLoop, path: str, status: int) -> None:
+        before = read_metric("headrace_http_errors_total", status=str(status))
+        shared_loop.http.get(path)
+
+        assert read_metric("headrace_http_errors_total", status=str(status)) == before + 1
+
+    def test_distinct_categories_of_a_slate_are_counted(self, loop: LiveLoop) -> None:
+        loop.put_items("a", "b", categories=["tea", "drink"])
+        loop.put_items("c", categories=["cups"])
+        loop.put_items("d", "e")
+        before = read_metric("headrace_slate_categories_total")
+
+        assert len(list_item_ids(loop.recommend(k=5))) == 5
+        assert read_metric("headrace_slate_categories_total") == before + 3
+
+    def test_console_is_an_html_page(self, shared_loop: LiveLoop) -> None:
+        assert shared_loop.http.get("/").headers["content-type"].startswith("text/html")
+
+
+def write_checkpoint(loop: LiveLoop, user: str) -> str:
+    """Send a click, train on it and write a checkpoint; returns its version."""
+    loop.send_events(make_event(user_id=user))
+    loop.run_until_idle()
+    loop.log.append(CONTROL, 0, [(None, encode_command(CheckpointCommand()))])
+    loop.learn_worker.step(0.0)
+    return f"{loop.learn_worker.progress.epoch:06d}-{loop.learn_worker.progress.step:09d}"
+
+
+def post_rollback(loop: LiveLoop, **fields: Any) -> httpx.Response:
+    return loop.http.post("/v1/models/rollback", json=fields, headers=ADMIN)
+
+
+def read_metric(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0

@@ -1,0 +1,111 @@
+"""Candidates: requested, excluded, filtered, deleted and repeated items."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.serving_loop import LiveLoop, list_item_ids, make_event
+
+
+def test_only_the_requested_candidates_are_ranked(shop: LiveLoop) -> None:
+    candidates = ["item03", "unknown item", "item01", "item03", "日本/語"]
+
+    items = list_item_ids(shop.recommend(candidates=candidates, log=False))
+
+    assert sorted(items) == sorted(set(candidates))
+    assert list_item_ids(shop.recommend(candidates=candidates, k=2, log=False)) == items[:2]
+
+
+def test_empty_candidates_give_an_empty_slate(shop: LiveLoop) -> None:
+    assert list_item_ids(shop.recommend(candidates=[], log=False)) == []
+
+
+def test_candidates_may_be_excluded_and_filtered(shop: LiveLoop) -> None:
+    candidates = ["item03", "unknown item", "item01", "item02"]
+
+    response = shop.recommend(candidates=candidates, exclude=["item01"], filters={"categories": ["food"]}, log=False)
+
+    assert list_item_ids(response) == ["item03"]
+
+
+def test_excluded_items_are_not_returned(shop: LiveLoop) -> None:
+    excluded = [f"item{n:02}" for n in range(0, 12, 3)]
+
+    items = list_item_ids(shop.recommend("nobody", k=100, exclude=[*excluded, "unknown item"], log=False))
+
+    assert not set(items) & set(excluded)
+
+
+@pytest.mark.parametrize(
+    ("filters", "passing"),
+    [
+        ({"categories": ["food"]}, range(1, 12, 2)),
+        ({"categories": ["food", "toys"]}, range(12)),
+        ({"categories": []}, []),
+        ({"categories": ["", "shoes"]}, []),
+        ({"min_price": 5.99}, range(5, 12)),
+        ({"max_price": 5.99}, range(6)),
+        ({"min_price": 2, "max_price": 4}, [2, 3]),
+        ({"categories": ["toys"], "max_price": 4.99}, [0, 2, 4]),
+        ({"min_price": 1e300}, []),
+        ({}, range(12)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("explore", [False, True])
+def test_all_returned_items_pass_the_filters(
+    shop: LiveLoop, filters: dict[str, Any], passing: Any, explore: bool
+) -> None:
+    items = list_item_ids(shop.recommend("nobody", k=100, filters=filters, explore=explore, log=False))
+
+    assert sorted(items) == [f"item{n:02}" for n in passing]
+
+
+def test_interacted_items_are_returned_only_on_request(shop: LiveLoop) -> None:
+    interacted = {"item00", "item01"}
+
+    assert not interacted & set(list_item_ids(shop.recommend("u1", k=100, log=False)))
+    assert interacted <= set(list_item_ids(shop.recommend("u1", k=100, repeats=True, log=False)))
+
+
+def test_empty_catalog_gives_an_empty_slate(loop: LiveLoop) -> None:
+    responses = [
+        loop.recommend(),
+        loop.recommend(candidates=["x"], filters={"max_price": 5}),
+        loop.recommend(explore=False),
+    ]
+
+    assert [list_item_ids(response) for response in responses] == [[], [], []]
+    assert list_item_ids(loop.recommend(candidates=["x"])) == ["x"]
+
+
+def test_items_outside_the_catalog_are_not_returned(loop: LiveLoop) -> None:
+    loop.send_events(*(make_event(user_id=f"u{n}", item_id="ghost") for n in range(5)))
+    loop.run_until_idle()
+
+    assert list_item_ids(loop.recommend("u9")) == []
+
+
+def test_deleted_and_unavailable_items_are_not_returned(loop: LiveLoop) -> None:
+    loop.put_items("a", "b", "c", "d")
+    loop.send_events(*(make_event(user_id=f"u{n}", item_id=item_id) for n in range(5) for item_id in "abcd"))
+    loop.run_until_idle()
+
+    loop.http.delete("/v1/items/a")
+    loop.http.put("/v1/items/b", json={"available": False})
+
+    for explore in (False, True):
+        assert set(list_item_ids(loop.recommend("nobody", explore=explore, log=False))) == {"c", "d"}
+    loop.run_until_idle()
+    assert set(list_item_ids(loop.recommend("nobody", log=False))) == {"c", "d"}
+    loop.http.put("/v1/items/b", json={"available": True})
+    assert set(list_item_ids(loop.recommend("nobody", log=False))) == {"b", "c", "d"}
+
+
+def test_catalog_fills_the_slate_when_channels_find_too_few(loop: LiveLoop) -> None:
+    loop.put_items(*(f"item{n}" for n in range(40)), categories=["all"], price=5.0)
+    loop.put_items(*(f"rare{n}" for n in range(12)), categories=["rare"], price=7.0)
+
+    response = loop.recommend(k=20, filters={"categories": ["rare"]}, explore=False)
+
+    assert sorted(list_item_ids(response)) == sorted(f"rare{n}" for n in range(12))
