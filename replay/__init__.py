@@ -1,0 +1,1 @@
+"""Run the live code on recorded or simulated data."""

@@ -1,4 +1,4 @@
-"""Recorded logs into the event log: JSON lines, plain or compressed."""
+"""Load recorded logs into the event log: JSON lines, plain or compressed."""
 
 import gzip
 import io
@@ -21,12 +21,12 @@ from stream.records.dead_letters import RejectedEvent, encode_dead_letter
 from stream.records.events import Event, Limits, Rejection, parse, validate
 from stream.topics import DEAD_LETTER, EVENTS, ITEMS, USERS
 
-_LINES_PER_WRITE = 5000  # lines in one durable write
+_LINES_PER_WRITE = 5000  # one durable write
 
 
 @dataclass(slots=True)
 class LoadResult:
-    """What a file came to."""
+    """Records written and rejected of one file."""
 
     topic: str = ""
     written: int = 0
@@ -42,7 +42,10 @@ class _RecordIds(msgspec.Struct):
 
 
 def open_lines(path: str) -> tuple[IO[bytes], IO[bytes], int]:
-    """Lines of a file; the raw file below them, whose position tells the progress; its size in bytes, 0 = unknown."""
+    """Open a file; return its lines, the raw file and its size in bytes.
+
+    The position of the raw file is the progress. The size is 0, unknown, for standard input.
+    """
     if path == "-":
         return sys.stdin.buffer, sys.stdin.buffer, 0
     raw = Path(path).open("rb")  # noqa: SIM115  # the caller reads it to its end
@@ -55,7 +58,7 @@ def open_lines(path: str) -> tuple[IO[bytes], IO[bytes], int]:
 
 
 def detect_topic(line: bytes) -> str:
-    """What kind of record a line is, by the ids and the type it has."""
+    """Detect the topic of a record from its ids and its type."""
     try:
         ids = msgspec.json.decode(line, type=_RecordIds)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -66,7 +69,7 @@ def detect_topic(line: bytes) -> str:
 
 
 class Loader:
-    """Writes lines to their topic; what cannot be a record goes to dead-letter with its reason."""
+    """Write lines to their topic; rejected lines go to dead-letter with a reason."""
 
     def __init__(self, log: EventLog, settings: Settings, clock: Clock) -> None:
         self._log = log
@@ -74,7 +77,10 @@ class Loader:
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
 
     def load(self, lines: Iterator[bytes], speed: float | None, progress: Callable[[int], None]) -> LoadResult:
-        """Load all lines, `speed` × as fast as they were recorded (None: at once); `progress` hears of each batch."""
+        """Load all lines at `speed` × the recorded speed; None means as fast as possible.
+
+        `progress` receives the number of lines of every batch.
+        """
         result = LoadResult()
         start: tuple[int, int] | None = None
         batch: list[bytes] = []
@@ -105,9 +111,8 @@ class Loader:
         return start
 
     def _write(self, lines: list[bytes], result: LoadResult) -> None:
-        records, rejected = (self._validate_events if result.topic == EVENTS else self._validate_records)(
-            lines, result.topic
-        )
+        is_event = result.topic == EVENTS
+        records, rejected = self._validate_events(lines) if is_event else self._validate_records(lines, result.topic)
         partitions = self._log.partitions(result.topic)
         batches: dict[int, list[Record]] = {}
         for record_id, value in records:
@@ -122,12 +127,10 @@ class Loader:
             result.reasons[event.rejection.reason] = result.reasons.get(event.rejection.reason, 0) + 1
             result.first_rejection = result.first_rejection or event.rejection.detail
 
-    def _validate_events(self, lines: list[bytes], topic: str) -> tuple[list[tuple[str, bytes]], list[RejectedEvent]]:
+    def _validate_events(self, lines: list[bytes]) -> tuple[list[tuple[str, bytes]], list[RejectedEvent]]:
         parsed = [_normalize_event(parse(line), line) for line in lines]
         rejected = [
-            RejectedEvent(-1, i, result, line)
-            for i, (result, line) in enumerate(parsed)
-            if isinstance(result, Rejection)
+            RejectedEvent(-1, i, event, line) for i, (event, line) in enumerate(parsed) if isinstance(event, Rejection)
         ]
         valid = [(event, line) for event, line in parsed if isinstance(event, Event)]
         now = self._clock.now_ms()
@@ -136,18 +139,15 @@ class Loader:
         return [(event.user_id, line) for i, (event, line) in enumerate(valid) if i not in rejections], rejected
 
     def _validate_records(self, lines: list[bytes], topic: str) -> tuple[list[tuple[str, bytes]], list[RejectedEvent]]:
-        """Items or users: an object with its id."""
+        """Validate items or users: each is an object with its id."""
+        parse_id = _parse_item_id if topic == ITEMS else _parse_user_id
+        reason = "not_an_item" if topic == ITEMS else "not_a_user"
         records, rejected = [], []
         for i, line in enumerate(lines):
             try:
-                record_id = (
-                    parse_item(line).item_id if topic == ITEMS else msgspec.json.decode(line, type=_User).user_id
-                )
-                records.append((record_id, line))
+                records.append((parse_id(line), line))
             except (ValueError, msgspec.DecodeError) as error:
-                rejected.append(
-                    RejectedEvent(-1, i, Rejection("not_an_item" if topic == ITEMS else "not_a_user", str(error)), line)
-                )
+                rejected.append(RejectedEvent(-1, i, Rejection(reason, str(error)), line))
         return records, rejected
 
 
@@ -155,8 +155,16 @@ class _User(msgspec.Struct):
     user_id: str
 
 
+def _parse_item_id(line: bytes) -> str:
+    return parse_item(line).item_id
+
+
+def _parse_user_id(line: bytes) -> str:
+    return msgspec.json.decode(line, type=_User).user_id
+
+
 def _normalize_event(event: Event | Rejection, line: bytes) -> tuple[Event | Rejection, bytes]:
-    """A recorded like of -1 is a dislike."""
+    """Turn a recorded like of −1 into a dislike."""
     if isinstance(event, Rejection) or event.type != "like" or event.value != -1:
         return event, line
     values = msgspec.json.decode(line) | {"type": "dislike", "value": None}

@@ -1,4 +1,4 @@
-"""A log to run the live stream worker on once more: it reads what was read, and what it writes is compared."""
+"""A log that replays recorded events to the live stream worker and compares the output."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,27 +8,26 @@ from stream.topics import ALARMS, DEAD_LETTER, EVENTS, EXAMPLES, QUARANTINE, USE
 
 
 class RecordedLog:
-    """Stands in for the log of one partition; only what a stream worker calls is here.
+    """Log of one partition, with the methods that a stream worker calls.
 
-    Its micro-batches end where those of the live worker ended, which the blocks of examples say. What the worker
-    appends is not written, but held against what the live one wrote.
+    Micro-batches end where those of the live worker ended; the example blocks record these offsets. Blocks that the
+    worker appends are not written but compared with those of the live worker.
     """
 
     def __init__(self, log: EventLog, partition: int) -> None:
         self._log = log
-        self._partition = partition
+        self.partition = partition
         self._users_end = 0
         self._block_offset = log.start_offset(EXAMPLES, partition)
         self.blocks = 0
-        self.differing_offsets: list[int] = []  # offsets of blocks that came out otherwise
+        self.differing_offsets: list[int] = []  # of the live blocks that the replay did not reproduce
         self.next_offset = 0
 
     def micro_batches(self) -> Iterator[BlockRange]:
-        """The live worker's micro-batches: the last block of each."""
-        for offset in range(
-            self._log.start_offset(EXAMPLES, self._partition), self._log.end_offset(EXAMPLES, self._partition)
-        ):
-            for block in valid_blocks(self._log.read(EXAMPLES, self._partition, offset, 1)):
+        """Yield the last block of each micro-batch of the live worker."""
+        log, partition = self._log, self.partition
+        for offset in range(log.start_offset(EXAMPLES, partition), log.end_offset(EXAMPLES, partition)):
+            for block in valid_blocks(log.read(EXAMPLES, partition, offset, 1)):
                 block_range, _ = decode_examples(block)
                 if block_range.next_offset == block_range.batch_next_offset:
                     yield block_range
@@ -44,7 +43,7 @@ class RecordedLog:
         return 0 if topic == EXAMPLES else self._log.end_offset(topic, partition)
 
     def end_offsets(self, topic: str) -> dict[int, int]:
-        return {self._partition: self.end_offset(topic, self._partition)}
+        return {self.partition: self.end_offset(topic, self.partition)}
 
     def offset_for_time(self, topic: str, partition: int, ts: int) -> int:
         return self.end_offset(topic, partition)
@@ -63,30 +62,30 @@ class RecordedLog:
         return 0
 
     def append_many(self, topic: str, batches: Mapping[int, Sequence[Record]]) -> dict[int, int]:
-        for _, value in batches.get(self._partition, ()):
+        for _, value in batches.get(self.partition, ()):
             if value != self._next_block():
                 self.differing_offsets.append(self._block_offset)
             self.blocks += 1
         return {}
 
     def _next_block(self) -> bytes | None:
-        """The block that the live worker published next; None if there is none."""
-        while len(records := self._log.read(EXAMPLES, self._partition, self._block_offset, 1)):
+        """Next block of the live worker; None after the last one."""
+        while len(records := self._log.read(EXAMPLES, self.partition, self._block_offset, 1)):
             self._block_offset = records.offsets[0] + 1
             if blocks := valid_blocks(records):
                 return blocks[0]
         return None
 
     def next_records(self, block_range: BlockRange) -> Records:
-        """The events of a micro-batch, with the users topic as far as it had been read."""
+        """Read the events of a micro-batch, and limit the users topic to what was read by then."""
         self._users_end = block_range.next_users_offset
-        first = self.next_offset or self._log.start_offset(EVENTS, self._partition)
+        first = self.next_offset or self._log.start_offset(EVENTS, self.partition)
         self.next_offset = block_range.batch_next_offset
-        return self._log.read(EVENTS, self._partition, first, block_range.batch_next_offset - first)
+        return self._log.read(EVENTS, self.partition, first, block_range.batch_next_offset - first)
 
 
 class RecordedSource:
-    """The events of a recorded log, a micro-batch at a time."""
+    """Source of the recorded events, one micro-batch at a time."""
 
     def __init__(self, log: RecordedLog) -> None:
         self._log = log
@@ -94,14 +93,14 @@ class RecordedSource:
         self._has_joined = False
 
     def next_batch(self, limit: int, timeout: float) -> list[Records]:
-        if not self._has_joined:  # a worker takes up a partition before it reads from it
+        if not self._has_joined:  # a worker restores a partition before it reads from it
             self._has_joined = True
             return []
         block_range = next(self._batches, None)
         return [] if block_range is None else [self._log.next_records(block_range)]
 
     def snapshot(self) -> dict[int, int]:
-        return {self._log._partition: self._log.next_offset}
+        return {self._log.partition: self._log.next_offset}
 
     def seek(self, partition: int, offset: int) -> None:
         pass

@@ -1,4 +1,4 @@
-"""`headrace replay run`: the whole log through the live code again, and its bits beside those of the live run."""
+"""`headrace replay run`: replay the log through the live code and compare the bits."""
 
 import json
 import time
@@ -14,8 +14,8 @@ from online_models.control import CheckpointCommand, encode_command
 from online_models.model import RecommenderModel, settings_with_seed
 from online_models.training import journal
 from online_models.training.journal import Rollback
-from online_models.training.rollback import apply_rollback
-from online_models.training.step import Progress as Learnt
+from online_models.training.progress import Progress as TrainingProgress
+from online_models.training.rollback import progress_after_rollback
 from online_models.training.step import apply_step, read_blocks
 from online_models.versions import checkpoints, listing
 from online_models.versions.checkpoints import Manifest, State
@@ -30,12 +30,12 @@ from stream.topics import CONTROL, EVENTS, EXAMPLES, open_topics
 from stream.users.profiles import Profile, decode_profile
 from stream.worker.worker import StreamWorker
 
-_TIMEOUT_S = 10.0  # seconds to wait for a live learner's checkpoint
+_CHECKPOINT_TIMEOUT_S = 10.0  # to wait for the live learner
 
 
 @dataclass(slots=True)
 class Comparison:
-    """What the second run came to beside the first."""
+    """Differences between the replay and the live run."""
 
     version: str | None = None
     events: int = 0
@@ -43,7 +43,7 @@ class Comparison:
     differing_blocks: list[str] = field(default_factory=list)
     users: int = 0
     differing_users: list[str] = field(default_factory=list)
-    users_updated_since: int = 0  # changed by events that came after the run began
+    users_updated_since: int = 0  # not compared: changed by events after the replayed ones
     steps: int = 0
     arrays: int = 0
     differing_arrays: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Comparison:
 
 
 def verify_log(config: Path | None, as_json: bool) -> int:
-    """Exit code 0 if all bits are equal, 1 if not."""
+    """Replay and compare; exit code 0 if all bits are equal, 1 if not."""
     settings = load(config)
     log = open_topics(settings, SystemClock())
     store = open_store(settings.store_url, settings.store.prefix)
@@ -75,11 +75,11 @@ def verify_log(config: Path | None, as_json: bool) -> int:
 
 
 def _request_checkpoint(log: EventLog, settings: Settings) -> None:
-    """Have a live learner write its state down, unless the newest checkpoint holds all there is to hold."""
+    """Ask a live learner for a checkpoint, unless the newest one includes all examples."""
     if _is_up_to_date(log, _newest_manifest(settings)):
         return
     offset = log.append(CONTROL, 0, [(None, encode_command(CheckpointCommand()))])
-    deadline = time.monotonic() + _TIMEOUT_S
+    deadline = time.monotonic() + _CHECKPOINT_TIMEOUT_S
     while time.monotonic() < deadline:
         newest = _newest_manifest(settings)
         if newest and newest.control_offset > offset:
@@ -101,7 +101,7 @@ def _is_up_to_date(log: EventLog, manifest: Manifest | None) -> bool:
 def _replay_stream(
     log: EventLog, store: UserStore, settings: Settings, partition: int, comparison: Comparison
 ) -> Iterator[int]:
-    """Run the stream worker on a recorded partition; yields the offset reached."""
+    """Run the stream worker on a recorded partition; yield the offset reached."""
     recorded_log, replayed_store = RecordedLog(log, partition), MemoryStore()
     worker = StreamWorker(recorded_log, replayed_store, settings)  # type: ignore[arg-type]
     worker.step(0)
@@ -122,24 +122,27 @@ def _replay_stream(
 
 
 def _has_later_updates(live: Profile, replayed: Profile) -> bool:
-    """Whether this person did something, or was described or forgotten, behind what was replayed."""
+    """Return True if the live record includes events or user records after the replayed ones."""
     return live.offset > replayed.offset or live.users_offset > replayed.users_offset
 
 
 def _replay_steps(log: EventLog, settings: Settings, comparison: Comparison) -> Iterator[tuple[int, int]]:
-    """Take the journal's steps on a fresh stack up to the newest checkpoint; yields (steps taken, of how many)."""
+    """Repeat the journal on a new model, up to the newest checkpoint; yield (done, total) steps."""
     manifest = _newest_manifest(settings)
     if manifest is None:
         return
     comparison.version = manifest.version
     folder = settings.checkpoints / "journal"
     entries = list(journal.read_entries_after(folder, journal.epoch_path(folder, manifest.epoch, manifest.step), 1, 0))
-    model, training_progress = RecommenderModel(settings_with_seed(settings.learn.seed)), Learnt()
+    model, progress = (
+        RecommenderModel(settings_with_seed(settings.learn.seed, settings.learn.ranker)),
+        TrainingProgress(),
+    )
     for done, entry in enumerate(entries):
         if isinstance(entry, Rollback):
-            apply_rollback(training_progress, entry)
+            progress = progress_after_rollback(progress, entry)
         else:
-            apply_step(log, model, training_progress, entry, list(read_blocks(log, entry.ranges)))
+            apply_step(log, model, progress, entry, list(read_blocks(log, entry.ranges)))
             comparison.steps += 1
         yield done + 1, len(entries)
     _, state = checkpoints.load(settings.checkpoints, manifest.version)
@@ -161,17 +164,13 @@ def _print_comparison(comparison: Comparison, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"equal": comparison.equal} | asdict(comparison)))
         return
-    console = Console()
-    c = comparison
-    console.print(
-        f"{c.events:,} events through the stream again: {c.blocks:,} blocks of examples, {_format_differences(c.differing_blocks)}"
-    )
-    updated_note = f" ({c.users_updated_since:,} have moved on since)" if c.users_updated_since else ""
-    console.print(f"{c.users:,} users{updated_note}: {_format_differences(c.differing_users)}")
-    console.print(
-        f"{c.steps:,} steps of the journal to version {c.version}: {c.arrays} arrays, {_format_differences(c.differing_arrays)}"
-    )
-    console.print("equal, bit for bit" if c.equal else "NOT equal")
+    console, c = Console(), comparison
+    blocks, users, arrays = map(_format_differences, (c.differing_blocks, c.differing_users, c.differing_arrays))
+    skipped = f" ({c.users_updated_since:,} not compared: changed since)" if c.users_updated_since else ""
+    console.print(f"{c.events:,} events replayed: {c.blocks:,} example blocks, {blocks}")
+    console.print(f"{c.users:,} users{skipped}: {users}")
+    console.print(f"{c.steps:,} steps replayed to version {c.version}: {c.arrays} arrays, {arrays}")
+    console.print("Equal, bit for bit." if c.equal else "NOT equal.")
 
 
 def _format_differences(differing: list[str]) -> str:

@@ -1,0 +1,1 @@
+"""Evaluate recommendations and policies on recorded logs."""

@@ -1,4 +1,4 @@
-"""What a model worth its name is ahead of: counts, counts that fade, what goes together, the list as it stood."""
+"""Baselines: popularity, co-occurrence, click-through rate and the original order."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from stream.ids import KeyIndex
 from stream.jit import kernel
 from stream.records.batches import EventType, ExampleBatch, Kind, flatten_ragged, ragged_starts
 
-HALF_LIVES = (3_600.0, 21_600.0, 86_400.0, 604_800.0)  # seconds in which what was popular counts half
-HALF_LIFE = 21_600.0  # the same for clicks on lists
-PRIOR = 20.0  # shows at the general rate that a click rate starts with
-_HISTORY_LENGTH = 10  # actions of the history that co-occurrence looks back on
-_BACKWARD_WEIGHT = 0.5  # weight of a pair against the order in which it came
+HALF_LIVES = (3_600.0, 21_600.0, 86_400.0, 604_800.0)  # seconds, of decayed popularity
+HALF_LIFE = 21_600.0  # seconds, of decayed clicks and click-through rates
+PRIOR = 20.0  # impressions at the global rate in every click-through rate
+_HISTORY_LENGTH = 10  # latest actions of a history that co-occurrence uses
+_BACKWARD_WEIGHT = 0.5  # of a pair in reverse order
 _HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-_RESCALE_HALF_LIVES = 256.0  # half-lives after which fading counts are put on a new scale
+_RESCALE_HALF_LIVES = 256.0  # half-lives after which decayed counts are rescaled
 
 
 @dataclass(frozen=True, slots=True)
 class RankResult:
-    """An answer judged: how many items stand before the target (infinity: not in it), and the first k, by key."""
+    """Rank of the target from 0, infinity if not found, and the keys of the first k items."""
 
     rank: float
     top: np.ndarray  # (≤ k,) uint64
@@ -29,14 +29,14 @@ class RankResult:
 
 @dataclass(frozen=True, slots=True)
 class ListScores:
-    """What is thought of the items of some lists, one entry per item shown."""
+    """Scores of the items of shown lists, one entry per item."""
 
     scores: np.ndarray  # (m,) float, comparable within a list
-    probabilities: np.ndarray | None  # (m,) float in (0, 1), None: says nothing of probabilities
+    probabilities: np.ndarray | None  # (m,) float in (0, 1); None: the model predicts only an order
 
 
 class ItemIndex:
-    """The items that events have named, by order of first sight."""
+    """Items with at least one event, in the order of their first event."""
 
     def __init__(self) -> None:
         self._index = KeyIndex(1024)
@@ -47,7 +47,7 @@ class ItemIndex:
         return self._size
 
     def lookup(self, keys: np.ndarray) -> np.ndarray:
-        """Rows of keys, (n,) int32, -1 = never seen."""
+        """Rows of keys, (n,) int32; −1 for unknown items."""
         return self._index.lookup(keys)
 
     def add(self, keys: np.ndarray) -> None:
@@ -58,7 +58,7 @@ class ItemIndex:
 
 
 def grow(array: np.ndarray, size: int) -> np.ndarray:
-    """The array, or a copy at least twice as large when it is too small; new entries are 0."""
+    """Return the array, or a copy at least twice as large if it is too small; new entries are 0."""
     if size <= array.shape[0]:
         return array
     larger = np.zeros((max(size, 2 * array.shape[0]), *array.shape[1:]), array.dtype)
@@ -67,28 +67,28 @@ def grow(array: np.ndarray, size: int) -> np.ndarray:
 
 
 def positive_rows(batch: ExampleBatch) -> np.ndarray:
-    """Rows of the batch that are actions, but for dislikes."""
+    """Rows of the batch that are actions, except dislikes."""
     return np.flatnonzero((batch.kind == Kind.action) & (batch.type != EventType.dislike))
 
 
 def get_item_keys(batch: ExampleBatch, rows: np.ndarray) -> np.ndarray:
-    """Keys of the items that action rows are about."""
+    """Item keys of action rows."""
     keys: np.ndarray = batch.lists.item[batch.lists.start[rows]]
     return keys
 
 
 class DecayedCounts:
-    """One number per item seen, that fades by half in `half_life` seconds (infinity: it stays)."""
+    """One count per known item that halves every `half_life` seconds; infinity means no decay."""
 
     def __init__(self, item_index: ItemIndex, half_life: float = np.inf) -> None:
         self._item_index = item_index
         self._half_life_ms = half_life * 1000
-        # On the scale of `_origin`: later events weigh more, so that earlier ones need no fading.
+        # Relative to `_origin`: later events get a larger weight, so that earlier counts need no update.
         self._values = np.zeros(1024)
         self._origin: int | None = None
 
     def add(self, keys: np.ndarray, ts: np.ndarray) -> None:
-        """Count items, (n,) keys of seen ones, at their times in ms."""
+        """Count known items, (n,) keys, at their times in ms."""
         if keys.size == 0:
             return
         self._values = grow(self._values, len(self._item_index))
@@ -99,12 +99,12 @@ class DecayedCounts:
         np.add.at(self._values, self._item_index.lookup(keys), np.exp2((ts - self._origin) / self._half_life_ms))
 
     def raw(self) -> np.ndarray:
-        """(len(seen),) counts that compare with each other, on a scale that moves with time."""
+        """Counts of all known items, (len(items),) float64, comparable with each other only."""
         self._values = grow(self._values, len(self._item_index))
         return self._values[: len(self._item_index)]
 
     def decayed_at(self, ts: int) -> np.ndarray:
-        """(len(seen),) counts as they have faded by `ts`."""
+        """Counts of all known items decayed to `ts`, (len(items),) float64."""
         decayed: np.ndarray = self.raw() * np.exp2(-self._exponent(ts))
         return decayed
 
@@ -113,7 +113,7 @@ class DecayedCounts:
 
 
 class PopularityBaseline:
-    """Items by how often they were acted on."""
+    """Rank items by their number of actions."""
 
     def __init__(self, item_index: ItemIndex, k: int) -> None:
         self._item_index, self._k = item_index, k
@@ -128,7 +128,7 @@ class PopularityBaseline:
 
 
 class DecayedPopularity:
-    """Items by how often they were acted on of late; of several half-lives, the one that has hit most so far."""
+    """Rank items by decayed actions, with the half-life that has had the most hits so far."""
 
     def __init__(self, item_index: ItemIndex, k: int) -> None:
         self._item_index, self._k = item_index, k
@@ -148,9 +148,10 @@ class DecayedPopularity:
 
 
 class Cooccurrence:
-    """Items that came after (weight 1) or before (0.5) the person's last ten, within ten actions of one person.
+    """Rank items by co-occurrence with the user's last ten actions.
 
-    Ties, and people of whom nothing is known, go by popularity.
+    Two actions of one user co-occur within ten actions; the later item gets weight 1, the earlier one 0.5.
+    Popularity breaks ties and serves users without history.
     """
 
     def __init__(self, item_index: ItemIndex, k: int) -> None:
@@ -159,7 +160,7 @@ class Cooccurrence:
         self._pair_index = KeyIndex(1 << 16)
         self._n_pairs = 0
         self._weight, self._target = np.zeros(1 << 16, np.float32), np.zeros(1 << 16, np.int32)
-        self._next = np.zeros(1 << 16, np.int32)  # chains of the pairs of an item, as number + 1; 0 ends one
+        self._next = np.zeros(1 << 16, np.int32)  # linked list of the pairs of an item, as index + 1; 0 ends it
         self._head = np.zeros(1024, np.int32)
 
     def rank_target(self, batch: ExampleBatch, i: int, excluded: np.ndarray, target: int) -> RankResult:
@@ -168,7 +169,7 @@ class Cooccurrence:
         recent = slice(max(queries.history_start[i], end - _HISTORY_LENGTH), end)
         rows = self._item_index.lookup(queries.history_item[recent][queries.history_type[recent] != EventType.dislike])
         counts = self._counts.raw()
-        scores = counts * (_BACKWARD_WEIGHT / 2 / (counts.max(initial=0.0) + 1))  # less than the least weight
+        scores = counts * (_BACKWARD_WEIGHT / 2 / (counts.max(initial=0.0) + 1))  # below the smallest pair weight
         self._head = grow(self._head, len(self._item_index))
         _add_pair_weights(rows, self._head, self._next, self._target, self._weight, scores)
         return rank_items(self._item_index, scores, excluded, target, self._k)
@@ -189,25 +190,18 @@ class Cooccurrence:
     def _add(self, source: np.ndarray, target: np.ndarray, weight: float) -> None:
         pair_ids, added = self._pair_index.lookup_or_insert(source * _HASH_MULTIPLIER ^ target, self._n_pairs)
         old_size, self._n_pairs = self._n_pairs, self._n_pairs + added.size
-        self._weight, self._target, self._next = (
-            grow(a, self._n_pairs) for a in (self._weight, self._target, self._next)
-        )
+        columns = (self._weight, self._target, self._next)
+        self._weight, self._target, self._next = (grow(column, self._n_pairs) for column in columns)
         self._head = grow(self._head, len(self._item_index))
         np.add.at(self._weight, pair_ids, np.float32(weight))
         new, positions = np.unique(pair_ids, return_index=True)
         new, positions = new[new >= old_size], positions[new >= old_size]
-        _link_pairs(
-            new,
-            self._item_index.lookup(source[positions]),
-            self._item_index.lookup(target[positions]),
-            self._head,
-            self._next,
-            self._target,
-        )
+        sources, targets = (self._item_index.lookup(keys[positions]) for keys in (source, target))
+        _link_pairs(new, sources, targets, self._head, self._next, self._target)
 
 
 class OriginalOrder:
-    """A list in the order in which it was shown."""
+    """Keep the order in which a list was shown."""
 
     def score_lists(self, batch: ExampleBatch, rows: np.ndarray) -> ListScores:
         return ListScores(-batch.lists.take(rows).position.astype(np.float32), None)
@@ -217,23 +211,22 @@ class OriginalOrder:
 
 
 class DecayedClicks:
-    """Listed items by their clicks of late."""
+    """Score shown items by decayed clicks."""
 
     def __init__(self, item_index: ItemIndex, half_life: float = HALF_LIFE) -> None:
         self._item_index = item_index
         self._clicks = DecayedCounts(item_index, half_life)
 
     def score_lists(self, batch: ExampleBatch, rows: np.ndarray) -> ListScores:
-        return ListScores(
-            _values_or_zero(self._clicks.raw(), self._item_index.lookup(batch.lists.take(rows).item)), None
-        )
+        item_rows = self._item_index.lookup(batch.lists.take(rows).item)
+        return ListScores(_values_or_zero(self._clicks.raw(), item_rows), None)
 
     def learn(self, batch: ExampleBatch) -> None:
         _count_clicks(batch, self._clicks)
 
 
 class DecayedCTR:
-    """Listed items by their clicks of late per time shown, drawn towards the rate of all."""
+    """Score shown items by decayed clicks per impression, smoothed towards the global rate."""
 
     def __init__(self, item_index: ItemIndex, half_life: float = HALF_LIFE) -> None:
         self._item_index = item_index
@@ -246,9 +239,8 @@ class DecayedCTR:
         clicks, impressions = self._clicks.decayed_at(now), self._impressions.decayed_at(now)
         global_rate = (clicks.sum() + 1) / (impressions.sum() + PRIOR)
         item_rows = self._item_index.lookup(batch.lists.take(rows).item)
-        rate = (_values_or_zero(clicks, item_rows) + PRIOR * global_rate) / (
-            _values_or_zero(impressions, item_rows) + PRIOR
-        )
+        item_clicks, item_impressions = (_values_or_zero(counts, item_rows) for counts in (clicks, impressions))
+        rate = (item_clicks + PRIOR * global_rate) / (item_impressions + PRIOR)
         return ListScores(rate, np.clip(rate, 0.0, 1.0))
 
     def learn(self, batch: ExampleBatch) -> None:
@@ -259,7 +251,7 @@ class DecayedCTR:
 
 
 def rank_items(item_index: ItemIndex, scores: np.ndarray, excluded: np.ndarray, target: int, k: int) -> RankResult:
-    """Rank all items seen but the hidden ones, by key; an unseen or hidden target is out."""
+    """Rank all known items except the excluded ones; infinity for an unknown or excluded target."""
     masked_scores = scores.copy()
     rows = item_index.lookup(excluded)
     masked_scores[rows[rows >= 0]] = -np.inf
@@ -276,7 +268,7 @@ def _count_clicks(batch: ExampleBatch, clicks: DecayedCounts) -> None:
 
 
 def _values_or_zero(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Values of rows, 0 for those of -1."""
+    """Values of rows; 0 for row −1."""
     result = np.zeros(rows.size)
     result[rows >= 0] = values[rows[rows >= 0]]
     return result

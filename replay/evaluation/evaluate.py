@@ -1,8 +1,9 @@
-"""`headrace replay evaluate`: recorded logs in, measures out, with a progress bar and a table for people."""
+"""`headrace replay evaluate`: evaluate the live code on recorded logs."""
 
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from stream.clock import Clock, SystemClock
 from stream.config import Settings, load
 
 _TABLES = {
-    "recommendations, judged by what was done next": ("recall", "ndcg", "mrr", "hr", "coverage", "events_per_second"),
-    "lists that were shown": ("impression_auc", "impression_mrr", "auc", "log_loss", "calibration"),
+    "recommendations, evaluated on the next action": ("recall", "ndcg", "mrr", "hr", "coverage", "events_per_second"),
+    "shown lists": ("impression_auc", "impression_mrr", "auc", "log_loss", "calibration"),
 }
 
 
@@ -30,53 +31,64 @@ class _RatingFields(msgspec.Struct):
     value: float | None = None
 
 
-def evaluate_files(
-    events: list[str],
-    items: list[str],
-    k: int,
-    repeats: bool,
-    min_value: float | None,
-    evaluate_from: float,
-    batch: int,
-    limit: int | None,
-    as_json: bool,
-    evaluate_every: int = 1,
-) -> int:
-    """Exit code 0; a file that is missing, damaged or holds no event is an OSError or ValueError that says so."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationOptions:
+    """Options of the command."""
+
+    k: int = 10  # length of the evaluated lists
+    repeats: bool = False  # allow items that the user has already interacted with
+    min_value: float | None = None  # skip ratings below
+    evaluate_from: float = 0.0  # share of the events that only train
+    evaluate_every: int = 1  # evaluate every n-th action
+    batch: int = 64  # events per micro-batch
+    limit: int | None = None  # maximum number of events
+
+
+def evaluate_files(events: list[str], items: list[str], options: EvaluationOptions, *, as_json: bool) -> int:
+    """Evaluate event files with catalog files `items`, and print the metrics. Exit code 0.
+
+    OSError or ValueError: a file is missing, damaged or without events.
+    """
     clock = SystemClock()
-    pipeline = Pipeline(_load_settings(batch), k, clock)
+    pipeline = Pipeline(_load_settings(options.batch), options.k, clock)
     catalog_lines = [line for line in read_lines(items, lambda done, size: None) if line.strip()]
     pipeline.set_catalog(catalog_lines)
+    evaluator = _evaluate(events, pipeline, options, clock)
+    if evaluator.counts.events == 0:
+        rejected = pipeline.rejected.total()
+        reason = f"; first of {rejected} rejections: {pipeline.first_rejection}" if rejected else ""
+        raise ValueError(f"{', '.join(events)}: no events{reason}")
+    protocol = asdict(options) | {"files": events, "catalog": len(catalog_lines), **_describe_run(evaluator, pipeline)}
+    _print_results(evaluator.values(), protocol, as_json)
+    return 0
+
+
+def _evaluate(events: list[str], pipeline: Pipeline, options: EvaluationOptions, clock: Clock) -> ProgressiveEvaluator:
     rate = TextColumn("{task.fields[rate]}")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), rate, TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("read", total=None, rate="")
         read = read_lines(events, lambda done, size: bars.update(task, completed=done, total=size))
-        lines = filter_events(read, min_value, limit)
-        first_evaluated = 0
-        if evaluate_from > 0:  # a share asks for the total, so the events are held in memory
+        lines = filter_events(read, options.min_value, options.limit)
+        first_evaluated, has_total = 0, options.evaluate_from > 0
+        if has_total:  # a share needs the total, so all events are read into memory first
             all_lines = list(lines)
-            first_evaluated, lines = int(evaluate_from * len(all_lines)), iter(all_lines)
+            first_evaluated, lines = int(options.evaluate_from * len(all_lines)), iter(all_lines)
             bars.reset(task, total=len(all_lines))
-        evaluator = ProgressiveEvaluator(pipeline, EvaluationSettings(k, repeats, first_evaluated, evaluate_every))
-        bars.update(task, description="test, then learn")
-        has_total = evaluate_from > 0
-        _run(evaluator, lines, batch, clock, lambda n, speed: bars.update(task, advance=n * has_total, rate=speed))
-    if evaluator.counts.events == 0:
-        rejected = pipeline.rejected.total()
-        reason = f"; the first of {rejected} refusals: {pipeline.first_rejection}" if rejected else ""
-        raise ValueError(f"{', '.join(events)}: there is no event in it{reason}")
-    protocol = {
-        "k": k, "repeats": repeats, "min_value": min_value, "evaluate_from": evaluate_from, "evaluate_every": evaluate_every,
-        "batch": batch, "limit": limit, "files": events, "catalog": len(catalog_lines), **_describe_run(evaluator, pipeline),
-    }  # fmt: skip
-    _print_results(evaluator.values(), protocol, as_json)
-    return 0
+        settings = EvaluationSettings(options.k, options.repeats, first_evaluated, options.evaluate_every)
+        evaluator = ProgressiveEvaluator(pipeline, settings)
+        bars.update(task, description="predict, then train")
+
+        def advance(n: int, speed: str) -> None:
+            bars.update(task, advance=n * has_total, rate=speed)
+
+        _run(evaluator, lines, options.batch, clock, advance)
+    return evaluator
 
 
 def _load_settings(batch: int) -> Settings:
-    """The live settings, but events may be of any age and a micro-batch is as asked for."""
+    """Load the live settings, with events of any age and the given micro-batch size."""
     settings = load()
     return settings.model_copy(
         update={
@@ -87,7 +99,7 @@ def _load_settings(batch: int) -> Settings:
 
 
 def read_lines(paths: Sequence[str], progress: Callable[[int, int | None], None]) -> Iterator[bytes]:
-    """Lines of files, one file after another; `progress` is told the bytes read and their total, None = unknown."""
+    """Yield the lines of all files; `progress` gets the bytes read and their total or None."""
     sizes = [0 if path == "-" else Path(path).stat().st_size for path in paths]
     total = sum(sizes) if all(sizes) else None
     for i, path in enumerate(paths):
@@ -98,7 +110,7 @@ def read_lines(paths: Sequence[str], progress: Callable[[int, int | None], None]
                     progress(sum(sizes[:i]) + raw.tell(), total)
                 yield line
         except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
-            raise OSError(f"{path} ends early or is damaged: {error}") from None
+            raise OSError(f"{path} is truncated or damaged: {error}") from None
         finally:
             if path != "-":
                 lines.close()
@@ -106,13 +118,15 @@ def read_lines(paths: Sequence[str], progress: Callable[[int, int | None], None]
 
 
 def filter_events(lines: Iterator[bytes], min_value: float | None, limit: int | None) -> Iterator[bytes]:
-    """The events as they are streamed, without ratings below `min_value`, and `limit` of them at most."""
+    """Yield at most `limit` events, without ratings below `min_value`."""
     converted = (normalize_line(line.strip(), min_value) for line in lines)
     return islice((line for line in converted if line), limit)
 
 
 def normalize_line(line: bytes, min_value: float | None) -> bytes:
-    """One line of a recorded log as the stream takes it, a like of −1 as a dislike; empty: it is left out.
+    """Turn a recorded line into an event of the stream: a like of −1 becomes a dislike.
+
+    An empty result means that the line is skipped.
 
     >>> normalize_line(b'{"type":"rating","value":3}', min_value=4)
     b''
@@ -122,7 +136,7 @@ def normalize_line(line: bytes, min_value: float | None) -> bytes:
     try:
         event = msgspec.json.decode(line, type=_RatingFields)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return line  # the stream says what is wrong with it
+        return line  # the stream rejects it with a reason
     if event.type == "like" and event.value == -1:
         return msgspec.json.encode(msgspec.json.decode(line) | {"type": "dislike", "value": None})
     is_low = event.type == "rating" and min_value is not None and (event.value is None or event.value < min_value)
@@ -165,18 +179,17 @@ def _print_results(models: dict[str, dict[str, Any]], protocol: dict[str, Any], 
     for title, columns in _TABLES.items():
         if any(values[columns[0]] is not None for values in models.values()):
             console.print(_build_table(title, columns, models))
-    summary = f"{protocol['events']:,} events, {protocol['evaluated_actions']:,} actions judged at k = {protocol['k']}"
-    console.print(
-        f"{summary}, of which {protocol['evaluated_unseen_items']:,} on items nobody had seen", highlight=False
-    )
+    evaluated = f"{protocol['evaluated_actions']:,} actions evaluated at k = {protocol['k']}"
+    unseen = f"{protocol['evaluated_unseen_items']:,} of them on items without earlier events"
+    console.print(f"{protocol['events']:,} events, {evaluated}, {unseen}", highlight=False)
     if rejected := protocol["rejected"]:
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in rejected.items())
-        text = f"{sum(rejected.values()):,} refused ({reasons}); the first: {protocol['first_rejection']}"
+        text = f"{sum(rejected.values()):,} events rejected ({reasons}); first: {protocol['first_rejection']}"
         console.print(text, highlight=False, markup=False)
 
 
 def _build_table(title: str, columns: Sequence[str], models: dict[str, dict[str, Any]]) -> Table:
-    """The models that have the first of these measures."""
+    """Build a table of the models that have the first of these metrics."""
     table = Table("model", *(name.replace("_", " ") for name in columns), title=title)
     for name, values in models.items():
         if values[columns[0]] is not None:

@@ -1,4 +1,4 @@
-"""The live stream worker and learner over a log in memory, asked as a server would be: one micro-batch at a time."""
+"""Drive the live stream worker, model and ranking over a log in memory."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,9 +7,10 @@ import msgspec
 import numpy as np
 
 from online_models.model import RecommenderModel, settings_with_seed
-from online_models.retrievers.top_k import Exclusions
+from online_models.retrievers.candidates import Exclusions
 from online_models.training.journal import Step
-from online_models.training.step import Progress, apply_step
+from online_models.training.progress import Progress
+from online_models.training.step import apply_step
 from replay.evaluation.baselines import ListScores, RankResult, grow
 from replay.evaluation.ranking_metrics import target_rank
 from serving.pipeline.candidates import truncate
@@ -21,36 +22,35 @@ from stream.records.batches import ExampleBatch, concat, query_rows
 from stream.records.catalog import parse_item
 from stream.records.example_blocks import decode_examples
 from stream.testing import MemoryLog, MemoryStore
-from stream.topics import ALARMS, DEAD_LETTER, EVENTS, EXAMPLES, ITEMS, QUARANTINE, USERS
+from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, ITEMS, create_topics
 from stream.worker.worker import StreamWorker
 
-_READ_LIMIT = 1 << 40  # more records than a read gets to see
+_READ_LIMIT = 1 << 40  # records: no limit
 
 
 class Pipeline:
-    """Streams, answers and learns. What `stream` returns is not learnt before `learn` is called."""
+    """Stream, rank and train. A batch from `stream` trains the model only in `learn`."""
 
     def __init__(self, settings: Settings, k: int, clock: Clock) -> None:
         self._k = k
         self._candidates = settings.serve.candidates
         self._log = MemoryLog(clock=clock)
-        for topic in (EVENTS, EXAMPLES, USERS, ITEMS, DEAD_LETTER, QUARANTINE, ALARMS):
-            self._log.create(topic, 1, compacted=topic in (USERS, ITEMS))
+        create_topics(self._log)
         self._worker = StreamWorker(self._log, MemoryStore(), settings)
-        self._worker.step(timeout=0.0)  # takes up its partition
-        self.model = RecommenderModel(settings_with_seed(settings.learn.seed))
+        self._worker.step(timeout=0.0)  # acquires its partition
+        self.model = RecommenderModel(settings_with_seed(settings.learn.seed, settings.learn.ranker))
         self._progress = Progress()
         self._blocks: list[bytes] = []
-        self._eligible = np.zeros(1024, np.uint8)  # by item row: an event has named it
-        self._pending_catalog: dict[int, bytes] = {}  # catalogue that is still to come, by item key
-        self._creation_queue: list[tuple[int, int]] = []  # when, and which; latest first
+        self._eligible = np.zeros(1024, np.uint8)  # by item row: 1 after the first event or catalog record
+        self._pending_catalog: dict[int, bytes] = {}  # catalog records not yet due, by item key
+        self._creation_queue: list[tuple[int, int]] = []  # (created ts, item key), latest first
         self.rejected: Counter[str] = Counter()
         self.first_rejection = ""
 
     def set_catalog(self, lines: Sequence[bytes]) -> None:
-        """The catalogue: an item enters it when it is created, if that is known, and at its first event at the latest.
+        """Set the catalog. Items are added at their creation time or, if earlier, first event.
 
-        ValueError if a line is no item.
+        ValueError if a line is not an item.
         """
         for line in lines:
             item = parse_item(line)
@@ -61,7 +61,7 @@ class Pipeline:
         self._creation_queue.sort(reverse=True)
 
     def stream(self, lines: Sequence[bytes]) -> ExampleBatch | None:
-        """Examples of a micro-batch of events, each with the person as they stood before it; None if there are none."""
+        """Stream a micro-batch of events; return its examples, or None if there are none."""
         first = self._log.end_offset(EXAMPLES, 0)
         self._log.append(EVENTS, 0, [(None, line) for line in lines])
         self._worker.step(timeout=0.0)
@@ -78,7 +78,7 @@ class Pipeline:
         return batch
 
     def rank_target(self, batch: ExampleBatch, i: int, excluded: np.ndarray, target: int) -> RankResult:
-        """Rank as `serving.recommender` does when nothing is explored; what it does not find is not in the answer."""
+        """Rank as the live recommender does without exploration; infinity if the target is missing."""
         model, k = self.model, self._k
         users = model.resolve_queries(batch.queries.take(query_rows(batch)[[i]]))
         exclusions = Exclusions(np.array([0, excluded.size]), model.items.lookup(excluded))
@@ -90,12 +90,13 @@ class Pipeline:
         return RankResult(n_ahead, keys[ranked_lists.get_top_entries(0)])
 
     def score_lists(self, batch: ExampleBatch, rows: np.ndarray) -> ListScores:
-        """What the ranker thinks of lists that were shown."""
-        features = self.model.extract_features(batch.queries.take(rows), batch.lists.take(rows))
-        return ListScores(self.model.score_slate(features), self.model.predict_click_probability(features))
+        """Score shown lists with the slate ranker and the click head."""
+        lists = batch.lists.take(rows)
+        features = self.model.extract_features(batch.queries.take(rows), lists)
+        return ListScores(self.model.score_slate(features, lists.start), self.model.predict_click_probability(features))
 
     def learn(self, batch: ExampleBatch) -> None:
-        """Learn the micro-batch that was streamed last."""
+        """Train on the micro-batch that was streamed last."""
         self._apply_step(self._blocks)
         self._eligible = grow(self._eligible, len(self.model.items))
         self._eligible[self.model.items.lookup(np.unique(batch.lists.item))] = 1
@@ -106,7 +107,7 @@ class Pipeline:
         apply_step(self._log, self.model, progress, entry, blocks)
 
     def _add_due_items(self, batch: ExampleBatch) -> None:
-        """Put into the catalogue what is created by now, or named for the first time."""
+        """Add catalog items that are created by now or have their first event in the batch."""
         keys = dict.fromkeys(key for key in batch.lists.item.tolist() if key in self._pending_catalog)
         now = int(batch.ts.max())
         while self._creation_queue and self._creation_queue[-1][0] <= now:

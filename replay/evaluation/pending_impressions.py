@@ -1,4 +1,4 @@
-"""Lists that were shown, with what was thought of them then, until it is known what was taken."""
+"""Impressions that wait for their clicks, with the scores from the time they were shown."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ import numpy as np
 
 from replay.evaluation.baselines import ListScores
 
-MAX_WAIT = 86_400.0  # seconds of event time within which a list that was shown may be answered
+MAX_WAIT = 86_400.0  # seconds of event time in which clicks on an impression count
 
 
 @dataclass(slots=True)
 class ShownList:
-    """A list and the opinions of each model on it, as of when it was shown."""
+    """An impression with the scores of each model at the time it was shown."""
 
     ts: int
     user: int
     items: list[int]
     scores: Mapping[str, ListScores]
-    clicked: set[int]  # places acted on
+    clicked: set[int]  # positions with an action
 
 
 class PendingImpressions:
-    """Holds each list for `patience` seconds of event time, and gives it back when they have passed."""
+    """Keep each impression for `max_wait` seconds of event time, then return it."""
 
     def __init__(self, max_wait: float = MAX_WAIT) -> None:
         self._max_wait_ms = round(max_wait * 1000)
@@ -32,7 +32,7 @@ class PendingImpressions:
         self._lists.setdefault(impression, shown_list)
 
     def record_action(self, impression: int, user: int, item: int) -> None:
-        """Someone took an item: it counts if they were shown it in that list."""
+        """Record an action; it counts only if this user was shown the item in this impression."""
         shown_list = self._lists.get(impression)
         if shown_list is not None and shown_list.user == user and item in shown_list.items:
             shown_list.clicked.add(shown_list.items.index(item))
@@ -41,7 +41,7 @@ class PendingImpressions:
         return self._lists.get(impression)
 
     def pop_expired(self, ts: int) -> Iterator[ShownList]:
-        """Give back the lists that have waited long enough by `ts`, ms."""
+        """Remove and yield the impressions whose wait ends by `ts`, ms."""
         while self._lists:
             impression, shown_list = next(iter(self._lists.items()))
             if shown_list.ts + self._max_wait_ms > ts:
@@ -55,6 +55,6 @@ class PendingImpressions:
 
 
 def slice_scores(scores: ListScores, start: int, end: int) -> ListScores:
-    """The opinion on one list out of several."""
+    """Scores of the list at [start, end) of several lists."""
     probabilities: np.ndarray | None = None if scores.probabilities is None else scores.probabilities[start:end]
     return ListScores(scores.scores[start:end], probabilities)

@@ -1,4 +1,4 @@
-"""Test, then learn: each micro-batch is judged with the state before it, and only then learnt."""
+"""Progressive validation: predict each micro-batch, then train on it."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -30,34 +30,34 @@ from stream.worker.joiner import POSITIVE_TYPES
 
 class EvaluatedModel(Protocol):
     def learn(self, batch: ExampleBatch) -> None:
-        """Learn a micro-batch that has been judged."""
+        """Train on a micro-batch after its evaluation."""
         ...
 
 
 class CandidateModel(EvaluatedModel, Protocol):
-    """Finds items for a person."""
+    """A model that recommends items."""
 
     def rank_target(self, batch: ExampleBatch, i: int, excluded: np.ndarray, target: int) -> RankResult:
-        """Answer the question of row i without the hidden items, (n,) keys, and say where the target stands."""
+        """Rank items for the query of row i, without the excluded keys, (n,) uint64."""
         ...
 
 
 class ListScorer(EvaluatedModel, Protocol):
-    """Has an opinion on lists that are shown."""
+    """A model that scores shown lists."""
 
     def score_lists(self, batch: ExampleBatch, rows: np.ndarray) -> ListScores:
-        """Judge the lists of the rows, one below the other; `batch` holds nothing of what came of them."""
+        """Score the lists of the rows, concatenated. `batch` contains no clicks on them."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """What is judged, and how."""
+    """Evaluation protocol."""
 
     k: int = 10
-    repeats: bool = False  # items that a person has met may be recommended again
-    evaluate_from: int = 0  # events that teach before judging begins
-    evaluate_every: int = 1  # of the actions, every so many; lists, which cost little, are all judged
+    repeats: bool = False  # allow items that the user has already interacted with
+    evaluate_from: int = 0  # number of events that only train
+    evaluate_every: int = 1  # every n-th action; shown lists are cheap and all evaluated
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.evaluate_every < 1 or self.evaluate_from < 0:
@@ -66,12 +66,12 @@ class EvaluationSettings:
 
 @dataclass(slots=True)
 class ModelMetrics:
-    """How one model has done so far."""
+    """Metrics of one model."""
 
     k: int
     seconds: float = 0.0
     top_k: TopKMetrics = field(init=False)
-    returning_users: TopKMetrics = field(init=False)  # of people who had done something before
+    returning_users: TopKMetrics = field(init=False)  # users with earlier actions only
     lists: ListMetrics = field(default_factory=ListMetrics)
     clicks: ClickMetrics = field(default_factory=ClickMetrics)
     recommended_items: set[int] = field(default_factory=set)
@@ -88,18 +88,18 @@ class ModelMetrics:
 
 @dataclass(slots=True)
 class EventCounts:
-    """What was judged."""
+    """Counts of events and of evaluated targets."""
 
     events: int = 0
     impressions: int = 0
     actions: int = 0
-    unseen_targets: int = 0  # judged targets that no event had named before: a miss for everybody
-    repeat_targets: int = 0  # judged targets that the person had met: a miss for everybody, unless repeats are allowed
+    unseen_targets: int = 0  # targets without an earlier event: a miss for every model
+    repeat_targets: int = 0  # targets the user had interacted with: a miss unless repeats are allowed
     last_ts: int = 0
 
 
 class ProgressiveEvaluator:
-    """Runs the pipeline and the baselines side by side over one stream of events."""
+    """Evaluate the pipeline and the baselines on one stream of events."""
 
     def __init__(self, pipeline: Pipeline, settings: EvaluationSettings) -> None:
         self._pipeline = pipeline
@@ -121,12 +121,12 @@ class ProgressiveEvaluator:
         self._models: dict[str, EvaluatedModel] = {**self.candidate_models, **self.list_scorers}
         self.metrics = {name: ModelMetrics(k) for name in self._models}
         self.counts = EventCounts()
-        self._interacted: dict[int, set[int]] = {}  # keys of the items that a person acted on
+        self._interacted: dict[int, set[int]] = {}  # item keys by user key
         self._pending = PendingImpressions(MAX_WAIT)
-        self._n_actions = 0  # actions that could be judged so far
+        self._n_actions = 0  # candidates for evaluation so far
 
     def step(self, lines: Sequence[bytes]) -> None:
-        """Test, then learn one micro-batch."""
+        """Predict one micro-batch, then train on it."""
         with self.metrics["headrace"].measure_time():
             batch = self._pipeline.stream(lines)
         if batch is None:
@@ -137,19 +137,17 @@ class ProgressiveEvaluator:
         self._learn(batch)
 
     def finish(self) -> None:
-        """Judge the lists that still wait; nothing more will come."""
+        """Evaluate the lists that still wait; there are no more events."""
         for shown_list in self._pending.pop_all():
             self._evaluate_list(shown_list)
 
     def values(self) -> dict[str, dict[str, float | int | None]]:
-        """Every measure of every model that had something to say."""
-        metrics = (
-            self.metrics if self.counts.impressions else {name: self.metrics[name] for name in self.candidate_models}
-        )
-        return {name: self._summarize(name, model_metrics) for name, model_metrics in metrics.items()}
+        """Metrics by model; list scorers only if there were impressions."""
+        names = self._models if self.counts.impressions else self.candidate_models
+        return {name: self._summarize(name, self.metrics[name]) for name in names}
 
     def _score_lists(self, batch: ExampleBatch) -> None:
-        """Note what each model thinks of the lists shown, before anything of this batch is learnt."""
+        """Store the scores of all models for the shown lists, before training on this batch."""
         shown_rows = np.flatnonzero(batch.kind == Kind.shown)
         self.counts.impressions += shown_rows.size
         rows = shown_rows[batch.offset[shown_rows] >= self._settings.evaluate_from]
@@ -165,9 +163,8 @@ class ProgressiveEvaluator:
             list_scores = {name: slice_scores(scores, *span) for name, scores in batch_scores.items()}
             items = lists.item[slice(*span)].tolist()
             user = int(batch.queries.user[row])
-            self._pending.add(
-                int(batch.impression[row]), ShownList(int(batch.ts[row]), user, items, list_scores, set())
-            )
+            shown_list = ShownList(int(batch.ts[row]), user, items, list_scores, set())
+            self._pending.add(int(batch.impression[row]), shown_list)
 
     def _evaluate_actions(self, batch: ExampleBatch) -> None:
         rows = positive_rows(batch)
@@ -189,8 +186,9 @@ class ProgressiveEvaluator:
             with model_metrics.measure_time():
                 result = model.rank_target(batch, row, excluded, target)
             model_metrics.recommended_items.update(result.top.tolist())
-            for top_k in (model_metrics.top_k, model_metrics.returning_users) if interacted else (model_metrics.top_k,):
-                top_k.update(result.rank)
+            model_metrics.top_k.update(result.rank)
+            if interacted:
+                model_metrics.returning_users.update(result.rank)
 
     def _update_clicks(self, batch: ExampleBatch) -> None:
         is_click = (batch.kind == Kind.action) & (batch.impression != 0) & np.isin(batch.type, POSITIVE_TYPES)
@@ -223,20 +221,17 @@ class ProgressiveEvaluator:
         return (self._n_actions - 1) % self._settings.evaluate_every == 0
 
     def _summarize(self, name: str, model_metrics: ModelMetrics) -> dict[str, float | int | None]:
-        is_candidate_model = name in self.candidate_models
+        has_coverage = name in self.candidate_models and len(self._item_index)
         returning = model_metrics.returning_users.values()
+        seconds = model_metrics.seconds
         return {
             **model_metrics.top_k.values(),
-            "coverage": len(model_metrics.recommended_items) / len(self._item_index)
-            if is_candidate_model and len(self._item_index)
-            else None,
+            "coverage": len(model_metrics.recommended_items) / len(self._item_index) if has_coverage else None,
             **model_metrics.clicks.values(),
             **model_metrics.lists.values(),
             "returning_recall": returning["recall"],
             "returning_mrr": returning["mrr"],
-            "events_per_second": round(self.counts.events / model_metrics.seconds, 1)
-            if model_metrics.seconds
-            else None,
+            "events_per_second": round(self.counts.events / seconds, 1) if seconds else None,
             "evaluated_actions": model_metrics.top_k.n_targets,
             "evaluated_returning": model_metrics.returning_users.n_targets,
             "evaluated_impressions": model_metrics.lists.n_lists,

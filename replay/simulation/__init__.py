@@ -1,0 +1,1 @@
+"""Simulate a shop, its shoppers and attacks with known ground truth."""

@@ -1,4 +1,4 @@
-"""Simulated shoppers before the live stream worker, learner and recommender, in one process and in event time."""
+"""Closed loop of simulated shoppers and the live stream, learn and serve code."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from replay.simulation.guard_trials import InProcessSystem
 from replay.simulation.simulator import Population, Shop, Simulator
 from serving.exploration.explorer import Explorer
 from serving.ingest.pending_writes import PendingWrites
-from serving.pipeline.recommender import Recommender
+from serving.pipeline.recommender import Recommender, RecommenderSettings
 from serving.pipeline.responses import Slate, impression_event
 from serving.pipeline.schemas import RecommendationRequest
 from serving.replica.replica import Replica
@@ -24,26 +24,27 @@ _GUARD_OFF = GuardSettings(enabled=False)
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What one shopper was shown and did."""
+    """One slate and the clicks on it."""
 
     shopper: int
     slate: Slate
-    clicked_positions: tuple[int, ...]  # places of the slate
+    clicked_positions: tuple[int, ...]  # in the slate, from 0
 
 
 class ClosedLoop:
-    """What is shown is clicked by known tastes, what is clicked is learnt, what is learnt is shown.
+    """Shoppers click on live slates with known probabilities; the model trains on the clicks.
 
-    Without a guard, since shoppers are genuine: it is to be seen what the loop does by itself.
+    The guard is off by default: all shoppers are genuine, and experiments measure the loop alone.
     """
 
     def __init__(
         self, folder: Path, shop: Shop, population: Population, now_ms: int, serve: ServeSettings,
-        seed: int = 0, visits_per_second: float = 2.0, search_probability: float = 0.05, batch_size: int = 64, attribution_window: float = 60.0,
-        guard: GuardSettings = _GUARD_OFF,
+        seed: int = 0, *, visits_per_second: float = 2.0, search_probability: float = 0.05, batch_size: int = 64,
+        attribution_window: float = 60.0, guard: GuardSettings = _GUARD_OFF,
     ) -> None:  # fmt: skip
-        """`pace` in visits a second of event time; stream, learner and answers move on after `at_once` visits."""
-        self.system = InProcessSystem(folder, guard, attribution_window, checkpoints_kept=20 if guard.enabled else 2)
+        """`visits_per_second`: in event time; `batch_size`: visits after which the model catches up."""
+        kept = 20 if guard.enabled else 2
+        self.system = InProcessSystem(folder, guard, attribution_window=attribution_window, checkpoints_kept=kept)
         self.system.clock.advance(now_ms / 1000)
         self.rng = np.random.default_rng(seed)
         self.simulator = Simulator(shop, population, self.system.clock, self.rng, search_probability)
@@ -51,19 +52,20 @@ class ClosedLoop:
         explorer = Explorer(serve)
         pending_writes = PendingWrites(1)
         rng = np.random.default_rng(serve.seed)
-        self.recommender = Recommender(self.replica, self.system.store, pending_writes, serve.candidates, explorer, rng)
+        ranking = RecommenderSettings(serve.candidates)
+        self.recommender = Recommender(self.replica, self.system.store, pending_writes, ranking, explorer, rng)
         self.explorer = explorer
         self._visits_per_second, self._batch_size = visits_per_second, batch_size
         self._pending: list[tuple[str, int, bytes]] = []
         self._n_visits = 0
 
     def put_items(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Put items into the catalogue; they may be shown from now on."""
+        """Add items to the catalog; they may be shown from now on."""
         self.system.put_items(records)
         self.replica.poll()
 
     def visit(self, k: int) -> Visit:
-        """One shopper is shown a slate of k places and acts."""
+        """Show a slate of k items to one shopper and simulate the feedback."""
         clock = self.system.clock
         clock.advance(float(self.rng.exponential(1 / self._visits_per_second)))
         ts, shopper, impression_id = clock.now_ms(), self.simulator.next_shopper(), f"r{self._n_visits}"
@@ -82,7 +84,7 @@ class ClosedLoop:
         return Visit(shopper, slate, tuple(item_ids.index(item) for item in clicked_ids))
 
     def catch_up(self) -> None:
-        """Bring everything that happened into the answers; the log keeps none of it."""
+        """Train on all events so far, update the replica and trim the log."""
         if self._pending:
             self.system.append(self._pending)
             self._pending = []

@@ -1,4 +1,4 @@
-"""What is left of poison once it is undone: the model beside one that never saw it, and one that nobody guarded."""
+"""Measure recovery from poison against a model without poison and one without remedies."""
 
 import tempfile
 from collections.abc import Sequence
@@ -16,30 +16,30 @@ from stream.config import GuardSettings
 from stream.ids import hash_id, hash_ids
 from stream.users.profiles import EMPTY_PROFILE, Profile, decode_profile, queries_from_profiles
 
-_BATCH_SIZE = 64  # events between two steps
+_BATCH_SIZE = 64  # events per step
 _K = 10
-_FEEDBACK_WEIGHT = 0.5  # of what people did with what they were shown, in ranking
+_FEEDBACK_WEIGHT = 0.5  # weight of feedback on slates in the ranking score
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveryResult:
-    """Recall@10 of what each shopper truly likes best, of all that is offered."""
+    """Recall@10 of the offered items with each shopper's highest click probabilities."""
 
-    clean: float  # of a learner whose log has no poison
-    guarded: float  # poison, noticed and undone
-    unguarded: float  # poison, and alarms alone
+    clean: float  # log without poison
+    guarded: float  # log with poison, guard with remedies
+    unguarded: float  # log with poison, alarms only
     rollbacks: int
 
     @property
     def recall_loss(self) -> float:
-        """Part of the clean recall that poison cost although it was undone."""
+        """Share of the clean recall that is lost despite the remedies."""
         return 1 - self.guarded / self.clean
 
 
 def run_recovery(
-    scenario: Scenario, seed: int = 1, warmup: float = 34.0, duration: float = 20.0, visits_per_second: float = 2.0
+    scenario: Scenario, seed: int = 1, *, warmup: float = 34.0, duration: float = 20.0, visits_per_second: float = 2.0
 ) -> RecoveryResult:
-    """Play a scenario once, and teach its events to three learners; times in minutes, `pace` in visits a second."""
+    """Generate the events of a scenario once and train three models on them; times in minutes."""
     world, genuine_events, poisoned_events = World(seed, visits_per_second), list[EventDict](), list[EventDict]()
     for _, events in run_in_world(world, scenario, warmup, duration):
         genuine_events += world.genuine_events
@@ -58,9 +58,9 @@ def run_recovery(
 
 
 def compute_recall(system: InProcessSystem, world: World) -> float:
-    """Of the ten items that each shopper truly likes best among those on offer, the share in the ten ranked first.
+    """Recall@10 over all shoppers, of their ten best offered items by true click probability.
 
-    Shoppers are asked for as this stream knows them, with what poison left in their histories.
+    The user histories are those of this system, including what poison left in them.
     """
     model, profiles = system.learn_worker.model, load_profiles(system, world)
     ts, n_hits = world.clock.now_ms(), 0
@@ -84,6 +84,6 @@ def _train_system(folder: Path, shop: Shop, events: Sequence[EventDict], guard: 
 
 
 def load_profiles(system: InProcessSystem, world: World) -> list[Profile]:
-    """What is known of each shopper."""
+    """Load the stored profile of each shopper."""
     values = [system.store.get(hash_id(user)) for user in world.simulator.users]
     return [EMPTY_PROFILE if value is None else decode_profile(value) for value in values]

@@ -1,7 +1,7 @@
-"""Changes of the world and attacks on it whose time and kind are known: what the guard is judged by.
+"""Scenarios with a known start and cause, genuine or poison, for evaluating the guard.
 
-Events are made in event time, out of one seed: shoppers who see random slates, click by their true chance, buy and
-search; from `START` on something happens, which is genuine or poison.
+One seed determines all events. Shoppers see random slates, click with their true probabilities, purchase and search.
+From its start on, a scenario changes the world or the events.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 
 from online_models.model import RecommenderModel
 from replay.simulation.simulator import Population, Simulator, make_population, make_shop
-from stream.clock import ManualClock
+from stream.clock import MINUTE_MS, ManualClock
 from stream.records.feature_codec import encode_features
 
 EventDict = dict[str, Any]
@@ -25,21 +25,23 @@ _N_ITEMS, _N_SHOPPERS = 200, 300
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What happens, whether it is genuine, and which detectors may tell of it."""
+    """A change of the world, its ground truth, and the detectors that may fire."""
 
     name: str
     truth: Literal["clean", "genuine", "poison"]
     detectors: frozenset[str]
-    on_start: "Callable[[World], None] | None" = None  # when it begins
-    transform: "Callable[[World, list[EventDict]], list[EventDict]] | None" = (
-        None  # of the events of a visit, while it lasts
-    )
-    duration_minutes: float = 1e9  # for which it lasts
-    needs_history: bool = False  # what was sent before it began
+    on_start: "StartFunction | None" = None  # called once, when the scenario starts
+    transform: "TransformFunction | None" = None  # applied to the events of every visit of the scenario
+    duration_minutes: float = 1e9
+    needs_history: bool = False  # keep the events before the start in `World.past_events`
+
+
+StartFunction = Callable[["World"], None]
+TransformFunction = Callable[["World", list[EventDict]], list[EventDict]]
 
 
 class World:
-    """The shop while a scenario goes on."""
+    """State of the simulated shop during a scenario."""
 
     def __init__(self, seed: int, visits_per_second: float) -> None:
         self.rng = np.random.default_rng(seed)
@@ -53,29 +55,28 @@ class World:
             search_probability=0.3,
             purchase_probability=0.4,
         )
-        self.offered_items = np.arange(_N_ITEMS // 2)  # items that are shown: the rest is not in the shop yet
+        self.offered_items = np.arange(_N_ITEMS // 2)  # rows of the items in slates; the others are not for sale yet
         self.seasonality: Seasonality | None = None
-        self.genuine_events: list[EventDict] = []
-        self.past_events: list[EventDict] = []  # what was sent before the scenario began
-        self.catalog_updates: list[dict[str, Any]] = []  # items that are about to be told to the catalogue anew
-        self.n_features = 0  # features that a place is logged with
+        self.genuine_events: list[EventDict] = []  # of the last visit, without the scenario
+        self.past_events: list[EventDict] = []  # sent before the scenario started
+        self.catalog_updates: list[dict[str, Any]] = []  # items to send to the catalog again
+        self.n_features = 0  # logged per slate item
         self.event_number = 0
-        self.start_ms = 0  # ms
-        self.visit_interval_s = 1 / visits_per_second  # seconds between visits, on average
+        self.start_ms = 0  # start of the scenario
+        self.visit_interval_s = 1 / visits_per_second  # mean seconds between visits
 
     @property
     def elapsed_minutes(self) -> float:
-        """Since the scenario began."""
-        return (self.clock.now_ms() - self.start_ms) / 60_000
+        """Minutes since the scenario started."""
+        return (self.clock.now_ms() - self.start_ms) / MINUTE_MS
 
     def visit(self) -> list[EventDict]:
-        """One shopper sees a slate and acts."""
+        """Simulate one shopper with one random slate."""
         self.clock.advance(float(self.rng.exponential(self.visit_interval_s)))
         self.event_number += 1
         shopper, impression_id = self.simulator.next_shopper(), f"r{self.event_number}"
-        item_ids = [
-            self.shop.item_ids[j] for j in self.rng.choice(self.offered_items, _SLATE_SIZE, replace=False).tolist()
-        ]
+        rows = self.rng.choice(self.offered_items, _SLATE_SIZE, replace=False).tolist()
+        item_ids = [self.shop.item_ids[j] for j in rows]
         impression = {
             "event_id": f"s{self.event_number}", "type": "impression", "ts": self.clock.now_ms(), "surface": "home",
             "user_id": self.simulator.users[shopper], "impression_id": impression_id, "items": item_ids,
@@ -85,7 +86,7 @@ class World:
         return [impression, *actions]
 
     def make_action(self, user: str, item: str, kind: str = "click", **fields: Any) -> EventDict:
-        """Something that a person did, or is said to have done."""
+        """Make an action, genuine or forged."""
         self.event_number += 1
         event = {
             "event_id": f"x{self.event_number}",
@@ -99,15 +100,15 @@ class World:
 
 @dataclass(slots=True)
 class Seasonality:
-    """Two crowds between which the shop goes to and fro."""
+    """Two populations between which the shop alternates."""
 
     summer: Population
     winter: Population
-    peak_interval_s: float  # seconds between visits when most come
+    peak_interval_s: float  # mean seconds between visits at the peak
     minute: int = -1
 
     def population_at(self, phase: float) -> Population:
-        """Summer at 0, half winter at 1."""
+        """Interpolate the preferences: summer at phase 0, half winter at phase 1."""
         taste = (1 - 0.5 * phase) * self.summer.taste + 0.5 * phase * self.winter.taste
         return replace(self.summer, taste=taste)
 
@@ -115,19 +116,19 @@ class Seasonality:
 def run_scenario(
     scenario: Scenario, seed: int, visits_per_second: float, warmup: float, duration: float
 ) -> Iterator[tuple[bool, list[EventDict]]]:
-    """Visits with their events, and whether the scenario is on; `calm` and `length` in minutes, `pace` per second."""
+    """Yield, per visit, True while the scenario is active and the events; times in minutes."""
     return run_in_world(World(seed, visits_per_second), scenario, warmup, duration)
 
 
 def run_in_world(
     world: World, scenario: Scenario, warmup: float, duration: float
 ) -> Iterator[tuple[bool, list[EventDict]]]:
-    """The same in a world of one's own, whose `genuine` is what there would be of this visit without the scenario."""
+    """Run a scenario in a given world; see `World.genuine_events`."""
     has_started = False
-    while world.clock.now_ms() < _START_MS + (warmup + duration) * 60_000:
+    while world.clock.now_ms() < _START_MS + (warmup + duration) * MINUTE_MS:
         events = world.visit()
         world.genuine_events = list(events)
-        is_active = world.clock.now_ms() >= _START_MS + warmup * 60_000
+        is_active = world.clock.now_ms() >= _START_MS + warmup * MINUTE_MS
         if is_active and not has_started:
             has_started, world.start_ms = True, world.clock.now_ms()
             if scenario.on_start:
@@ -140,7 +141,7 @@ def run_in_world(
         yield is_active, events
 
 
-def _flip_tastes(world: World) -> None:
+def _shift_preferences(world: World) -> None:
     world.simulator.switch_population(make_population(_N_SHOPPERS, world.rng))
 
 
@@ -148,8 +149,8 @@ def _replace_catalog(world: World) -> None:
     world.offered_items = np.arange(_N_ITEMS // 2, _N_ITEMS)
 
 
-def _cycle_tastes(world: World, events: list[EventDict]) -> list[EventDict]:
-    """Tastes, and how many come, go to and fro within 24 minutes: days, played sixty times as fast."""
+def _cycle_preferences(world: World, events: list[EventDict]) -> list[EventDict]:
+    """Vary preferences and traffic with a period of 24 minutes: days at sixty times the speed."""
     if world.seasonality is None:
         world.seasonality = Seasonality(
             world.simulator.population, make_population(_N_SHOPPERS, world.rng), world.visit_interval_s
@@ -163,19 +164,19 @@ def _cycle_tastes(world: World, events: list[EventDict]) -> list[EventDict]:
 
 
 def _show_worst_items(world: World) -> None:
-    """What a version that has lost its way would show: the fifth that is liked least."""
+    """Show what a broken version would show: the least liked fifth of the items."""
     expected_clicks = world.simulator.activity @ world.simulator.click_probability[:, world.offered_items]
     world.offered_items = world.offered_items[np.argsort(expected_clicks)[: world.offered_items.size // 5]]
 
 
 def _resend_events(world: World, events: list[EventDict]) -> list[EventDict]:
-    """Somebody's reader has lost its place, and sends what it has sent before."""
+    """Resend old events, like a consumer that lost its offset."""
     resent, world.past_events = world.past_events[: len(events)], world.past_events[len(events) :]
     return events + resent
 
 
 def _go_viral(world: World, events: list[EventDict]) -> list[EventDict]:
-    """Every third visit is of somebody who looks for the one thing that everybody talks of."""
+    """Add views of one popular item: by every third visitor and by new users."""
     if world.rng.random() < 0.33:
         events.append(world.make_action(events[0]["user_id"], "i7", "view"))
     if world.rng.random() < 0.1:
@@ -184,13 +185,13 @@ def _go_viral(world: World, events: list[EventDict]) -> list[EventDict]:
 
 
 def _lower_prices(world: World) -> None:
-    """Bargains all over the shop: whatever is looked at is twice as likely to be taken."""
+    """Raise all click probabilities, to about twice their value."""
     population = world.simulator.population
     world.simulator.switch_population(replace(population, base_log_odds=population.base_log_odds + 0.8))
 
 
 def _add_campaign_visits(world: World, events: list[EventDict]) -> list[EventDict]:
-    """People whom nobody knows follow a link to one item: most look, some also put it into their cart."""
+    """Add new users who follow a link to one item; 40 % of them also add it to their cart."""
     if world.rng.random() < 0.5:
         user_id = f"new{world.event_number}"
         events.append(world.make_action(user_id, "i7", "view"))
@@ -200,16 +201,17 @@ def _add_campaign_visits(world: World, events: list[EventDict]) -> list[EventDic
 
 
 def _flood(world: World, events: list[EventDict]) -> list[EventDict]:
+    """One account clicks one item ten times per visit of the shop."""
     return events + [world.make_action("flooder", "i7") for _ in range(10)]
 
 
 def _pump(world: World, events: list[EventDict]) -> list[EventDict]:
-    """Thirty accounts that do nothing else."""
+    """Thirty accounts that only click one item."""
     return [*events, world.make_action(f"shill{world.rng.integers(30)}", "i7")]
 
 
 def _shill(world: World, events: list[EventDict]) -> list[EventDict]:
-    """Thirty accounts that act on other things as well, so as to look like anybody."""
+    """Thirty accounts that click one item and, as camouflage, other items."""
     user_id = f"shill{world.rng.integers(30)}"
     other = world.shop.item_ids[int(world.rng.choice(world.offered_items))]
     camouflage = [world.make_action(user_id, other)] if world.rng.random() < 0.75 else []
@@ -217,23 +219,24 @@ def _shill(world: World, events: list[EventDict]) -> list[EventDict]:
 
 
 def _pump_in_turns(world: World, events: list[EventDict]) -> list[EventDict]:
-    """Thirty accounts that share ten items, so that each seems to care for many things."""
+    """Thirty accounts that click ten items in turns, so that each looks diverse."""
     actions = [world.make_action(f"shill{world.rng.integers(30)}", f"i{1 + world.rng.integers(10)}") for _ in range(4)]
     return [*events, *actions]
 
 
 def _push(world: World, events: list[EventDict]) -> list[EventDict]:
-    """A partner sends clicks on one item, each in the name of somebody new."""
+    """A producer sends clicks on one item, each with a new user id."""
     actions = [world.make_action(f"guest{world.event_number}", "i7", producer="partner") for _ in range(2)]
     return [*events, *actions]
 
 
 def _break_button(world: World, events: list[EventDict]) -> list[EventDict]:
+    """Lose all purchases."""
     return [event for event in events if event["type"] != "purchase"]
 
 
 def _flip_labels(world: World, events: list[EventDict], share: float) -> list[EventDict]:
-    """What was shown and not clicked is clicked all the same."""
+    """Click a share of the shown items that were not clicked."""
     impression = events[0]
     clicked_ids = {event["item_id"] for event in events[1:]}
     flipped_ids = [item for item in impression["items"] if item not in clicked_ids and world.rng.random() < share]
@@ -244,83 +247,59 @@ def _flip_labels(world: World, events: list[EventDict], share: float) -> list[Ev
 
 
 def _skew_clock(world: World, events: list[EventDict]) -> list[EventDict]:
-    """The clock of every fifth shopper is four minutes fast."""
+    """Set the clock of every fifth shopper four minutes fast."""
     is_fast = int(events[0]["user_id"][1:]) % 5 == 0
     return [event | {"ts": event["ts"] + 240_000} for event in events] if is_fast else events
 
 
 def _start_sale(world: World) -> None:
-    """A sale: three times as many come, and do what they always do."""
+    """Triple the traffic without changing behavior."""
     world.visit_interval_s /= 3
 
 
 def _lose_prices(world: World) -> None:
-    """The shop's importer sends every item again, without a price."""
+    """Send all catalog items again without a price, like a broken importer."""
     world.catalog_updates = [
         {name: value for name, value in item.items() if name != "price"} for item in world.shop.records()
     ]
 
 
 def _send_bots(world: World, events: list[EventDict]) -> list[EventDict]:
-    """A net of five hundred accounts, each of which clicks on anything, two or three times a minute."""
+    """Add random clicks of 500 accounts, two or three a minute each."""
     items = world.rng.choice(world.offered_items, 10).tolist()
     return events + [world.make_action(f"bot{world.rng.integers(500)}", world.shop.item_ids[j]) for j in items]
 
 
 def _lose_producers(world: World, events: list[EventDict]) -> list[EventDict]:
-    """Of what people do one visit in thirty is still told."""
+    """Lose the events of 29 visits out of 30."""
     return events if world.rng.random() < 1 / 30 else []
 
 
 def _garble_features(world: World, events: list[EventDict]) -> list[EventDict]:
-    """A release of the page logs the features of each place in disorder, and with noise of its own."""
+    """Replace the logged features by noise, like a broken release of the page."""
     world.n_features = world.n_features or len(RecommenderModel().feature_names)
     noise = world.rng.normal(0.0, 30.0, (len(events[0]["items"]), world.n_features))
     return [events[0] | {"features": encode_features(noise.astype(np.float32))}, *events[1:]]
 
 
-def _forget_surface(world: World, events: list[EventDict]) -> list[EventDict]:
+def _lose_surface(world: World, events: list[EventDict]) -> list[EventDict]:
+    """Remove the surface of all events."""
     return [{name: value for name, value in event.items() if name != "surface"} for event in events]
 
 
+_MODEL_DRIFT = frozenset({"item_distribution", "loss", "calibration", "auc"})
+_PREFERENCE_DRIFT = _MODEL_DRIFT | {"preference_shift"}
+_GARBAGE = frozenset({"gradient_norm", "update_norm", "feature_drift", "label_flip", "auc", "loss", "calibration"})
+_SKEW = frozenset({"clock_skew", "click_through", "calibration"})
 SCENARIOS = (
     Scenario("nothing", "clean", frozenset()),
-    Scenario(
-        "taste flip",
-        "genuine",
-        frozenset({"preference_shift", "calibration", "loss", "item_distribution", "auc"}),
-        on_start=_flip_tastes,
-    ),
-    Scenario(
-        "seasonal cycle",
-        "genuine",
-        frozenset({"preference_shift", "calibration", "loss", "item_distribution", "auc"}),
-        transform=_cycle_tastes,
-    ),
-    Scenario(
-        "new catalogue",
-        "genuine",
-        frozenset({"item_distribution", "loss", "calibration", "auc"}),
-        on_start=_replace_catalog,
-    ),
-    Scenario(
-        "viral item", "genuine", frozenset({"item_distribution", "loss", "calibration", "auc"}), transform=_go_viral
-    ),
-    Scenario(
-        "campaign",
-        "genuine",
-        frozenset({"item_distribution", "loss", "calibration", "auc"}),
-        transform=_add_campaign_visits,
-    ),
-    Scenario(
-        "sale rush",
-        "genuine",
-        frozenset({"item_distribution", "loss", "calibration", "auc", "feature_drift"}),
-        on_start=_start_sale,
-    ),
-    Scenario(
-        "bargains", "genuine", frozenset({"item_distribution", "loss", "calibration", "auc"}), on_start=_lower_prices
-    ),
+    Scenario("preference shift", "genuine", _PREFERENCE_DRIFT, on_start=_shift_preferences),
+    Scenario("seasonal cycle", "genuine", _PREFERENCE_DRIFT, transform=_cycle_preferences),
+    Scenario("new catalog", "genuine", _MODEL_DRIFT, on_start=_replace_catalog),
+    Scenario("viral item", "genuine", _MODEL_DRIFT, transform=_go_viral),
+    Scenario("campaign", "genuine", _MODEL_DRIFT, transform=_add_campaign_visits),
+    Scenario("sale rush", "genuine", _MODEL_DRIFT | {"feature_drift"}, on_start=_start_sale),
+    Scenario("bargains", "genuine", _MODEL_DRIFT, on_start=_lower_prices),
     Scenario("click flood", "poison", frozenset({"flood"}), transform=_flood),
     Scenario("pumping group", "poison", frozenset({"shilling"}), transform=_pump),
     Scenario("shilling group", "poison", frozenset({"shilling"}), transform=_shill),
@@ -328,36 +307,22 @@ SCENARIOS = (
     Scenario("pushing producer", "poison", frozenset({"producer", "item_distribution"}), transform=_push),
     Scenario("broken button", "poison", frozenset({"action_outage"}), transform=_break_button, duration_minutes=20),
     Scenario(
-        "label flip 5 %",
-        "poison",
-        frozenset({"label_flip"}),
-        transform=partial(_flip_labels, share=0.05),
+        "label flip 5 %", "poison", frozenset({"label_flip"}), transform=partial(_flip_labels, share=0.05),
         duration_minutes=15,
     ),
     Scenario(
-        "label flip 30 %",
-        "poison",
-        frozenset({"label_flip"}),
-        transform=partial(_flip_labels, share=0.3),
+        "label flip 30 %", "poison", frozenset({"label_flip"}), transform=partial(_flip_labels, share=0.3),
         duration_minutes=15,
     ),
-    # A clock that is ahead closes slates before they are answered.
-    Scenario(
-        "skewed clock", "poison", frozenset({"clock_skew", "click_through", "calibration"}), transform=_skew_clock
-    ),
+    # A fast clock closes the attribution windows before the clicks arrive.
+    Scenario("skewed clock", "poison", _SKEW, transform=_skew_clock),
     Scenario(
         "replayed offsets", "poison", frozenset({"stale_duplicates"}), transform=_resend_events, needs_history=True
     ),
     Scenario("worse version", "poison", frozenset({"click_through"}), on_start=_show_worst_items),
-    Scenario("lost surface", "poison", frozenset({"missing_fields"}), transform=_forget_surface),
+    Scenario("lost surface", "poison", frozenset({"missing_fields"}), transform=_lose_surface),
     Scenario("lost prices", "poison", frozenset({"feature_drift"}), on_start=_lose_prices),
     Scenario("bot net", "poison", frozenset({"event_rate"}), transform=_send_bots),
     Scenario("lost producers", "poison", frozenset({"event_rate"}), transform=_lose_producers),
-    Scenario(
-        "garbled features",
-        "poison",
-        frozenset({"gradient_norm", "update_norm", "feature_drift", "label_flip", "auc", "loss", "calibration"}),
-        transform=_garble_features,
-        duration_minutes=15,
-    ),
-)
+    Scenario("garbled features", "poison", _GARBAGE, transform=_garble_features, duration_minutes=15),
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""A shop and a crowd of shoppers whose truth is known: what each likes, how likely each clicks, which slate is best."""
+"""Simulated shop and shoppers with known preferences, click probabilities and best slates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.clock import Clock
+from stream.clock import DAY_MS, Clock
 
 _WORDS = {
     "lamps": "desk lamp, floor lamp, lantern, night light, spotlight, string lights, reading lamp, pendant",
@@ -21,7 +21,7 @@ _WORDS = {
     "bikes": "bell, saddle, panniers, helmet, floor pump, front light, lock, mudguards",
     "books": "cookbook, atlas, thriller, poetry volume, travel guide, biography, picture book, field guide",
     "music": "ukulele, metronome, drumsticks, harmonica, record player, headphones, tambourine, recorder",
-    "art": "sketchbook, watercolours, easel, clay, brush set, charcoal, linocut kit, picture frame",
+    "art": "sketchbook, watercolors, easel, clay, brush set, charcoal, linocut kit, picture frame",
     "tools": "hammer, cordless drill, spirit level, hand saw, toolbox, tape measure, chisel set, vice",
     "bath": "towel, bath mat, soap dish, robe, hair brush, laundry basket, mirror, shower curtain",
     "tech": "keyboard, webcam, power bank, speaker, e-reader, router, dash cam, smart plug",
@@ -33,24 +33,23 @@ _ADJECTIVES = (
     "Velvet", "Mustard", "Slate", "Quiet", "Sunday",
 )  # fmt: skip
 _STYLES = 6
-_DAY_MS = 86_400_000
-_POSITION_DECAY = 0.3  # the lower place p, the fewer people look: (1 + p) ** -_LOOK
+_POSITION_DECAY = 0.3  # examination probability of position p: (1 + p) ** -_POSITION_DECAY
 
 
 @dataclass(frozen=True)
 class Shop:
-    """The items, with what nobody is told of them."""
+    """Items with their hidden quality and style."""
 
     item_ids: tuple[str, ...]
     titles: tuple[str, ...]
-    category: np.ndarray  # (m,) int, place in CATEGORIES
+    category: np.ndarray  # (m,) int, index in CATEGORIES
     price: np.ndarray  # (m,) float64
     created: np.ndarray  # (m,) int64, ms
-    quality: np.ndarray  # (m,) float64, hidden
-    style: np.ndarray  # (m, s) float64, hidden: only who likes it with what tells of it
+    quality: np.ndarray  # (m,) float64, hidden from the model
+    style: np.ndarray  # (m, s) float64, hidden: visible only through clicks
 
     def records(self) -> list[dict[str, Any]]:
-        """The catalogue as a shop would send it."""
+        """Catalog records as a shop sends them."""
         columns = zip(
             self.item_ids, self.titles, self.category, self.price.tolist(), self.created.tolist(), strict=True
         )
@@ -68,15 +67,15 @@ class Shop:
 
 @dataclass(frozen=True)
 class Population:
-    """The shoppers' tastes. A world that drifts is another crowd from some time on."""
+    """Preferences of the shoppers. Drift means switching to another population."""
 
     taste: np.ndarray  # (n, categories) float64
     style: np.ndarray  # (n, s) float64
     activity: np.ndarray  # (n,) float64, share of all requests, sums to 1
-    base_log_odds: float = -4.2  # how likely a click is that nothing speaks for: log-odds
+    base_log_odds: float = -4.2  # log-odds of a click without any preference
 
     def click_probabilities(self, shop: Shop) -> np.ndarray:
-        """Probability that a shopper who looks at an item clicks it, (n, m) float64."""
+        """Probability that a shopper who examines an item clicks it, (n, m) float64."""
         appeal = self.base_log_odds + self.taste[:, shop.category] + self.style @ shop.style.T + shop.quality
         probability: np.ndarray = 1 / (1 + np.exp(-appeal))
         return probability
@@ -84,21 +83,21 @@ class Population:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedCTR:
-    """Click-through per place that slates would earn from one shopper now, by the truth."""
+    """True expected clicks per slate item of three kinds of slates, for one shopper."""
 
     random: float
-    popular: float  # of the items that the whole crowd likes best, known in hindsight
-    best: float  # of the items that this shopper likes best
+    popular: float  # items with the most expected clicks of the whole population
+    best: float  # items with the highest click probability of this shopper
 
 
 def position_bias(k: int) -> np.ndarray:
-    """Probability that a shopper looks at a place of a slate, (k,) float64."""
+    """Probability that a shopper examines each position of a slate, (k,) float64."""
     bias: np.ndarray = (1.0 + np.arange(k)) ** -_POSITION_DECAY
     return bias
 
 
 def make_shop(items: int, now_ms: int, rng: np.random.Generator) -> Shop:
-    """Items made over the year before `now`, ms."""
+    """Make items that were created in the year before `now_ms`."""
     if items < 1:
         raise ValueError(f"a shop needs at least one item, got {items}")
     category = rng.integers(len(CATEGORIES), size=items)
@@ -107,19 +106,19 @@ def make_shop(items: int, now_ms: int, rng: np.random.Generator) -> Shop:
         titles=_make_titles(category, rng),
         category=category,
         price=np.round(np.exp(rng.normal(3.2, 0.8, items)), 2),
-        created=now_ms - rng.integers(365 * _DAY_MS, size=items),
+        created=now_ms - rng.integers(365 * DAY_MS, size=items),
         quality=rng.normal(0.0, 0.4, items),
         style=rng.normal(0.0, 1.0, (items, _STYLES)) / np.sqrt(_STYLES),
     )
 
 
 def make_population(shoppers: int, rng: np.random.Generator, appeal: float = 0.0) -> Population:
-    """Shoppers who each like two or three categories and have a style; a few come often, most seldom.
+    """Make shoppers who like two or three categories and a style each; a few visit often.
 
-    `appeal`: standard deviation, in log-odds, of how much a category is liked by all of them alike.
+    `appeal`: standard deviation, in log-odds, of a category's appeal to all shoppers.
     """
     if shoppers < 1:
-        raise ValueError(f"a crowd needs at least one shopper, got {shoppers}")
+        raise ValueError(f"a population needs at least one shopper, got {shoppers}")
     order = np.argsort(rng.random((shoppers, len(CATEGORIES))), axis=1)
     is_liked = order < rng.integers(2, 4, (shoppers, 1))
     activity = rng.lognormal(0.0, 0.6, shoppers)
@@ -131,21 +130,21 @@ def make_population(shoppers: int, rng: np.random.Generator, appeal: float = 0.0
 
 
 def _make_titles(category: np.ndarray, rng: np.random.Generator) -> tuple[str, ...]:
-    """Titles that differ as long as there are words for it."""
+    """Make titles; they repeat with a number when the words run out."""
     titles = []
     counts = dict.fromkeys(range(len(CATEGORIES)), 0)
     order = rng.permutation(len(_ADJECTIVES) * 8)
     for c in category.tolist():
-        at = int(order[counts[c] % order.size])
+        pair = int(order[counts[c] % order.size])
         edition = counts[c] // order.size
-        title = f"{_ADJECTIVES[at // 8]} {_WORDS[CATEGORIES[c]].split(', ')[at % 8]}"
+        title = f"{_ADJECTIVES[pair // 8]} {_WORDS[CATEGORIES[c]].split(', ')[pair % 8]}"
         titles.append(f"{title} no. {edition + 1}" if edition else title)
         counts[c] += 1
     return tuple(titles)
 
 
 class Simulator:
-    """Shoppers who ask, click by their true chance, search by themselves, and remember what they have met."""
+    """Shoppers who visit, click with true probabilities, search and remember interactions."""
 
     def __init__(
         self,
@@ -160,8 +159,8 @@ class Simulator:
         self.users = tuple(f"u{i + 1}" for i in range(population.activity.size))
         self._clock = clock
         self._rng = rng
-        self._search_probability = search_probability  # probability that an answer is followed by a search
-        self._purchase_probability = purchase_probability  # probability that what was clicked is bought
+        self._search_probability = search_probability  # probability that a shopper searches after a slate
+        self._purchase_probability = purchase_probability  # probability that a clicked item is purchased
         self._item_rows = {item_id: j for j, item_id in enumerate(shop.item_ids)}
         self._interacted = np.zeros((len(self.users), len(shop.item_ids)), np.bool_)
         self._n_events = 0
@@ -169,24 +168,22 @@ class Simulator:
 
     @property
     def interacted(self) -> np.ndarray:
-        """What each has clicked or looked up, (shoppers, items) bool."""
+        """Items that each shopper has clicked or viewed, (shoppers, items) bool."""
         return self._interacted
 
     def switch_population(self, population: Population) -> None:
-        """From now on the shoppers are these."""
+        """Replace the preferences of the shoppers; their interactions stay."""
         self.population = population
         self.activity = population.activity
-        self.click_probability = population.click_probabilities(
-            self.shop
-        )  # (shoppers, items) float64: that who looks at an item clicks it
+        self.click_probability = population.click_probabilities(self.shop)  # (shoppers, items) float64
         self._popularity_order = np.argsort(-(population.activity @ self.click_probability), kind="stable")
 
     def next_shopper(self) -> int:
-        """Who asks next: their place in `users`."""
+        """Draw the next shopper; an index into `users`."""
         return int(np.searchsorted(np.cumsum(self.activity)[:-1], self._rng.random(), side="right"))
 
     def expected_ctr(self, shopper: int, k: int) -> ExpectedCTR:
-        """What slates of k items that the shopper has not met would earn."""
+        """Expected clicks per item of slates of k items that are new to the shopper."""
         is_new = ~self._interacted[shopper]
         probability = self.click_probability[shopper]
         popular = self._popularity_order[is_new[self._popularity_order]][:k]
@@ -200,9 +197,9 @@ class Simulator:
     def simulate_feedback(
         self, shopper: int, impression_id: str, item_ids: Sequence[str]
     ) -> tuple[int, list[dict[str, Any]]]:
-        """How many of the shown items the shopper clicks, and the events that tell of it, and of what they search.
+        """Simulate the shopper's reaction to a slate: the number of clicks and all events.
 
-        What is not of this shop, since somebody else put it into the catalogue, leaves everyone cold.
+        Items of other shops are never clicked.
         """
         rows = np.array([self._item_rows.get(item_id, -1) for item_id in item_ids], np.int64)
         probability = np.where(rows >= 0, self.click_probability[shopper, rows], 0.0)
@@ -216,18 +213,12 @@ class Simulator:
         return clicked_rows.size, events
 
     def _search(self, shopper: int) -> list[dict[str, Any]]:
-        """A view of something that the shopper likes and has not met: nobody recommended it."""
+        """Simulate an organic view of an item that is new to the shopper."""
         cumulative = np.cumsum(np.where(self._interacted[shopper], 0.0, self.click_probability[shopper]))
         if cumulative[-1] <= 0:
             return []
-        return [
-            self._make_event(
-                shopper,
-                "view",
-                int(np.searchsorted(cumulative, self._rng.random() * cumulative[-1], side="right")),
-                None,
-            )
-        ]
+        row = int(np.searchsorted(cumulative, self._rng.random() * cumulative[-1], side="right"))
+        return [self._make_event(shopper, "view", row, None)]
 
     def _make_event(self, shopper: int, kind: str, row: int, impression_id: str | None) -> dict[str, Any]:
         self._interacted[shopper, row] = True

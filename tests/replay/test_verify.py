@@ -1,4 +1,4 @@
-"""A replay of the log finds the live run's bits, and says where they differ."""
+"""Replaying a log reproduces the bits of the live run and reports differences."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from online_models.versions.checkpoints import load_latest
 from online_models.worker import LearnWorker
 from replay.verify import verify_log
-from stream.clock import ManualClock
+from stream.clock import DAY_MS, ManualClock
 from stream.config import Settings, load
 from stream.drivers import open_store
 from stream.ids import hash_ids, partition_for_id
@@ -33,29 +33,29 @@ allowed_lateness = 4
 """
 
 
-def _item(n: int) -> bytes:
+def make_item(n: int) -> bytes:
     return msgspec.json.encode({"item_id": f"i{n}", "price": n, "categories": [f"c{n % 3}"]})
 
 
-class Live:
-    """A run on the embedded drivers that has ended."""
+class LiveRun:
+    """A finished run on the embedded drivers."""
 
     def __init__(self, folder: Path) -> None:
         self.config = folder / "headrace.toml"
         self.config.write_text(f'[data]\nfolder = "{folder / "data"}"\n{SETTINGS}')
         self.settings: Settings = load(self.config, {})
-        self.clock = ManualClock(START + 365 * 86_400_000)
-        self.shoppers = EventGenerator(seed=9, partitions=2)
+        self.clock = ManualClock(START + 365 * DAY_MS)
+        self.event_generator = EventGenerator(seed=9, partitions=2)
 
     def open(self) -> tuple[EventLog, UserStore]:
         return open_topics(self.settings, self.clock), open_store(self.settings.store_url)
 
-    def go_on(self, events: int) -> None:
-        """Both processes start, take what there is, and stop."""
+    def run(self, events: int) -> None:
+        """Start both processes, process all events, and stop."""
         log, store = self.open()
         for n in range(9):
-            log.append(ITEMS, 0, [(f"i{n}".encode(), _item(n))])
-        for partition, records in self.shoppers.generate_records(events).items():
+            log.append(ITEMS, 0, [(f"i{n}".encode(), make_item(n))])
+        for partition, records in self.event_generator.generate_records(events).items():
             log.append(EVENTS, partition, records)
         stream, learn = StreamWorker(log, store, self.settings), LearnWorker(log, self.settings, self.clock)
         stream.step(0)
@@ -70,29 +70,29 @@ class Live:
 
     def replay(self, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
         code = verify_log(self.config, as_json=True)
-        told: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return code, told
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return code, result
 
 
 @pytest.fixture
-def live(tmp_path: Path) -> Live:
-    live = Live(tmp_path)
-    live.go_on(120)
-    live.go_on(60)
+def live(tmp_path: Path) -> LiveRun:
+    live = LiveRun(tmp_path)
+    live.run(120)
+    live.run(60)
     return live
 
 
-def test_a_run_with_a_restart_is_equal_bit_for_bit(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
-    code, told = live.replay(capsys)
+def test_run_with_restart_is_equal_bit_for_bit(live: LiveRun, capsys: pytest.CaptureFixture[str]) -> None:
+    code, result = live.replay(capsys)
 
-    assert (code, told["equal"]) == (0, True)
-    assert told["events"] == 180
-    assert told["users"] == 24
-    assert told["steps"] >= 4
-    assert told["arrays"] > 10
+    assert (code, result["equal"]) == (0, True)
+    assert result["events"] == 180
+    assert result["users"] == 24
+    assert result["steps"] >= 4
+    assert result["arrays"] > 10
 
 
-def test_what_became_of_the_categories_is_among_the_bits(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+def test_category_bandit_is_part_of_the_bits(live: LiveRun, capsys: pytest.CaptureFixture[str]) -> None:
     loaded = load_latest(live.settings.checkpoints)
 
     assert loaded is not None
@@ -101,18 +101,18 @@ def test_what_became_of_the_categories_is_among_the_bits(live: Live, capsys: pyt
     assert live.replay(capsys)[1]["equal"]
 
 
-def test_a_record_that_was_tampered_with_is_named(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_user_record_is_reported(live: LiveRun, capsys: pytest.CaptureFixture[str]) -> None:
     log, store = live.open()
     store.put_many(hash_ids(["u3"]), [encode_profile(EMPTY_PROFILE)])
     store.close()
     log.close()
-    code, told = live.replay(capsys)
+    code, result = live.replay(capsys)
 
-    assert (code, told["equal"]) == (1, False)
-    assert told["users_different"] == ["u3"]
+    assert (code, result["equal"]) == (1, False)
+    assert result["differing_users"] == ["u3"]
 
 
-def test_a_person_who_was_forgotten_afterwards_has_moved_on(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_forgotten_later_is_not_compared(live: LiveRun, capsys: pytest.CaptureFixture[str]) -> None:
     log, store = live.open()
     log.append(USERS, partition_for_id("u3", 2), [(b"u3", None)])
     worker = StreamWorker(log, store, live.settings)
@@ -121,13 +121,13 @@ def test_a_person_who_was_forgotten_afterwards_has_moved_on(live: Live, capsys: 
     worker.close()
     store.close()
     log.close()
-    code, told = live.replay(capsys)
+    code, result = live.replay(capsys)
 
-    assert (code, told["users_moved_on"], told["users"]) == (0, 1, 23)
+    assert (code, result["users_updated_since"], result["users"]) == (0, 1, 23)
 
 
-def test_people_are_told_in_words(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_output_says_equal(live: LiveRun, capsys: pytest.CaptureFixture[str]) -> None:
     code = verify_log(live.config, as_json=False)
 
     assert code == 0
-    assert "equal, bit for bit" in capsys.readouterr().out
+    assert "Equal, bit for bit." in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What other policies are worth, estimated from impressions as the live recommender logs them: the truth is known."""
+"""Off-policy estimates from live impressions agree with known policy values."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,80 +16,81 @@ from serving.pipeline.schemas import RecommendationRequest
 from stream.config import ServeSettings
 
 NOW = 1_767_225_600_000
-DECISIONS, LOGS, TOGETHER = 320, 100, 64
+DECISIONS, LOGS, BATCH = 320, 100, 64
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The first place of a slate, as it was logged."""
+    """The logged first position of a slate."""
 
     item: str
     propensity: float
-    clicked: bool
+    is_clicked: bool
 
 
 class World:
-    """A shop whose answers stay as they are, since nothing is learnt from what is logged of strangers."""
+    """A shop whose model stays fixed: it does not train on the logged decisions."""
 
     def __init__(self, folder: Path, serve: ServeSettings) -> None:
         rng = np.random.default_rng(1)
         shop = make_shop(60, NOW, rng)
-        crowd = replace(
-            make_population(40, rng), base_log_odds=-1.5
-        )  # much is clicked, so that little has to be logged
-        self.loop = ClosedLoop(folder, shop, crowd, NOW, serve)
+        # Frequent clicks keep the logs short.
+        population = replace(make_population(40, rng), base_log_odds=-1.5)
+        self.loop = ClosedLoop(folder, shop, population, NOW, serve)
         self.loop.put_items(shop.records())
         for _ in range(256):
             self.loop.visit(10)
         self.loop.catch_up()
         self._rng = np.random.default_rng(5)
-        self._place = {name: j for j, name in enumerate(shop.item_ids)}
-        self.worth = dict(
-            zip(shop.item_ids, (crowd.activity @ self.loop.simulator.click_probability).tolist(), strict=True)
-        )
+        self._item_rows = {name: j for j, name in enumerate(shop.item_ids)}
+        click_rates = population.activity @ self.loop.simulator.click_probability
+        self.item_values = dict(zip(shop.item_ids, click_rates.tolist(), strict=True))
         pool = self.loop.explorer.refresh_pool(self.loop.replica)
-        self.fresh = self.loop.replica.get_item_ids(pool.rows)
-        plain = RecommendationRequest(user_id="stranger", k=1, explore=False)
-        self.best = self.loop.recommender.recommend(plain, "plain", NOW).response.items[0].item_id
+        self.cold_items = self.loop.replica.get_item_ids(pool.rows)
+        request = RecommendationRequest(user_id="stranger", k=1, explore=False)
+        self.best_item = self.loop.recommender.recommend(request, "best", NOW).response.items[0].item_id
 
     def log(self) -> Iterator[Decision]:
-        """Impressions as they go into the events topic, and whether a shopper of known taste clicked."""
-        for begin in range(0, DECISIONS, TOGETHER):
-            shoppers = [self.loop.simulator.next_shopper() for _ in range(TOGETHER)]
-            asked = [(RecommendationRequest(user_id=f"stranger-{shopper}", k=1), f"r{begin}") for shopper in shoppers]
-            asked = [(question, f"{name}-{i}") for i, (question, name) in enumerate(asked)]
-            slates = self.loop.recommender.recommend_batch(asked, NOW)
-            for shopper, (question, _), slate in zip(shoppers, asked, slates, strict=True):
+        """Log impressions of random shoppers with simulated clicks."""
+        for begin in range(0, DECISIONS, BATCH):
+            shoppers = [self.loop.simulator.next_shopper() for _ in range(BATCH)]
+            requests = [
+                (RecommendationRequest(user_id=f"stranger-{shopper}", k=1), f"r{begin}-{i}")
+                for i, shopper in enumerate(shoppers)
+            ]
+            slates = self.loop.recommender.recommend_batch(requests, NOW)
+            for shopper, (request, _), slate in zip(shoppers, requests, slates, strict=True):
                 self.loop.recommender.record_impression(slate)
-                logged = msgspec.json.decode(impression_event(question, slate, NOW))
+                logged = msgspec.json.decode(impression_event(request, slate, NOW))
                 item = logged["items"][0]
-                chance = self.loop.simulator.click_probability[shopper, self._place[item]]
-                yield Decision(item, logged["propensities"][0], bool(self._rng.random() < chance))
+                probability = self.loop.simulator.click_probability[shopper, self._item_rows[item]]
+                yield Decision(item, logged["propensities"][0], bool(self._rng.random() < probability))
 
 
-def estimated(decisions: list[Decision], policy: dict[str, float]) -> list[Estimate]:
-    """By both estimators, what a policy is worth that shows each item with this probability."""
+def estimate(decisions: list[Decision], policy: dict[str, float]) -> list[Estimate]:
+    """Estimate the value of a policy, given as probabilities by item, with both estimators."""
     logged = LoggedDecisions(
-        reward=np.array([float(one.clicked) for one in decisions]),
-        propensity=np.array([one.propensity for one in decisions]),
-        target_propensity=np.array([policy.get(one.item, 0.0) for one in decisions]),
+        reward=np.array([float(decision.is_clicked) for decision in decisions]),
+        propensity=np.array([decision.propensity for decision in decisions]),
+        target_propensity=np.array([policy.get(decision.item, 0.0) for decision in decisions]),
     )
     return [ips(logged), snips(logged)]
 
 
-# Shares and a floor that leave a hundred decisions' worth in a log: of fewer, means are not yet normal, and no interval
-# that is taken to be so holds the truth as often as it says. At the default floor it is 43 for the greatest share.
+# The shares and the probability floors give every log an effective sample size of at least 100. With fewer decisions
+# the means are not yet normal, and the intervals contain the truth too rarely. The default floor would give 43 for the
+# largest share.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("over", "policy", "floor", "shares"),
+    ("scope", "policy", "floor", "shares"),
     [("fresh", "thompson", 5e-3, (0.0, 0.25, 0.5)), ("slate", "epsilon", 1e-5, (0.0, 0.1))],
 )
-def test_the_truth_is_in_the_interval_95_times_of_100(
-    tmp_path: Path, over: str, policy: str, floor: float, shares: tuple[float, ...]
+def test_interval_contains_the_truth_in_95_of_100_logs(
+    tmp_path: Path, scope: str, policy: str, floor: float, shares: tuple[float, ...]
 ) -> None:
     serve = {
         "exploration_rate": 0.5,
-        "exploration_scope": over,
+        "exploration_scope": scope,
         "exploration_budget": 1000.0,
         "policy": policy,
         "exploration_min_probability": floor,
@@ -99,12 +100,12 @@ def test_the_truth_is_in_the_interval_95_times_of_100(
     world.loop.close()
 
     assert not world.loop.explorer.has_alarm
-    for share in shares:  # of decisions that go to any fresh item, the others to the best
-        asked_of = dict.fromkeys(world.fresh, share / len(world.fresh))
-        asked_of[world.best] = asked_of.get(world.best, 0.0) + 1 - share
-        truth = sum(chance * world.worth[name] for name, chance in asked_of.items())
-        for estimates in zip(*(estimated(decisions, asked_of) for decisions in logs), strict=True):
-            held = np.mean([estimate.low <= truth <= estimate.high for estimate in estimates])
+    for share in shares:  # of the decisions for cold items; the others are for the best item
+        target_policy = dict.fromkeys(world.cold_items, share / len(world.cold_items))
+        target_policy[world.best_item] = target_policy.get(world.best_item, 0.0) + 1 - share
+        truth = sum(probability * world.item_values[name] for name, probability in target_policy.items())
+        for estimates in zip(*(estimate(decisions, target_policy) for decisions in logs), strict=True):
+            coverage = np.mean([estimate.low <= truth <= estimate.high for estimate in estimates])
 
             assert np.mean([estimate.value for estimate in estimates]) == pytest.approx(truth, rel=0.05)
-            assert 0.90 <= held <= 0.99
+            assert 0.90 <= coverage <= 0.99

@@ -1,22 +1,22 @@
-"""What the measures must come to, on cases computed by hand."""
+"""Ranking metrics agree with cases computed by hand."""
 
 import math
 
 import numpy as np
 import pytest
 
+from online_models.rankers.auc import auc_score
 from replay.evaluation.ranking_metrics import (
     ClickMetrics,
     ListMetrics,
     TopKMetrics,
-    auc_score,
     calibration_ratio,
     log_loss,
     target_rank,
 )
 
 
-def test_place_counts_what_is_before_and_ties_half() -> None:
+def test_rank_counts_higher_scores_and_half_of_ties() -> None:
     scores = np.array([5.0, 3.0, 3.0, 3.0, 1.0])
 
     assert [target_rank(scores, target) for target in range(5)] == [0.0, 2.0, 2.0, 2.0, 4.0]
@@ -32,14 +32,14 @@ def test_place_counts_what_is_before_and_ties_half() -> None:
     ],
     ids=["pairs", "all tied", "one tie", "one class"],
 )
-def test_auc_is_the_share_of_pairs_in_order(scores: list[float], labels: list[int], expected: float | None) -> None:
+def test_auc_is_the_share_of_ordered_pairs(scores: list[float], labels: list[int], expected: float | None) -> None:
     assert auc_score(np.array(scores), np.array(labels)) == expected
 
 
-def test_targets_give_hits_reciprocal_ranks_and_gains_up_to_k() -> None:
+def test_top_k_metrics_use_ranks_below_k() -> None:
     targets = TopKMetrics(k=2)
-    for place in (0.0, 1.0, 1.5, 2.0, math.inf):
-        targets.update(place)
+    for rank in (0.0, 1.0, 1.5, 2.0, math.inf):
+        targets.update(rank)
     values = targets.values()
 
     assert values["hr"] == values["recall"] == 3 / 5
@@ -47,7 +47,7 @@ def test_targets_give_hits_reciprocal_ranks_and_gains_up_to_k() -> None:
     assert values["ndcg"] == pytest.approx((1 + 1 / math.log2(3) + 1 / math.log2(3.5)) / 5)
 
 
-def test_lists_give_mean_auc_and_reciprocal_rank() -> None:
+def test_list_metrics_are_means_over_lists() -> None:
     ordered = ListMetrics()
     ordered.update(np.array([3.0, 2.0, 1.0]), clicked=0)
     ordered.update(np.array([3.0, 2.0, 1.0]), clicked=1)
@@ -59,7 +59,7 @@ def test_lists_give_mean_auc_and_reciprocal_rank() -> None:
     }
 
 
-def test_outcomes_give_global_auc_log_loss_and_calibration() -> None:
+def test_click_metrics_pool_all_items() -> None:
     outcomes = ClickMetrics()
     outcomes.update(np.array([9.0, 1.0]), np.array([0.8, 0.4]), np.array([1.0, 0.0]))
     outcomes.update(np.array([0.0, 5.0]), np.array([0.6, 0.2]), np.array([1.0, 0.0]))
@@ -70,18 +70,18 @@ def test_outcomes_give_global_auc_log_loss_and_calibration() -> None:
     assert values["calibration"] == pytest.approx(2.0 / 2)
 
 
-def test_scores_without_chances_have_an_auc_only() -> None:
+def test_scores_without_probabilities_have_only_an_auc() -> None:
     outcomes = ClickMetrics()
     outcomes.update(np.array([2.0, 1.0]), None, np.array([0.0, 1.0]))
 
     assert outcomes.values() == {"auc": 0.0, "log_loss": None, "calibration": None}
 
 
-def test_a_sure_mistake_costs_a_finite_loss() -> None:
+def test_confident_mistake_has_a_finite_loss() -> None:
     assert log_loss(np.array([0.0]), np.array([1.0])) == pytest.approx(-math.log(1e-7))
 
 
-def test_nothing_judged_is_none() -> None:
+def test_metrics_without_data_are_none() -> None:
     assert set(TopKMetrics(k=10).values().values()) == {None}
     assert set(ListMetrics().values().values()) == {None}
     assert set(ClickMetrics().values().values()) == {None}

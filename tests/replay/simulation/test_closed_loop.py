@@ -1,4 +1,4 @@
-"""Simulated shoppers before the live processes: what is shown comes back as what is learnt."""
+"""The closed loop counts all impressions and clicks, and a seed determines the run."""
 
 from pathlib import Path
 
@@ -13,18 +13,12 @@ NOW = 1_767_225_600_000
 VISITS = 320
 
 
-def played(folder: Path, explore: float) -> tuple[ClosedLoop, list[str], int]:
-    """A loop after some visits, with the items that were shown, and the clicks."""
+def run_loop(folder: Path, exploration_rate: float) -> tuple[ClosedLoop, list[str], int]:
+    """Run some visits; return the loop, the shown items and the number of clicks."""
     rng = np.random.default_rng(1)
     shop = make_shop(300, NOW, rng)
-    loop = ClosedLoop(
-        folder,
-        shop,
-        make_population(40, rng),
-        NOW,
-        ServeSettings(exploration_rate=explore, seed=1),
-        search_probability=0.0,
-    )
+    serve = ServeSettings(exploration_rate=exploration_rate, seed=1)
+    loop = ClosedLoop(folder, shop, make_population(40, rng), NOW, serve, search_probability=0.0)
     loop.put_items(shop.records())
     visits = [loop.visit(10) for _ in range(VISITS)]
     loop.system.clock.advance(120.0)
@@ -34,8 +28,8 @@ def played(folder: Path, explore: float) -> tuple[ClosedLoop, list[str], int]:
     return loop, shown, sum(len(visit.clicked_positions) for visit in visits)
 
 
-def test_what_was_shown_and_clicked_is_what_the_answers_know(tmp_path: Path) -> None:
-    loop, shown, clicks = played(tmp_path, explore=0.1)
+def test_replica_counts_all_impressions_and_clicks(tmp_path: Path) -> None:
+    loop, shown, clicks = run_loop(tmp_path, exploration_rate=0.1)
 
     assert len(shown) == 10 * VISITS
     assert loop.replica.event_totals[EventType.impression] == len(shown)
@@ -43,15 +37,15 @@ def test_what_was_shown_and_clicked_is_what_the_answers_know(tmp_path: Path) -> 
     assert not loop.explorer.has_alarm
 
 
-def test_without_exploration_fewer_items_are_ever_shown(tmp_path: Path) -> None:
-    _, off, _ = played(tmp_path / "off", explore=0.0)
-    _, on, _ = played(tmp_path / "on", explore=0.1)
+def test_exploration_shows_more_items(tmp_path: Path) -> None:
+    _, off, _ = run_loop(tmp_path / "off", exploration_rate=0.0)
+    _, on, _ = run_loop(tmp_path / "on", exploration_rate=0.1)
 
     assert len(set(off)) < len(set(on))
 
 
-def test_the_same_seeds_are_the_same_story(tmp_path: Path) -> None:
-    _, one, _ = played(tmp_path / "one", explore=0.1)
-    _, other, _ = played(tmp_path / "other", explore=0.1)
+def test_seed_determines_the_run(tmp_path: Path) -> None:
+    _, first, _ = run_loop(tmp_path / "first", exploration_rate=0.1)
+    _, second, _ = run_loop(tmp_path / "second", exploration_rate=0.1)
 
-    assert one == other
+    assert first == second
