@@ -1,4 +1,4 @@
-"""The processes on one machine: started together, restarted when one dies, stopped together."""
+"""Start, restart and stop the processes of one machine together."""
 
 import logging
 import os
@@ -7,21 +7,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Signal
 from types import TracebackType
 from typing import IO, Self
 
 VERBS = ("stream", "learn", "serve")
-_STOP_TIMEOUT_S = 8.0  # seconds that a process has to stop by itself
-_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a restart, by how often it died in a row
-_STABLE_AFTER_S = 5.0  # seconds after which a process is taken to have run well
-_BACKGROUND_NICENESS = 5  # niceness of what may wait a moment, so that answers do not wait for it where cores are few
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class SupervisorSettings:
+    """Restart and stop times, in seconds."""
+
+    stop_timeout_s: float = 8.0  # before a process that does not stop is killed
+    backoff_s: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 5.0)  # before a restart, by consecutive crashes
+    stable_after_s: float = 5.0  # a longer run resets the crash count
+    background_niceness: int = 5  # of stream and learn, so that responses come first where cores are few
+
+
 class ProcessSupervisor:
-    """A context: the processes run inside it and are gone after it."""
+    """Run the processes inside a `with` block; all of them have ended after it."""
 
     def __init__(
         self,
@@ -29,11 +36,13 @@ class ProcessSupervisor:
         environ: Mapping[str, str] | None = None,
         output: IO[bytes] | None = None,
         servers: int = 1,
+        settings: SupervisorSettings | None = None,
     ) -> None:
+        self._settings = settings or SupervisorSettings()
         self._options = ["--child"] if config is None else ["--child", "--config", str(config)]
         self._environ = {**os.environ, **(environ or {})}
-        self._output = output  # of the children; None: where this process writes
-        # By name: its verb, and behind the first of several of a kind, which one.
+        self._output = output  # of the children; None inherits this process's output
+        # Verb by process name; every further `serve` process has its number in the name.
         self._verbs = {verb: verb for verb in VERBS} | {f"serve {n}": "serve" for n in range(2, servers + 1)}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._crash_counts = dict.fromkeys(self._verbs, 0)
@@ -51,49 +60,53 @@ class ProcessSupervisor:
         self.stop()
 
     def run(self, stop: Signal) -> None:
-        """Restart what dies, until told to stop."""
+        """Restart processes that die, until `stop` is set."""
         while not stop.wait(0.1):
             self.restart_dead()
 
     def restart_dead(self) -> None:
-        """Restart each process that has died, later and later if it keeps dying."""
+        """Restart each process that has died, with a longer delay after every consecutive crash."""
         now = time.monotonic()
         for name, child in self._children.items():
-            if child.poll() is None:
-                continue
-            if not self._restart_at[name]:
-                self._crash_counts[name] = (
-                    1 if now - self._started_at[name] > _STABLE_AFTER_S else self._crash_counts[name] + 1
-                )
-                delay = _BACKOFF_S[min(self._crash_counts[name], len(_BACKOFF_S)) - 1]
+            if child.poll() is not None and not self._restart_at[name]:
+                delay = self._count_crash(name, now)
                 self._restart_at[name] = now + delay
-                _logger.error("%s died with exit code %s; starting it again in %.1f s", name, child.returncode, delay)
+                _logger.error("%s died with exit code %s; restarting it in %.1f s", name, child.returncode, delay)
         for name, restart_at in self._restart_at.items():
             if restart_at and now >= restart_at:
                 self._start(name)
 
+    def _count_crash(self, name: str, now: float) -> float:
+        """Count a crash and return the seconds before the restart."""
+        is_stable = now - self._started_at[name] > self._settings.stable_after_s
+        self._crash_counts[name] = 1 if is_stable else self._crash_counts[name] + 1
+        delays = self._settings.backoff_s
+        return delays[min(self._crash_counts[name], len(delays)) - 1]
+
     def crash_looping(self) -> str | None:
-        """The process that dies each time it is started, None if there is none."""
-        return next((name for name, crashes in self._crash_counts.items() if crashes >= len(_BACKOFF_S)), None)
+        """Name of a process that dies every time it is started; None if there is none."""
+        limit = len(self._settings.backoff_s)
+        return next((name for name, crashes in self._crash_counts.items() if crashes >= limit), None)
 
     def stop(self) -> None:
-        """Ask all to stop, and make those stop that do not."""
+        """Send SIGTERM to all processes; kill those that do not stop in time."""
         for child in self._children.values():
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        timeout = self._settings.stop_timeout_s
+        deadline = time.monotonic() + timeout
         for name, child in self._children.items():
             try:
                 child.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _logger.error("%s did not stop within %.0f s and was killed", name, _STOP_TIMEOUT_S)
+                _logger.error("%s did not stop within %.0f s and was killed", name, timeout)
                 child.kill()
                 child.wait()
 
     def _start(self, name: str) -> None:
         self._restart_at[name] = 0.0
         self._started_at[name] = time.monotonic()
-        # A group of its own: Ctrl-C reaches this process alone, which then stops them in order.
+        # A process group of its own: Ctrl-C reaches only this process, which then stops the children.
         child = subprocess.Popen(
             [sys.executable, "-m", "headrace", self._verbs[name], *self._options],
             env=self._environ,
@@ -104,4 +117,4 @@ class ProcessSupervisor:
         )
         self._children[name] = child
         if self._verbs[name] != "serve":
-            os.setpriority(os.PRIO_PROCESS, child.pid, _BACKGROUND_NICENESS)
+            os.setpriority(os.PRIO_PROCESS, child.pid, self._settings.background_niceness)

@@ -1,1 +1,1 @@
-"""One command line verb per file."""
+"""The verbs of the command line, one file each."""

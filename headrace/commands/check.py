@@ -1,4 +1,4 @@
-"""`headrace check`: what is wrong, and how to mend it."""
+"""`headrace check`: find problems of an installation and print how to fix them."""
 
 import json
 import re
@@ -18,12 +18,12 @@ from stream.config import Settings, SettingsError, load
 from stream.drivers import open_store
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, open_topics
 
-_MIN_FREE_BYTES = 1 << 30  # bytes
+_MIN_FREE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing that was looked at."""
+    """Result of one check. `fix` says how to repair a failed one."""
 
     name: str
     ok: bool
@@ -32,11 +32,11 @@ class CheckResult:
 
 
 def run_checks(config: Path | None, as_json: bool) -> int:
-    """Exit code 0 if all is fine, 1 if not, 2 if the settings cannot be read."""
+    """Print every check. Exit code 0: all passed; 1: a check failed; 2: invalid settings."""
     try:
         settings = load(config)
     except SettingsError as error:
-        results = [CheckResult("settings", False, str(error), "correct or remove that setting")]
+        results = [CheckResult("settings", False, str(error), "correct or remove this setting")]
         _print_results(results, as_json)
         return 2
     results = list(_check_all(settings))
@@ -46,7 +46,7 @@ def run_checks(config: Path | None, as_json: bool) -> int:
 
 def _check_all(settings: Settings) -> Iterator[CheckResult]:
     yield CheckResult("python", sys.version_info >= (3, 11), sys.version.split()[0], "install Python 3.11 or newer")
-    yield CheckResult("settings", True, "read")
+    yield CheckResult("settings", True, "valid")
     checks: list[tuple[str, Callable[[Settings], CheckResult]]] = [
         ("data folder", _check_folder),
         ("event log", _check_log),
@@ -58,7 +58,7 @@ def _check_all(settings: Settings) -> Iterator[CheckResult]:
         try:
             yield check(settings)
         except (OSError, ValueError) as error:
-            yield CheckResult(name, False, str(error), "see the message")
+            yield CheckResult(name, False, str(error), "see the error message")
 
 
 def _check_folder(settings: Settings) -> CheckResult:
@@ -68,7 +68,7 @@ def _check_folder(settings: Settings) -> CheckResult:
     probe.write_bytes(b"")
     probe.unlink()
     free = shutil.disk_usage(folder).free
-    fix = "free some space, or set HEADRACE_DATA__FOLDER to a larger disk"
+    fix = "free disk space, or set HEADRACE_DATA__FOLDER to a folder on a larger disk"
     return CheckResult("data folder", free > _MIN_FREE_BYTES, f"{folder}, {free / 1e9:.1f} GB free", fix)
 
 
@@ -79,7 +79,7 @@ def _check_log(settings: Settings) -> CheckResult:
     dead_letters = log.end_offset(DEAD_LETTER, 0)
     blocks = sum(log.end_offsets(EXAMPLES).values())
     log.close()
-    detail = f"{events:,} events ({unread:,} not yet taken), {blocks:,} blocks, {dead_letters:,} dead letters"
+    detail = f"{events:,} events ({unread:,} unread), {blocks:,} example blocks, {dead_letters:,} dead letters"
     return CheckResult("event log", True, f"{_strip_secrets(settings.log_url)}: {detail}")
 
 
@@ -93,7 +93,7 @@ def _check_store(settings: Settings) -> CheckResult:
 
 
 def _strip_secrets(url: str) -> str:
-    """Where it is, but not how to get in."""
+    """Remove the user, password and query from a URL."""
     return re.sub("//[^@/]*@", "//", url.partition("?")[0])
 
 
@@ -101,33 +101,36 @@ def _check_checkpoints(settings: Settings) -> CheckResult:
     versions = listing.read_versions(settings.checkpoints)
     damaged = [version for version in versions if version.error]
     detail = f"{len(versions)} versions" + (f", {len(damaged)} damaged: {damaged[-1].version}" if damaged else "")
-    fix = f"damaged versions are passed over; remove them from {settings.checkpoints}"
+    fix = f"damaged versions are skipped; remove them from {settings.checkpoints}"
     return CheckResult("checkpoints", not damaged, detail, fix)
 
 
 def _check_port(settings: Settings) -> CheckResult:
-    address = (settings.serve.host, settings.serve.port)
+    host, port = settings.serve.host, settings.serve.port
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(address)
+            probe.bind((host, port))
         except OSError as error:
-            detail = f"{address[0]}:{address[1]} is in use or cannot be used ({error.strerror})"
-            with socket.socket() as client:
-                client.settimeout(1)
-                if client.connect_ex(address) == 0:
-                    return CheckResult("port", True, f"{address[0]}:{address[1]} answers: something is running there")
-            return CheckResult(
-                "port", False, detail, "set HEADRACE_SERVE__HOST and HEADRACE_SERVE__PORT to what this machine has"
-            )
-    return CheckResult("port", True, f"{address[0]}:{address[1]} is free")
+            if _is_listening(host, port):
+                return CheckResult("port", True, f"{host}:{port} is in use by a running process")
+            fix = "set HEADRACE_SERVE__HOST and HEADRACE_SERVE__PORT to an address of this machine"
+            return CheckResult("port", False, f"{host}:{port} cannot be used ({error.strerror})", fix)
+    return CheckResult("port", True, f"{host}:{port} is free")
+
+
+def _is_listening(host: str, port: int) -> bool:
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex((host, port)) == 0
 
 
 def _print_results(results: list[CheckResult], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"ok": all(r.ok for r in results), "checks": [asdict(r) for r in results]}))
+        checks = [asdict(result) for result in results]
+        print(json.dumps({"ok": all(result.ok for result in results), "checks": checks}))
         return
-    table = Table("", "what", "found", "how to mend it")
+    table = Table("ok", "name", "detail", "fix")
     for result in results:
         mark = "[green]✓" if result.ok else "[red]✗"
         table.add_row(mark, result.name, result.detail, "" if result.ok else result.fix)

@@ -1,6 +1,7 @@
-"""`headrace models`: versions for people and machines."""
+"""`headrace models`: list, compare and roll back versions; pause and resume training."""
 
 import json
+import math
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,51 +29,50 @@ from online_models.training.rollback import RetentionExceeded, check_retained
 from online_models.training.updates import decode_update
 from online_models.versions import checkpoints, gate, listing
 from online_models.versions.checkpoints import DamagedCheckpoint
+from serving.replica.serving_version import find_serving_version
 from stream.clock import SystemClock
 from stream.config import Settings, load
 from stream.logs import EventLog
 from stream.topics import CONTROL, MODEL_UPDATES, open_topics
 
-_TIMEOUT_S = 10.0  # seconds to wait for the learner
+_LEARNER_TIMEOUT_S = 10.0
 
 
 def list_versions(config: Path | None, as_json: bool) -> None:
     """Print all checkpoints, oldest first, with the rollbacks between them."""
     settings = load(config)
-    versions = listing.describe_versions(settings.checkpoints, find_serving_version(settings))
+    versions = listing.describe_versions(settings.checkpoints, find_serving_version(settings.checkpoints))
     pause, rollbacks = _read_pause(settings), _read_rollbacks(settings)
     if as_json:
         print(json.dumps([version | {"paused": pause is not None and version["serving"]} for version in versions]))
         return
-    table = Table("version", "parent", "made", "events", "", title=str(settings.checkpoints))
+    table = Table("version", "parent", "created", "events", "status", title=str(settings.checkpoints))
     for version in versions:
         for epoch in sorted(epoch for epoch in rollbacks if epoch <= version["epoch"]):
             _add_rollback_row(table, rollbacks.pop(epoch))
-        created = (
-            datetime.fromtimestamp(version["created"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-            if version["created"]
-            else ""
-        )
-        status = (
-            f"[red]damaged: {version['error']}"
-            if version["damaged"]
-            else "[green]serving"
-            if version["serving"]
-            else ""
-        )
-        status += f" [red]refused: {version['blocked_reason']}" if version["blocked_reason"] else ""
-        status += f" [yellow]alarm {version['open_alarm']}" if version["open_alarm"] else ""
-        table.add_row(
-            version["version"], version["parent"] or "", created, f"{sum(version['offsets'].values()):,}", status
-        )
+        events = f"{sum(version['offsets'].values()):,}"
+        created = _format_time(version["created"])
+        table.add_row(version["version"], version["parent"] or "", created, events, _format_status(version))
     for entry in rollbacks.values():
         _add_rollback_row(table, entry)
-    Console().print(
-        table if versions else "no versions yet: `headrace learn` writes one every learn.checkpoint_every seconds"
-    )
-
+    empty = "No versions yet: `headrace learn` writes one every learn.checkpoint_every seconds."
+    Console().print(table if versions else empty)
     if pause:
-        Console().print(f"learning is held: {pause.reason}", style="yellow")
+        Console().print(f"Training is paused: {pause.reason}", style="yellow")
+
+
+def _format_time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
+
+
+def _format_status(version: dict[str, Any]) -> str:
+    parts = [
+        f"[red]damaged: {version['error']}" if version["damaged"] else "",
+        "[green]serving" if version["serving"] and not version["damaged"] else "",
+        f"[red]blocked: {version['blocked_reason']}" if version["blocked_reason"] else "",
+        f"[yellow]alarm {version['open_alarm']}" if version["open_alarm"] else "",
+    ]
+    return " ".join(filter(None, parts))
 
 
 def _add_rollback_row(table: Table, entry: Rollback) -> None:
@@ -103,11 +103,7 @@ def diff_versions(before: str, after: str, config: Path | None, as_json: bool) -
         _, new = checkpoints.load(settings.checkpoints, after)
     except (FileNotFoundError, DamagedCheckpoint) as error:
         return _print_error(error)
-    rows = [
-        {"array": name, "rows_before": _count_rows(old.get(name)), "rows_after": _count_rows(new.get(name)),
-         "rows_changed": _count_changed_rows(old.get(name), new.get(name))}
-        for name in sorted(old.keys() | new.keys())
-    ]  # fmt: skip
+    rows = [_diff_array(name, old.get(name), new.get(name)) for name in sorted(old.keys() | new.keys())]
     if as_json:
         print(json.dumps({"before": before, "after": after, "arrays": rows}))
         return 0
@@ -118,8 +114,17 @@ def diff_versions(before: str, after: str, config: Path | None, as_json: bool) -
     return 0
 
 
+def _diff_array(name: str, old: np.ndarray | None, new: np.ndarray | None) -> dict[str, str | int]:
+    return {
+        "array": name,
+        "rows_before": _count_rows(old),
+        "rows_after": _count_rows(new),
+        "rows_changed": _count_changed_rows(old, new),
+    }
+
+
 def show_lineage(version: str, config: Path | None, as_json: bool) -> int:
-    """Print a version and its forebears with the events that taught each."""
+    """Print a version and its ancestors with the events that trained each."""
     settings = load(config)
     try:
         lineage = listing.lineage(settings.checkpoints, version)
@@ -133,7 +138,7 @@ def show_lineage(version: str, config: Path | None, as_json: bool) -> int:
     if as_json:
         print(json.dumps(lineage))
         return 0
-    table = Table("version", "events up to", "left out", "began with")
+    table = Table("version", "events up to", "excluded", "started by")
     for row in lineage:
         rollback_info = row["rollback"]
         table.add_row(
@@ -147,29 +152,27 @@ def show_lineage(version: str, config: Path | None, as_json: bool) -> int:
 
 
 def _format_exclusions(row: dict[str, Any]) -> str:
-    parts = ((row["skip"], ""), (row["skip_impressions"], " of slates"))
+    parts = ((row["skip"], ""), (row["skip_impressions"], " (impressions)"))
     return ", ".join(json.dumps(ranges) + suffix for ranges, suffix in parts if ranges)
 
 
 @dataclass(frozen=True, slots=True)
 class ExcludedRanges:
-    """What a person wants left out, as PARTITION:FROM-TO."""
+    """Offset ranges to exclude from training, as PARTITION:FROM-TO texts."""
 
     events: list[str]
     impressions: list[str]
-    downstream: bool  # and what came of the events
+    downstream: bool  # also exclude impressions served by versions that these events trained
 
 
 def rollback(version: str, excluded: ExcludedRanges, config: Path | None, as_json: bool) -> int:
-    """Order the learner back to a version and wait until it has gone; nothing changes if the version is no good."""
+    """Send a rollback to the learner and wait for it. Exit code 1: not possible, no change."""
     settings = load(config)
     try:
-        skip, impressions = (
-            _parse_ranges("--skip", excluded.events),
-            _parse_ranges("--impressions", excluded.impressions),
-        )
+        skip = _parse_ranges("--skip", excluded.events)
+        impressions = _parse_ranges("--impressions", excluded.impressions)
         if excluded.downstream and not skip:
-            raise ValueError("--downstream follows what was skipped: say --skip PARTITION:FROM-TO as well")
+            raise ValueError("--downstream needs skipped events: add --skip PARTITION:FROM-TO")
         manifest = checkpoints.check(settings.checkpoints, version)
         gate.check_servable(settings.checkpoints, version)
     except (FileNotFoundError, DamagedCheckpoint, ValueError) as error:
@@ -189,33 +192,42 @@ def rollback(version: str, excluded: ExcludedRanges, config: Path | None, as_jso
     if as_json:
         print(json.dumps({"version": version, "epoch": epoch, "done": epoch is not None}))
     elif epoch is None:
-        Console().print("no learner is running: the order waits in the log, and `headrace learn` will carry it out")
+        Console().print("No learner is running. The command waits in the log until `headrace learn` starts.")
     else:
-        Console().print(f"rolled back to {version} as epoch {epoch}")
+        Console().print(f"Rolled back to {version} as epoch {epoch}.")
     return 0
 
 
 def pause_learning(reason: str, config: Path | None) -> None:
-    """Order the learner to take no steps."""
+    """Send a pause command to the learner."""
     _send_command(PauseCommand(reason or "manual"), config)
-    Console().print("learning is held until `headrace models resume`")
+    Console().print("Training is paused until `headrace models resume`.")
 
 
 def resume_learning(config: Path | None) -> None:
-    """Order the learner to take steps again."""
+    """Send a resume command to the learner."""
     _send_command(ResumeCommand("manual"), config)
-    Console().print("learning goes on")
+    Console().print("Training resumes.")
 
 
-def override_version(version: str, reason: str, config: Path | None) -> int:
-    """Keep a version from being served from now on; with no reason given, let it be served whatever was said."""
+def block_version(version: str, reason: str, config: Path | None) -> int:
+    """Block a version from serving."""
+    return _override_gate(version, reason, config, f"Version {version} is blocked: {reason}")
+
+
+def approve_version(version: str, config: Path | None) -> int:
+    """Allow a version to serve, overriding the guard."""
+    return _override_gate(version, "", config, f"Version {version} may serve.")
+
+
+def _override_gate(version: str, reason: str, config: Path | None, message: str) -> int:
     folder = load(config).checkpoints
     try:
         checkpoints.check(folder, version)
     except (FileNotFoundError, DamagedCheckpoint) as error:
         return _print_error(error)
     gate.override(folder, version, reason)
-    Console().print(f"version {version} is refused: {reason}" if reason else f"version {version} may be served")
+    Console().print(message)
     return 0
 
 
@@ -233,41 +245,27 @@ def _read_pause(settings: Settings) -> PauseCommand | None:
 
 
 def _read_rollbacks(settings: Settings) -> dict[int, Rollback]:
-    """How each epoch but the first began."""
+    """Rollback that started each epoch, by epoch; the first epoch has none."""
     entries = journal.read_entries(settings.checkpoints / "journal")
     return {entry.epoch: entry for entry in entries if isinstance(entry, Rollback)}
 
 
-def find_serving_version(settings: Settings) -> str:
-    """The checkpoint that answers come from: the newest sound one, or the one that a rollback after it went back to."""
-    blocked = gate.list_blocked(settings.checkpoints)
-    versions = [version for version in listing.read_versions(settings.checkpoints) if version.version not in blocked]
-    valid = [version.version for version in versions if version.error is None]
-    newest = valid[-1] if valid else ""
-    first_lines = [
-        path.read_text().split("\n")[0] for path in sorted((settings.checkpoints / "journal").glob("*.jsonl"))
-    ]
-    for line in reversed(first_lines):
-        entry = json.loads(line) if line else {}
-        if entry.get("type") == "rollback":
-            return entry["version"] if f"{entry['epoch']:06d}" > newest[:6] else newest
-    return newest
-
-
 def _parse_ranges(option: str, texts: list[str]) -> dict[str, list[tuple[int, int]]]:
-    """{partition: [(from, to)]} out of PARTITION:FROM-TO."""
+    """Parse PARTITION:FROM-TO texts into {partition: [(from, to)]}."""
     ranges: dict[str, list[tuple[int, int]]] = {}
     for text in texts:
         partition, _, span = text.partition(":")
         start, _, end = span.partition("-")
         if not (partition.isdigit() and start.isdigit() and end.isdigit() and int(start) < int(end)):
-            raise ValueError(f"{option} {text!r} is not PARTITION:FROM-TO with FROM below TO, such as 0:1200-1450")
+            raise ValueError(
+                f"{option} {text!r} is invalid; expected PARTITION:FROM-TO with FROM < TO, such as 0:1200-1450"
+            )
         ranges.setdefault(partition, []).append((int(start), int(end)))
     return ranges
 
 
 def _wait_for_epoch(log: EventLog, version: str, offset: int) -> int | None:
-    deadline = time.monotonic() + _TIMEOUT_S
+    deadline = time.monotonic() + _LEARNER_TIMEOUT_S
     while time.monotonic() < deadline:
         records = log.read(MODEL_UPDATES, 0, offset, 64)
         for value in records.values:
@@ -284,16 +282,18 @@ def _count_rows(array: np.ndarray | None) -> int:
 
 
 def _count_changed_rows(old: np.ndarray | None, new: np.ndarray | None) -> int:
-    """Rows of the newer array that differ from the older one's."""
-    if old is None or new is None or old.shape[1:] != new.shape[1:]:
+    """Number of new or changed rows of `new`; all of them if the type or row shape changed."""
+    if old is None or new is None or old.dtype != new.dtype or old.shape[1:] != new.shape[1:]:
         return _count_rows(new)
     shared = min(_count_rows(old), _count_rows(new))
-    if new.ndim == 0:
-        return int(old.tobytes() != new.tobytes())
-    changed = (old[:shared].reshape(shared, -1).view(np.uint8) != new[:shared].reshape(shared, -1).view(np.uint8)).any(
-        axis=1
-    )
-    return int(changed.sum()) + _count_rows(new) - shared
+    is_changed = (_row_bytes(old, shared) != _row_bytes(new, shared)).any(axis=1)
+    return int(is_changed.sum()) + _count_rows(new) - shared
+
+
+def _row_bytes(array: np.ndarray, n_rows: int) -> np.ndarray:
+    """The first rows as bytes, (n_rows, bytes per row) uint8; a scalar is one row."""
+    rows = np.atleast_1d(array)[:n_rows]
+    return np.frombuffer(rows.tobytes(), np.uint8).reshape(n_rows, rows.itemsize * math.prod(rows.shape[1:]))
 
 
 def _print_error(error: Exception) -> int:

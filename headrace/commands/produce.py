@@ -1,4 +1,4 @@
-"""`headrace produce`: files into the log, with a progress bar, and what came of them."""
+"""`headrace produce`: write files to the log, with a progress bar and a summary."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from stream.topics import open_topics
 
 
 def produce_files(files: list[str], speed: float | None, config: Path | None, as_json: bool) -> int:
-    """Load each file; exit code 1 if nothing of one could be taken."""
+    """Load each file. Exit code 1 if a file has records and all of them are rejected."""
     settings = load(config)
     clock = SystemClock()
     log = open_topics(settings, clock)
@@ -59,7 +59,9 @@ def _read_lines(lines: IO[bytes]) -> Iterator[bytes]:
     try:
         yield from lines
     except (EOFError, OSError) as error:
-        raise OSError(f"the file ends early or is damaged: {error}; what came before it has been written") from None
+        raise OSError(
+            f"the file is truncated or damaged: {error}; the records before this position are written"
+        ) from None
 
 
 def _to_dict(result: LoadResult) -> dict[str, object]:
@@ -67,13 +69,10 @@ def _to_dict(result: LoadResult) -> dict[str, object]:
 
 
 def _print_result(console: Console, path: str, result: LoadResult) -> None:
-    console.print(f"{path}: {result.written:,} records written to {result.topic or 'nothing'}", highlight=False)
+    console.print(f"{path}: {result.written:,} records written to {result.topic or 'no topic'}", highlight=False)
     if result.rejected:
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(result.reasons.items()))
-        console.print(
-            f"  {result.rejected:,} refused ({reasons}) and kept in dead-letter; the first: {result.first_rejection}"
-        )
+        details = f"{result.rejected:,} rejected and written to dead-letter ({reasons})"
+        console.print(f"  {details}; first: {result.first_rejection}")
     if result.reasons.get("too_old"):
-        console.print(
-            "  recorded logs are old: set HEADRACE_EVENTS__MAX_AGE=0, here and for `up`, to take events of any age"
-        )
+        console.print("  To accept events of any age, set HEADRACE_EVENTS__MAX_AGE=0 for this command and for `up`.")

@@ -1,4 +1,4 @@
-"""`headrace quarantine`: what was held back, for people and machines."""
+"""`headrace quarantine`: list, release and drop quarantined actions."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -16,32 +16,27 @@ from stream.topics import open_topics
 
 
 def print_quarantine(config: Path | None, as_json: bool) -> None:
-    """Print what is in quarantine, oldest first."""
+    """Print the quarantined actions, oldest first."""
     log = open_topics(load(config), SystemClock())
     actions = list_quarantined(log)
     log.close()
     if as_json:
         print(json.dumps([_to_dict(action) for action in actions]))
         return
-    table = Table("event", "person", "item", "detector", "offset", title=f"{len(actions):,} in quarantine")
+    table = Table("event", "user", "item", "detector", "offset", title=f"{len(actions):,} quarantined actions")
     for action in actions:
-        table.add_row(
-            action.event_id,
-            action.user_id,
-            action.item_id or "",
-            action.detector,
-            f"{action.partition}:{action.offset}",
-        )
-    Console().print(table if actions else "nothing is in quarantine")
+        position = f"{action.partition}:{action.offset}"
+        table.add_row(action.event_id, action.user_id, action.item_id or "", action.detector, position)
+    Console().print(table if actions else "The quarantine is empty.")
 
 
 def release_events(events: Sequence[str], config: Path | None, as_json: bool) -> int:
-    """Let events count after all; nothing is done if one of them is not in quarantine."""
+    """Release events for training; ValueError, and no change, if any is not in quarantine."""
     return _resolve_events(events, config, as_json, "released", release)
 
 
 def drop_events(events: Sequence[str], config: Path | None, as_json: bool) -> int:
-    """Be done with events; nothing is done if one of them is not in quarantine."""
+    """Remove events from the quarantine; ValueError, and no change, if any is not in it."""
     return _resolve_events(events, config, as_json, "dropped", drop)
 
 
@@ -57,7 +52,7 @@ def _resolve_events(
     selected_actions = [action for action in list_quarantined(log) if action.event_id in requested]
     if missing := sorted(requested - {action.event_id for action in selected_actions}):
         log.close()
-        raise ValueError(f"not in quarantine: {', '.join(missing)}; `headrace quarantine list` shows what is")
+        raise ValueError(f"not in quarantine: {', '.join(missing)}; see `headrace quarantine list`")
     for action in selected_actions:
         resolve(log, action)
     log.close()

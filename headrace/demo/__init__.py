@@ -1,1 +1,1 @@
-"""A simulated shop in the terminal."""
+"""The demo: a simulated shop in the terminal."""

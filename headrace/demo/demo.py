@@ -1,4 +1,4 @@
-"""`headrace demo`: the three processes on this machine, a crowd of simulated shoppers, and a view of what is learnt."""
+"""`headrace demo`: run the three processes with simulated shoppers, and show the results."""
 
 import logging
 import os
@@ -6,17 +6,19 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Signal
+from threading import Thread
 
-import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
+from headrace.client import Client, ClientError, ClientSettings
 from headrace.demo.samples import DemoHistory, StatusSnapshot
 from headrace.demo.traffic import PROBE_ITEM, FreshnessProbe, Traffic, warm_up
 from headrace.demo.view import LineView, LiveView, View, render_summary
@@ -25,42 +27,49 @@ from replay.simulation.simulator import Shop, Simulator, make_population, make_s
 from stream.clock import Clock, SystemClock
 from stream.process import stop_on_signals
 
-_REQUESTS_PER_SECOND = 300.0  # answers a second at most
-_STARTUP_TIMEOUT_S = 300.0  # seconds until the processes are warm; the first time they compile their kernels
-_WARM_VISIT_S = 2.0  # seconds that a rehearsal takes at most when nothing is left to compile
 _ITEMS_PER_REQUEST = 1000
 _PORTS = {"HEADRACE_SERVE__PORT": 8000, "HEADRACE_STREAM__METRICS_PORT": 9101, "HEADRACE_LEARN__METRICS_PORT": 9102}
 _SETTINGS = {
     "HEADRACE_LOG__URL": "",
     "HEADRACE_STORE__URL": "",
     "HEADRACE_SERVE__HOST": "127.0.0.1",
-    "HEADRACE_STREAM__ATTRIBUTION_WINDOW": "5",  # a slate that nobody clicked is known as such within the demo
+    "HEADRACE_STREAM__ATTRIBUTION_WINDOW": "5",  # slates without a click become training data within the demo
     "HEADRACE_STREAM__ALLOWED_LATENESS": "1",
 }
 _METRIC_LABELS = {"headrace_learn_log_loss": "log loss", "headrace_learn_auc": "AUC"}
 
 
 class StartupFailed(Exception):
-    """The processes do not come up, or do not stay up."""
+    """The processes do not start, or do not stay up."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoTimeouts:
+    """Patience of the demo."""
+
+    startup_s: float = 300.0  # until the processes are warm; the first start compiles the kernels
+    warm_visit_s: float = 2.0  # longest visit once nothing is left to compile
+    startup_poll_s: float = 0.2
+    metrics_s: float = 10.0  # one read of the learner's metrics
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where the demo's processes are to be found."""
+    """Processes of the demo and their addresses."""
 
-    client: httpx.Client  # of serve
-    learner_metrics_url: str  # the page of learn's metrics
+    client: Client
+    learner_metrics_url: str
     supervisor: ProcessSupervisor
+    timeouts: DemoTimeouts = DemoTimeouts()
 
-    def restart_dead(self) -> None:
-        """Keep the processes up; NotRunning if one of them cannot be."""
-        self.supervisor.restart_dead()
+    def check(self) -> None:
+        """Raise StartupFailed if one of the processes ends each time it is started."""
         if verb := self.supervisor.crash_looping():
             raise StartupFailed(f"{verb} dies each time it is started")
 
 
 def run_demo(seconds: float | None, shoppers: int, items: int, seed: int, plain: bool) -> int:
-    """Run until told to stop, or for so many seconds of shopping; 0, or 1 when the processes would not run."""
+    """Run for so many seconds, or until a signal; returns 0, or 1 if the processes do not run."""
     console, clock, stop = Console(), SystemClock(), stop_on_signals()
     rng = np.random.default_rng(seed)
     simulator = Simulator(make_shop(items, clock.now_ms(), rng), make_population(shoppers, rng), clock, rng)
@@ -71,7 +80,7 @@ def run_demo(seconds: float | None, shoppers: int, items: int, seed: int, plain:
     except StartupFailed as error:
         log_path = Path(tempfile.mkdtemp(prefix="headrace-demo-failed-")) / "demo.log"
         shutil.move(folder / "demo.log", log_path)
-        console.print(f"headrace: {error}; what the processes said is in {log_path}", soft_wrap=True)
+        console.print(f"headrace: {error}; the log of the processes is in {log_path}", soft_wrap=True)
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -83,28 +92,41 @@ def run_demo(seconds: float | None, shoppers: int, items: int, seed: int, plain:
 def _run(
     folder: Path, simulator: Simulator, clock: Clock, seconds: float | None, view: View, stop: Signal
 ) -> DemoHistory:
-    """start → warm up → shop → stop."""
+    """Start → warm up → shop → stop."""
     ports = {name: os.environ.get(name) or str(_find_free_port(port)) for name, port in _PORTS.items()}
+    environ = {"HEADRACE_DATA__FOLDER": str(folder), **_SETTINGS, **ports}
     url = f"http://127.0.0.1:{ports['HEADRACE_SERVE__PORT']}"
     history = DemoHistory(url, seconds)
     with (
         (folder / "demo.log").open("wb") as output,
-        ProcessSupervisor(
-            environ={"HEADRACE_DATA__FOLDER": str(folder), **_SETTINGS, **ports}, output=output
-        ) as supervisor,
-        httpx.Client(base_url=url, timeout=10.0) as client,
+        ProcessSupervisor(environ=environ, output=output) as supervisor,
+        _restart_in_background(supervisor),
+        Client(url, settings=ClientSettings(max_retries=0)) as client,
         view,
     ):
         logging.basicConfig(filename=folder / "demo.log", format="%(asctime)s demo   %(message)s", force=True)
         deployment = Deployment(client, f"http://127.0.0.1:{ports['HEADRACE_LEARN__METRICS_PORT']}/metrics", supervisor)
         if _start_up(deployment, simulator.shop, clock, view, stop):
-            with Traffic(url, simulator, _REQUESTS_PER_SECOND) as traffic:
+            with Traffic(url, simulator) as traffic:
                 _record_samples(deployment, traffic, FreshnessProbe(client, clock), history, view, stop)
     return history
 
 
+@contextmanager
+def _restart_in_background(supervisor: ProcessSupervisor) -> Iterator[None]:
+    """Restart ended processes from a thread: a probe may block longer than a crash takes."""
+    stop = Signal()
+    thread = Thread(target=supervisor.run, args=(stop,), name="supervisor")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def _find_free_port(preferred: int) -> int:
-    """The preferred port of this machine if nobody has it, else one that is free."""
+    """Return the preferred port of this machine if it is free, else another free one."""
     for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -117,65 +139,68 @@ def _find_free_port(preferred: int) -> int:
 
 
 def _start_up(deployment: Deployment, shop: Shop, clock: Clock, view: View, stop: Signal) -> bool:
-    """Wait for the processes, bring the catalogue, and rehearse until all kernels are compiled; False: told to stop."""
-    deadline = time.monotonic() + _STARTUP_TIMEOUT_S
+    """Wait for the processes, load the catalog and compile all kernels; False if stopped."""
+    client, timeouts = deployment.client, deployment.timeouts
+    deadline = time.monotonic() + timeouts.startup_s
     steps: dict[str, Callable[[], bool]] = {
-        "starting stream, learn and serve": lambda: deployment.client.get("/readyz").is_success,
-        "putting the items on the shelves": lambda: _put_items(deployment.client, shop),
-        "rehearsing with a visitor": lambda: warm_up(deployment.client, clock, _WARM_VISIT_S),
+        "starting stream, learn and serve": client.is_ready,
+        "loading the catalog": lambda: _put_items(client, shop),
+        "warming up with a simulated visit": lambda: warm_up(client, clock, timeouts.warm_visit_s),
     }
     for step, is_done in steps.items():
         started = time.monotonic()
         while not _is_step_done(is_done):
             view.show_startup(step, time.monotonic() - started)
-            deployment.restart_dead()
+            deployment.check()
             if time.monotonic() > deadline:
-                raise StartupFailed(f"not ready after {_STARTUP_TIMEOUT_S:.0f} s ({step})")
-            if stop.wait(0.2):
+                raise StartupFailed(f"not ready after {timeouts.startup_s:.0f} s ({step})")
+            if stop.wait(timeouts.startup_poll_s):
                 return False
     return True
 
 
 def _is_step_done(is_done: Callable[[], bool]) -> bool:
-    """Whether a step is done; a process that does not answer yet has not done it."""
+    """Return True if the step is done; without a response from the server it is not."""
     try:
         return is_done()
-    except httpx.HTTPError:
+    except ClientError:
         return False
 
 
-def _put_items(client: httpx.Client, shop: Shop) -> bool:
+def _put_items(client: Client, shop: Shop) -> bool:
     records = [*shop.records(), PROBE_ITEM]
     for first in range(0, len(records), _ITEMS_PER_REQUEST):
-        client.post("/v1/items", json=records[first : first + _ITEMS_PER_REQUEST]).raise_for_status()
+        client.put_items(records[first : first + _ITEMS_PER_REQUEST])
     return True
 
 
 def _record_samples(
     deployment: Deployment, traffic: Traffic, probe: FreshnessProbe, history: DemoHistory, view: View, stop: Signal
 ) -> None:
-    """A sample a second, until the time is up or it is told to stop."""
+    """Record one sample per second until the time is up or the demo is stopped."""
     started = time.monotonic()
     while history.seconds is None or history.elapsed < history.seconds:
         remaining = float("inf") if history.seconds is None else history.seconds - history.elapsed
         if stop.wait(min(remaining, max(0.0, started + len(history.samples) - time.monotonic()))):
             return
-        deployment.restart_dead()
-        with suppress(httpx.HTTPError):  # a process that was killed is back in a moment
+        deployment.check()
+        with suppress(ClientError, OSError):  # a process that has ended restarts soon
             history.delays.append(probe.measure())
-            history.status = scrape_status(deployment.client, deployment.learner_metrics_url)
+            history.status = scrape_status(deployment)
         history.add(time.monotonic() - started, traffic.totals())
         view.show(history)
 
 
-def scrape_status(client: httpx.Client, learner_metrics_url: str) -> StatusSnapshot:
-    """What serve says of its lag, and learn of its predictions."""
-    lag = client.get("/v1/lag").raise_for_status().json()
+def scrape_status(deployment: Deployment) -> StatusSnapshot:
+    """Read the lag from serve and the prediction quality from learn."""
+    lag = deployment.client.lag()
+    with urllib.request.urlopen(deployment.learner_metrics_url, timeout=deployment.timeouts.metrics_s) as page:
+        text = page.read().decode()
     values = {
         sample.name: sample.value
-        for family in text_string_to_metric_families(client.get(learner_metrics_url).text)
+        for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name in _METRIC_LABELS
     }
     metrics = {label: values[metric] for metric, label in _METRIC_LABELS.items() if metric in values}
-    return StatusSnapshot(lag["model_version"], lag["events"], metrics)
+    return StatusSnapshot(lag.model_version, lag.events, metrics)

@@ -1,38 +1,45 @@
-"""What the simulated shoppers do to a running `headrace serve` over HTTP, and what is counted of it."""
+"""Simulated shoppers that use a running `headrace serve`, and counts of the results."""
 
 import secrets
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Event as Signal
 from typing import Any
 
-import httpx
-
+from headrace.client import Client, ClientError, ClientSettings
 from headrace.demo.samples import Totals
 from replay.simulation.simulator import Simulator
-from stream.clock import Clock
+from stream.clock import HOUR_MS, Clock
 
-K = 10  # places of a slate
-PROBE_ITEM = {"item_id": "probe", "title": "Is clicked to see how soon it shows; is never shown", "available": False}
-_CONCURRENT_SHOPPERS = 4
-_SEND_INTERVAL_S = 0.05  # seconds for which events of one connection are gathered
-_REQUEST_TIMEOUT_S = 10.0
-_PROBE_TIMEOUT_S = 5.0  # seconds
+PROBE_ITEM = {"item_id": "probe", "title": "Item of the freshness probe; never recommended", "available": False}
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSettings:
+    """Load of the simulated shoppers."""
+
+    requests_per_second: float = 300.0  # at most
+    concurrent_shoppers: int = 4
+    slate_size: int = 10
+    send_interval_s: float = 0.05  # events of one connection are sent together
+    failure_delay_s: float = 0.5
 
 
 class Traffic:
-    """A context: the shoppers come and go inside it, at most `pace` of them a second."""
+    """Run shoppers inside a `with` block."""
 
-    def __init__(self, url: str, simulator: Simulator, requests_per_second: float) -> None:
+    def __init__(self, url: str, simulator: Simulator, settings: TrafficSettings | None = None) -> None:
         self._url = url
         self._simulator = simulator
-        self._interval_s = 1 / requests_per_second
+        self._settings = settings or TrafficSettings()
         self._totals = Totals()
         self._lock = threading.Lock()  # of the simulator, the totals and the pace
         self._next_at = time.monotonic()
         self._stop = Signal()
-        self._threads = [threading.Thread(target=self._run, name=f"shopper {i}") for i in range(_CONCURRENT_SHOPPERS)]
+        self._threads = [
+            threading.Thread(target=self._run, name=f"shopper {i}") for i in range(self._settings.concurrent_shoppers)
+        ]
 
     def __enter__(self) -> "Traffic":
         for thread in self._threads:
@@ -49,39 +56,37 @@ class Traffic:
             return replace(self._totals)
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=_REQUEST_TIMEOUT_S) as client:
+        with Client(self._url, settings=ClientSettings(max_retries=0)) as client:  # failures are counted instead
             events: list[dict[str, Any]] = []
             sent_at = time.monotonic()
-            while not self._stop.wait(self._wait()):
+            while not self._stop.wait(self._seconds_to_next_shopper()):
                 try:
                     events += self._visit(client)
-                    if events and time.monotonic() - sent_at >= _SEND_INTERVAL_S:
-                        _raise_for_status(client.post("/v1/events", json=events))
+                    if events and time.monotonic() - sent_at >= self._settings.send_interval_s:
+                        client.send_events(events)
                         events, sent_at = [], time.monotonic()
-                except httpx.HTTPError:
+                except ClientError:
                     with self._lock:
                         self._totals.failures += 1
-                    self._stop.wait(0.5)
+                    self._stop.wait(self._settings.failure_delay_s)
 
-    def _wait(self) -> float:
-        """Seconds until the next shopper may come."""
+    def _seconds_to_next_shopper(self) -> float:
+        """Reserve the next start time, and return the seconds until then."""
         with self._lock:
             now = time.monotonic()
-            self._next_at = max(self._next_at + self._interval_s, now)
+            self._next_at = max(self._next_at + 1 / self._settings.requests_per_second, now)
             return self._next_at - now
 
-    def _visit(self, client: httpx.Client) -> list[dict[str, Any]]:
-        """One shopper asks, looks, and acts: the events that are to be sent."""
-        simulator, totals = self._simulator, self._totals
+    def _visit(self, client: Client) -> list[dict[str, Any]]:
+        """Request a slate for one shopper and simulate the feedback; returns the events to send."""
+        simulator, totals, k = self._simulator, self._totals, self._settings.slate_size
         with self._lock:
             shopper = simulator.next_shopper()
-            expected = simulator.expected_ctr(shopper, K)
-        response = _raise_for_status(
-            client.post("/v1/recommendations", json={"user_id": simulator.users[shopper], "k": K})
-        ).json()
-        item_ids = [slate_item["item_id"] for slate_item in response["items"]]
+            expected = simulator.expected_ctr(shopper, k)
+        response = client.recommend(simulator.users[shopper], k)
+        item_ids = [item.item_id for item in response.items]
         with self._lock:
-            clicks, events = simulator.simulate_feedback(shopper, response["impression_id"], item_ids)
+            clicks, events = simulator.simulate_feedback(shopper, response.impression_id, item_ids)
             totals.responses += 1
             totals.events += 1 + len(events)
             totals.slate_items += len(item_ids)
@@ -93,55 +98,45 @@ class Traffic:
 
 
 class FreshnessProbe:
-    """Measures how soon a click is in the answers: it clicks an item of its own until serve tells of it."""
+    """Measure the delay from a click until the model counts it, on an item of its own."""
 
-    def __init__(self, client: httpx.Client, clock: Clock) -> None:
+    def __init__(self, client: Client, clock: Clock, timeout_s: float = 5.0, poll_interval_s: float = 0.005) -> None:
         self._client = client
         self._clock = clock
+        self._timeout_s = timeout_s
+        self._poll_interval_s = poll_interval_s
 
     def measure(self) -> float:
-        """Seconds from sending a click to an answer that knows of it, or until patience ran out."""
+        """Seconds from sending a click until the item's counts include it, or to the timeout."""
         before, started = self._count_clicks(), time.monotonic()
-        _raise_for_status(
-            self._client.post(
-                "/v1/events", json=_make_event("probe", "click", self._clock.now_ms(), PROBE_ITEM["item_id"])
-            )
-        )
-        while (elapsed := time.monotonic() - started) < _PROBE_TIMEOUT_S and self._count_clicks() == before:
-            time.sleep(0.005)
+        self._client.send_events([_make_event("probe", "click", self._clock.now_ms(), str(PROBE_ITEM["item_id"]))])
+        while (elapsed := time.monotonic() - started) < self._timeout_s and self._count_clicks() == before:
+            time.sleep(self._poll_interval_s)
         return elapsed
 
     def _count_clicks(self) -> int:
-        clicks: int = _raise_for_status(self._client.get(f"/v1/items/{PROBE_ITEM['item_id']}")).json()["counts"][
-            "click"
-        ]
+        clicks: int = self._client.item(str(PROBE_ITEM["item_id"]))["counts"]["click"]
         return clicks
 
 
-def warm_up(client: httpx.Client, clock: Clock, max_seconds: float) -> bool:
-    """Have a visitor of the past do what shoppers do; whether it went through all processes in `enough` seconds.
+def warm_up(client: Client, clock: Clock, max_seconds: float, slate_size: int = 10) -> bool:
+    """Simulate a visit in the past; True if all processes handled it within `max_seconds`.
 
-    The visit is long over, so its window closes at once: everything that is learnt from slates is compiled by this.
+    The attribution window of the visit has passed, so it closes at once and the kernels of slate training compile.
     """
-    past_ts = clock.now_ms() - 3_600_000
+    past_ts = clock.now_ms() - HOUR_MS
     started = time.monotonic()
-    response = _raise_for_status(
-        client.post("/v1/recommendations", json={"user_id": "visitor", "k": K, "ts": past_ts})
-    ).json()
-    item_ids = [slate_item["item_id"] for slate_item in response["items"]]
-    if len(item_ids) < K:
+    response = client.recommend("visitor", slate_size, ts=past_ts)
+    item_ids = [item.item_id for item in response.items]
+    if len(item_ids) < slate_size:
         return False
-    clicks = [_make_event("visitor", "click", past_ts, item, response["impression_id"]) for item in item_ids[:2]]
-    _raise_for_status(client.post("/v1/events", json=[*clicks, _make_event("visitor", "view", past_ts, item_ids[-1])]))
+    clicks = [_make_event("visitor", "click", past_ts, item_id, response.impression_id) for item_id in item_ids[:2]]
+    client.send_events([*clicks, _make_event("visitor", "view", past_ts, item_ids[-1])])
     FreshnessProbe(client, clock).measure()
     FreshnessProbe(client, clock).measure()
     return time.monotonic() - started < max_seconds
 
 
-def _make_event(user: str, kind: str, ts: int, item: object, impression: str | None = None) -> dict[str, Any]:
+def _make_event(user: str, kind: str, ts: int, item: str, impression: str | None = None) -> dict[str, Any]:
     event = {"event_id": secrets.token_hex(8), "type": kind, "ts": ts, "user_id": user, "item_id": item}
     return event if impression is None else event | {"impression_id": impression}
-
-
-def _raise_for_status(response: httpx.Response) -> httpx.Response:
-    return response.raise_for_status()

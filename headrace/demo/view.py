@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of the demo: a live view, or a line now and then, and a summary at the end."""
+"""Terminal output of the demo: a live view or plain lines, and a summary at the end."""
 
 from types import TracebackType
 from typing import Protocol, Self
@@ -12,9 +12,9 @@ from rich.text import Text
 
 from headrace.demo.samples import DemoHistory, Totals
 
-_LINE_INTERVAL = 5  # samples between lines
-_COMPILE_HINT_AFTER_S = 6.0  # seconds that a start takes at most when the kernels are compiled
-_BAR_WIDTH = 40  # characters of the longest bar, and of the curve
+_SAMPLES_PER_LINE = 5
+_COMPILE_HINT_AFTER_S = 6.0  # a longer start means that the kernels are being compiled
+_BAR_WIDTH = 40  # characters of the longest bar and of the curve
 _TICKS = "▁▂▃▄▅▆▇█"
 _SLATE_ROWS = (
     ("best possible", "best", "cyan"),
@@ -25,7 +25,7 @@ _SLATE_ROWS = (
 
 
 class View(Protocol):
-    """A context: shows what it is told while inside it."""
+    """Show the demo inside a `with` block."""
 
     def __enter__(self) -> Self: ...
 
@@ -34,16 +34,16 @@ class View(Protocol):
     ) -> None: ...
 
     def show_startup(self, step: str, elapsed: float) -> None:
-        """The shop is not open yet: what is waited for, and for how many seconds it has been."""
+        """Show the current startup step and the seconds that it has taken so far."""
         ...
 
     def show(self, history: DemoHistory) -> None:
-        """The story has one more sample."""
+        """Show the history after a new sample."""
         ...
 
 
 class LiveView:
-    """A picture that changes in place."""
+    """A view that updates in place."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, refresh_per_second=8, transient=True)
@@ -65,7 +65,7 @@ class LiveView:
 
 
 class LineView:
-    """Lines, for terminals that are none."""
+    """Plain lines, for output that is not a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -85,12 +85,12 @@ class LineView:
             self._last_line = text
 
     def show(self, history: DemoHistory) -> None:
-        if (len(history.samples) - 1) % _LINE_INTERVAL == 0:
+        if (len(history.samples) - 1) % _SAMPLES_PER_LINE == 0:
             self._console.print(format_line(history), highlight=False, soft_wrap=True)
 
 
 def _compile_hint(elapsed: float) -> str:
-    return ", compiling kernels (the first time only)" if elapsed > _COMPILE_HINT_AFTER_S else ""
+    return ", compiling kernels (first run only)" if elapsed > _COMPILE_HINT_AFTER_S else ""
 
 
 def format_line(history: DemoHistory) -> str:
@@ -101,9 +101,9 @@ def format_line(history: DemoHistory) -> str:
             f"click-through {recent.click_through(recent.clicks):.3f}"
             f" (random {recent.click_through(recent.random):.3f}, popular {recent.click_through(recent.popular):.3f},"
             f" best {recent.click_through(recent.best):.3f})",
-            f"{history.per_second(recent.responses):.0f} answers/s",
+            f"{history.per_second(recent.responses):.0f} responses/s",
             f"{history.per_second(recent.events):.0f} events/s",
-            f"click → changed answer {_format_delays(history)}",
+            f"click → changed response {_format_delays(history)}",
             *(f"{name} {value:.3f}" for name, value in history.status.metrics.items()),
             f"version {history.status.version}",
         ]
@@ -111,47 +111,44 @@ def format_line(history: DemoHistory) -> str:
 
 
 def render_live_view(history: DemoHistory) -> RenderableType:
-    """The live view, some fifteen lines."""
+    """Build the live view, about fifteen lines."""
     recent = history.recent()
     facts = Table.grid(padding=(0, 2))
     facts.add_row("[dim]traffic", _format_traffic(history))
-    facts.add_row("[dim]click → changed answer", _format_delays(history))
-    facts.add_row("[dim]predictions before learning", _format_metrics(history))
-    facts.add_row(
-        "[dim]model version", f"{history.status.version}  [dim]{history.status.lag_events} events on their way into it"
-    )
+    facts.add_row("[dim]click → changed response", _format_delays(history))
+    facts.add_row("[dim]predictions before training", _format_metrics(history))
+    status = history.status
+    facts.add_row("[dim]model version", f"{status.version}  [dim]{status.lag_events} events not yet included")
     duration = f"{history.elapsed:.0f} s" + (f" of {history.seconds:.0f}" if history.seconds else "")
     return Panel(
         Group(_render_bars(recent), Text(), _render_curve(history), Text(), facts),
         title=f"[bold]headrace demo[/]  {duration}",
-        subtitle=f"console [link={history.url}]{history.url}[/link]   Ctrl-C ends",
+        subtitle=f"console [link={history.url}]{history.url}[/link]   Ctrl-C to stop",
         width=96,
         padding=(1, 2),
     )
 
 
 def render_summary(history: DemoHistory) -> RenderableType:
-    """The whole run against its last seconds."""
+    """Compare the whole run with its last ten seconds."""
     total, recent = history.total(), history.recent()
-    table = Table(
-        title=f"{history.elapsed:.0f} s, {total.responses} answers, {total.events} events", title_justify="left"
-    )
-    table.add_column("click-through of")
-    table.add_column("whole run", justify="right")
-    table.add_column("last 10 s", justify="right")
-    table.add_column("last 10 s against most popular", justify="right")
+    title = f"{history.elapsed:.0f} s, {total.responses} responses, {total.events} events"
+    table = Table(title=title, title_justify="left")
+    table.add_column("click-through rate")
+    for column in ("whole run", "last 10 s", "last 10 s vs. most popular"):
+        table.add_column(column, justify="right")
     for name, column, style in _SLATE_ROWS:
         rates = [part.click_through(getattr(part, column)) for part in (total, recent)]
         ratio = rates[1] / recent.click_through(recent.popular) if recent.popular else 0.0
         table.add_row(name, f"{rates[0]:.3f}", f"{rates[1]:.3f}", f"{ratio:.1f} ×", style=style)
-    delays = f"click → changed answer {_format_delays(history)}"
+    delays = f"click → changed response {_format_delays(history)}"
     notes = f"{_format_traffic(history)}; {delays}; {_format_metrics(history)}; version {history.status.version}"
     failures = f"\n{total.failures} requests failed" if total.failures else ""
     return Group(table, Text(notes + failures, style="dim"))
 
 
 def _render_bars(recent: Totals) -> Table:
-    """Click-through of the last seconds beside what other slates would have earned on the same requests."""
+    """Draw the recent click-through rate beside the expected rates of other slates."""
     grid = Table.grid(padding=(0, 2))
     max_clicks = max(recent.best, recent.clicks, 1e-9)
     for name, column, style in _SLATE_ROWS:
@@ -165,12 +162,12 @@ def _render_curve(history: DemoHistory) -> Text:
     values = history.click_through_curve(_BAR_WIDTH)
     max_value = max([*values, 1e-9])
     ticks = "".join(_TICKS[min(len(_TICKS) - 1, int(value / max_value * len(_TICKS)))] for value in values)
-    return Text.assemble(("click-through since the start  ", "dim"), (ticks, "green"))
+    return Text.assemble(("click-through rate since the start  ", "dim"), (ticks, "green"))
 
 
 def _format_traffic(history: DemoHistory) -> str:
     recent = history.recent()
-    return f"{history.per_second(recent.responses):.0f} answers/s, {history.per_second(recent.events):.0f} events/s"
+    return f"{history.per_second(recent.responses):.0f} responses/s, {history.per_second(recent.events):.0f} events/s"
 
 
 def _format_delays(history: DemoHistory) -> str:

@@ -1,4 +1,4 @@
-"""The demo: what it counts and shows, and that it ends as it should and leaves nothing behind."""
+"""The demo computes and shows its statistics, and ends without leaving anything behind."""
 
 import io
 import os
@@ -16,94 +16,94 @@ from headrace.demo.view import LineView, LiveView, format_line, render_live_view
 from tests.support.processes import HEADRACE, VERBS, free_port
 
 
-def a_story(samples: int = 30) -> DemoHistory:
-    """100 answers of 10 places and 20 + i clicks in second i."""
-    story = DemoHistory("http://127.0.0.1:1", seconds=60.0)
+def make_history(samples: int = 30) -> DemoHistory:
+    """A history with 100 responses of 10 items and 20 + i clicks in second i."""
+    history = DemoHistory("http://127.0.0.1:1", seconds=60.0)
     clicks = 0
     for i in range(1, samples + 1):
         clicks += 20 + i
-        told = Totals(100 * i, 150 * i, 1000 * i, clicks, 10.0 * i, 30.0 * i, 90.0 * i)
-        story.add(float(i), told)
-    story.delays = [0.05] * 98 + [0.5, 0.5]
-    story.status = StatusSnapshot("000001-000000042", 3, {"log loss": 0.25, "AUC": 0.75})
-    return story
+        totals = Totals(100 * i, 150 * i, 1000 * i, clicks, 10.0 * i, 30.0 * i, 90.0 * i)
+        history.add(float(i), totals)
+    history.delays = [0.05] * 98 + [0.5, 0.5]
+    history.status = StatusSnapshot("000001-000000042", 3, {"log loss": 0.25, "AUC": 0.75})
+    return history
 
 
-def text_of(shown: object) -> str:
+def render_text(renderable: object) -> str:
     console = Console(file=io.StringIO(), width=120)
-    console.print(shown)
+    console.print(renderable)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
-def test_now_is_the_last_ten_seconds() -> None:
-    now = a_story(30).recent()
+def test_recent_totals_cover_ten_seconds() -> None:
+    recent = make_history(30).recent()
 
-    assert now.responses == 1000
-    assert now.clicks == sum(20 + i for i in range(21, 31))
-    assert now.click_through(now.popular) == pytest.approx(0.03)
-
-
-def test_a_young_story_has_a_now_too() -> None:
-    assert a_story(2).per_second(a_story(2).recent().responses) == 100
-    assert a_story(0).per_second(a_story(0).recent().responses) == 0
+    assert recent.responses == 1000
+    assert recent.clicks == sum(20 + i for i in range(21, 31))
+    assert recent.click_through(recent.popular) == pytest.approx(0.03)
 
 
-def test_rates_go_by_the_time_that_passed() -> None:
-    story = DemoHistory("", None)
-    story.add(4.0, Totals(responses=100))
+def test_short_history_has_recent_totals() -> None:
+    assert make_history(2).per_second(make_history(2).recent().responses) == 100
+    assert make_history(0).per_second(make_history(0).recent().responses) == 0
 
-    assert story.per_second(story.recent().responses) == 25
+
+def test_rates_use_the_elapsed_time() -> None:
+    history = DemoHistory("", None)
+    history.add(4.0, Totals(responses=100))
+
+    assert history.per_second(history.recent().responses) == 25
 
 
 @pytest.mark.parametrize(("points", "length"), [(40, 30), (10, 10), (1, 1)])
-def test_the_curve_covers_the_whole_run(points: int, length: int) -> None:
-    curve = a_story(30).click_through_curve(points)
+def test_click_through_curve_covers_the_whole_run(points: int, length: int) -> None:
+    curve = make_history(30).click_through_curve(points)
 
     assert len(curve) == length
     assert curve == sorted(curve)
-    assert sum(curve) / length == pytest.approx(a_story(30).total().clicks / 30_000)
+    assert sum(curve) / length == pytest.approx(make_history(30).total().clicks / 30_000)
 
 
-def test_a_delay_is_of_the_last_hundred() -> None:
-    story = a_story()
-    story.delays = [9.0] * 50 + story.delays
+def test_delay_quantiles_use_the_last_hundred() -> None:
+    history = make_history()
+    history.delays = [9.0] * 50 + history.delays
 
-    assert story.delay_quantile(0.5) == 0.05
-    assert story.delay_quantile(0.99) == pytest.approx(0.5)
+    assert history.delay_quantile(0.5) == 0.05
+    assert history.delay_quantile(0.99) == pytest.approx(0.5)
 
 
-def test_every_view_tells_the_same_numbers() -> None:
-    story = a_story()
-    numbers = ("0.045", "0.030", "p50 50 ms, p99 500 ms", "100 answers/s", "log loss 0.250", "000001-000000042")
-    for shown in (render_live_view(story), render_summary(story), format_line(story)):
+def test_every_view_shows_the_same_numbers() -> None:
+    history = make_history()
+    numbers = ("0.045", "0.030", "p50 50 ms, p99 500 ms", "100 responses/s", "log loss 0.250", "000001-000000042")
+    for view in (render_live_view(history), render_summary(history), format_line(history)):
         for number in numbers:
-            assert number in text_of(shown).replace("\n", "")
+            assert number in render_text(view).replace("\n", "")
 
 
-def test_the_picture_fits_a_terminal() -> None:
-    assert len(text_of(render_live_view(a_story())).splitlines()) <= 16
+def test_live_view_fits_a_terminal() -> None:
+    assert len(render_text(render_live_view(make_history())).splitlines()) <= 16
 
 
-def test_a_story_without_samples_can_be_shown() -> None:
-    assert "not measured yet" in text_of(render_live_view(DemoHistory("", None)))
+def test_history_without_samples_can_be_shown() -> None:
+    assert "not measured yet" in render_text(render_live_view(DemoHistory("", None)))
 
 
-def test_lines_come_every_five_samples() -> None:
+def test_lines_are_printed_every_five_samples() -> None:
     console = Console(file=io.StringIO(), width=200)
-    story = DemoHistory("", None)
+    history = DemoHistory("", None)
     with LineView(console) as view:
         view.show_startup("starting", 0.0)
         view.show_startup("starting", 1.0)
         for i in range(12):
-            story.add(float(i), Totals())
-            view.show(story)
+            history.add(float(i), Totals())
+            view.show(history)
     assert isinstance(console.file, io.StringIO)
 
     assert len(console.file.getvalue().splitlines()) == 3
 
 
-def test_a_long_start_is_explained() -> None:
+def test_long_startup_mentions_compilation() -> None:
     console = Console(file=io.StringIO(), width=200, force_terminal=True)
     with LiveView(console) as view:
         view.show_startup("starting", 9.0)
@@ -112,17 +112,17 @@ def test_a_long_start_is_explained() -> None:
     assert "compiling kernels" in console.file.getvalue()
 
 
-def test_a_port_that_is_taken_is_not_used() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+def test_used_port_is_avoided() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
 
         assert _find_free_port(port) not in (0, port)
 
 
-class Demo:
-    """`headrace demo` with a few shoppers, in a folder for temporary files of its own."""
+class DemoProcess:
+    """`headrace demo` with few shoppers and its own folder for temporary files."""
 
     def __init__(self, folder: Path, *options: str, **settings: str) -> None:
         self.folder = folder
@@ -136,45 +136,45 @@ class Demo:
             text=True,
         )
 
-    def end(self) -> tuple[int, str]:
-        """Exit code and output."""
+    def wait(self) -> tuple[int, str]:
+        """Wait for the end; return the exit code and the output."""
         output, _ = self.process.communicate(timeout=280)
         return self.process.returncode, output
 
     def children(self) -> list[int]:
-        """Processes that were started with this folder and are there still."""
-        found = []
+        """Ids of running processes that were started with this folder."""
+        pids = []
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 words, environ = (path / "cmdline").read_bytes(), (path / "environ").read_bytes()
             except OSError:
                 continue
             if str(self.folder).encode() in environ and any(verb.encode() in words.split(b"\0") for verb in VERBS):
-                found.append(int(path.name))
-        return found
+                pids.append(int(path.name))
+        return pids
 
 
 @pytest.mark.slow
-def test_the_demo_ends_by_itself_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    demo = Demo(tmp_path, "--seconds", "6")
-    code, output = demo.end()
+def test_demo_ends_by_itself_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    demo = DemoProcess(tmp_path, "--seconds", "6")
+    code, output = demo.wait()
 
     assert code == 0, output
     assert "best possible" in output
-    assert "answers/s" in output
+    assert "responses/s" in output
     assert demo.children() == []
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_demo_with_its_summary(tmp_path: Path) -> None:
-    demo = Demo(tmp_path)
+def test_ctrl_c_ends_the_demo_with_a_summary(tmp_path: Path) -> None:
+    demo = DemoProcess(tmp_path)
     assert demo.process.stdout
-    for told in demo.process.stdout:
-        if "answers/s" in told:
+    for line in demo.process.stdout:
+        if "responses/s" in line:
             break
     demo.process.send_signal(signal.SIGINT)
-    code, output = demo.end()
+    code, output = demo.wait()
 
     assert code == 0, output
     assert "most popular" in output
@@ -183,15 +183,15 @@ def test_ctrl_c_ends_the_demo_with_its_summary(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_demo_that_cannot_run_says_where_to_read_why(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("0.0.0.0", 0))
-        taken.listen()
-        demo = Demo(tmp_path, HEADRACE_LEARN__METRICS_PORT=str(taken.getsockname()[1]))
-        code, output = demo.end()
+def test_failed_demo_names_its_log_file(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 0))
+        listener.listen()
+        demo = DemoProcess(tmp_path, HEADRACE_LEARN__METRICS_PORT=str(listener.getsockname()[1]))
+        code, output = demo.wait()
     log = Path(output.strip().rpartition(" ")[2])
 
     assert code == 1
-    assert "learn dies each time it is started" in output
+    assert "learn dies" in output
     assert "metrics port" in log.read_text()
     assert demo.children() == []
