@@ -1,1 +1,1 @@
-"""How fast it is, how much it holds: each subject is a module with `measure`, and runs alone or with the others."""
+"""Benchmarks of speed, quality and the guard, beside peers and budgets."""

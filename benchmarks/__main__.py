@@ -1,8 +1,8 @@
-"""All benchmarks in one go, beside the budgets of docs/design.md.
+"""Run all benchmarks and compare the medians with the budgets.
 
     python -m benchmarks [--only NAME …] [--quick] [--json FILE] [--markdown]
 
-Each module runs in a process of its own, so that none finds another's memory or caches.
+Each module runs in its own process, so that memory and caches are not shared.
 """
 
 import argparse
@@ -23,26 +23,27 @@ from rich.table import Table
 
 from benchmarks.harness.runs import build_table, format_number
 
-SubjectNumbers = dict[str, list[float]]  # the numbers of each run, by name
-_TIMEOUT_S = 3_600  # seconds that one module may take
+SubjectNumbers = dict[str, list[float]]  # numbers of all runs, by name
+_TIMEOUT_S = 3_600  # per module
 _QUICK_TIMEOUT_S = 300
-_FIXED_RUNS = ("speed.local_drivers", "quality.vw_news_simulator")  # subjects that decide themselves how often they run
+_FIXED_RUNS = ("speed.local_drivers", "quality.vw_news_simulator")  # subjects with a fixed number of runs
 
 
 @dataclass(frozen=True, slots=True)
 class PerformanceBudget:
-    """What the design asks of a number."""
+    """Limit for one number."""
 
     subject: str
     name: str
     limit: float
-    is_minimum: bool = False  # else at most
+    is_minimum: bool = False  # False: the limit is a maximum
 
     def is_satisfied(self, number: float) -> bool:
         return number >= self.limit if self.is_minimum else number <= self.limit
 
 
-SUBJECTS = {  # with what each is told when it is to be quick
+SUBJECTS = {  # with the options of a quick run
+    "speed.learner": ("--quick",),
     "speed.rankers": ("--examples", "20000", "--runs", "1"),
     "speed.stream_worker": ("--quick",),
     "speed.local_drivers": ("--quick",),
@@ -58,34 +59,44 @@ SUBJECTS = {  # with what each is told when it is to be quick
     "quality.vw_news_simulator": ("--quick",),
 }
 BUDGETS = (
+    PerformanceBudget("speed.learner", "learner: organic clicks, batch 64, clicks/s", 50_000, is_minimum=True),
+    PerformanceBudget("speed.learner", "learner: organic clicks, batch 2,048, clicks/s", 50_000, is_minimum=True),
+    PerformanceBudget("speed.learner", "learner: slates of 20, batch 64, slates/s", 10_000, is_minimum=True),
+    PerformanceBudget("speed.learner", "learner: slates of 20, batch 2,048, slates/s", 10_000, is_minimum=True),
     PerformanceBudget("speed.rankers", "headrace linear, examples/s", 3_000_000, is_minimum=True),
     PerformanceBudget("speed.rankers", "headrace fm, examples/s", 800_000, is_minimum=True),
     PerformanceBudget("speed.rankers", "headrace deep, examples/s", 150_000, is_minimum=True),
     PerformanceBudget("speed.stream_worker", "stream: clicks and views, events/s", 100_000, is_minimum=True),
-    PerformanceBudget("speed.stream_worker", "stream: slates of ten and clicks, events/s", 100_000, is_minimum=True),
-    PerformanceBudget("speed.local_drivers", "log: written and tailed, records/s", 150_000, is_minimum=True),
-    PerformanceBudget("speed.local_drivers", "store: put_many, users/s", 200_000, is_minimum=True),
-    PerformanceBudget("speed.local_drivers", "store: get, p99 ms", 0.4),
+    PerformanceBudget("speed.stream_worker", "stream: slates of 10 and clicks, events/s", 100_000, is_minimum=True),
+    PerformanceBudget("speed.local_drivers", "local log: append and read, records/s", 150_000, is_minimum=True),
+    PerformanceBudget("speed.local_drivers", "local store: put_many, users/s", 200_000, is_minimum=True),
+    PerformanceBudget("speed.local_drivers", "local store: get, p99 ms", 0.4),
     PerformanceBudget(
-        "speed.broker_drivers", "stream: kafka-python and Redis, 1 a record, events/s of CPU", 50_000, is_minimum=True
+        "speed.broker_drivers",
+        "stream: kafka-python and Redis, 1 event per record, events/CPU s",
+        50_000,
+        is_minimum=True,
     ),
     PerformanceBudget(
-        "speed.broker_drivers", "stream: confluent and Redis, 1 a record, events/s of CPU", 90_000, is_minimum=True
+        "speed.broker_drivers",
+        "stream: confluent and Redis, 1 event per record, events/CPU s",
+        90_000,
+        is_minimum=True,
     ),
-    PerformanceBudget("speed.ranking_latency", "answer, 1,000,000 items, p50 ms", 2.5),
-    PerformanceBudget("speed.ranking_latency", "answer, 1,000,000 items, p99 ms", 6.0),
-    PerformanceBudget("speed.http_load", "http: 1,000 answers/s asked, p99 ms", 25.0),
-    PerformanceBudget("speed.http_load", "http: errors in them", 0),
-    PerformanceBudget("speed.http_load", "http: answers/s at p99 ≤ 25 ms", 1_000, is_minimum=True),
-    PerformanceBudget("speed.freshness", "freshness: click to count, p99 ms", 250.0),
-    PerformanceBudget("speed.freshness", "freshness: click to answer, p99 ms", 250.0),
+    PerformanceBudget("speed.ranking_latency", "recommend: 1,000,000 items, p50 ms", 2.5),
+    PerformanceBudget("speed.ranking_latency", "recommend: 1,000,000 items, p99 ms", 6.0),
+    PerformanceBudget("speed.http_load", "http: 1,000 requests/s, p99 ms", 25.0),
+    PerformanceBudget("speed.http_load", "http: 1,000 requests/s, errors", 0),
+    PerformanceBudget("speed.http_load", "http: maximum requests/s at p99 ≤ 25 ms", 1_000, is_minimum=True),
+    PerformanceBudget("speed.freshness", "freshness: click to item count, p99 ms", 250.0),
+    PerformanceBudget("speed.freshness", "freshness: click to recommendation, p99 ms", 250.0),
     PerformanceBudget("speed.checkpoints", "checkpoint: write and fsync, s", 2.0),
-    PerformanceBudget("speed.checkpoints", "checkpoint: learner stands still, ms", 100.0),
-    PerformanceBudget("speed.checkpoints", "kill -9 serve: answers again, s", 10.0),
-    PerformanceBudget("speed.checkpoints", "kill -9 learn: answers hold new events again, s", 10.0),
-    PerformanceBudget("speed.checkpoints", "kill -9 stream: answers hold new events again, s", 10.0),
-    PerformanceBudget("speed.memory", "memory: bytes per item row, counters, catalogue, vectors", 1_024),
-    PerformanceBudget("speed.memory", "memory: bytes per user record, 20 actions each", 1_024),
+    PerformanceBudget("speed.checkpoints", "checkpoint: learner pause, ms", 100.0),
+    PerformanceBudget("speed.checkpoints", "kill -9 serve: seconds until it answers", 10.0),
+    PerformanceBudget("speed.checkpoints", "kill -9 learn: seconds until new events are in the model", 10.0),
+    PerformanceBudget("speed.checkpoints", "kill -9 stream: seconds until new events are in the model", 10.0),
+    PerformanceBudget("speed.memory", "memory: counters, catalog and vectors, bytes per item", 1_024),
+    PerformanceBudget("speed.memory", "memory: user record with 20 actions, bytes", 1_024),
     PerformanceBudget("speed.bandits", "headrace LinUCB, 34 arms, d = 20, predictions/s", 50_000, is_minimum=True),
     PerformanceBudget("speed.bandits", "headrace LinUCB, 34 arms, d = 20, updates/s", 100_000, is_minimum=True),
     PerformanceBudget("speed.bandits", "headrace LinUCB, 1,000 arms, d = 32, predictions/s", 5_000, is_minimum=True),
@@ -95,7 +106,7 @@ BUDGETS = (
 
 
 def run_subject(subject: str, quick: bool, runs: int | None = None) -> SubjectNumbers:
-    """What a module prints as JSON; RuntimeError if it failed."""
+    """Run a module and return its numbers; RuntimeError if it fails."""
     command = [sys.executable, "-m", f"benchmarks.{subject}", "--json", *(SUBJECTS[subject] if quick else ())]
     if runs and subject not in _FIXED_RUNS:
         command += ["--runs", str(runs)]
@@ -110,7 +121,7 @@ def run_subject(subject: str, quick: bool, runs: int | None = None) -> SubjectNu
 
 
 def parse_numbers(document: dict[str, Any]) -> SubjectNumbers:
-    """One shape for all: learners tell rows, the others numbers by name, of one run or of each."""
+    """Convert the JSON of a module into numbers by name; `speed.rankers` prints rows instead."""
     if "rows" in document:
         return {
             f"{row['name']}, {name}": [row[column]]
@@ -121,18 +132,19 @@ def parse_numbers(document: dict[str, Any]) -> SubjectNumbers:
 
 
 def compare_budgets(results: dict[str, SubjectNumbers]) -> Iterator[tuple[PerformanceBudget, float]]:
+    """Yield each budget that has results, with their median."""
     for budget in BUDGETS:
         if numbers := results.get(budget.subject, {}).get(budget.name):
             yield budget, statistics.median(numbers)
 
 
 def build_summary(results: dict[str, SubjectNumbers], quick: bool) -> Table:
-    table = Table(title="Beside the budgets" + (", which are not for so small a run" if quick else ""))
-    table.add_column("what", no_wrap=True)
-    for column in ("median", "budget", ""):
+    table = Table(title="Budgets" + (" (not meaningful for a quick run)" if quick else ""))
+    table.add_column("number", no_wrap=True)
+    for column in ("median", "budget", "result"):
         table.add_column(column, justify="right", no_wrap=True)
     for budget, number in compare_budgets(results):
-        verdict = "[green]held[/]" if budget.is_satisfied(number) else "[red]over[/]"
+        verdict = "[green]ok[/]" if budget.is_satisfied(number) else "[red]over[/]"
         table.add_row(budget.name, format_number(number), _format_limit(budget), verdict)
     return table
 
@@ -142,13 +154,13 @@ def _format_limit(budget: PerformanceBudget) -> str:
 
 
 def format_markdown(results: dict[str, SubjectNumbers]) -> str:
-    """The tables of docs/benchmarks.md."""
-    lines = ["| beside the budgets | median | budget | |", "|---|--:|--:|---|"]
+    """Format the tables of docs/benchmarks.md."""
+    lines = ["| number | median | budget | result |", "|---|--:|--:|---|"]
     for budget, number in compare_budgets(results):
-        verdict = "held" if budget.is_satisfied(number) else "**over**"
+        verdict = "ok" if budget.is_satisfied(number) else "**over**"
         lines.append(f"| {budget.name} | {format_number(number)} | {_format_limit(budget)} | {verdict} |")
     for subject, numbers in results.items():
-        lines += ["", f"| {subject} | median | least | greatest |", "|---|--:|--:|--:|"]
+        lines += ["", f"| {subject} | median | min | max |", "|---|--:|--:|--:|"]
         for name, runs in numbers.items():
             cells = [format_number(number) for number in (statistics.median(runs), min(runs), max(runs))]
             lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -157,11 +169,13 @@ def format_markdown(results: dict[str, SubjectNumbers]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(SUBJECTS), metavar="NAME", help=f"of {', '.join(SUBJECTS)}")
-    parser.add_argument("--quick", action="store_true", help="small and once: shows that it works, says little")
-    parser.add_argument("--runs", type=int, metavar="N", help="runs of which the median counts, instead of each's own")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers of every run")
-    parser.add_argument("--markdown", action="store_true", help="print the tables of docs/benchmarks.md instead")
+    parser.add_argument(
+        "--only", nargs="+", choices=list(SUBJECTS), metavar="NAME", help=f"modules: {', '.join(SUBJECTS)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="one small run, to see that it works")
+    parser.add_argument("--runs", type=int, metavar="N", help="number of runs (default: that of each module)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers of all runs")
+    parser.add_argument("--markdown", action="store_true", help="print the tables of docs/benchmarks.md")
     arguments = parser.parse_args()
     console, results, failed = Console(stderr=True), {}, []
     for subject in arguments.only or SUBJECTS:

@@ -1,1 +1,1 @@
-"""The guard: scenarios, false alarms, and detectors beside others."""
+"""Guard: scenarios, false alarms and detectors of other libraries."""

@@ -1,10 +1,10 @@
-"""Headrace's monitors beside River's ADWIN, Page–Hinkley and KSWIN, and beside dummies, on the same streams.
+"""Compare the detectors with River's ADWIN, Page–Hinkley and KSWIN and with dummies.
 
 python -m benchmarks.guard.detector_comparison [--seeds 2] [--hours 4]
 
-Every detector sees, minute by minute, the numbers that the live learner's guard sees: of clean hours, and of scenarios
-whose beginning is known. River's are set, by hindsight, to what notices most without a false alarm in one half of the
-clean hours; all are counted on the other half.
+All detectors get the per-minute values of the live guard, from clean hours and from scenarios with a known start.
+River's detectors get, in hindsight, the settings that detect most scenarios without a false alarm in one half of the
+clean hours; false alarms are counted on the other half.
 """
 
 import argparse
@@ -24,68 +24,70 @@ from online_models.guard.findings import Finding
 from online_models.guard.robust_stats import MedianBaseline, psi
 from replay.simulation.guard_trials import InProcessSystem
 from replay.simulation.scenarios import SCENARIOS, Scenario, run_scenario
+from stream.clock import MINUTE_MS
 from stream.config import GuardSettings
+from stream.logs import EventLog
 from stream.records.batches import EventType
 
-_MINUTES_PER_DAY = 1440.0  # minutes
-_WARMUP_BINS = 20  # bins
+_MINUTES_PER_DAY = 1440.0
+_WARMUP_BINS = 20
 _WARMUP, _DURATION = 40.0, 25.0  # minutes
 _CLEAN_SCENARIO = SCENARIOS[0]
 _POISON_NAMES = ("broken button", "label flip 5 %", "skewed clock", "lost surface")
-_SCENARIO_NAMES = (*_POISON_NAMES, "taste flip", "seasonal cycle", "new catalogue", "viral item")
-Streams = dict[str, np.ndarray]  # by name, one number per bin
+_SCENARIO_NAMES = (*_POISON_NAMES, "preference shift", "seasonal cycle", "new catalog", "viral item")
+Streams = dict[str, np.ndarray]  # by name, (bins,) float64
 DetectorFactory = Callable[[], base.DriftDetector]
-FireFunction = Callable[[Streams], list[int]]  # the bins in which a detector fires
+FireFunction = Callable[[Streams], list[int]]  # returns the bins with an alarm
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """What the guard saw of a run, and what it made of it."""
+    """Values that the guard saw in a run, and its findings."""
 
-    bin_end_minutes: np.ndarray  # (bins,) end of each, from the beginning
+    bin_end_minutes: np.ndarray  # (bins,) from the start of the run
     streams: Streams
-    finding_bins: list[int]  # bins in which the monitors told something
-    start_minute: float  # minute, inf if nothing happened
+    finding_bins: list[int]  # bins with a finding of the guard
+    start_minute: float  # start of the scenario; inf without one
 
 
 class _RecordingSuite(DetectorSuite):
-    """The monitors of a guard, that also write down what they see."""
+    """Detector suite that records its bins and the findings on them."""
 
-    def __init__(self, false_alarms: float) -> None:
-        super().__init__(false_alarms)
+    def __init__(self, false_alarms: float, log: EventLog) -> None:
+        super().__init__(false_alarms, log)
         self.bins: list[Bin] = []
         self.finding_bins: list[int] = []
 
-    def update(self, current: Bin) -> list[Finding]:
+    def update_bin(self, current: Bin) -> list[Finding]:
         self.bins.append(deepcopy(current))
-        findings = super().update(current)
+        findings = super().update_bin(current)
         self.finding_bins += [len(self.bins) - 1] * bool(findings)
         return findings
 
 
 def record_run(scenario: Scenario, seed: int, warmup: float, duration: float) -> RecordedRun:
-    """Play a scenario to the live processes, with alarms but no remedies: all detectors are to see the same."""
+    """Run a scenario with alarms only: remedies would change the data of the other detectors."""
     with tempfile.TemporaryDirectory() as folder:
         system = InProcessSystem(Path(folder), GuardSettings(auto_remediate=False))
-        suite = _RecordingSuite(1.0)
-        assert system.learn_worker._guard
-        system.learn_worker._guard._suite = suite
+        suite = _RecordingSuite(1.0, system.log)
+        assert system.learn_worker.guard
+        system.learn_worker.guard.suite = suite
         pending, start, start_minute = [], 0, float("inf")
         for is_active, events in run_scenario(scenario, seed, 2.0, warmup, duration):
             start = start or events[0]["ts"]
             if is_active:
-                start_minute = min(start_minute, (events[0]["ts"] - start) / 60_000)
+                start_minute = min(start_minute, (events[0]["ts"] - start) / MINUTE_MS)
             pending += events
             if len(pending) >= 64:
                 system.send_events(pending)
                 pending = []
         system.close()
-    minute = np.array([(bin_.end - start) / 60_000 for bin_ in suite.bins])
+    minute = np.array([(bin_.end - start) / MINUTE_MS for bin_ in suite.bins])
     return RecordedRun(minute, extract_streams(suite.bins), suite.finding_bins, start_minute)
 
 
 def extract_streams(bins: Sequence[Bin]) -> Streams:
-    """The numbers behind the monitors, each as a share or a mean per bin."""
+    """Compute the values behind the detectors, each a ratio or a mean per bin."""
     purchases = np.array(
         [sum(n for (_, kind), n in bin_.action_counts.items() if kind == EventType.purchase) for bin_ in bins]
     )
@@ -97,19 +99,19 @@ def extract_streams(bins: Sequence[Bin]) -> Streams:
         for i in range(len(bins))
     ]
     return {
-        "bought": purchases / [max(1, bin_.impressions + bin_.actions) for bin_ in bins],
-        "no surface": np.array([bin_.missing_surface / max(1, bin_.impressions) for bin_ in bins]),
+        "purchases": purchases / [max(1, bin_.impressions + bin_.actions) for bin_ in bins],
+        "missing surface": np.array([bin_.missing_surface / max(1, bin_.impressions) for bin_ in bins]),
         "late": np.array([(bin_.late - bin_.very_late) / max(1, bin_.rows) for bin_ in bins]),
         "loss": np.array([bin_.log_loss_sum / max(1, bin_.closed_items) for bin_ in bins]),
         "calibration": np.array([bin_.observed_clicks / max(1e-9, bin_.expected_clicks) for bin_ in bins]),
-        "place of answers": np.array([bin_.click_rank_sum / max(1, bin_.slate_clicks) for bin_ in bins]),
-        "answers": np.array([bin_.slate_clicks / max(1, bin_.impressions) for bin_ in bins]),
+        "click rank": np.array([bin_.click_rank_sum / max(1, bin_.slate_clicks) for bin_ in bins]),
+        "click-through": np.array([bin_.slate_clicks / max(1, bin_.impressions) for bin_ in bins]),
         "items": np.array(item_drift),
     }
 
 
 def make_fire_function(make: DetectorFactory, standardize: bool) -> FireFunction:
-    """A detector of River on every stream by itself; `standardised`: it sees robust z-scores instead of numbers."""
+    """Run one detector of River per stream, on its values or on robust z-scores."""
 
     def fires(streams: Streams) -> list[int]:
         fired_bins: set[int] = set()
@@ -128,14 +130,14 @@ def _compute_z_scores(values: np.ndarray) -> Iterator[float]:
     baseline = MedianBaseline(_WARMUP_BINS)
     for value in values.tolist():
         z = baseline.update(value)
-        # Two minutes without a single late event make a spread of 0, and any number infinitely odd.
+        # A constant history has a scale of 0, which makes every other value infinitely unlikely.
         yield 0.0 if z is None else float(np.clip(z, -10, 10))
 
 
 def select_best(
     factories: Sequence[tuple[str, DetectorFactory]], clean: RecordedRun, runs: dict[str, list[RecordedRun]]
 ) -> tuple[str, FireFunction]:
-    """Of the settings that raise no false alarm on clean hours the one that notices most, by hindsight: River's due."""
+    """Select, in hindsight, the setting without false alarms on clean data that detects most."""
     settings = [(name, make_fire_function(make, False)) for name, make in factories]
     settings += [(f"{name}, of z-scores", make_fire_function(make, True)) for name, make in factories]
     quiet_settings = [(name, fires) for name, fires in settings if not fires(clean.streams)]
@@ -148,7 +150,7 @@ def select_best(
 
 
 def format_row(name: str, fires: FireFunction | None, runs: dict[str, list[RecordedRun]], clean: RecordedRun) -> str:
-    """A line of the table: what was noticed of each scenario and when, and how often it was wrong."""
+    """Format a row: median delay per scenario, false alarms per day and F1."""
 
     def fire_minutes(run: RecordedRun) -> np.ndarray:
         return run.bin_end_minutes[run.finding_bins if fires is None else fires(run.streams)]
@@ -172,7 +174,7 @@ def format_row(name: str, fires: FireFunction | None, runs: dict[str, list[Recor
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--hours", type=float, default=4.0, help="clean, to set thresholds by; as many to test")
+    parser.add_argument("--hours", type=float, default=4.0, help="clean hours for tuning, and as many for testing")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     tuning_run, clean = (record_run(_CLEAN_SCENARIO, seed, 60 * arguments.hours, 0) for seed in (1, 2))
@@ -196,14 +198,14 @@ def main() -> None:
     rows: list[tuple[str, FireFunction | None]] = [("Headrace", None)]
     rows += [select_best(factories, tuning_run, runs) for factories in (adwin, hinkley, kswin)]
     rows += [
-        ("River's ADWIN as it comes", make_fire_function(drift.ADWIN, False)),
-        ("River's Page–Hinkley as it comes", make_fire_function(drift.PageHinkley, False)),
-        ("River's KSWIN as it comes", make_fire_function(lambda: drift.KSWIN(seed=1), False)),
+        ("River's ADWIN (defaults)", make_fire_function(drift.ADWIN, False)),
+        ("River's Page–Hinkley (defaults)", make_fire_function(drift.PageHinkley, False)),
+        ("River's KSWIN (defaults)", make_fire_function(lambda: drift.KSWIN(seed=1), False)),
         ("always", lambda streams: list(range(len(streams["loss"])))),
         ("never", lambda streams: []),
         ("every hour", lambda streams: list(range(59, len(streams["loss"]), 60))),
     ]
-    print("| detector | " + " | ".join(runs) + " | false a day | F1 |")
+    print("| detector | " + " | ".join(runs) + " | false alarms/day | F1 |")
     print("|---|" + "---|" * (len(runs) + 2))
     for name, fires in rows:
         print(format_row(name, fires, runs, clean), flush=True)

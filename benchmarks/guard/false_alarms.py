@@ -1,4 +1,4 @@
-"""How often detectors are wrong where nothing happens, each by itself, beside dummies that know nothing."""
+"""False alarm rates of the detectors on clean data, beside dummy detectors."""
 
 import math
 from collections import Counter
@@ -28,11 +28,11 @@ DETECTORS = {
     ),
     "service": ("click_through",),
 }
-_DUMMIES = {"always": 1, "never": 0, "every 60th minute": 60}  # fire in every n-th minute
+_DUMMIES = {"always": 1, "never": 0, "every 60th minute": 60}  # fire every n-th minute
 
 
 def poisson_upper_bound(n: int, confidence: float = 0.95) -> float:
-    """The greatest mean of a Poisson count that does not make n or fewer as unlikely as that (Garwood 1936).
+    """Exact one-sided upper confidence bound of a Poisson mean, given a count n (Garwood 1936).
 
     >>> round(poisson_upper_bound(0), 2), round(poisson_upper_bound(1), 2)
     (3.0, 4.74)
@@ -46,14 +46,14 @@ def poisson_upper_bound(n: int, confidence: float = 0.95) -> float:
 
 
 def format_table(alarm_counts: Counter[str], days: float) -> Iterator[str]:
-    """Lines of the table; `found`: false alarms by detector."""
-    yield "| detector | depth | false alarms | a day | at most a day (95 %) |"
+    """Yield the lines of the table of false alarms by detector."""
+    yield "| detector | depth | false alarms | per day | upper bound per day (95 %) |"
     yield "|---|---|---|---|---|"
     for depth, names in DETECTORS.items():
         yield from (_format_row(name, depth, alarm_counts[name], days) for name in names)
     known = {name for names in DETECTORS.values() for name in names}
     yield from (_format_row(name, "?", alarm_counts[name], days) for name in sorted(alarm_counts.keys() - known))
-    yield _format_row("all together", "", alarm_counts.total(), days)
+    yield _format_row("all", "", alarm_counts.total(), days)
     for name, n in _DUMMIES.items():
         yield _format_row(name, "dummy", int(1_440 * days / n) if n else 0, days)
 

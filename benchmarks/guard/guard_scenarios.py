@@ -1,9 +1,9 @@
-"""What the guard notices, how soon, and how often it is wrong: scenarios of known truth, and recorded logs.
+"""Detection, false alarms and recovery of the guard, on scenarios and recorded logs.
 
-python -m benchmarks.guard.guard_scenarios                         # all scenarios, three seeds each
-python -m benchmarks.guard.guard_scenarios --clean 24 --seeds 2    # hours of clean simulated shopping, of each of two shops
+python -m benchmarks.guard.guard_scenarios                          # all scenarios, three seeds each
+python -m benchmarks.guard.guard_scenarios --clean 24 --seeds 2     # 24 clean hours of two simulated shops each
 python -m benchmarks.guard.guard_scenarios --recorded FILE.jsonl.gz …
-python -m benchmarks.guard.guard_scenarios --undone                # what poison costs once it is undone: Recall@10
+python -m benchmarks.guard.guard_scenarios --recovery               # Recall@10 after poison and remedies
 """
 
 import argparse
@@ -23,11 +23,11 @@ from replay.simulation.guard_trials import InProcessSystem, TrialResult, run_tri
 from replay.simulation.poison_recovery import run_recovery
 from replay.simulation.scenarios import SCENARIOS
 from stream.alarms import read_alarms
+from stream.clock import DAY_MS
 from stream.quarantine import list_quarantined
 
-_BATCH_SIZE = 512  # events between two steps
-_DAY_MS = 86_400_000
-_POISON_MINUTES = {  # minutes that each lasts
+_BATCH_SIZE = 512  # events per step
+_POISON_MINUTES = {  # duration of each scenario
     "click flood": 5.0,
     "pumping group": 5.0,
     "shilling group": 5.0,
@@ -38,8 +38,8 @@ _POISON_MINUTES = {  # minutes that each lasts
 
 
 def measure_scenarios(seeds: int, names: list[str], attribution_window: float) -> None:
-    """One line per scenario, and the confusion of kinds."""
-    print("| scenario | truth | noticed | as | detectors | minutes until then | events until then | rolled back |")
+    """Print one line per scenario and the confusion matrix of alarm kinds."""
+    print("| scenario | truth | detected | as | detectors | minutes to alarm | events to alarm | rolled back |")
     print("|---|---|---|---|---|---|---|---|")
     confusion: Counter[tuple[str, str]] = Counter()
     for scenario in SCENARIOS:
@@ -60,21 +60,21 @@ def measure_scenarios(seeds: int, names: list[str], attribution_window: float) -
 
 
 def measure_clean(hours: float, seeds: int, attribution_window: float) -> None:
-    """False alarms on simulated shopping in which nothing happens, by detector."""
+    """Print the false alarms by detector on simulated hours without a scenario."""
     alarm_counts: Counter[str] = Counter()
     for seed in range(1, seeds + 1):
         result = run_trial(SCENARIOS[0], seed, warmup=60 * hours, duration=0, attribution_window=attribution_window)
         alarm_counts.update(alarm.detector for alarm in result.alarms)
         print(
-            f"seed {seed}: {hours:g} clean hours, {len(result.alarms)} alarms, {result.n_quarantined} held back",
+            f"seed {seed}: {hours:g} clean hours, {len(result.alarms)} alarms, {result.n_quarantined} quarantined",
             flush=True,
         )
     print("", *format_table(alarm_counts, seeds * hours / 24), sep="\n")
 
 
 def measure_recovery(seeds: int, names: list[str]) -> None:
-    """Recall@10 an hour after poison began, beside a learner that saw none and one that was left alone."""
-    print("| scenario | clean | undone | left alone | lost, undone | lost, left alone | rollbacks |")
+    """Print Recall@10 after an hour: without poison, with remedies, and with alarms only."""
+    print("| scenario | clean | remedies | alarms only | loss with remedies | loss with alarms only | rollbacks |")
     print("|---|---|---|---|---|---|---|")
     for scenario in SCENARIOS:
         if scenario.name not in (names or _POISON_MINUTES):
@@ -89,14 +89,14 @@ def measure_recovery(seeds: int, names: list[str]) -> None:
 
 
 def _format_loss(losses: np.ndarray) -> str:
-    """Mean over shops, and two standard errors of it."""
+    """Mean over shops ± two standard errors."""
     error = 2 * losses.std(ddof=1) / np.sqrt(losses.size) if losses.size > 1 else np.nan
     return f"{100 * losses.mean():.1f} ± {100 * error:.1f} %"
 
 
 def measure_recorded(paths: list[Path], limit: int, attribution_window: float) -> None:
-    """False alarms on recorded logs, by log and by detector."""
-    print("| log | events | days | held back | alarms | which |\n|---|---|---|---|---|---|")
+    """Print the alarms on recorded logs, by log and by detector."""
+    print("| log | events | days | quarantined | alarms | detectors |\n|---|---|---|---|---|---|")
     alarm_counts, days = Counter[str](), 0.0
     for path in paths:
         counts, n_days = _measure_log(path, limit, attribution_window)
@@ -105,7 +105,7 @@ def measure_recorded(paths: list[Path], limit: int, attribution_window: float) -
 
 
 def _measure_log(path: Path, limit: int, attribution_window: float) -> tuple[Counter[str], float]:
-    """Alarms on a recorded log, all of which are taken for false, by detector; and how many days it is long."""
+    """Count the alarms on a recorded log, all assumed false, by detector; also return its days."""
     with tempfile.TemporaryDirectory() as folder, gzip.open(path) as file:
         system = InProcessSystem(Path(folder), attribution_window=attribution_window, checkpoints_kept=2)
         first = last = 0
@@ -118,7 +118,7 @@ def _measure_log(path: Path, limit: int, attribution_window: float) -> tuple[Cou
         system.run_until_idle()
         alarms, quarantined = read_alarms(system.log), list_quarantined(system.log)
         system.close()
-    days = (last - first) / _DAY_MS
+    days = (last - first) / DAY_MS
     counts = Counter((alarm.kind, alarm.detector) for alarm in alarms)
     print(
         f"| {path.parent.name} | {n_events:,} | {days:.1f} | {len(quarantined)} | {len(alarms)} | {dict(counts)} |",
@@ -148,18 +148,20 @@ def _format_row(name: str, truth: str, results: list[TrialResult]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, help="3, of clean hours 1")
-    parser.add_argument("--only", nargs="*", default=[])
-    parser.add_argument("--clean", type=float, help="hours")
+    parser.add_argument("--seeds", type=int, help="simulated shops (default 3; 1 with --clean)")
+    parser.add_argument("--only", nargs="*", default=[], metavar="SCENARIO")
+    parser.add_argument("--clean", type=float, help="hours per shop without a scenario")
     parser.add_argument("--recorded", nargs="*", type=Path)
-    parser.add_argument("--limit", type=int, default=30_000)
-    parser.add_argument("--window", type=float, help="seconds: 1800 of clean and recorded logs, 60 of scenarios")
-    parser.add_argument("--recovery", action="store_true")
+    parser.add_argument("--limit", type=int, default=30_000, help="events per recorded log")
+    parser.add_argument(
+        "--window", type=float, help="attribution window in seconds (default 60; 1800 with --clean and --recorded)"
+    )
+    parser.add_argument("--recovery", action="store_true", help="measure Recall@10 after remedies")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     if arguments.recorded:
         measure_recorded(arguments.recorded, arguments.limit, arguments.window or 1800.0)
-    elif arguments.undone:
+    elif arguments.recovery:
         measure_recovery(arguments.seeds or 3, arguments.only)
     elif arguments.clean:
         measure_clean(arguments.clean, arguments.seeds or 1, arguments.window or 1800.0)

@@ -1,10 +1,10 @@
-"""How soon what is shown follows shoppers whose tastes change at once, and what a false alarm of it costs.
+"""Click-through after an abrupt preference shift, and the cost of a false alarm.
 
-python -m benchmarks.guard.preference_shift                     # with the guard and without, three seeds
-python -m benchmarks.guard.preference_shift --by-hand           # other remedies, each by hand five minutes after the change
-python -m benchmarks.guard.preference_shift --false             # tastes stay, and the remedy is ordered all the same
+python -m benchmarks.guard.preference_shift                 # with and without the guard, three seeds
+python -m benchmarks.guard.preference_shift --manual        # other remedies, applied five minutes after the shift
+python -m benchmarks.guard.preference_shift --false-alarm   # no shift, but the remedy is applied
 
-Slates are those of the live recommender: what is shown is clicked by known tastes, and what is clicked is learnt.
+The live recommender makes the slates; shoppers with known preferences click; the live learner trains on the clicks.
 """
 
 import argparse
@@ -16,19 +16,20 @@ import numpy as np
 
 from online_models.control import TruncateHistoryCommand, encode_command
 from online_models.model import RecommenderModel
+from online_models.rankers.listnet import ListNet
 from replay.simulation.closed_loop import ClosedLoop
 from replay.simulation.preference_shift import Intervention, ShiftResult, ShopSettings, run_shift
 from serving.exploration.explorer import Explorer
+from stream.clock import DAY_MS
 from stream.config import GuardSettings, ServeSettings
 from stream.topics import CONTROL
 
-_DAY_MS = 86_400_000
-_SPANS = ((-10, 0), (0, 5), (5, 10), (10, 15), (15, 20), (20, 25))  # minutes since the change
+_SPANS = ((-10, 0), (0, 5), (5, 10), (10, 15), (15, 20), (20, 25))  # minutes since the shift
 _GUARD_OFF, _GUARD_ON = GuardSettings(enabled=False), GuardSettings()
 
 
 def apply_to_both(change: Callable[[RecommenderModel], None]) -> Intervention:
-    """Do it to the learner and to the replica that answers."""
+    """Apply a change to the models of the learner and the serving replica."""
 
     def intervene(loop: ClosedLoop) -> None:
         loop.catch_up()
@@ -40,7 +41,8 @@ def apply_to_both(change: Callable[[RecommenderModel], None]) -> Intervention:
 
 def raise_learning_rate(model: RecommenderModel) -> None:
     for ranker in (model.slate_ranker, model.candidate_ranker):
-        ranker.settings = replace(ranker.settings, rate=4 * ranker.settings.rate)
+        assert isinstance(ranker, ListNet)
+        ranker.hyperparameters = replace(ranker.hyperparameters, rate=4 * ranker.hyperparameters.rate)
 
 
 def raise_click_head_rate(model: RecommenderModel) -> None:
@@ -62,24 +64,24 @@ def explore_more(loop: ClosedLoop) -> None:
 
 
 def truncate_history(loop: ClosedLoop) -> None:
-    """What the guard orders, as far back as five minutes before."""
+    """Apply the guard's remedy: ignore the history before five minutes ago."""
     now_ms = loop.system.clock.now_ms()
-    command = TruncateHistoryCommand(now_ms - 300_000, now_ms + _DAY_MS, "manual")
+    command = TruncateHistoryCommand(now_ms - 300_000, now_ms + DAY_MS, "manual")
     loop.system.log.append(CONTROL, 0, [(None, encode_command(command))])
 
 
 MANUAL_REMEDIES: dict[str, Intervention] = {
-    "rankers' rate × 4": apply_to_both(raise_learning_rate),
-    "click head's steps × 4": apply_to_both(raise_click_head_rate),
-    "items' counts × 1/4": apply_to_both(decay_counts),
-    "co-visits × 1/4": apply_to_both(decay_covisitations),
-    "30 % explored, of the slate": explore_more,
-    "past left out": truncate_history,
+    "ranker learning rate × 4": apply_to_both(raise_learning_rate),
+    "click head step size × 4": apply_to_both(raise_click_head_rate),
+    "item counts × 1/4": apply_to_both(decay_counts),
+    "co-visitation weights × 1/4": apply_to_both(decay_covisitations),
+    "explore 30 % of the slate": explore_more,
+    "truncate history": truncate_history,
 }
 
 
 def format_row(name: str, results: Sequence[ShiftResult]) -> str:
-    """A line of the table: means over the seeds."""
+    """Format a row: means over the seeds."""
     spans = " | ".join(f"{100 * np.mean([result.click_through(*span) for result in results]):.1f}" for span in _SPANS)
     by_seed = " ".join(f"{100 * result.click_through(0, 25):.2f}" for result in results)
     first_alarms = [f"{min(result.alarm_delays()):.1f}" if result.alarms else "–" for result in results]
@@ -92,8 +94,8 @@ def format_row(name: str, results: Sequence[ShiftResult]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--manual", action="store_true")
-    parser.add_argument("--false", action="store_true", dest="false_alarm")
+    parser.add_argument("--manual", action="store_true", help="compare other remedies")
+    parser.add_argument("--false-alarm", action="store_true", help="no shift, but the remedy is applied")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     settings = ShopSettings(has_shift=not arguments.false_alarm)
@@ -101,14 +103,13 @@ def main() -> None:
         "without guard": (_GUARD_OFF, None),
         "with guard": (_GUARD_ON, None),
     }
-    if arguments.by_hand:
+    if arguments.manual:
         arms = {name: (_GUARD_OFF, intervention) for name, intervention in MANUAL_REMEDIES.items()}
     if arguments.false_alarm:
-        arms |= {"with guard, ordered in vain": (_GUARD_ON, truncate_history)}
+        arms |= {"with guard and false alarm": (_GUARD_ON, truncate_history)}
     spans = " | ".join(f"{first} to {last}" for first, last in _SPANS)
-    print(
-        f"| minutes since | {spans} | 0 to 25, by seed | first alarm | `preference_shift` |\n|{'---|' * (len(_SPANS) + 4)}"
-    )
+    print(f"| minutes since the shift | {spans} | 0 to 25, by seed | first alarm | `preference_shift` |")
+    print(f"|{'---|' * (len(_SPANS) + 4)}")
     for name, (guard, intervention) in arms.items():
         results = [run_shift(seed, guard, settings, intervention) for seed in range(1, arguments.seeds + 1)]
         print(format_row(name, results), flush=True)

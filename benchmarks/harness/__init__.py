@@ -1,1 +1,1 @@
-"""What the benchmarks share: services, load, runs, charts."""
+"""Code that benchmarks share: runs, services, load and charts."""

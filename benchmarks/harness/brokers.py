@@ -1,4 +1,4 @@
-"""A Kafka and a Redis to measure on, and room in them that is cleared again."""
+"""Kafka and Redis for benchmarks, with isolated prefixes that are removed afterwards."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -14,25 +14,25 @@ from stream.kafka.kafka_python.connections import create_admin_client
 from stream.kafka.url import parse_url
 from tests.support.services import Kafka, Redis, load_running_services
 
-_KEYS_PER_CALL = 5_000  # keys
+_KEYS_PER_CALL = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Where they are."""
+    """Addresses and process ids of the services."""
 
     kafka: str  # url
     redis: str  # url
     pids: Mapping[str, int]  # by name
 
     def cpu_usage(self) -> dict[str, float]:
-        """Seconds of CPU that each has had so far."""
+        """CPU seconds of each service so far."""
         return {name: read_cpu_seconds(pid) for name, pid in self.pids.items()}
 
 
 @contextmanager
 def open_services() -> Iterator[Services]:
-    """What `make services` left running, else a broker and a Redis for as long as the block runs."""
+    """Use the services of `make services`, or start a broker and a Redis for the block."""
     if running_services := load_running_services():
         pids = {name: int(service["pid"]) for name, service in running_services.items()}
         yield Services(str(running_services["kafka"]["url"]), str(running_services["redis"]["url"]), pids)
@@ -47,7 +47,7 @@ def open_services() -> Iterator[Services]:
 
 @contextmanager
 def isolated_prefix(brokers: Services) -> Iterator[str]:
-    """A prefix that nobody else has: topics, groups and keys that begin with it are gone after the block."""
+    """Yield a unique prefix; delete all topics, groups and keys with it after the block."""
     prefix = f"bench-{uuid4().hex}."
     try:
         yield prefix
@@ -76,18 +76,18 @@ def _clear_redis(url: str, prefix: str) -> None:
 
 
 def read_cpu_seconds(pid: int) -> float:
-    """What a process has had so far, all its threads, itself and the system for it; see proc(5)."""
+    """User and system CPU seconds of a process, all threads; see proc(5)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def read_memory_bytes(pid: int) -> int:
-    """What a process has in memory."""
+    """Resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def read_busy_seconds() -> float:
-    """What all processes of this machine have had, and what its host kept from it; see proc(5)."""
+    """CPU seconds of all processes on this machine, including steal time; see proc(5)."""
     user, nice, system, _, _, irq, softirq, steal, *_ = map(
         int, Path("/proc/stat").read_text().split("\n")[0].split()[1:]
     )

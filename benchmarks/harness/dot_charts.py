@@ -1,4 +1,4 @@
-"""Pictures for the docs, as plain SVG, out of the tables that stand there.
+"""Draw dot charts as SVG from the tables in the docs.
 
 python -m benchmarks.harness.dot_charts docs/guard.md docs/images/guard.svg
 """
@@ -14,7 +14,7 @@ _WIDTH, _LEFT, _ROW = 860, 190, 34
 
 
 def draw_dots(title: str, unit: str, rows: Mapping[str, Sequence[float | None]], names: Sequence[str]) -> str:
-    """One line per row, one dot per name where it has a number; without one it stands right of the scale, hollow."""
+    """Draw one line per row and one dot per name; a missing number is a hollow dot on the right."""
     max_value = max(number for numbers in rows.values() for number in numbers if number is not None)
     scale = (_WIDTH - _LEFT - 110) / max_value
     height = 110 + _ROW * len(rows)
@@ -41,8 +41,8 @@ def draw_dots(title: str, unit: str, rows: Mapping[str, Sequence[float | None]],
         ]
     y = 88 + _ROW * len(rows)
     for k in range(5):
-        x = _LEFT + max_value * scale * k / 4
-        parts.append(f'<text x="{x:.0f}" y="{y}" fill="#555" text-anchor="middle">{max_value * k / 4:.3g}</text>')
+        tick_x = _LEFT + max_value * scale * k / 4
+        parts.append(f'<text x="{tick_x:.0f}" y="{y}" fill="#555" text-anchor="middle">{max_value * k / 4:.3g}</text>')
     parts.append(f'<text x="{_WIDTH - 12}" y="{y}" fill="#555" text-anchor="end">{escape(unit)}; hollow: never</text>')
     return "\n".join([*parts, "</svg>", ""])
 
@@ -53,14 +53,14 @@ def _draw_dot(x: float, y: float, color: str, is_hollow: bool) -> str:
 
 
 def parse_delays(page: str) -> tuple[list[str], dict[str, list[float | None]]]:
-    """Detectors, and by scenario the minutes that each needs, as the table of `benchmarks.guard.detector_comparison` has them."""
+    """Parse the table of `detector_comparison`: detectors, and minutes to detection by scenario."""
     lines = [line for line in page.splitlines() if line.startswith("|")]
     first = next(i for i, line in enumerate(lines) if line.endswith("| F1 |"))
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[first:]]
     detector_rows = [
         row for row in table[2:] if len(row) == len(table[0]) and row[0] not in ("always", "never", "every hour")
     ]
-    detector_rows = [row for row in detector_rows if "as it comes" not in row[0]]
+    detector_rows = [row for row in detector_rows if "(defaults)" not in row[0]]
     minutes = [
         [float(match[0]) if (match := re.findall(r"^[\d.]+", cell)) else None for cell in row] for row in detector_rows
     ]
@@ -73,11 +73,11 @@ def parse_delays(page: str) -> tuple[list[str], dict[str, list[float | None]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path)
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("image", type=Path)
     arguments = parser.parse_args()
     names, rows = parse_delays(arguments.page.read_text())
     detected = {name: numbers for name, numbers in rows.items() if any(number is not None for number in numbers)}
-    arguments.picture.write_text(draw_dots("Minutes until a change is noticed", "minutes", detected, names))
+    arguments.image.write_text(draw_dots("Minutes until detection", "minutes", detected, names))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Curves as SVG that reads in light and dark pages."""
+"""Draw line charts as SVG for light and dark pages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _STYLE = """
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Up to two curves over the same x; y begins at 0."""
+    """Up to two curves over the same x; the y axis starts at 0."""
 
     title: str
     x: np.ndarray  # (n,)
@@ -28,8 +28,8 @@ class Panel:
 
 
 def draw_chart(title: str, x_title: str, panels: list[Panel]) -> str:
-    """Panels beside each other."""
-    width = _WIDTH * len(panels) + _RIGHT  # the last label stands half beyond its panel
+    """Draw panels side by side."""
+    width = _WIDTH * len(panels) + _RIGHT  # half of the last label extends beyond its panel
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" role="img"'
         " font-family=\"system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif\">",
@@ -48,12 +48,12 @@ def _draw_panel(panel: Panel, x_title: str) -> list[str]:
     x_positions = _LEFT + (right - _LEFT) * panel.x / panel.x[-1]
     parts = [f'    <text class="title" x="{_LEFT}" y="26">{panel.title}</text>']
     for y in _tick_values(top):
-        at = bottom - (bottom - _TOP) * y / top
-        parts.append(f'    <path class="grid" d="M{_LEFT} {at:.1f}H{right}"/>')
-        parts.append(f'    <text x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{y:g}</text>')
+        tick_y = bottom - (bottom - _TOP) * y / top
+        parts.append(f'    <path class="grid" d="M{_LEFT} {tick_y:.1f}H{right}"/>')
+        parts.append(f'    <text x="{_LEFT - 8}" y="{tick_y + 4:.1f}" text-anchor="end">{y:g}</text>')
     for x in _tick_values(float(panel.x[-1])):
-        at = _LEFT + (right - _LEFT) * x / panel.x[-1]
-        parts.append(f'    <text x="{at:.1f}" y="{bottom + 18}" text-anchor="middle">{x:,.0f}</text>')
+        tick_x = _LEFT + (right - _LEFT) * x / panel.x[-1]
+        parts.append(f'    <text x="{tick_x:.1f}" y="{bottom + 18}" text-anchor="middle">{x:,.0f}</text>')
     parts.append(f'    <text x="{(_LEFT + right) / 2}" y="{bottom + 36}" text-anchor="middle">{x_title}</text>')
     for i, (name, curve) in enumerate(panel.curves.items()):
         y_positions = bottom - (bottom - _TOP) * curve / top
@@ -64,7 +64,7 @@ def _draw_panel(panel: Panel, x_title: str) -> list[str]:
 
 
 def _tick_values(top: float) -> list[float]:
-    """Round numbers from 0 to the top, at most seven of them."""
+    """Round tick values from 0 to `top`, at most seven."""
     size = 10.0 ** np.floor(np.log10(top))
     step = next(size * part for part in (0.2, 0.5, 1.0, 2.0) if top / (size * part) < 7)
     return [round(step * i, 10) for i in range(int(top / step) + 1)]

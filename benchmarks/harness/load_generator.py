@@ -1,4 +1,4 @@
-"""A load generator that does not wait: each request leaves at its time, whatever became of those before it."""
+"""Open-loop load generator: requests are sent on schedule, without waiting for responses."""
 
 import asyncio
 import time
@@ -9,19 +9,19 @@ from typing import cast
 
 import uvloop
 
-_TIMEOUT_S = 10.0  # seconds after which what is still unanswered counts as an error
+_TIMEOUT_S = 10.0  # unanswered requests count as errors after this time
 
 
 @dataclass(slots=True)
 class RequestStats:
-    """What became of the requests of one run."""
+    """Latencies and errors of one run."""
 
-    latencies_ms: list[float] = field(default_factory=list)  # from the time a request was due to its answer
-    errors: int = 0  # other status than 2xx, closed connections, no answer in time
+    latencies_ms: list[float] = field(default_factory=list)  # from the scheduled time of a request to its response
+    errors: int = 0  # status other than 2xx, closed connections, timeouts
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time over a connection that is kept."""
+    """Keep-alive connection with one request at a time."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -62,13 +62,13 @@ def _length(head: bytes) -> int:
 
 
 def encode_post(port: int, path: str, body: bytes) -> bytes:
-    """A request as it goes over the wire."""
+    """Encode a POST request with its HTTP header."""
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 def send_requests(port: int, requests: list[bytes], rate: float, connections: int = 64) -> RequestStats:
-    """Send the requests at `rate` a second to 127.0.0.1; one that finds no free connection waits, which counts."""
+    """Send `rate` requests/s to 127.0.0.1; waiting for a free connection counts as latency."""
     return uvloop.run(_send_requests(port, requests, rate, connections))
 
 

@@ -1,4 +1,4 @@
-"""A benchmark run by itself: so many runs, the median of each number, as a table or as JSON."""
+"""Run one benchmark several times and print the median of each number as a table or JSON."""
 
 import argparse
 import json
@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 RUNS = 5
-Numbers = dict[str, float]  # by name, the unit in the name
+Numbers = dict[str, float]  # by name, which ends with the unit
 
 
 @dataclass(frozen=True, slots=True)
 class RunSize:
-    """How much a run does: enough to be believed, or just enough to see that it works."""
+    """Number of runs, and their size: full, or quick to see that the benchmark works."""
 
     quick: bool
     runs: int
@@ -30,11 +30,11 @@ class RunSize:
 
 
 def run_benchmark(doc: str | None, measure: Callable[[RunSize], Iterator[Numbers]], runs: int = RUNS) -> None:
-    """`measure` yields the numbers of `size.runs` runs: what it sets up once, all of them share."""
+    """Run `measure`, which yields the numbers of `size.runs` runs, and print the results."""
     parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--quick", action="store_true", help="one small run: shows that it works, says little")
-    parser.add_argument("--runs", type=int, default=runs, help=f"runs of which the median counts (default {runs})")
-    parser.add_argument("--json", action="store_true", help="print every run's numbers as JSON")
+    parser.add_argument("--quick", action="store_true", help="one small run, to see that it works")
+    parser.add_argument("--runs", type=int, default=runs, help=f"number of runs (default {runs})")
+    parser.add_argument("--json", action="store_true", help="print the numbers of all runs as JSON")
     arguments = parser.parse_args()
     size = RunSize(arguments.quick, 1 if arguments.quick else arguments.runs)
     results: dict[str, list[float]] = {}
@@ -50,13 +50,12 @@ def run_benchmark(doc: str | None, measure: Callable[[RunSize], Iterator[Numbers
 
 def build_table(results: dict[str, list[float]]) -> Table:
     table = Table()
-    table.add_column("what", no_wrap=True)
-    for column in ("median", "least", "greatest"):
+    table.add_column("number", no_wrap=True)
+    for column in ("median", "min", "max"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, numbers in results.items():
-        table.add_row(
-            name, *(format_number(number) for number in (statistics.median(numbers), min(numbers), max(numbers)))
-        )
+        summary = (statistics.median(numbers), min(numbers), max(numbers))
+        table.add_row(name, *(format_number(number) for number in summary))
     return table
 
 
@@ -65,7 +64,7 @@ def format_number(number: float) -> str:
 
 
 def latency_quantiles(name: str, latencies_ms: list[float]) -> Numbers:
-    """p50 and p99 of many times."""
+    """Median and 99th percentile of latencies."""
     return {f"{name}, p{share} ms": float(np.quantile(latencies_ms, share / 100)) for share in (50, 99)}
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks whose result is a section of a page: what they are asked for, and where they tell it."""
+"""Benchmarks whose result is a section of a docs page: options and output."""
 
 import argparse
 import json
@@ -9,25 +9,25 @@ from typing import Any
 
 
 def build_parser(doc: str | None, quick: str, **counts: int) -> argparse.ArgumentParser:
-    """Options that they share: so many rounds, seeds, … unless told otherwise; `quick` says what is done instead."""
+    """Build the shared options: counts with defaults, and `quick`, described by its text."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, count in counts.items():
         parser.add_argument(f"--{name}", type=int, default=count)
-    parser.add_argument("--quick", action="store_true", help=f"{quick}: shows that it works, says little")
+    parser.add_argument("--quick", action="store_true", help=f"{quick}, to see that it works")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    parser.add_argument("--into", type=Path, metavar="FILE", help="replace the section of this page as well")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="also replace the section of this page")
     return parser
 
 
 def print_section(options: Any, name: str, section: str, numbers: Mapping[str, Any]) -> None:
-    """Print the section, or its numbers; the page asked for gets it in either case."""
+    """Print the section or its numbers, and write it to the requested page."""
     if options.into:
         options.into.write_text(replace_section(options.into.read_text(), name, section))
     print(json.dumps(numbers) if options.json else section)
 
 
 def replace_section(page: str, name: str, section: str) -> str:
-    """The page with this section in the place of the one of that name, or at its end."""
+    """Replace the section of this name in a page, or append it."""
     new_page, n_replaced = re.subn(
         rf"^### {re.escape(name)}$.*?(?=^##|\Z)", lambda _: section + "\n", page, flags=re.M | re.S
     )

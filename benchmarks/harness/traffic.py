@@ -1,4 +1,4 @@
-"""Events made up for measuring: JSON as a producer would send it, the same for the same seed."""
+"""Synthetic events as JSON, as a producer sends them; a seed determines the events."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -6,24 +6,28 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
+from stream.clock import DAY_MS
+
 START = 1_767_225_600_000  # ms
 SLATE_SIZE = 10
 _encode = msgspec.json.Encoder().encode
 _EVENT_TYPES = ("view", "view", "view", "click", "click", "cart")
 
 
-def generate_organic(events: int, users: int, items: int, seed: int = 0) -> list[tuple[bytes, bytes]]:
-    """(user id, event) of people who look around: sessions of ten events, a thousand people at a time."""
+def generate_organic(
+    events: int, users: int, items: int, seed: int = 0, types: Sequence[str] = _EVENT_TYPES
+) -> list[tuple[bytes, bytes]]:
+    """Generate organic (user id, event) records: sessions of ten events, 1,000 users at a time."""
     rng = np.random.default_rng(seed)
     user_rows = _sample_users(events, users, rng)
     item_rows = sample_popular(rng, items, events)
-    kinds = rng.integers(0, len(_EVENT_TYPES), events).tolist()
+    kinds = rng.integers(0, len(types), events).tolist()
     records = []
     for i, (user, item, kind) in enumerate(zip(user_rows.tolist(), item_rows.tolist(), kinds, strict=True)):
         user_id = f"user-{user}"
         event = {
             "event_id": f"e{seed}-{i}",
-            "type": _EVENT_TYPES[kind],
+            "type": types[kind],
             "ts": START + 3 * i,
             "user_id": user_id,
             "item_id": f"item-{item}",
@@ -42,9 +46,9 @@ def generate_slates(
     click_every: int = 2,
     n_features: int = 0,
 ) -> list[tuple[bytes, bytes]]:
-    """(user id, event): impressions of so many items, and a click on `every` so many-th of them.
+    """Generate (user id, event) records: impressions, and clicks on every `click_every`-th one.
 
-    With `features` of each item as they were served, an impression is as large as this code's own.
+    With `n_features` served features per item, an impression is as large as one of the live recommender.
     """
     rng = np.random.default_rng(seed)
     n_impressions = events * click_every // (click_every + 1)
@@ -98,7 +102,7 @@ def _make_click(name: str, user: int, item: int, ts: int) -> tuple[bytes, bytes]
 
 
 def generate_catalog(items: int) -> Iterator[tuple[bytes, bytes]]:
-    """(item id, item): a title, one of 200 categories, a price."""
+    """Generate (item id, item) records: a title, one of 200 categories and a price."""
     for row in range(items):
         item_id = f"item-{row}"
         item = {
@@ -106,18 +110,18 @@ def generate_catalog(items: int) -> Iterator[tuple[bytes, bytes]]:
             "title": f"Item {row}",
             "categories": [f"category-{row % 200}"],
             "price": 1.0 + row % 97,
-            "created_ts": START - 86_400_000,
+            "created_ts": START - DAY_MS,
         }
         yield item_id.encode(), _encode(item)
 
 
 def sample_popular(rng: np.random.Generator, items: int, n: int) -> np.ndarray:
-    """n items, the first ones most often, as popularity falls in a shop: about as 1 / rank."""
+    """Sample n items; their frequency is about proportional to 1 / rank."""
     return np.minimum(items ** rng.random(n) - 1, items - 1).astype(np.int64)
 
 
 def _sample_users(events: int, users: int, rng: np.random.Generator) -> np.ndarray:
-    """Who acts: a thousand places, in each of which one person acts ten times and then leaves to another."""
+    """Sample users: a thousand concurrent slots, each with sessions of ten events by one user."""
     n_slots, visit_length = 1000, 10
     rounds = -(-events // (n_slots * visit_length))
     order = rng.permutation(np.resize(np.arange(users), rounds * n_slots)).reshape(rounds, n_slots)

@@ -1,1 +1,1 @@
-"""What is learned: rankings on recorded logs, exploration, policies."""
+"""Quality: recorded logs, exploration and policies."""

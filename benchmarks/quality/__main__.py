@@ -1,4 +1,4 @@
-"""`python -m benchmarks.quality`: rankings on recorded logs."""
+"""`python -m benchmarks.quality`: evaluate all recorded logs."""
 
 from benchmarks.quality.recorded_logs import main
 

@@ -1,14 +1,15 @@
-"""The feedback loop with exploration off and on: how the long tail starves, what it costs, and what is regained.
+"""Feedback loop with and without exploration: click-through and starved items.
 
-    python -m benchmarks.quality.exploration_value [--rounds 100000] [--json] [--into docs/quality.md] [--plot docs/images/feedback.svg]
+    python -m benchmarks.quality.exploration_value [--rounds 100000] [--json]
+        [--into docs/quality.md] [--plot docs/images/feedback.svg]
 
-The live stream worker, learner and recommender in one process, before simulated shoppers whose tastes are known. A
-quarter of the catalogue is there from the beginning, the rest comes evenly over the first four fifths of the rounds;
-few shoppers search by themselves, so that most of what is learnt is learnt from what was shown. A round is a slate of
-ten. Both shops have the same items and shoppers, and run beside each other, a process each.
+The live stream, learn and serve code runs in one process with simulated shoppers of known preferences. A quarter of
+the catalog exists from the start; the rest is added evenly over the first four fifths of the rounds. Few shoppers
+search, so that most training data comes from slates. A round is a slate of ten. Both shops have the same items and
+shoppers and run in parallel, one process each.
 """
 
-# ruff: noqa: E402 - one core must be asked for before numpy is loaded
+# ruff: noqa: E402 - the number of threads must be set before numpy is imported
 import os
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -34,25 +35,25 @@ _START_MS = 1_767_225_600_000
 _N_BLOCKS = 50  # points of a curve
 _SHOPPERS_PER_ROUND, _ITEMS_PER_ROUND = 0.03, 0.04
 _SEARCH_PROBABILITY = 0.02
-_STARVED_BELOW = 20  # places from which nobody can tell whether an item is liked
-_BEST_EVERY = 10  # rounds of which the best slate is reckoned
+_STARVED_BELOW = 20  # impressions, too few to estimate the click probability of an item
+_BEST_EVERY = 10  # rounds between two computations of the best slate
 
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """What came of one shop, block by block, (blocks,) each."""
+    """Results of one shop by block of rounds, (blocks,) each."""
 
-    rounds: np.ndarray  # so many have passed
-    click_through: np.ndarray  # clicks per place
-    best_click_through: np.ndarray  # what the best slates would have earned
-    starved_share: np.ndarray  # share of the items that are there for a block or longer, shown in too few places
-    shown_share: np.ndarray  # share of the items that are there, shown in this block
-    popular_starved_share: float  # at the end, of the tenth of all items that the crowd likes best
-    newcomer_share: float  # share of the places of the last fifth that went to items that came later
+    rounds: np.ndarray  # at the end of the block
+    click_through: np.ndarray  # clicks per slate item
+    best_click_through: np.ndarray  # of the best slates
+    starved_share: np.ndarray  # share of the items older than a block with too few impressions
+    shown_share: np.ndarray  # share of the available items shown in this block
+    popular_starved_share: float  # at the end, of the most liked tenth of all items
+    newcomer_share: float  # share of later items in the slates of the last fifth
 
 
 class ShopExperiment:
-    """One shop as it goes on, and what is counted of it."""
+    """One simulated shop with its counters."""
 
     def __init__(
         self,
@@ -83,10 +84,9 @@ class ShopExperiment:
         self.n_available = end
 
     def run_round(self, progress: float) -> Visit:
-        """One slate, when so much of the story is told."""
-        n_due = min(
-            self.times_shown.size, self.n_initial + int((self.times_shown.size - self.n_initial) * progress / 0.8)
-        )
+        """Run one round; `progress` is the share of the rounds that are done."""
+        n_items = self.times_shown.size
+        n_due = min(n_items, self.n_initial + int((n_items - self.n_initial) * progress / 0.8))
         if n_due >= self.n_available + 10:
             self._add_items(n_due)
         visit = self.loop.visit(K)
@@ -94,16 +94,15 @@ class ShopExperiment:
         return visit
 
     def best_click_through(self, shopper: int) -> float:
-        """Clicks that the best slate would earn per place."""
-        available = self.loop.simulator.click_probability[shopper, : self.n_available][
-            ~self.loop.simulator.interacted[shopper, : self.n_available]
-        ]
+        """Expected clicks per item of the best slate."""
+        simulator, n = self.loop.simulator, self.n_available
+        available = simulator.click_probability[shopper, :n][~simulator.interacted[shopper, :n]]
         top_probabilities = np.sort(available)[::-1][:K]
         return float(top_probabilities @ position_bias(top_probabilities.size)) / K
 
 
 def run_experiment(exploration_rate: float, rounds: int, seed: int = 1) -> LoopResult:
-    """The story of one shop."""
+    """Run one shop."""
     size = max(1, rounds // _N_BLOCKS)
     rows, n_available_before = [], 0
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
@@ -118,84 +117,67 @@ def run_experiment(exploration_rate: float, rounds: int, seed: int = 1) -> LoopR
                     best.append(shop.best_click_through(visit.shopper))
             newly_shown = shop.times_shown - before
             starved = shop.times_shown[: n_available_before or shop.n_available] < _STARVED_BELOW
-            rows.append(
-                (
-                    i + 1,
-                    clicks / newly_shown.sum(),
-                    np.mean(best),
-                    starved.mean(),
-                    (newly_shown > 0).sum() / shop.n_available,
-                )
-            )
+            shown_share = (newly_shown > 0).sum() / shop.n_available
+            rows.append((i + 1, clicks / newly_shown.sum(), np.mean(best), starved.mean(), shown_share))
             late_shown += newly_shown if begin >= 0.8 * rounds else 0
             n_available_before = shop.n_available
         shop.loop.close()
     popular_items = np.argsort(-shop.appeal)[: max(1, shop.times_shown.size // 10)]
-    curves = np.array(rows).T
+    block_rounds, click_through, best_click_through, starved_share, shown_share = np.array(rows).T
     return LoopResult(
-        *curves,
+        block_rounds, click_through, best_click_through, starved_share, shown_share,
         float((shop.times_shown[popular_items] < _STARVED_BELOW).mean()),
         float(late_shown[shop.n_initial :].sum() / late_shown.sum()),
-    )
+    )  # fmt: skip
 
 
 def run_experiments(rounds: int) -> dict[str, LoopResult]:
+    """Run one shop per exploration rate, in parallel."""
     with multiprocessing.get_context("spawn").Pool(len(EXPLORATION_RATES)) as pool:
-        return dict(
-            zip(
-                EXPLORATION_RATES,
-                pool.starmap(
-                    run_experiment, [(exploration_rate, rounds) for exploration_rate in EXPLORATION_RATES.values()]
-                ),
-                strict=True,
-            )
-        )
+        results = pool.starmap(run_experiment, [(rate, rounds) for rate in EXPLORATION_RATES.values()])
+    return dict(zip(EXPLORATION_RATES, results, strict=True))
 
 
 def summarize(results: dict[str, LoopResult]) -> dict[str, float]:
-    """What the table tells, by name; clicks are of the last fifth of the rounds."""
+    """Numbers of the table; clicks are those of the last fifth of the rounds."""
     summary = {}
     for name, result in results.items():
         last = slice(-max(1, len(result.rounds) // 5), None)
         summary[f"{name}: click-through"] = float(result.click_through[last].mean())
-        summary[f"{name}: of what the best slates would earn"] = float(
+        summary[f"{name}: share of the best slates' click-through"] = float(
             (result.click_through[last] / result.best_click_through[last]).mean()
         )
-        summary[f"{name}: items starved"] = float(result.starved_share[-1])
-        summary[f"{name}: of the tenth best liked, starved"] = result.popular_starved_share
+        summary[f"{name}: starved items"] = float(result.starved_share[-1])
+        summary[f"{name}: starved items of the most liked tenth"] = result.popular_starved_share
         summary[f"{name}: items shown in the last block"] = float(result.shown_share[-1])
-        summary[f"{name}: places of items that came later"] = result.newcomer_share
+        summary[f"{name}: slate items that were added later"] = result.newcomer_share
     return summary
 
 
 def format_markdown(results: dict[str, LoopResult], rounds: int) -> str:
     summary = summarize(results)
     lines = [
-        "### feedback", "", f"    python -m benchmarks.quality.exploration_value --rounds {rounds}", "",
-        "A loop that shows only what it believes in learns only of what it shows. The live stream worker, learner and"
-        f" recommender before simulated shoppers, {rounds:,} slates of ten, with `serve.exploration_rate` at 0 and at its"
-        f" default of 0.1. A quarter of {max(200, int(rounds * _ITEMS_PER_ROUND)):,} items is there from the beginning,"
-        " the rest comes over the first four fifths of the rounds. An item is starved if it was shown in fewer than"
-        f" {_STARVED_BELOW} places; the best slates are those of one who knows all tastes. Clicks are of the last fifth of"
-        " the rounds.", "",
+        "### exploration value", "", f"    python -m benchmarks.quality.exploration_value --rounds {rounds}", "",
+        "Without exploration the model trains only on what it already recommends. The live stream, learn and serve code"
+        f" with simulated shoppers, {rounds:,} slates of ten, and `serve.exploration_rate` at 0 and at its default 0.1."
+        f" A quarter of {max(200, int(rounds * _ITEMS_PER_ROUND)):,} items exists from the start; the rest is added"
+        f" over the first four fifths of the rounds. An item with fewer than {_STARVED_BELOW} impressions is starved."
+        " The best slates use the true click probabilities. Clicks are those of the last fifth of the rounds.", "",
         "![Click-through and starved items over the rounds, with exploration off and on](images/feedback.svg)", "",
         "| | exploration off | on |", "| --- | --: | --: |",
     ]  # fmt: skip
     for metric in dict.fromkeys(name.partition(": ")[2] for name in summary):
         digits = ".4f" if metric == "click-through" else ".1%"
-        lines.append(
-            f"| {metric} | "
-            + " | ".join(format(summary[f"{name}: {metric}"], digits) for name in EXPLORATION_RATES)
-            + " |"
-        )
+        cells = [format(summary[f"{name}: {metric}"], digits) for name in EXPLORATION_RATES]
+        lines.append(f"| {metric} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def draw_plot(results: dict[str, LoopResult]) -> str:
     rounds = results["off"].rounds
     panels = [
-        Panel("clicks per place", rounds, {name: result.click_through for name, result in results.items()}),
-        Panel("share of items starved", rounds, {name: result.starved_share for name, result in results.items()}),
+        Panel("clicks per slate item", rounds, {name: result.click_through for name, result in results.items()}),
+        Panel("share of starved items", rounds, {name: result.starved_share for name, result in results.items()}),
     ]
     return draw_chart("The feedback loop with exploration off and on", "rounds", panels)
 
@@ -208,7 +190,7 @@ def main() -> None:
     results = run_experiments(rounds)
     if options.plot:
         options.plot.write_text(draw_plot(results))
-    print_section(options, "feedback", format_markdown(results, rounds), summarize(results))
+    print_section(options, "exploration value", format_markdown(results, rounds), summarize(results))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""What each policy of `serve.policy` earns: the same shops, each explored in its own way.
+"""Expected clicks of each `serve.policy` in the same simulated shops.
 
     python -m benchmarks.quality.policy_value [--rounds 4000] [--seeds 8] [--appeal 0] [--json] [--into docs/quality.md]
 
-The shops of `benchmarks.quality.exploration_value`; with `--appeal 0.8` some categories are liked more than others by everybody. What
-is shown is judged by the shoppers' true tastes, not by the clicks that chance made of them; but shops part ways with
-the first click, so that two seeds of one policy differ as well.
+The shops are those of `benchmarks.quality.exploration_value`; with `--appeal 0.8` all shoppers prefer some categories.
+Slates are evaluated by true click probabilities, not by random clicks. Runs diverge after the first click, so that two
+seeds of one policy differ as well.
 """
 
-# ruff: noqa: E402 - one core must be asked for before numpy is loaded
+# ruff: noqa: E402 - the number of threads must be set before numpy is imported
 import os
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -26,25 +26,23 @@ from replay.simulation.simulator import position_bias
 from stream.config import PolicyName
 
 EXPLORATION_RATE = 0.1  # serve.exploration_rate
-NO_EXPLORATION = "none"  # nothing is explored
+NO_EXPLORATION = "none"
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
-COLUMNS = ("clicks per 1,000 places", "in the last fifth of the rounds", "of the places explored")
+COLUMNS = ("clicks per 1,000 slate items", "last fifth of the rounds", "explored slate items")
 
 
 def measure_shop(name: str, rounds: int, seed: int, appeal: float = 0.0) -> list[float]:
-    """One shop's numbers, as in `COLUMNS`."""
+    """Numbers of one shop, in the order of `COLUMNS`."""
     expected, explored = np.zeros((rounds, K)), np.zeros((rounds, K), np.bool_)
     policy: PolicyName = next((policy for policy in POLICIES if policy == name), "thompson")
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        shop = ShopExperiment(
-            Path(folder), 0.0 if name == NO_EXPLORATION else EXPLORATION_RATE, rounds, seed, policy, appeal
-        )
+        rate = 0.0 if name == NO_EXPLORATION else EXPLORATION_RATE
+        shop = ShopExperiment(Path(folder), rate, rounds, seed, policy, appeal)
         for i in range(rounds):
             visit = shop.run_round(i / rounds)
             items = [shop.item_rows[item.item_id] for item in visit.slate.response.items]
-            expected[i, : len(items)] = shop.loop.simulator.click_probability[visit.shopper, items] * position_bias(
-                len(items)
-            )
+            probability = shop.loop.simulator.click_probability[visit.shopper, items]
+            expected[i, : len(items)] = probability * position_bias(len(items))
             explored[i, : len(items)] = visit.slate.filled_slate.selection.explored
         shop.loop.close()
     explored_mean = float(expected[explored].mean()) if explored.any() else float("nan")
@@ -52,7 +50,7 @@ def measure_shop(name: str, rounds: int, seed: int, appeal: float = 0.0) -> list
 
 
 def measure_all(rounds: int, seeds: int, appeal: float, processes: int) -> dict[str, np.ndarray]:
-    """Of each policy (seeds, columns) numbers."""
+    """Numbers by policy, (seeds, columns) float64."""
     names = (NO_EXPLORATION, *POLICIES)
     runs = [(name, rounds, 1 + seed, appeal) for name in names for seed in range(seeds)]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
@@ -69,12 +67,13 @@ def format_markdown(results: dict[str, np.ndarray], rounds: int, seeds: int, app
     lines = [
         f"### {section_title(appeal)}", "",
         f"    python -m benchmarks.quality.policy_value --rounds {rounds} --seeds {seeds}{option}", "",
-        f"What is explored weighed by each `serve.policy`, in the shops of `benchmarks.quality.exploration_value`, {rounds:,} slates of"
-        f" ten and `serve.exploration_rate` at its default of {EXPLORATION_RATE}. Clicks are those that the shoppers' true tastes let one"
-        " expect of what was shown: in all places, in those of the last fifth of the rounds, and in those given by"
-        f" chance to another item than the next best. Mean of {seeds} seeds (least to greatest).", "",
-        "A tenth of the places is explored at most, so shops differ more from seed to seed than from policy to policy:"
-        " the first two columns do not tell policies apart. The last one is what a policy decides by itself.", "",
+        "Exploration by each `serve.policy` in the shops of `benchmarks.quality.exploration_value`:"
+        f" {rounds:,} slates of ten, `serve.exploration_rate` at its default of {EXPLORATION_RATE}. The columns are"
+        " expected clicks by the shoppers' true probabilities: of all slate items, of those in the last fifth of the"
+        " rounds, and of explored items, which exploration put in place of the next best one."
+        f" Mean of {seeds} seeds (min to max).", "",
+        "At most a tenth of the slate items is explored, so shops differ more by seed than by policy: the first two"
+        " columns do not separate the policies. The last one depends on the policy alone.", "",
         f"| policy | {' | '.join(COLUMNS)} |", f"| --- | {' | '.join(['--:'] * len(COLUMNS))} |",
     ]  # fmt: skip
     for name, rows in results.items():
@@ -90,7 +89,7 @@ def _format_cell(values: np.ndarray) -> str:
 def main() -> None:
     parser = build_parser(__doc__, "200 rounds, one seed", rounds=4_000, seeds=8)
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--appeal", type=float, default=0.0, help="how categories differ for all shoppers, in log-odds")
+    parser.add_argument("--appeal", type=float, default=0.0, help="std of category appeal to all shoppers, log-odds")
     options: Any = parser.parse_args()
     rounds, seeds = (200, 1) if options.quick else (options.rounds, options.seeds)
     results = measure_all(rounds, seeds, options.appeal, options.processes)
@@ -99,9 +98,8 @@ def main() -> None:
         for name, rows in results.items()
         for column, values in zip(COLUMNS, rows.T, strict=True)
     }
-    print_section(
-        options, section_title(options.appeal), format_markdown(results, rounds, seeds, options.appeal), means
-    )
+    section = format_markdown(results, rounds, seeds, options.appeal)
+    print_section(options, section_title(options.appeal), section, means)
 
 
 if __name__ == "__main__":

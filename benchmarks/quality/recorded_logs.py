@@ -1,10 +1,9 @@
-"""Every recorded log through `headrace replay evaluate`, as markdown.
+"""Evaluate all recorded logs with `headrace replay evaluate`, and print markdown.
 
     python -m benchmarks.quality.recorded_logs [--data FOLDER] [--into docs/quality.md] [NAME…]
 
-Logs are read from shared/data beside the checkout if no folder is named; those that are not there are named and left
-out. Runs one after another on one core; with names, those runs only. With `--into`, each run's section of that file
-is replaced, else they are printed.
+The default folder is shared/data beside the checkout. Missing logs are skipped with a message. The runs use one core,
+one after another. With `--into`, each run replaces its section of that file; otherwise the sections are printed.
 """
 
 import argparse
@@ -24,46 +23,47 @@ LIST_COLUMNS = ("impression_auc", "impression_mrr", "auc", "log_loss", "calibrat
 
 @dataclass(frozen=True)
 class Run:
-    """One row of runs: the arguments of the verb, with files by their place below the data folder."""
+    """Arguments of the command, with files relative to the data folder."""
 
     arguments: str
-    peers: str  # what published or measured elsewhere on the same protocol
+    peers: str  # results of other systems with the same protocol
 
 
 RUNS = {
     "ml-100k": Run(
-        "ml-100k/events.jsonl.gz --items ml-100k/items.jsonl.gz --min-value 5 --judge-from 0.3 --k 10",
+        "ml-100k/events.jsonl.gz --items ml-100k/items.jsonl.gz --min-value 5 --evaluate-from 0.3 --k 10",
         "Recall@10: popularity 0.105, item-item cosine 0.155, co-occurrence 0.158, blend of twelve scores 0.177",
     ),
     "rsc15": Run(
         "rsc15-100k/train.events.jsonl.gz rsc15-100k/test.events.jsonl.gz --items rsc15-100k/items.jsonl.gz"
-        " --judge-from 0.83818 --k 20",
-        "of returning people, all seen dropped: VS-kNN 0.364 / 0.170",
+        " --evaluate-from 0.83818 --k 20",
+        "returning users, without repeats: VS-kNN 0.364 / 0.170",
     ),
     "rsc15-repeats": Run(
         "rsc15-100k/train.events.jsonl.gz rsc15-100k/test.events.jsonl.gz --items rsc15-100k/items.jsonl.gz"
-        " --judge-from 0.83818 --k 20 --repeats",
-        "of returning people, repeats allowed: VS-kNN 0.688 / 0.367",
+        " --evaluate-from 0.83818 --k 20 --repeats",
+        "returning users, with repeats: VS-kNN 0.688 / 0.367",
     ),
     "ebnerd-week1": Run(
-        "ebnerd-week1/events.jsonl.gz --items ebnerd-week1/items.jsonl.gz --judge-every 20",
-        "impression AUC / MRR: fading clicks 0.72, click rate 0.67, listwise regression of 40 lines 0.7505 / 0.526",
+        "ebnerd-week1/events.jsonl.gz --items ebnerd-week1/items.jsonl.gz --evaluate-every 20",
+        "impression AUC / MRR: decayed clicks 0.72, click rate 0.67, listwise regression 0.7505 / 0.526",
     ),
     "trivago": Run(
-        "trivago/events.jsonl.gz --items trivago/items.jsonl.gz --judge-every 10 --repeats",
-        "impression AUC / MRR: as listed 0.751, fading clicks 0.673, listwise regression of 40 lines 0.8324 / 0.587",
+        "trivago/events.jsonl.gz --items trivago/items.jsonl.gz --evaluate-every 10 --repeats",
+        "impression AUC / MRR: original order 0.751, decayed clicks 0.673, listwise regression 0.8324 / 0.587",
     ),
     "movietweetings": Run(
-        "movietweetings/events.jsonl.gz --items movietweetings/items.jsonl.gz --judge-every 10",
+        "movietweetings/events.jsonl.gz --items movietweetings/items.jsonl.gz --evaluate-every 10",
         "none known",
     ),
     "yoochoose-7d": Run(
-        "yoochoose-7d/events.jsonl.gz --repeats --k 20 --batch 1024 --limit 400000 --judge-from 0.5 --judge-every 50",
+        "yoochoose-7d/events.jsonl.gz --repeats --k 20 --batch 1024 --limit 400000 --evaluate-from 0.5"
+        " --evaluate-every 50",
         "none known",
     ),
     "obd-small": Run(
-        "obd-small/events.jsonl.gz --items obd-small/items.jsonl.gz --judge-every 10",
-        "none known; 287 clicks in all, so every number is wide",
+        "obd-small/events.jsonl.gz --items obd-small/items.jsonl.gz --evaluate-every 10",
+        "none known; only 287 clicks, so all intervals are wide",
     ),
 }
 
@@ -82,7 +82,7 @@ def main() -> None:
         ]
         missing = [argument for argument in arguments if argument.endswith(".gz") and not Path(argument).exists()]
         if missing:
-            print(f"{name}: left out, {missing[0]} is not there", file=sys.stderr)
+            print(f"{name}: skipped, {missing[0]} does not exist", file=sys.stderr)
             continue
         command = [sys.executable, "-m", "headrace", "replay", "evaluate", *arguments, "--json"]
         process = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
@@ -96,19 +96,21 @@ def main() -> None:
 def format_markdown(name: str, run: Run, result: dict[str, Any]) -> str:
     models, protocol = result["models"], result["protocol"]
     headrace_metrics = models["headrace"]
-    summary = (
-        f"{protocol['events']:,} events; {protocol['evaluated_actions']:,} actions judged,"
-        f" {headrace_metrics['evaluated_returning']:,} of returning people,"
-        f" {protocol['evaluated_unseen_items']:,} on items nobody had seen,"
-        f" {protocol['evaluated_repeat_items']:,} on items they had met; {headrace_metrics['evaluated_impressions']:,} lists judged."
+    actions = (
+        f"{protocol['evaluated_actions']:,} actions evaluated",
+        f"{headrace_metrics['evaluated_returning']:,} of returning users",
+        f"{protocol['evaluated_unseen_items']:,} on items without earlier events",
+        f"{protocol['evaluated_repeat_items']:,} on items that the user had interacted with",
     )
+    lists = f"{headrace_metrics['evaluated_impressions']:,} lists evaluated"
+    summary = f"{protocol['events']:,} events; {', '.join(actions)}; {lists}."
     parts = [f"### {name}", f"    headrace replay evaluate {run.arguments}", f"{summary} Peers: {run.peers}."]
     parts += [format_table(columns, models) for columns in (TOP_K_COLUMNS, LIST_COLUMNS)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def format_table(columns: tuple[str, ...], models: dict[str, Any]) -> str:
-    """The models that have the first measure; empty if there is none."""
+    """Table of the models that have the first metric; empty if there are none."""
     rows = [(name, values) for name, values in models.items() if values[columns[0]] is not None]
     if not rows:
         return ""

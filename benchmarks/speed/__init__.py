@@ -1,1 +1,1 @@
-"""Speed, memory and latency, each subject beside its budget."""
+"""Speed: stream, learner, serving, drivers and checkpoints."""

@@ -1,10 +1,10 @@
-"""How fast bandits answer and learn, beside MABWiser, River and Vowpal Wabbit where they are installed; one core.
+"""Speed of the bandits beside MABWiser, River and Vowpal Wabbit where installed; one core.
 
-A prediction judges every arm in a context of its own and chooses one, with its propensity; predictions and updates
-come one at a time, as in serving, unless batches are named. CPU seconds are counted, of all threads.
+A prediction scores all arms for one context and chooses one with its propensity. Predictions and updates are single, as
+in serving, unless the name says "batches". CPU seconds of all threads are counted.
 """
 
-# ruff: noqa: E402 - one core must be asked for before numpy is loaded
+# ruff: noqa: E402 - the number of threads must be set before numpy is imported
 import os
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -23,10 +23,10 @@ from benchmarks.harness.runs import Numbers, RunSize, run_benchmark
 from online_models.bandits import UCB, Bandit, DisjointLinear, GaussianThompson, HybridLinear, Policy, RewardBatch
 from online_models.model import RecommenderModel
 
-SHAPES = ((34, 20), (1_000, 32))  # arms, numbers of a context
+SHAPES = ((34, 20), (1_000, 32))  # (arms, context size)
 BATCH = 256
-CATEGORIES, N_COLD_ITEMS = 200, 32  # of the shop, and fresh items of an answer
-_MEASURE_SECONDS = 1.0  # that one measurement takes, about
+CATEGORIES, N_COLD_ITEMS = 200, 32  # catalog categories, and cold items per prediction
+_MEASURE_SECONDS = 1.0  # CPU seconds per measurement
 
 
 def make_rewards(arms: int, d: int, n: int) -> RewardBatch:
@@ -37,7 +37,7 @@ def make_rewards(arms: int, d: int, n: int) -> RewardBatch:
 
 
 def measure_rate(call: Callable[[int], object], limit: int, batch_size: int = 1) -> float:
-    """Calls a second, of up to `limit`."""
+    """Calls per CPU second × `batch_size`, from at most `limit` calls."""
     begin, n_calls = time.process_time(), 0
     while n_calls < limit and (n_calls % 16 or time.process_time() - begin < _MEASURE_SECONDS):
         call(n_calls)
@@ -53,16 +53,14 @@ def measure_bandit(name: str, make: Callable[[int], Bandit], policy: Policy, arm
     all_arms = bandit.add_arms(np.arange(1, arms + 1, dtype=np.uint64))
     contexts = [row.contexts for row in rows]
     bandit.learn(rows[0])
-    policy.choose(bandit.posterior(all_arms, contexts[0]), 1, rng)  # compiled
+    policy.sample(bandit.posterior(all_arms, contexts[0]), 1, rng)  # compiles the kernels
     label = f"{name}, {arms:,} arms, d = {d}"
+    choose = lambda i: policy.sample(bandit.posterior(all_arms, contexts[i]), 1, rng)  # noqa: E731
+    learn_batch = lambda i: bandit.learn(batches[i])  # noqa: E731
     return {
         f"{label}, updates/s": measure_rate(lambda i: bandit.learn(rows[i]), n),
-        f"{label}, updates/s in batches of {BATCH}": measure_rate(
-            lambda i: bandit.learn(batches[i]), len(batches), BATCH
-        ),
-        f"{label}, predictions/s": measure_rate(
-            lambda i: policy.choose(bandit.posterior(all_arms, contexts[i]), 1, rng), n
-        ),
+        f"{label}, updates/s in batches of {BATCH}": measure_rate(learn_batch, len(batches), BATCH),
+        f"{label}, predictions/s": measure_rate(choose, n),
     }
 
 
@@ -88,16 +86,15 @@ def measure_river(arms: int, d: int, n: int) -> Numbers:
     for i in range(4 * arms):
         bandit.update(int(rewards.arms[i % n]), contexts[i % n], rewards.reward[i % n])
     label = f"River LinUCB, {arms:,} arms, d = {d}"
+    learn = lambda i: bandit.update(int(rewards.arms[i]), contexts[i], rewards.reward[i])  # noqa: E731
     return {
-        f"{label}, updates/s": measure_rate(
-            lambda i: bandit.update(int(rewards.arms[i]), contexts[i], rewards.reward[i]), n
-        ),
+        f"{label}, updates/s": measure_rate(learn, n),
         f"{label}, predictions/s": measure_rate(lambda i: bandit.pull(names, context=contexts[i]), n),
     }
 
 
 def measure_vowpal_wabbit(arms: int, d: int, n: int) -> Numbers:
-    """SquareCB, since it has no LinUCB; each example is made of text, as its Python interface wants it."""
+    """SquareCB, since it has no LinUCB; its Python interface takes examples as text."""
     from vowpalwabbit import Workspace
 
     n = min(n, 200_000 // arms)
@@ -117,7 +114,7 @@ def measure_vowpal_wabbit(arms: int, d: int, n: int) -> Numbers:
 
 
 def measure_category_bandit(n: int) -> Numbers:
-    """The bandit that the learner keeps: rows of closed slates learnt, and fresh items judged for an answer."""
+    """Measure the live bandit: training on closed impressions, and predictions for cold items."""
     model, rng = RecommenderModel(), np.random.default_rng(3)
     keys = np.arange(1, 10_001, dtype=np.uint64)
     categories = np.repeat((20_000 + keys % CATEGORIES)[:, None], 4, axis=1)
@@ -126,13 +123,19 @@ def measure_category_bandit(n: int) -> Numbers:
     x = rng.normal(0, 1, (n, len(model.feature_names))).astype(np.float32)
     probability, label = np.full(n, 0.1), (rng.random(n) < 0.1).astype(np.float32)
     ts, bandit = np.full(n, 1_767_225_600_000), model.bandit
-    learn = lambda i: bandit.learn(item_rows, x, probability, label, ts)  # noqa: E731
-    score = lambda i: bandit.posterior(item_rows[:N_COLD_ITEMS], x[:N_COLD_ITEMS], probability[:N_COLD_ITEMS], 0.1)  # noqa: E731
-    learn(0)
+    cold_items = item_rows[:N_COLD_ITEMS], x[:N_COLD_ITEMS], probability[:N_COLD_ITEMS]
+
+    def learn(_: int) -> None:
+        bandit.learn(item_rows, x, probability, label, ts)
+
+    def score(_: int) -> object:
+        return bandit.posterior(*cold_items, 0.1)
+
+    learn(0)  # compiles the kernels
     score(0)
     return {
-        f"the learner's own, {CATEGORIES} categories, places learnt/s": measure_rate(learn, 1_000_000, n),
-        f"the learner's own, answers of {N_COLD_ITEMS} fresh items/s": measure_rate(score, 1_000_000),
+        f"live bandit, {CATEGORIES} categories, slate items trained/s": measure_rate(learn, 1_000_000, n),
+        f"live bandit, {CATEGORIES} categories, predictions of {N_COLD_ITEMS} items/s": measure_rate(score, 1_000_000),
     }
 
 
@@ -158,10 +161,13 @@ def measure(size: RunSize) -> Iterator[Numbers]:
             for name, (package, peer) in PEERS.items():
                 if importlib.util.find_spec(package) is None:
                     if run == 0:
-                        print(f"{name} is left out: {sys.executable} -m pip install {package}", file=sys.stderr)
+                        print(
+                            f"{name} is skipped; to install it: {sys.executable} -m pip install {package}",
+                            file=sys.stderr,
+                        )
                     continue
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # peers' own
+                    warnings.simplefilter("ignore")  # raised by the peers
                     numbers |= peer(arms, d, n)
         yield numbers
 

@@ -1,6 +1,6 @@
-"""Kafka and Redis beneath the same processes: what their clients cost, and how fast the stream worker is through them.
+"""Kafka and Redis drivers: cost of the clients, and speed of the stream worker with them.
 
-Uses what `make services` left running, else starts a broker and a Redis of its own.
+Uses the services of `make services`, or starts a broker and a Redis.
 """
 
 import gc
@@ -16,47 +16,48 @@ from stream.drivers import open_log, open_store
 from stream.kafka.url import CLIENTS
 from stream.logs import EventLog, Record
 from stream.stores import UserStore
+from stream.topics import create_topics
 from stream.worker.worker import StreamWorker
 
 USERS = ITEMS = 100_000
-EVENTS_PER_BATCH = 64  # events of one record
-_TOPICS = ("events", "examples", "users", "dead-letter", "quarantine", "alarms")
+EVENTS_PER_RECORD = 64  # of a batching producer
 _APPEND_SIZE = 4_096  # records
 
 
 def measure(size: RunSize) -> Iterator[Numbers]:
     single = traffic.generate_organic(size.choose(200_000, 10_000), USERS, ITEMS)
-    loads = {1: single, EVENTS_PER_BATCH: batch_records(single)}  # by events of one record
-    gc.freeze()  # the events that producers have are none of the worker's
+    loads: dict[str, Sequence[Record]] = {
+        "1 event per record": single,
+        f"{EVENTS_PER_RECORD} events per record": batch_records(single),
+    }
+    gc.freeze()  # the generated events must not slow down the worker's garbage collection
     with open_services() as brokers:
-        run_worker(brokers, single[:5_000])  # compiles
+        run_worker(brokers, single[:5_000])  # compiles the kernels
         for _ in range(size.runs):
             numbers: Numbers = {}
             for client in CLIENTS:
                 client_brokers = replace(brokers, kafka=f"{brokers.kafka}?client={client}")
                 for load, records in loads.items():
-                    numbers |= measure_client(client_brokers, f"{client}, {load} a record", records, len(single))
-                    numbers |= measure_worker(
-                        client_brokers, f"{client} and Redis, {load} a record", records, len(single)
-                    )
+                    numbers |= measure_client(client_brokers, f"{client}, {load}", records, len(single))
+                    numbers |= measure_worker(client_brokers, f"{client} and Redis, {load}", records, len(single))
             yield numbers
 
 
 def batch_records(records: Sequence[Record]) -> list[Record]:
-    """The same events, so many of one record, as a producer's batch: each person's stand in one array."""
+    """Batch the events of each user into arrays, one record each, as a batching producer does."""
     pending: dict[bytes, list[bytes]] = {}
     batches: list[Record] = []
     for key, value in records:
         user_events = pending.setdefault(key or b"", [])
         user_events.append(value or b"")
-        if len(user_events) == EVENTS_PER_BATCH:
+        if len(user_events) == EVENTS_PER_RECORD:
             batches.append((key, b"[" + b",".join(pending.pop(key or b"")) + b"]"))
     batches += [(key, b"[" + b",".join(values) + b"]") for key, values in pending.items()]
     return batches
 
 
 def measure_client(brokers: Services, name: str, records: Sequence[Record], events: int) -> Numbers:
-    """The driver alone: appended, then read by one member of a group."""
+    """Measure the driver alone: append, then read with one consumer of a group."""
     with isolated_prefix(brokers) as prefix:
         log = open_log(brokers.kafka, prefix)
         try:
@@ -77,10 +78,10 @@ def _measure_client(log: EventLog, name: str, records: Sequence[Record], events:
     consume_seconds, consume_cpu = time.perf_counter() - begin, time.process_time() - cpu
     source.close()
     return {
-        f"kafka: produced, {name}, events/s": events / produce_seconds,
-        f"kafka: produced, {name}, CPU µs a record": 1e6 * produce_cpu / len(records),
-        f"kafka: consumed, {name}, events/s": events / consume_seconds,
-        f"kafka: consumed, {name}, CPU µs a record": 1e6 * consume_cpu / len(records),
+        f"kafka: produce, {name}, events/s": events / produce_seconds,
+        f"kafka: produce, {name}, CPU µs per record": 1e6 * produce_cpu / len(records),
+        f"kafka: consume, {name}, events/s": events / consume_seconds,
+        f"kafka: consume, {name}, CPU µs per record": 1e6 * consume_cpu / len(records),
     }
 
 
@@ -92,18 +93,17 @@ def append_all(log: EventLog, records: Sequence[Record]) -> None:
 def measure_worker(brokers: Services, name: str, records: Sequence[Record], events: int) -> Numbers:
     wall, cpu = run_worker(brokers, records)
     return {
-        f"stream: {name}, events/s of CPU": events / cpu,
+        f"stream: {name}, events/CPU s": events / cpu,
         f"stream: {name}, events/s": events / wall,
     }
 
 
 def run_worker(brokers: Services, records: Sequence[Record]) -> tuple[float, float]:
-    """Seconds on the wall and of CPU that one stream worker takes for all records."""
+    """Wall seconds and CPU seconds of one stream worker for all records."""
     with isolated_prefix(brokers) as prefix:
         log, store = open_log(brokers.kafka, prefix), open_store(brokers.redis, prefix)
         try:
-            for topic in _TOPICS:
-                log.create(topic, 1, compacted=topic == "users")
+            create_topics(log)
             append_all(log, records)
             return _run_worker(log, store, len(records))
         finally:
@@ -113,7 +113,7 @@ def run_worker(brokers: Services, records: Sequence[Record]) -> tuple[float, flo
 
 def _run_worker(log: EventLog, store: UserStore, records: int) -> tuple[float, float]:
     worker = StreamWorker(log, store, Settings(events=EventsSettings(max_age=0)))
-    done = worker.step(timeout=0)  # takes up its partition
+    done = worker.step(timeout=0)  # acquires its partition
     begin, cpu = time.perf_counter(), time.process_time()
     while done < records:
         done += worker.step(timeout=1.0)

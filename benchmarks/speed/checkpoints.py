@@ -1,4 +1,4 @@
-"""A gigabyte of tables: how long it takes to write and to load, how long learning stands still, and a kill -9."""
+"""Checkpoints of 1 GB of tables: write, load and training pause; recovery after kill -9."""
 
 import time
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ from online_models.state.item_table import NO_TIME
 from online_models.versions import checkpoints
 from online_models.versions.checkpoint_writer import CheckpointWriter
 from online_models.versions.checkpoints import Manifest
-from tests.support.processes import Running
+from tests.support.processes import RunningSystem
 
-STATE_BYTES = 1_000_000_000  # bytes
-_ROWS_PER_STEP = 2_000  # rows that one step of the learner changes
+STATE_BYTES = 1_000_000_000
+_ROWS_PER_STEP = 2_000  # changed by one training step
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointPause:
-    """What the learner notices of a checkpoint that is written beside it."""
+    """Effect on the learner of a checkpoint that is written in the background."""
 
-    fork_seconds: float  # seconds in which it does nothing else
-    longest_step: float  # seconds, while pages are copied
-    median_step: float  # seconds, the same without a checkpoint
+    fork_seconds: float  # training is paused
+    longest_step: float  # seconds, including copy-on-write
+    median_step: float  # seconds, without a checkpoint
 
 
 def measure(size: RunSize) -> Iterator[Numbers]:
@@ -38,7 +38,7 @@ def measure(size: RunSize) -> Iterator[Numbers]:
 
 
 def make_model(n_bytes: int) -> RecommenderModel:
-    """A stack whose state has about so many bytes: items that were described and have vectors, as after learning."""
+    """Make a model with about `n_bytes` of state: catalog items with vectors, as after training."""
     rng, model, n_items = np.random.default_rng(0), RecommenderModel(), 0
     while sum(array.nbytes for array in model.state().values()) < n_bytes:
         n = 20_000
@@ -69,16 +69,16 @@ def measure_checkpoint(folder: Path, model: RecommenderModel, step: int) -> Numb
     return {
         "checkpoint: state, GB": gigabytes,
         "checkpoint: write and fsync, s": write_seconds,
-        "checkpoint: learner stands still, ms": 1e3 * pause.fork_seconds,
+        "checkpoint: learner pause, ms": 1e3 * pause.fork_seconds,
         "checkpoint: longest step while writing, ms": 1e3 * pause.longest_step,
-        "checkpoint: usual step, ms": 1e3 * pause.median_step,
-        "checkpoint: load and check, s": load_seconds,
-        "checkpoint: into tables, s": restore_seconds,
+        "checkpoint: median step, ms": 1e3 * pause.median_step,
+        "checkpoint: load and verify, s": load_seconds,
+        "checkpoint: restore tables, s": restore_seconds,
     }
 
 
 def measure_pause(folder: Path, model: RecommenderModel, step: int) -> CheckpointPause:
-    """Steps that change rows all over the state, with and without a checkpoint being written beside them."""
+    """Run steps that change rows all over the state, with and without a background checkpoint."""
     rng, writer = np.random.default_rng(step), CheckpointWriter(folder, n_kept=2)
     median = sorted(_run_step(model, rng) for _ in range(50))[25]
     begin = time.perf_counter()
@@ -108,9 +108,9 @@ def make_manifest(step: int) -> Manifest:
 
 
 def measure_restarts(folder: Path, size: RunSize) -> Numbers:
-    """kill -9 of each process: seconds until answers come again, and until they hold what has happened since."""
+    """Kill each process; measure the seconds until it answers or new events are in the model."""
     numbers: Numbers = {}
-    with Running(folder, **SETTINGS) as running:
+    with RunningSystem(folder, **SETTINGS) as running:
         put_catalog(running)
         send_events(running, size.choose(50_000, 1_000), seed=1)
         running.settle(300)
@@ -119,11 +119,11 @@ def measure_restarts(folder: Path, size: RunSize) -> Numbers:
             begin = time.perf_counter()
             running.wait_until_ready()
             if verb == "serve":
-                numbers["kill -9 serve: answers again, s"] = time.perf_counter() - begin
+                numbers["kill -9 serve: seconds until it answers"] = time.perf_counter() - begin
             else:
                 send_events(running, 100, seed)
                 running.settle(300)
-                numbers[f"kill -9 {verb}: answers hold new events again, s"] = time.perf_counter() - begin
+                numbers[f"kill -9 {verb}: seconds until new events are in the model"] = time.perf_counter() - begin
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""How fast the embedded log and user store are on this disk: medians of five runs, several processes at once."""
+"""Speed of the embedded log and user store on this disk, with several processes."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ Numbers = dict[str, float]
 
 
 def measure_append(folder: str) -> Numbers:
-    """Appends of one process, nobody else there."""
+    """Append from one process without readers."""
     log = open_log(f"local:{folder}")
     log.create("events", 1)
     records = [(b"user-%d" % i, os.urandom(RECORD_BYTES)) for i in range(BATCH)]
@@ -38,7 +38,7 @@ def measure_append(folder: str) -> Numbers:
         log.append("events", 0, records)
     elapsed = time.perf_counter() - begin
     log.close()
-    return {"log: written, records/s": RECORDS / elapsed}
+    return {"local log: append, records/s": RECORDS / elapsed}
 
 
 def _tail(folder: str, ready: Event, done: Event) -> None:
@@ -53,7 +53,7 @@ def _tail(folder: str, ready: Event, done: Event) -> None:
 
 
 def measure_tail(folder: str) -> Numbers:
-    """From the first append until another process has seen the last record."""
+    """Append, until another process has read the last record."""
     log = open_log(f"local:{folder}")
     log.create("tail", 4)
     records = [(b"user-%d" % i, os.urandom(RECORD_BYTES)) for i in range(BATCH)]
@@ -69,7 +69,7 @@ def measure_tail(folder: str) -> Numbers:
     elapsed = time.perf_counter() - begin
     reader.join()
     log.close()
-    return {"log: written and tailed, records/s": RECORDS / elapsed}
+    return {"local log: append and read, records/s": RECORDS / elapsed}
 
 
 def _echo(folder: str, ready: Event) -> None:
@@ -86,7 +86,7 @@ def _echo(folder: str, ready: Event) -> None:
 
 
 def measure_latency(folder: str) -> Numbers:
-    """From before an append until another process has the record in hand."""
+    """Measure the time from an append until another process has read the record."""
     log = open_log(f"local:{folder}")
     log.create("requests", 4)
     log.create("responses", 1)
@@ -102,8 +102,8 @@ def measure_latency(folder: str) -> Numbers:
     latencies_ms = [1e3 * float(value or b"nan") for value in log.read("responses", 0, 0, N_ECHOES).values]
     log.close()
     return {
-        "log: append to seen, p50 ms": _quantile(latencies_ms, 0.5),
-        "log: append to seen, p99 ms": _quantile(latencies_ms, 0.99),
+        "local log: append to read, p50 ms": _quantile(latencies_ms, 0.5),
+        "local log: append to read, p99 ms": _quantile(latencies_ms, 0.99),
     }
 
 
@@ -119,11 +119,11 @@ def _write_users(folder: str, ready: Event, stop: Event) -> None:
 
 
 def measure_store(folder: str) -> Numbers:
-    """Puts of one process; then single reads while another process writes 25 thousand users a second."""
+    """Write users; then read single users while another process writes 25,000 users a second."""
     store = open_store(f"local:{folder}")
     user_keys = np.random.default_rng(0).permutation(np.arange(1, USERS + 1, dtype=np.uint64))
     elapsed = 0.0
-    for _ in range(3):  # the first time they are new, then they change
+    for _ in range(3):  # new users first, then updates
         for start in range(0, USERS, USER_BATCH):
             values = _values(USER_BATCH)
             begin = time.perf_counter()
@@ -144,9 +144,9 @@ def measure_store(folder: str) -> Numbers:
     writer.join()
     store.close()
     return {
-        "store: put_many, users/s": 3 * USERS / elapsed,
-        "store: get, p50 ms": _quantile(read_ms, 0.5),
-        "store: get, p99 ms": _quantile(read_ms, 0.99),
+        "local store: put_many, users/s": 3 * USERS / elapsed,
+        "local store: get, p50 ms": _quantile(read_ms, 0.5),
+        "local store: get, p99 ms": _quantile(read_ms, 0.99),
     }
 
 
@@ -161,9 +161,9 @@ def _quantile(values: list[float], share: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where to write (default: the temporary folder)")
+    parser.add_argument("--folder", type=Path, help="folder to measure (default: the temporary folder)")
     parser.add_argument("--quick", action="store_true", help="one run")
-    parser.add_argument("--json", action="store_true", help="print every run's numbers as JSON")
+    parser.add_argument("--json", action="store_true", help="print the numbers of all runs as JSON")
     arguments = parser.parse_args()
     runs: dict[str, list[float]] = {}
     count = 1 if arguments.quick else RUNS

@@ -1,4 +1,4 @@
-"""How many bytes an item takes in the learner and in each replica, and a person in the user store."""
+"""Memory per item in the learner and each replica, and per user in the user store."""
 
 import gzip
 from collections.abc import Iterator, Sequence
@@ -10,47 +10,45 @@ from benchmarks.harness import traffic
 from benchmarks.harness.runs import Numbers, RunSize, run_benchmark, temporary_folder
 from benchmarks.speed.ranking_latency import build_loop
 from online_models.model import RecommenderModel
-from stream.clock import ManualClock
+from stream.clock import DAY_MS, ManualClock
 from stream.config import EventsSettings, Settings
 from stream.drivers import open_store
 from stream.stores import UserStore
 from stream.testing import MemoryLog, MemoryStore
+from stream.topics import create_topics
 from stream.worker.worker import StreamWorker
 
 ITEMS = 100_000
 USERS = 5_000
-ACTIONS = 20  # of each generated person
+ACTIONS = 20  # per generated user
 RECORDED_EVENTS = Path(__file__).parents[3] / "shared" / "data" / "ml-100k" / "events.jsonl.gz"
-_ROW_PARTS = (
-    "items.",
-    "two_two_tower.",
-)  # counters, catalogue, vectors with their optimizer's state: a row for every item
+_ROW_PARTS = ("items.", "two_tower.")  # one row per item: counters, catalog, vectors with their optimizer state
 
 
 def measure(size: RunSize) -> Iterator[Numbers]:
     with temporary_folder() as folder:
         items = size.choose(ITEMS, 10_000)
         numbers = measure_items(build_loop(items, size.choose(200_000, 10_000), folder).learn_worker.model, items)
-        numbers |= measure_users(traffic.generate_organic(USERS * ACTIONS, USERS, ITEMS), "20 actions each", folder)
+        numbers |= measure_users(traffic.generate_organic(USERS * ACTIONS, USERS, ITEMS), "20 actions", folder)
         if RECORDED_EVENTS.exists():
             with gzip.open(RECORDED_EVENTS) as lines:
                 records = [(b"", line) for line in lines]
-            numbers |= measure_users(records, "ml-100k, 106 actions each", folder / "recorded")
+            numbers |= measure_users(records, "106 actions (ml-100k)", folder / "recorded")
     yield numbers
 
 
 def measure_items(model: RecommenderModel, items: int) -> Numbers:
-    """Bytes by part of the state; the neighbours' tables have rows only for what was acted on."""
+    """Bytes by part of the state; the neighbor tables have rows only for items with actions."""
     parts: dict[str, float] = {}
     for name, array in model.state().items():
         part = name.partition(".")[0]
         parts[part] = parts.get(part, 0) + array.nbytes
     row_bytes = sum(array.nbytes for name, array in model.state().items() if name.startswith(_ROW_PARTS))
-    numbers = {"memory: bytes per item row, counters, catalogue, vectors": row_bytes / items}
+    numbers = {"memory: counters, catalog and vectors, bytes per item": row_bytes / items}
     for part, size in sorted(parts.items(), key=lambda entry: -entry[1]):
         if size / items >= 1:
-            numbers[f"memory: of {part}, bytes per item"] = size / items
-    return numbers | {"memory: all learnt state, bytes per item": sum(parts.values()) / items}
+            numbers[f"memory: {part}, bytes per item"] = size / items
+    return numbers | {"memory: all model state, bytes per item": sum(parts.values()) / items}
 
 
 def measure_users(records: Sequence[tuple[bytes, bytes]], name: str, folder: Path) -> Numbers:
@@ -60,16 +58,15 @@ def measure_users(records: Sequence[tuple[bytes, bytes]], name: str, folder: Pat
     local_store.close()
     files = sum(path.stat().st_size for path in folder.rglob("*users.store.db*"))
     return {
-        f"memory: bytes per user record, {name}": float(np.mean([len(value) for value in values])),
-        f"memory: bytes per user on disk, {name}": files / n_users,
+        f"memory: user record with {name}, bytes": float(np.mean([len(value) for value in values])),
+        f"memory: user on disk with {name}, bytes": files / n_users,
     }
 
 
 def build_user_records(records: Sequence[tuple[bytes, bytes]], store: UserStore) -> list[bytes]:
-    """What the stream worker makes of these events in the user store."""
-    log = MemoryLog(clock=ManualClock(traffic.START + 86_400_000))
-    for topic in ("events", "examples", "users", "dead-letter", "quarantine", "alarms"):
-        log.create(topic, 1)
+    """Run the stream worker on the events and return the stored user records."""
+    log = MemoryLog(clock=ManualClock(traffic.START + DAY_MS))
+    create_topics(log)
     log.append("events", 0, list(records))
     worker = StreamWorker(log, store, Settings(events=EventsSettings(max_age=0)))
     worker.step(timeout=0)

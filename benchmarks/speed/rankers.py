@@ -1,6 +1,6 @@
-"""How fast the rankers learn, and how well, beside their peers: the same million examples, in order, one core."""
+"""Speed and quality of rankers beside peers: the same million examples, in order, one core."""
 
-# ruff: noqa: E402 - one core must be asked for before numpy is loaded
+# ruff: noqa: E402 - the number of threads must be set before numpy is imported
 import os
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -22,16 +22,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from online_models.protocols import FeatureRows, Ranker
+from online_models.protocols import FeatureRows, PointwiseModel
 from online_models.rankers import DeepFM, FactorizationMachine, FTRLRegression, FTRLSettings
 
 RUNS = 5
 BATCH = 1_024
-SIZES = (10, 24, 50, 100, 300, 1_000, 2_000, 5_000, 10_000, 30_000, 100_000, 200_000)  # ids of each field
+SIZES = (10, 24, 50, 100, 300, 1_000, 2_000, 5_000, 10_000, 30_000, 100_000, 200_000)  # ids per field
 NUMBERS = 3
-CROSSES = ((0, 4), (1, 5), (2, 7), (5, 8))  # pairs of fields that go together in the truth
+CROSSES = ((0, 4), (1, 5), (2, 7), (5, 8))  # pairs of fields that interact in the true model
 PRIOR = -1.6
-API_EXAMPLES = 50_000  # for peers that take one example at a time from Python
+API_EXAMPLES = 50_000  # for peers with one Python call per example
 _NAMES = "abcdefghijkl"
 
 Clock = Callable[[], float]
@@ -39,29 +39,29 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Examples:
-    """What every learner sees, and the truth that none of them does."""
+    """Examples with their true click probabilities, which the learners do not see."""
 
-    ids: np.ndarray  # (n, fields) int64, from 0 in each field
+    ids: np.ndarray  # (n, fields) int64, from 0 per field
     keys: np.ndarray  # (n, fields) uint64
     numbers: np.ndarray  # (n, NUMBERS) float32
     label: np.ndarray  # (n,) float32
-    probability: np.ndarray  # (n,) float64, the truth
+    probability: np.ndarray  # (n,) float64, true probability
 
 
 @dataclass(frozen=True)
 class Result:
-    """One row of the table; `both` is the rate when each batch is predicted before it is learnt."""
+    """One row of the table."""
 
     name: str
     examples: int
     train_rate: float  # examples/s
-    predict_train_rate: float
+    predict_train_rate: float  # examples/s, each batch predicted before training on it
     log_loss: float  # progressive, over the second half
     auc: float
 
 
 def generate_examples(n: int, seed: int) -> Examples:
-    """Zipf ids, normal numbers, and labels by a logistic truth with a weight per id and low-rank crosses."""
+    """Generate Zipf ids, normal numbers, and labels of a logistic model with low-rank crosses."""
     truth, rng = np.random.default_rng(7), np.random.default_rng(seed)
     ids, keys = np.empty((n, len(SIZES)), np.int64), np.empty((n, len(SIZES)), np.uint64)
     logit = np.full(n, PRIOR)
@@ -72,11 +72,10 @@ def generate_examples(n: int, seed: int) -> Examples:
         logit += truth.normal(0, 0.3, size)[ids[:, j]]
     numbers = rng.normal(0, 1, (n, NUMBERS)).astype(np.float32)
     logit += numbers @ truth.normal(0, 0.4, NUMBERS)
-    tastes = [truth.normal(0, 1, (size, 4)) for size in SIZES]
+    vectors = [truth.normal(0, 1, (size, 4)) for size in SIZES]
     for first_field, second_field in CROSSES:
-        logit += 0.35 * np.einsum(
-            "nk,nk->n", tastes[first_field][ids[:, first_field]], tastes[second_field][ids[:, second_field]]
-        )
+        first, second = (vectors[field][ids[:, field]] for field in (first_field, second_field))
+        logit += 0.35 * np.einsum("nk,nk->n", first, second)
     probability = 1 / (1 + np.exp(-logit))
     return Examples(ids, keys, numbers, (rng.random(n) < probability).astype(np.float32), probability)
 
@@ -87,7 +86,7 @@ def log_loss(scores: np.ndarray, label: np.ndarray) -> float:
 
 
 def auc(scores: np.ndarray, label: np.ndarray) -> float:
-    """The chance that a positive example is scored above a negative one."""
+    """Area under the ROC curve."""
     ranks = np.empty(scores.size)
     ranks[np.argsort(scores, kind="stable")] = np.arange(1, scores.size + 1)
     hits = int(np.count_nonzero(label))
@@ -97,9 +96,8 @@ def auc(scores: np.ndarray, label: np.ndarray) -> float:
 def make_result(name: str, data: Examples, scores: np.ndarray, train_rate: float, predict_train_rate: float) -> Result:
     half = scores.size // 2
     late_scores, label = scores[half:], data.label[half : scores.size]
-    return Result(
-        name, scores.size, train_rate, predict_train_rate, log_loss(late_scores, label), auc(late_scores, label)
-    )
+    quality = log_loss(late_scores, label), auc(late_scores, label)
+    return Result(name, scores.size, train_rate, predict_train_rate, *quality)
 
 
 def make_batches(data: Examples) -> list[FeatureRows]:
@@ -112,8 +110,8 @@ def make_batches(data: Examples) -> list[FeatureRows]:
     return batches
 
 
-def measure_ranker(name: str, make: Callable[[], Ranker], data: Examples, clock: Clock, runs: int) -> Result:
-    """Test, then learn, batch by batch; compiled beforehand on other examples."""
+def measure_ranker(name: str, make: Callable[[], PointwiseModel], data: Examples, clock: Clock, runs: int) -> Result:
+    """Predict, then train, batch by batch; kernels are compiled beforehand on other examples."""
     for batch in make_batches(generate_examples(4 * BATCH, seed=2)):
         warmup_ranker = make()
         warmup_ranker.predict(batch)
@@ -140,7 +138,7 @@ def measure_rankers(data: Examples, clock: Clock, runs: int) -> Iterator[Result]
     cross_settings = FTRLSettings(alpha=0.2, crosses=CROSSES)
     yield measure_ranker("headrace linear", lambda: FTRLRegression(*shape), data, clock, runs)
     yield measure_ranker(
-        "headrace linear, crosses named", lambda: FTRLRegression(*shape, cross_settings), data, clock, runs
+        "headrace linear, explicit crosses", lambda: FTRLRegression(*shape, cross_settings), data, clock, runs
     )
     yield measure_ranker("headrace fm", lambda: FactorizationMachine(*shape), data, clock, runs)
     yield measure_ranker("headrace deep", lambda: DeepFM(*shape), data, clock, runs)
@@ -153,15 +151,15 @@ def _vw_line(data: Examples, i: int) -> str:
 
 
 def measure_vowpal_wabbit(data: Examples, clock: Clock) -> Iterator[Result]:
-    """Its own driver on its own binary cache, as the command line runs it: parsing text is left out of its time."""
+    """Run its command-line driver on its binary cache, so that parsing text is not measured."""
     from vowpalwabbit import Workspace
 
     crosses = " ".join(f"-q {_NAMES[first_field]}{_NAMES[second_field]}" for first_field, second_field in CROSSES)
     variants = {
         "adaptive": "",
         "ftrl": "--ftrl --ftrl_alpha 0.1 --ftrl_beta 1",
-        "adaptive, crosses named": crosses,
-        "ftrl, crosses named": f"--ftrl --ftrl_alpha 0.2 --ftrl_beta 1 {crosses}",
+        "adaptive, explicit crosses": crosses,
+        "ftrl, explicit crosses": f"--ftrl --ftrl_alpha 0.2 --ftrl_beta 1 {crosses}",
         "adaptive, all pairs": "--interactions ::",
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -219,7 +217,7 @@ def measure_river(data: Examples, clock: Clock) -> Iterator[Result]:
 
 
 def measure_pytorch(data: Examples, clock: Clock) -> Iterator[Result]:
-    """DeepFM as one would write it: sparse embeddings, Adagrad for them, Adam for the network."""
+    """DeepFM in PyTorch: sparse embeddings with Adagrad, a network with Adam."""
     import torch
 
     torch.set_num_threads(1)
@@ -267,25 +265,23 @@ PEERS = {
 
 
 def build_table(results: list[Result], best_possible: tuple[float, float]) -> Table:
-    table = Table(
-        caption="Predicted, then learnt, in one pass; loss over the second half. Vowpal Wabbit has two threads."
-    )
+    table = Table(caption="Predict, then train, in one pass; loss over the second half. Vowpal Wabbit has two threads.")
     table.add_column("learner", no_wrap=True)
-    for column in ("examples", "learnt/s", "both/s", "log loss", "AUC"):
+    for column in ("examples", "train/s", "predict+train/s", "log loss", "AUC"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in results:
         rates = f"{row.train_rate:,.0f}", f"{row.predict_train_rate:,.0f}"
         table.add_row(row.name, f"{row.examples:,}", *rates, f"{row.log_loss:.4f}", f"{row.auc:.4f}")
     table.add_section()
-    table.add_row("the truth", "", "", "", f"{best_possible[0]:.4f}", f"{best_possible[1]:.4f}")
+    table.add_row("true probabilities", "", "", "", f"{best_possible[0]:.4f}", f"{best_possible[1]:.4f}")
     return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=1_000_000)
-    parser.add_argument("--runs", type=int, default=RUNS, help="runs of ours, of which the median counts")
-    parser.add_argument("--cpu", action="store_true", help="count CPU seconds of all threads: for a busy machine")
+    parser.add_argument("--runs", type=int, default=RUNS, help="number of runs of Headrace's rankers")
+    parser.add_argument("--cpu", action="store_true", help="measure CPU seconds of all threads, for a busy machine")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
     console = Console(stderr=True)
@@ -302,18 +298,21 @@ def main() -> None:
         results.append(row)
     for name, (package, peer) in PEERS.items():
         if importlib.util.find_spec(package) is None:
-            console.print(
-                f"{name} is left out: {sys.executable} -m pip install {package}", highlight=False, soft_wrap=True
-            )
+            hint = f"{name} is skipped; to install it: {sys.executable} -m pip install {package}"
+            console.print(hint, highlight=False, soft_wrap=True)
             continue
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # peers' own
+            warnings.simplefilter("ignore")  # raised by the peers
             for row in peer(data, clock):
                 console.print(f"{row.name}: {row.train_rate:,.0f} examples/s", highlight=False)
                 results.append(row)
     if arguments.json:
         rows = [asdict(row) for row in results]
-        print(json.dumps({"rows": rows, "truth": {"log_loss": best_possible[0], "auc": best_possible[1]}}, indent=2))
+        print(
+            json.dumps(
+                {"rows": rows, "true_probabilities": {"log_loss": best_possible[0], "auc": best_possible[1]}}, indent=2
+            )
+        )
     else:
         Console(width=None if sys.stdout.isatty() else 110).print(build_table(results, best_possible))
 

@@ -1,8 +1,8 @@
-"""What a second and a third `headrace stream` bring: they share the twelve partitions of one topic of a real Kafka.
+"""Scaling of one to three `headrace stream` workers on a Kafka topic of twelve partitions.
 
-The workers have their shares, and have worked on the like, before it counts. They are stopped (SIGSTOP) while the
-events are appended, so that all begin at the same time with everything before them. Uses what `make services` left
-running, else a broker and a Redis of its own.
+Measurement starts after the workers own their partitions and are warm. SIGSTOP pauses them while the events are
+appended, so that all start at the same time with a full backlog. Uses the services of `make services`, or starts a
+broker and a Redis.
 """
 
 import os
@@ -37,16 +37,16 @@ from tests.support.processes import HEADRACE, free_port
 
 PARTITIONS = 12
 USERS = ITEMS = 100_000
-SLATE_SIZE, FEATURES = 20, 77  # of a slate, and of each item on it: as many as this code serves
+SLATE_SIZE, FEATURES = 20, 77  # items per slate, and features per item as served live
 _APPEND_SIZE = 20_000  # events
-_WARMUP_EVENTS = 3_000  # events
-_TIMEOUT_S = 300.0  # seconds; the first start compiles the kernels
-_SESSION_TIMEOUT_S = 60  # seconds: more than a worker is stopped for
+_WARMUP_EVENTS = 3_000
+_TIMEOUT_S = 300.0  # the first start compiles the kernels
+_SESSION_TIMEOUT_S = 60  # longer than a worker is paused
 
 
 @dataclass(frozen=True, slots=True)
 class LoadCase:
-    """One load, through one client."""
+    """One load through one Kafka client."""
 
     name: str
     client: str
@@ -77,9 +77,9 @@ def measure(size: RunSize) -> Iterator[Numbers]:
 
 
 def measure_workers(brokers: Services, case: LoadCase, count: int) -> Numbers:
-    """How so many workers fare with all records of a case."""
+    """Measure `count` workers on all records of a case."""
     with isolated_prefix(brokers) as prefix, temporary_folder() as folder, ExitStack() as exit_stack:
-        # Appended by the client that costs least: it is not what is measured.
+        # Appending is not measured: the fastest client does it.
         settings = Settings(
             log=LogSettings(url=f"{brokers.kafka}?client=confluent", prefix=prefix, partitions=PARTITIONS)
         )
@@ -103,12 +103,12 @@ def measure_workers(brokers: Services, case: LoadCase, count: int) -> Numbers:
 
 @dataclass(frozen=True, slots=True)
 class WorkerUsage:
-    """What a worker had, and what it did with it."""
+    """Resources that a worker used, and its events."""
 
-    cpu_seconds: float  # seconds
-    memory_bytes: float  # bytes
+    cpu_seconds: float
+    memory_bytes: float
     events: float
-    impressions: float  # that are open
+    impressions: float  # open impressions
 
     def __sub__(self, before: "WorkerUsage") -> "WorkerUsage":
         cpu, memory = self.cpu_seconds - before.cpu_seconds, self.memory_bytes - before.memory_bytes
@@ -116,7 +116,7 @@ class WorkerUsage:
 
 
 class StreamProcess:
-    """A `headrace stream`."""
+    """A `headrace stream` process."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
         self._process = process
@@ -124,7 +124,7 @@ class StreamProcess:
         self.signal = process.send_signal
 
     def partitions(self) -> int:
-        """How many it has had something of, and still has."""
+        """Number of partitions that it owns and has read from."""
         return sum(name == "headrace_stream_lag_records" for name, _ in self._metrics())
 
     def usage(self) -> "WorkerUsage":
@@ -137,7 +137,7 @@ class StreamProcess:
         )
 
     def _metrics(self) -> Iterator[tuple[str, float]]:
-        """Names and values, as it tells Prometheus; none before it listens."""
+        """Names and values of its metrics; none before it listens."""
         if self._process.poll() is not None:
             raise RuntimeError(f"headrace stream ended with code {self._process.returncode}")
         try:
@@ -150,7 +150,7 @@ class StreamProcess:
 
 @contextmanager
 def run_worker(log_path: Path, environ: dict[str, str]) -> Iterator[StreamProcess]:
-    """A worker that runs as long as the block does."""
+    """Run a worker for the block."""
     port = free_port()
     with log_path.open("wb") as output:
         process = subprocess.Popen(
@@ -171,7 +171,7 @@ def run_worker(log_path: Path, environ: dict[str, str]) -> Iterator[StreamProces
 
 
 def _balance_partitions(log: EventLog, workers: Sequence[StreamProcess]) -> None:
-    """Send a little of each partition, until every worker has its share and has worked on it."""
+    """Send events to all partitions until each worker owns an equal share and has read from it."""
     deadline = time.monotonic() + _TIMEOUT_S
     partition_counts: list[int] = []
     seed = 1_000
@@ -186,7 +186,7 @@ def _balance_partitions(log: EventLog, workers: Sequence[StreamProcess]) -> None
 def _measure_run(
     brokers: Services, log: EventLog, workers: Sequence[StreamProcess], records: Sequence[Record]
 ) -> Numbers:
-    """From when all begin until nothing is left."""
+    """Measure from the start of all workers until the backlog is empty."""
     before = [worker.usage() for worker in workers]
     for worker in workers:
         worker.signal(signal.SIGSTOP)
@@ -201,25 +201,22 @@ def _measure_run(
     cpu, open_impressions = sum(usage.cpu_seconds for usage in usages), sum(usage.impressions for usage in usages)
     if sum(usage.events for usage in usages) != len(records):
         raise RuntimeError(
-            f"{len(records):,} events were sent and {sum(usage.events for usage in usages):,.0f} counted"
+            f"{len(records):,} events were sent but {sum(usage.events for usage in usages):,.0f} were counted"
         )
-    return {
+    largest_share = max(usage.events for usage in usages) * len(usages) / len(records)
+    numbers = {
         "events/s": len(records) / elapsed,
-        "events/s of CPU": len(records) / cpu,
-        "cores they had": cpu / elapsed,
-        "cores Kafka and Redis had": sum(services_cpu.values()) / elapsed,
-        "cores all others had": (busy - cpu - sum(services_cpu.values())) / elapsed,
-        **{f"{name}, CPU µs an event": 1e6 * usage / len(records) for name, usage in services_cpu.items()},
-        "events of the busiest, % of a fair share": 100
-        * max(usage.events for usage in usages)
-        * len(usages)
-        / len(records),
-        **(
-            {"memory, KB an open impression": sum(usage.memory_bytes for usage in usages) / open_impressions / 1e3}
-            if open_impressions
-            else {}
-        ),
+        "events/CPU s": len(records) / cpu,
+        "worker cores": cpu / elapsed,
+        "Kafka and Redis cores": sum(services_cpu.values()) / elapsed,
+        "other cores": (busy - cpu - sum(services_cpu.values())) / elapsed,
+        **{f"{name}, CPU µs per event": 1e6 * usage / len(records) for name, usage in services_cpu.items()},
+        "events of the busiest worker, % of an equal share": 100 * largest_share,
     }
+    if open_impressions:
+        memory_bytes = sum(usage.memory_bytes for usage in usages)
+        numbers["memory, KB per open impression"] = memory_bytes / open_impressions / 1e3
+    return numbers
 
 
 def _append(log: EventLog, records: Sequence[Record]) -> None:
@@ -231,18 +228,18 @@ def _append(log: EventLog, records: Sequence[Record]) -> None:
 
 
 def _wait_until_idle(log: EventLog, deadline: float) -> None:
-    """Wait until the workers have taken and stored all there is."""
+    """Wait until the workers have committed all events."""
     ends = log.end_offsets(EVENTS)
     while any(end > committed for end, committed in _committed_offsets(log, ends)):
         if time.monotonic() > deadline:
             raise TimeoutError(
-                f"events are left after {_TIMEOUT_S:.0f} s: (end, taken) {sorted(_committed_offsets(log, ends))}"
+                f"backlog after {_TIMEOUT_S:.0f} s: (end, committed) {sorted(_committed_offsets(log, ends))}"
             )
         time.sleep(0.05)
 
 
 def _committed_offsets(log: EventLog, ends: dict[int, int]) -> list[tuple[int, int]]:
-    """End and what was committed, by partition."""
+    """(end offset, committed offset) of each partition."""
     committed = log.committed(EVENTS, "stream")
     return [(end, committed[partition].offset if partition in committed else 0) for partition, end in ends.items()]
 
