@@ -1,4 +1,4 @@
-# One image for stream, learn and serve; compose.yaml says which it is to be.
+# One image for stream, learn and serve; compose.yaml sets the command.
 FROM python:3.11-slim AS build
 WORKDIR /source
 RUN python -m venv /headrace
@@ -11,17 +11,17 @@ COPY headrace headrace
 RUN /headrace/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[fast-kafka]'
 
 FROM python:3.11-slim
-# A user of our own, and the two folders it may write to.
+# An unprivileged user and the two folders that it may write to.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin headrace \
     && install --directory --owner headrace --group headrace /data /kernels
 COPY --from=build /headrace /headrace
-# Kernels are compiled for the processor they run on, the first time they are needed: kept in a volume.
+# Kernels are compiled for the local CPU on first use and cached in a volume.
 ENV PATH=/headrace/bin:$PATH NUMBA_CACHE_DIR=/kernels ALIVE_AT=http://127.0.0.1:8000/healthz
 USER 10001:10001
 WORKDIR /data
 VOLUME ["/data", "/kernels"]
 EXPOSE 8000 9101 9102
-# ALIVE_AT is another one for stream and learn, which answer on their metrics ports.
+# stream and learn set ALIVE_AT to their metrics ports.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=300s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(os.environ['ALIVE_AT'], timeout=2).read(1)"]
 CMD ["headrace", "serve"]

@@ -1,4 +1,4 @@
-"""Property tests: no deadline, since the first example of a kernel compiles it. Real services, where there are some."""
+"""Fixtures of real services, and settings of property tests."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,12 +20,13 @@ from tests.support.services import (
     load_running_services,
 )
 
-listener_urls: dict[str, str] = {}  # other ways into the services that run
+listener_urls: dict[str, str] = {}  # further listeners of the running services
 S = TypeVar("S", bound=ExternalService)
 
-# A kernel that reaches beyond its arrays fails its test; processes that tests start run kernels as they are shipped.
+# A kernel that exceeds its arrays fails its test; processes that tests start run the kernels as shipped.
 numba.config.BOUNDSCHECK = 1  # type: ignore[attr-defined]
 
+# Without a deadline, because the first call of a kernel compiles it.
 settings.register_profile("headrace", deadline=None, max_examples=50)
 settings.load_profile("headrace")
 
@@ -42,24 +43,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Kafka for tests: each keeps to a prefix of its own."""
+    """URL of a Kafka broker; each test uses a prefix of its own."""
     yield from _provide_service("kafka", lambda: Kafka(tmp_path_factory.mktemp("kafka")))
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis for tests: each keeps to a prefix of its own."""
+    """URL of a Redis server; each test uses a prefix of its own."""
     yield from _provide_service("redis", lambda: Redis(tmp_path_factory.mktemp("redis")))
 
 
 @pytest.fixture(scope="session")
 def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis Cluster for tests: each keeps to a prefix of its own."""
+    """URL of a Redis Cluster; each test uses a prefix of its own."""
     yield from _provide_service("redis cluster", lambda: RedisCluster(tmp_path_factory.mktemp("cluster")))
 
 
 def _provide_service(name: str, make: Callable[[], ExternalService]) -> Iterator[str]:
-    if name in load_running_services():  # make services
+    if name in load_running_services():  # started by `make services`
         listener_urls.update({key: str(url) for key, url in load_running_services()[name].items()})
         yield str(load_running_services()[name]["url"])
         return
@@ -71,7 +72,10 @@ def _provide_service(name: str, make: Callable[[], ExternalService]) -> Iterator
 
 
 def create_or_skip(make: Callable[[], S]) -> S:
-    """A service for a test; without its programs the test is skipped, or fails where services are required."""
+    """Create a service; without its programs the test is skipped.
+
+    It fails instead where services are required.
+    """
     try:
         return make()
     except MissingProgram as error:
@@ -79,7 +83,10 @@ def create_or_skip(make: Callable[[], S]) -> S:
 
 
 def find_program_or_skip(name: str, package: str) -> str:
-    """A program for a test; without it the test is skipped, or fails where services are required."""
+    """Find a program; without it the test is skipped.
+
+    It fails instead where services are required.
+    """
     try:
         return find_program(name, package)
     except MissingProgram as error:

@@ -1,92 +1,108 @@
-"""What the README lists is what there is; `python -m tests.test_docs` writes the settings table anew."""
+"""The documents agree with the code: settings, metrics, commands, detectors, links."""
 
 import re
 from pathlib import Path
 
-import prometheus_client
 import pytest
 
-import online_models.metrics
-import serving.metrics
-import stream.metrics
 from benchmarks.guard.false_alarms import DETECTORS
-from headrace import cli
 from replay.simulation.scenarios import SCENARIOS
-from stream.config import Settings, iter_settings
+from stream.config import iter_settings
+from tests.support.reference import metric_names, pages, walk_commands
 
-README = Path(__file__).parent.parent / "README.md"
-GUARD = README.parent / "docs" / "guard.md"
-METRICS = (stream.metrics, online_models.metrics, serving.metrics)
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+GUARD = ROOT / "docs" / "guard.md"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+COMMANDS = {name for name, _ in walk_commands()}
+SETTINGS = {f"HEADRACE_{section.upper()}__{name.upper()}" for section, name, _ in iter_settings()}
+SECTIONS = {section for section, _, _ in iter_settings()}
+KNOWN_DETECTORS = sorted(set[str]().union(*DETECTORS.values()))
 
 
-def build_settings_table() -> str:
-    """One line per setting: its variable, default and purpose."""
-    defaults = Settings()
-    lines = ["| variable | default | what it is |", "|---|---|---|"]
-    for section, name, purpose in iter_settings():
-        default = getattr(getattr(defaults, section), name)
-        lines.append(
-            f"| `HEADRACE_{section.upper()}__{name.upper()}` | `{default}` | {purpose} |".replace("| `` |", "| |")
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", pages(), ids=name_of)
+def test_reference_page_is_current(path: Path) -> None:
+    assert path.read_text() == pages()[path], "run: python -m tests.support.reference"
+
+
+def test_every_metric_has_advice() -> None:
+    rows = re.findall(
+        r"^\| `(headrace_\w+)` \|.*\| ([^|]*) \|$", (ROOT / "docs/reference/metrics.md").read_text(), re.M
+    )
+
+    assert {name for name, advice in rows if advice.strip()} == set(metric_names())
+
+
+def test_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+class TestDocument:
+    def test_settings_exist(self, path: Path) -> None:
+        text = path.read_text()
+        named = set(re.findall(r"HEADRACE_[A-Z]+__[A-Z_]+", text)) - {"HEADRACE_SECTION__NAME"}
+        dotted = re.findall(rf"`((?:{'|'.join(SECTIONS)})\.[a-z_]+)`", text)
+
+        assert named <= SETTINGS
+        assert {f"HEADRACE_{name.upper().replace('.', '__')}" for name in dotted} <= SETTINGS
+
+    def test_metrics_exist(self, path: Path) -> None:
+        named = set(re.findall(r"`(headrace_[a-z_]+)[`{]", path.read_text()))
+        suffixes = ("_bucket", "_sum", "_count")
+
+        assert {name for name in named if not name.endswith(suffixes)} <= set(metric_names())
+
+    def test_commands_exist(self, path: Path) -> None:
+        lines = re.findall(r"(?:^|`|\s)headrace ((?:[a-z-]+ ?)+)", path.read_text(), re.MULTILINE)
+        groups = {name.split()[1] for name in COMMANDS}
+        calls = [line.split() for line in lines if line.split()[0] in groups]
+
+        assert [words for words in calls if not is_command(words)] == []
+
+    def test_links_lead_somewhere(self, path: Path) -> None:
+        links = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", path.read_text())
+        local = [link for link in links if "://" not in link and not link.startswith("mailto:")]
+
+        assert [link for link in local if not (path.parent / link).exists()] == []
+
+    def test_modules_exist(self, path: Path) -> None:
+        named = re.findall(
+            r"`?\b((?:stream|online_models|serving|replay|headrace|tests|benchmarks)/[\w/]+\.py)", path.read_text()
         )
-    return "\n".join(lines)
+        commands = re.findall(r"python -m ((?:benchmarks|tests)[\w.]*)", path.read_text())
+
+        assert [name for name in named if not (ROOT / name).exists()] == []
+        assert [name for name in commands if not is_module(name)] == []
 
 
-def list_metric_names() -> list[str]:
-    """Every metric as Prometheus shows it."""
-    metrics = []
-    for module in METRICS:
-        for value in vars(module).values():
-            if isinstance(value, prometheus_client.metrics.MetricWrapperBase):
-                suffix = "_total" if isinstance(value, prometheus_client.Counter) else ""
-                metrics.append(value._name + suffix)
-    return sorted(metrics)
+def is_command(words: list[str]) -> bool:
+    """Return True if the words begin with a whole command; a single group name counts as well."""
+    return any(" ".join(["headrace", *words[:n]]) in COMMANDS for n in (1, 2)) or len(words) == 1
 
 
-def list_commands() -> list[str]:
-    """Every verb with its subverbs."""
-    verbs = [command.callback.__name__ for command in cli.app.registered_commands if command.callback]
-    for group in cli.app.registered_groups:
-        assert group.typer_instance
-        verbs += [f"{group.name} {command.name}" for command in group.typer_instance.registered_commands]
-    return verbs
+def is_module(name: str) -> bool:
+    path = ROOT / name.rstrip(".").replace(".", "/")
+    return path.with_suffix(".py").exists() or (path / "__main__.py").exists()
 
 
-def test_readme_lists_every_setting_with_its_default() -> None:
-    assert build_settings_table() in README.read_text()
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_reference_names_every_command(command: str) -> None:
+    assert f"## {command}\n" in (ROOT / "docs/reference/cli.md").read_text()
 
 
-@pytest.mark.parametrize("name", list_metric_names())
-def test_readme_lists_every_metric(name: str) -> None:
-    assert f"`{name}`" in README.read_text()
-
-
-@pytest.mark.parametrize("command", list_commands())
-def test_docs_list_every_command(command: str) -> None:
-    texts = "\n".join(path.read_text() for path in (README, *README.parent.glob("docs/*.md")))
-
-    assert f"headrace {command}" in texts
-
-
-@pytest.mark.parametrize("detector", sorted(set().union(*DETECTORS.values())))
-def test_guard_page_documents_every_detector(detector: str) -> None:
+@pytest.mark.parametrize("detector", KNOWN_DETECTORS)
+def test_guard_page_has_a_row_for_every_detector(detector: str) -> None:
     rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", GUARD.read_text(), re.MULTILINE)
 
     assert f"`{detector}`" in ", ".join(rows)
 
 
-def test_false_alarm_benchmark_covers_scenario_detectors() -> None:
-    scenario_detectors = set().union(*(scenario.detectors for scenario in SCENARIOS))
+def test_false_alarms_cover_every_detector_of_a_scenario() -> None:
+    named = set[str]().union(*(scenario.detectors for scenario in SCENARIOS))
 
-    assert scenario_detectors <= set().union(*DETECTORS.values())
-
-
-def test_readme_lists_only_existing_metrics() -> None:
-    documented = re.findall(r"`(headrace_[a-z_]+)`", README.read_text())
-
-    assert set(documented) <= set(list_metric_names())
-
-
-if __name__ == "__main__":
-    text = README.read_text()
-    settings_block = re.compile(r"(<!-- settings -->\n).*(<!-- /settings -->)", re.DOTALL)
-    README.write_text(settings_block.sub(lambda match: f"{match[1]}{build_settings_table()}\n{match[2]}", text))
+    assert named <= set(KNOWN_DETECTORS)

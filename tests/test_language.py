@@ -27,7 +27,7 @@ SELF = Path(__file__).resolve()
 WORDS = {
     r"told|tells?|telling": "summary, message, reported, says (as a verb: report, print, show)",
     r"foret(?:old|ells?|elling)|foresees?|foreseen": "predict, predicted",
-    r"judg(?:es?|ed|ing|ement)": "score, predict, evaluate, validate",
+    r"(?<!--)judg(?:es?|ed|ing|ement)": "score, predict, evaluate, validate",
     r"weigh(?:s|ed|ing)?": "weight, probability, score",
     r"taught|teach(?:es|ing)?|teacher": "trained, train",
     r"learnt": "learned",
@@ -36,7 +36,7 @@ WORDS = {
     r"mend(?:s|ed|ing)?": "fix, repair",
     r"wed|meant for|met": "interacted, matched",
     r"catalogues?|neighbours?|neighbouring|colours?|behaviours?|favour\w*|honour\w*|centres?|grey": "American spelling",
-    r"(?:normal|standard|initial|optim|recogn|summar|serial|organ|real|util)is(?:e|ed|es|ing|ation)": "American spelling",
+    r"(?:normal|standard|initial|optim|recogn|summar|serial|organ|real|util)is(?:e|ed|es|ing|ation)": "-ize",
 }
 BANNED = {re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE): advice for pattern, advice in WORDS.items()}
 # Names that say nothing of what they hold.

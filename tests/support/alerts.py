@@ -1,36 +1,40 @@
-"""What Prometheus sees in three hours when all is well, and what it sees when it is not: cases for each alert.
+"""Prometheus series of three healthy hours, and cases in which each alert fires.
 
-In promtool's words, by the minute: `0+5x9` begins at 0 and grows by 5 nine times, `1x9` is 1 and nine times 1 again.
+Values use the promtool notation, one per minute: `0+5x9` starts at 0 and grows by 5 nine times; `1x9` is 1 and nine
+more times 1.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-_WORSE = {"depth": "service", "kind": "poison", "detector": "click_through"}
+_CLICK_THROUGH_ALARM = {"depth": "service", "kind": "poison", "detector": "click_through"}
+_FLOOD = {"depth": "actor", "kind": "poison", "detector": "flood"}
 _INSTANCES = {"serve": ("a", "b"), "stream": ("s",), "learn": ("l",)}
+_ALL_INSTANCES = [(job, instance) for job, instances in _INSTANCES.items() for instance in instances]
 
 
 def _series(job: str, name: str, values: str, **labels: str) -> dict[str, str]:
-    """The series of every instance of a job."""
+    """Series of all instances of a job."""
     return {_name(job, instance, name, **labels): values for instance in _INSTANCES[job]}
 
 
 def _name(job: str, instance: str, name: str, **labels: str) -> str:
-    told = ", ".join(f'{label}="{value}"' for label, value in {"job": job, "instance": instance, **labels}.items())
-    return f"{name}{{{told}}}"
+    pairs = {"job": job, "instance": instance, **labels}.items()
+    selector = ", ".join(f'{label}="{value}"' for label, value in pairs)
+    return f"{name}{{{selector}}}"
 
 
-def _latencies(name: str, quick: int, bounds: Sequence[str] = ("0.005", "1.0", "+Inf")) -> dict[str, str]:
-    """A histogram of 600 a minute, of which so many take less than the first bound, and all less than the second."""
+def _latencies(name: str, n_fast: int, bounds: Sequence[str] = ("0.005", "1.0", "+Inf")) -> dict[str, str]:
+    """Histogram of 600 values a minute: `n_fast` below the first bound, all below the second."""
     merged: dict[str, str] = {}
-    for bound, count in zip(bounds, (quick, 600, 600), strict=True):
-        merged |= _series("serve", f"headrace_{name}_seconds_bucket", f"0+{count}x180", le=bound)
+    for bound, count in zip(bounds, (n_fast, 600, 600), strict=True):
+        merged |= _series("serve", f"headrace_{name}_duration_seconds_bucket", f"0+{count}x180", le=bound)
     return merged
 
 
-WELL: Mapping[str, str] = {
-    **{_name(job, one, "up"): "1x180" for job, instances in _INSTANCES.items() for one in instances},
-    **{_name(job, one, "process_start_time_seconds"): "9x180" for job, ones in _INSTANCES.items() for one in ones},
+HEALTHY: Mapping[str, str] = {
+    **{_name(job, instance, "up"): "1x180" for job, instance in _ALL_INSTANCES},
+    **{_name(job, instance, "process_start_time_seconds"): "9x180" for job, instance in _ALL_INSTANCES},
     **_series("serve", "headrace_recommendations_total", "0+600x180"),
     **_series("serve", "headrace_log_append_duration_seconds_count", "0+600x180"),
     **_series("serve", "headrace_http_errors_total", "0+9x180", status="404"),
@@ -41,8 +45,8 @@ WELL: Mapping[str, str] = {
     **_series("serve", "headrace_recommendation_fallbacks_total", "0+1x180", component="record"),
     **_series("serve", "headrace_impressions_lost_total", "0x180"),
     **_series("serve", "headrace_propensity_log_evidence", "-0.5x180"),
-    **_latencies("answer", 600),
-    **_latencies("append", 600),
+    **_latencies("recommendation", 600),
+    **_latencies("log_append", 600),
     **_series("serve", "headrace_lag_events", "3x180"),
     **_series("serve", "headrace_model_step", "0+60x180"),
     **_series("serve", "headrace_model_epoch", "1x180"),
@@ -65,18 +69,18 @@ WELL: Mapping[str, str] = {
     **_series("learn", "headrace_learn_update_norm", "0.05x180", component="slate_ranker"),
     **_series("learn", "headrace_learn_update_norm", "0.001x180", component="click_head"),
     **_series("learn", "headrace_item_coverage_ratio", "0.4x180"),
-    **_series("learn", "headrace_alarms_records", "2x180"),
     **_series("learn", "headrace_quarantine_events", "5x180"),
     **_series("learn", "headrace_rollbacks_total", "0x180"),
     **_series("learn", "headrace_learn_serving_blocked", "0x180"),
-    **_series("learn", "headrace_alarms_total", "0x180", **_WORSE),
+    **_series("stream", "headrace_alarms_total", "2x180", **_FLOOD),
+    **_series("learn", "headrace_alarms_total", "0x180", **_CLICK_THROUGH_ALARM),
     **_series("serve", "headrace_serve_update_blocked", "0x180"),
 }
 
 
 @dataclass(frozen=True)
 class Case:
-    """Series that differ from when all is well, and what the alert says of where."""
+    """Series that differ from the healthy ones, and the labels of the expected alert."""
 
     series: Mapping[str, str]
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -86,8 +90,13 @@ _A, _B = {"job": "serve", "instance": "a"}, {"job": "serve", "instance": "b"}
 _LEARN = {"job": "learn", "instance": "l"}
 
 
-def _one(job: str, instance: str, name: str, values: str, **labels: str) -> dict[str, str]:
+def _instance_series(job: str, instance: str, name: str, values: str, **labels: str) -> dict[str, str]:
     return {_name(job, instance, name, **labels): values}
+
+
+def _fallbacks(component: str) -> Case:
+    name = "headrace_recommendation_fallbacks_total"
+    return Case(_instance_series("serve", "a", name, "0x170 0+5x9", component=component))
 
 
 def _quality(name: str, values: str) -> Case:
@@ -97,27 +106,33 @@ def _quality(name: str, values: str) -> Case:
 
 CASES: Mapping[str, Sequence[Case]] = {
     "ServeGone": [Case(_series("serve", "up", "1x170 0x9"))],
-    "TargetDown": [Case(_one("serve", "b", "up", "1x170 0x9"), _B)],
-    "Restarting": [Case(_one("serve", "a", "process_start_time_seconds", "9x170 20x2 30x2 40x9"), _A)],
-    "RequestsFail": [Case(_one("serve", "a", "headrace_http_errors_total", "0x170 0+60x9", status="500"))],
-    "AnswersShed": [Case(_one("serve", "b", "headrace_recommendations_shed_total", "0x170 0+5x9"))],
-    "AnswersSlow": [Case(_latencies("answer", 500))],
+    "TargetDown": [Case(_instance_series("serve", "b", "up", "1x170 0x9"), _B)],
+    "Restarting": [Case(_instance_series("serve", "a", "process_start_time_seconds", "9x170 20x2 30x2 40x9"), _A)],
+    "RequestsFail": [Case(_instance_series("serve", "a", "headrace_http_errors_total", "0x170 0+60x9", status="500"))],
+    "AnswersShed": [Case(_instance_series("serve", "b", "headrace_recommendations_shed_total", "0x170 0+5x9"))],
+    "AnswersSlow": [Case(_latencies("recommendation", 500))],
     "StoreAway": [
-        Case(_one("serve", "a", "headrace_recommendation_fallbacks_total", "0x170 0+5x9", component="store"))
+        Case(
+            _instance_series("serve", "a", "headrace_recommendation_fallbacks_total", "0x170 0+5x9", component="store")
+        )
     ],
-    "ImpressionsLost": [Case(_one("serve", "a", "headrace_impressions_lost_total", "0x177 0+1x2"))],
-    "AppendsSlow": [Case(_latencies("append", 500))],
+    "ImpressionsLost": [Case(_instance_series("serve", "a", "headrace_impressions_lost_total", "0x177 0+1x2"))],
+    "AppendsSlow": [Case(_latencies("log_append", 500))],
     "StreamGone": [Case(_series("stream", "up", "1x170 0x9"))],
-    "EventsPileUp": [Case(_one("serve", "b", "headrace_lag_events", "3x170 20000x9"))],
+    "EventsPileUp": [Case(_instance_series("serve", "b", "headrace_lag_events", "3x170 20000x9"))],
     "RecordsStale": [Case(_series("serve", "headrace_recommendation_fallbacks_total", "0+60x180", component="record"))],
     "StreamBehind": [Case(_series("stream", "headrace_stream_lag_records", "2x170 60000x9", partition="0"))],
     "LearnBehind": [Case(_series("learn", "headrace_learn_lag_blocks", "1x170 600x9"))],
     "ReplicasDisagree": [
-        Case(_one("serve", "b", "headrace_model_step", "0+60x150 9000x29")),
-        Case(_one("serve", "b", "headrace_model_epoch", "1x170 2x9")),
+        Case(_instance_series("serve", "b", "headrace_model_step", "0+60x150 9000x29")),
+        Case(_instance_series("serve", "b", "headrace_model_epoch", "1x170 2x9")),
     ],
     "UpdatesNotFollowed": [
-        Case(_one("serve", "a", "headrace_recommendation_fallbacks_total", "0x170 0+5x9", component="updates"))
+        Case(
+            _instance_series(
+                "serve", "a", "headrace_recommendation_fallbacks_total", "0x170 0+5x9", component="updates"
+            )
+        )
     ],
     "EventsStopped": [
         Case(
@@ -145,23 +160,26 @@ CASES: Mapping[str, Sequence[Case]] = {
     "UpdatesLong": [
         Case(
             _series("learn", "headrace_learn_update_norm", "0.05x155 1x24", component="slate_ranker"),
-            {**_LEARN, "part": "slate_ranker"},
+            {**_LEARN, "component": "slate_ranker"},
         )
     ],
     "ClickThroughFalls": [Case(_series("stream", "headrace_actions_joined_total", "0+60x120 7212+12x59"))],
-    "PropensitiesLie": [Case(_one("serve", "b", "headrace_propensity_log_evidence", "-0.5x170 9.5x9"))],
+    "PropensitiesLie": [Case(_instance_series("serve", "b", "headrace_propensity_log_evidence", "-0.5x170 9.5x9"))],
     "SlatesNarrow": [Case(_series("learn", "headrace_item_coverage_ratio", "0.4x120 0.1x59"), _LEARN)],
     "ActionsUnmatched": [Case(_series("stream", "headrace_actions_unmatched_total", "0+1x140 170+30x39"))],
     "EventTypeGone": [
         Case(_series("stream", "headrace_events_total", "0+60x100 6000x79", type="click"), {"type": "click"})
     ],
     "EventsRefused": [Case(_series("stream", "headrace_dead_letter_total", "0+1x160 220+60x19", reason="bad_ts"))],
-    "AlarmRaised": [Case(_series("learn", "headrace_alarms_records", "2x175 3x4"), _LEARN)],
+    "AlarmRaised": [
+        Case(_series("stream", "headrace_alarms_total", "2x175 3x4", **_FLOOD), _FLOOD),
+        Case(_series("learn", "headrace_alarms_total", "0x175 1x4", **_CLICK_THROUGH_ALARM), _CLICK_THROUGH_ALARM),
+    ],
     "QuarantineGrows": [Case(_series("learn", "headrace_quarantine_events", "5x175 9x4"), _LEARN)],
     "ModelRefused": [
-        Case(_one("serve", "b", "headrace_serve_update_blocked", "0x150 1x29")),
-        Case(_one("learn", "l", "headrace_learn_serving_blocked", "0x150 1x29")),
+        Case(_instance_series("serve", "b", "headrace_serve_update_blocked", "0x150 1x29")),
+        Case(_instance_series("learn", "l", "headrace_learn_serving_blocked", "0x150 1x29")),
     ],
-    "VersionWorse": [Case(_series("learn", "headrace_alarms_total", "0x175 1x4", **_WORSE))],
+    "VersionWorse": [Case(_series("learn", "headrace_alarms_total", "0x175 1x4", **_CLICK_THROUGH_ALARM))],
     "RolledBack": [Case(_series("learn", "headrace_rollbacks_total", "0x175 1x4"))],
 }

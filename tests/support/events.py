@@ -1,4 +1,4 @@
-"""Generated events of a few people in a few partitions, with all that goes wrong on the way."""
+"""Generator of events in several partitions, with duplicates and invalid records."""
 
 import random
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _ACTIONS = ("view", "click", "click", "like", "dislike", "cart", "purchase", "dw
 
 @dataclass
 class EventGenerator:
-    """Makes records of the events topic by partition; the same seed makes the same ones."""
+    """Generate records of the events topic by partition; the same seed gives the same records."""
 
     seed: int
     partitions: int = 3
@@ -28,7 +28,7 @@ class EventGenerator:
         self.rng = random.Random(self.seed)
 
     def generate_records(self, count: int) -> dict[int, list[Record]]:
-        """About one record in ten is a repeat, a refused one, or an array."""
+        """Generate records; about one in ten is a duplicate, invalid, or an array of events."""
         records: dict[int, list[Record]] = {partition: [] for partition in range(self.partitions)}
         for _ in range(count):
             user, value = self._make_record()

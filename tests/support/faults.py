@@ -1,4 +1,4 @@
-"""A log and a store whose process dies at a chosen effect: before it, in the middle of it, or just after it."""
+"""Logs and stores that crash around a write, or are unreachable."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from stream.testing import Crashed, ManualClock, MemoryLog, MemoryStore
 
 
 class CrashInjector:
-    """Burns a step at each moment at which a process may die; at the end of each length given it raises `Crashed`."""
+    """Count the moments at which a process can die; raise `Crashed` after each interval."""
 
     def __init__(self, *intervals: int) -> None:
         self.remaining = list(intervals)
@@ -26,7 +26,7 @@ class CrashInjector:
 
 
 class CrashingLog(MemoryLog):
-    """Loses a part of a batch of records, as a broker may, when the process dies in the middle of an append."""
+    """Log that can crash before, in the middle of and after each append and commit."""
 
     def __init__(self, injector: CrashInjector, now_ms: int) -> None:
         super().__init__(clock=ManualClock(now_ms))
@@ -48,11 +48,13 @@ class CrashingLog(MemoryLog):
         self.injector.tick()
 
     def write(self, topic: str, partition: int, *records: Record) -> None:
-        """What another process appends: it does not die."""
+        """Append as another process, which does not crash."""
         super().append_many(topic, {partition: records})
 
 
 class CrashingStore(MemoryStore):
+    """Store that can crash before and after each write."""
+
     def __init__(self, injector: CrashInjector) -> None:
         super().__init__()
         self.injector = injector
@@ -61,3 +63,24 @@ class CrashingStore(MemoryStore):
         self.injector.tick()
         super().put_many(keys, values, watermarks)
         self.injector.tick()
+
+
+class UnreachableStore(MemoryStore):
+    """Store whose reads fail with `error` while `is_reachable` is False."""
+
+    def __init__(self, error: Exception | None = None, is_reachable: bool = False) -> None:
+        super().__init__()
+        self.error = error or ConnectionError("no route to the store at 10.0.0.7")
+        self.is_reachable = is_reachable
+
+    def get(self, key: int) -> bytes | None:
+        self._check()
+        return super().get(key)
+
+    def get_many(self, keys: np.ndarray) -> list[bytes | None]:
+        self._check()
+        return super().get_many(keys)
+
+    def _check(self) -> None:
+        if not self.is_reachable:
+            raise self.error

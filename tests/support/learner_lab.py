@@ -1,44 +1,39 @@
-"""A learner that is stepped by hand, with orders at chosen steps, and started anew whenever it dies."""
+"""A learner that tests step by hand, with commands at given steps and crashes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from online_models.control import Command, encode_command
+from online_models.control import encode_command
+from online_models.features.history_filter import NO_TRIAL
 from online_models.model import RecommenderModel
 from online_models.state.tables import State
+from online_models.step_result import StepResult
 from online_models.training import journal
 from online_models.training.journal import Rollback
-from online_models.training.rollback import apply_rollback
-from online_models.training.step import Progress, apply_step, read_blocks
+from online_models.training.progress import Progress
+from online_models.training.rollback import progress_after_rollback
+from online_models.training.step import apply_step, read_blocks
 from online_models.worker import LearnWorker
+from stream.clock import DAY_MS
 from stream.config import DataSettings, EventsSettings, LearnSettings, LogSettings, Settings, StreamSettings
 from stream.logs import Record
 from stream.records.catalog import Item
-from stream.testing import Crashed, ManualClock, MemoryLog, MemoryStore
-from stream.topics import (
-    ALARMS,
-    CONTROL,
-    DEAD_LETTER,
-    EVENTS,
-    EXAMPLES,
-    ITEMS,
-    MODEL_UPDATES,
-    QUARANTINE,
-    USERS,
-)
+from stream.testing import Crashed, ManualClock, memory_system
+from stream.topics import CONTROL, EVENTS, EXAMPLES, ITEMS, create_topics
 from stream.worker.worker import StreamWorker
 from tests.support.events import START, EventGenerator
 from tests.support.faults import CrashingLog, CrashInjector
 
 PARTITIONS = 2
-NOW = START + 365 * 86_400_000
+NOW = START + 365 * DAY_MS
 Bits = dict[str, tuple[str, tuple[int, ...], bytes]]
 
 
-def settings_of(folder: Path, **learn: float) -> Settings:
+def make_settings(folder: Path, **learn: float | str) -> Settings:
     return Settings(
         data=DataSettings(folder=folder),
         log=LogSettings(partitions=PARTITIONS),
@@ -48,16 +43,12 @@ def settings_of(folder: Path, **learn: float) -> Settings:
     )
 
 
-def lessons(count: int = 400) -> dict[int, list[Record]]:
-    """Blocks of examples by partition, as a stream worker makes them out of generated events."""
-    log = MemoryLog(clock=ManualClock(NOW))
-    for topic in (EVENTS, EXAMPLES, USERS):
-        log.create(topic, PARTITIONS)
-    for topic in (DEAD_LETTER, QUARANTINE, ALARMS):
-        log.create(topic, 1)
+def make_blocks(count: int = 400) -> dict[int, list[Record]]:
+    """Example blocks by partition, made by a stream worker from generated events."""
+    log, store, _ = memory_system(partitions=PARTITIONS, clock=ManualClock(NOW))
     for partition, records in EventGenerator(seed=3, partitions=PARTITIONS).generate_records(count).items():
         log.append(EVENTS, partition, records)
-    worker = StreamWorker(log, MemoryStore(), settings_of(Path()))
+    worker = StreamWorker(log, store, make_settings(Path()))
     worker.step(0)
     while worker.step(0):
         pass
@@ -65,27 +56,25 @@ def lessons(count: int = 400) -> dict[int, list[Record]]:
 
 
 class Lab:
-    """A log and a folder that outlive the learners on them. `orders`: given when a (epoch, step) has been reached."""
+    """A log and a folder that outlive their learners; `commands`: sent at an (epoch, step)."""
 
     def __init__(
         self,
         folder: Path,
         blocks: Mapping[int, Sequence[Record]],
-        orders: Mapping[tuple[int, int], Command] | None = None,
+        commands: Mapping[tuple[int, int], Any] | None = None,
         fuse: CrashInjector | None = None,
-        **learn: float,
+        **learn: float | str,
     ) -> None:
-        self.settings = settings_of(folder, **learn)
+        self.settings = make_settings(folder, **learn)
         self.clock = ManualClock(NOW)
         self.log = CrashingLog(fuse or CrashInjector(), NOW)
-        self.log.create(EXAMPLES, PARTITIONS)
-        for topic in (ITEMS, MODEL_UPDATES, CONTROL, ALARMS):
-            self.log.create(topic, 1)
+        create_topics(self.log, PARTITIONS)
         items = [Item(f"i{n}", categories=[f"c{n % 4}"], created_ts=START, price=float(n)) for n in range(12)]
         self.log.write(ITEMS, 0, *[(item.item_id.encode(), msgspec.json.encode(item)) for item in items])
         for partition, records in blocks.items():
             self.log.write(EXAMPLES, partition, *records)
-        self.orders = dict(orders or {})
+        self.commands = dict(commands or {})
         self.crashes = 0
         self.worker: LearnWorker | None = None
 
@@ -95,22 +84,22 @@ class Lab:
 
     def die(self) -> None:
         if self.worker:
-            self.worker._checkpoint_writer.wait()
+            self.worker.wait_for_checkpoint()
         self.log.leave(EXAMPLES, "learn")
         self.worker = None
 
     def step(self) -> bool:
-        """Give the order that is due, and step; False when there was nothing to do."""
+        """Send the command that is due, then step; return False if there was nothing to do."""
         worker = self.start()
-        order = self.orders.pop((worker.progress.epoch, worker.progress.step), None)
-        if order:
-            self.log.write(CONTROL, 0, (None, encode_command(order)))
+        command = self.commands.pop((worker.progress.epoch, worker.progress.step), None)
+        if command:
+            self.log.write(CONTROL, 0, (None, encode_command(command)))
         before = worker.progress.epoch, worker.progress.step, worker.progress.control_offset
         worker.step(timeout=0)
         return (worker.progress.epoch, worker.progress.step, worker.progress.control_offset) != before
 
     def finish(self) -> "Lab":
-        """Step until nothing is left, with a new learner whenever one dies."""
+        """Step until nothing is left; restart the learner after each crash."""
         while True:
             try:
                 if not self.step():
@@ -121,27 +110,36 @@ class Lab:
 
     @property
     def bits(self) -> Bits:
-        return bits_of(self.start().model.state())
+        return read_bits(self.start().model.state())
 
 
-def bits_of(state: State) -> Bits:
+def read_bits(state: State) -> Bits:
     return {
         name: (array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes()) for name, array in state.items()
     }
 
 
-def differing(one: Bits, other: Bits) -> list[str]:
-    """Names of the arrays whose bits are not the same in both."""
-    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+def find_differences(left: Bits, right: Bits) -> list[str]:
+    """Names of the arrays whose bits differ."""
+    return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
 
 
-def followed(lab: Lab, epoch: int, step: int) -> Bits:
-    """The state of a learner that takes the steps of the journal one after the other, and never died."""
+def replay_journal(
+    lab: Lab, epoch: int, step: int, trial_start: int | None = NO_TRIAL
+) -> tuple[RecommenderModel, list[StepResult]]:
+    """Model and results of a learner that replays the whole journal in one life."""
     folder = lab.settings.checkpoints / "journal"
-    stack, progress = RecommenderModel(), Progress()
+    model, progress, results = RecommenderModel(), Progress(), []
     for entry in journal.read_entries_after(folder, journal.epoch_path(folder, epoch, step), 1, 0):
         if isinstance(entry, Rollback):
-            apply_rollback(progress, entry)
-        else:
-            apply_step(lab.log, stack, progress, entry, list(read_blocks(lab.log, entry.ranges)))
-    return bits_of(stack.state())
+            progress = progress_after_rollback(progress, entry)
+            continue
+        blocks = list(read_blocks(lab.log, entry.ranges))
+        result, _ = apply_step(lab.log, model, progress, entry, blocks, trial_start)
+        results += [result] if result else []
+    return model, results
+
+
+def replay_bits(lab: Lab, epoch: int, step: int) -> Bits:
+    """State of a learner that replays the whole journal in one life."""
+    return read_bits(replay_journal(lab, epoch, step)[0].state())

@@ -1,4 +1,4 @@
-"""A whole Headrace as a test runs it: `headrace up` in a folder and on ports of its own."""
+"""Run `headrace up` for a test, in its own folder and on its own ports."""
 
 import json
 import os
@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.services import free_ports
 
@@ -23,8 +24,8 @@ def free_port() -> int:
     return free_ports(1)[0]
 
 
-class Running:
-    """A context: `headrace up`, ready to answer, and stopped after it."""
+class RunningSystem:
+    """Run `headrace up` inside a `with` block: ready at its start, stopped at its end."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -47,7 +48,7 @@ class Running:
         self._log = (folder / "up.log").open("ab")
         self._process = subprocess.Popen([*HEADRACE, "up"], env=self.environ, stderr=self._log, stdout=self._log)
         try:
-            self.wait_until_ready(patience=300)  # the first start compiles its kernels
+            self.wait_until_ready(timeout_s=300)  # the first start compiles the kernels
         except BaseException:
             self.stop()
             raise
@@ -63,57 +64,70 @@ class Running:
             print((self.folder / "up.log").read_text()[-4000:])
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code; AssertionError if it takes longer than it may."""
+        """Send SIGTERM and return the exit code; TimeoutExpired if it takes longer than 10 s."""
         assert self._process
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout=10)
 
-    def wait_until_ready(self, patience: float = 120) -> None:
-        self._until(lambda: self.http.get("/readyz").status_code == 200, patience)
+    def wait_until_ready(self, timeout_s: float = 120) -> None:
+        self.wait_until(lambda: self.http.get("/readyz").status_code == 200, timeout_s)
 
-    def settle(self, patience: float = 120) -> None:
-        """Wait until every acknowledged event is in the answers."""
-        self._until(lambda: self.http.get("/v1/lag").json()["events"] == 0, patience)
+    def settle(self, timeout_s: float = 120) -> None:
+        """Wait until every acknowledged event is in the model that serves."""
+        self.wait_until(lambda: self.lag()["events"] == 0, timeout_s)
 
-    def wait_for_progress(self, patience: float = 60) -> None:
-        """Wait until the model that answers is another one than now."""
+    def lag(self) -> dict[str, Any]:
+        lag: dict[str, Any] = self.http.get("/v1/lag").json()
+        return lag
+
+    def wait_for_progress(self, timeout_s: float = 60) -> None:
+        """Wait until the model that serves changes."""
         self.wait_until_ready()
-        before = self.http.get("/v1/lag").json()["model_version"]
-        self._until(lambda: self.http.get("/v1/lag").json()["model_version"] != before, patience)
+        before = self.lag()["model_version"]
+        self.wait_until(lambda: self.lag()["model_version"] != before, timeout_s)
 
-    def _until(self, holds: Any, patience: float) -> None:
-        deadline = time.monotonic() + patience
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 60) -> None:
+        """Poll a condition; a process that does not answer counts as False."""
+        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             try:
-                if holds():
+                if condition():
                     return
             except httpx.TransportError:
                 pass
             time.sleep(0.02)
-        raise AssertionError(f"not so within {patience} s\n{(self.folder / 'up.log').read_text()[-2000:]}")
+        log = (self.folder / "up.log").read_text()[-2000:]
+        raise AssertionError(f"the condition was not true within {timeout_s} s\n{log}")
+
+    def metric(self, verb: str, name: str, **labels: str) -> float:
+        """Sum of a metric of `stream` or `learn` over all series with these labels."""
+        port = self.environ[f"HEADRACE_{verb.upper()}__METRICS_PORT"]
+        families = text_string_to_metric_families(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if sample.labels.items() >= labels.items())
 
     def children(self) -> dict[str, int]:
-        """Process ids of the verbs that are alive."""
+        """Ids of the running processes by verb."""
         assert self._process
-        found = {}
+        pids: dict[str, int] = {}
         for pid in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
             try:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
             except OSError:
                 continue
-            found |= {verb: int(pid) for verb in VERBS if verb in words}
-        return found
+            pids |= {verb: int(pid) for verb in VERBS if verb in words}
+        return pids
 
     def kill(self, verb: str) -> bool:
-        """kill -9 a process; whether there was one."""
+        """Send SIGKILL to a process; False if it is not running."""
         pid = self.children().get(verb)
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
         return pid is not None
 
     def command(self, *words: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a verb against this system."""
+        """Run a command against this system."""
         return subprocess.run(
             [*HEADRACE, *words],
             env={**self.environ, **(environ or {})},
@@ -124,7 +138,7 @@ class Running:
         )
 
     def json(self, *words: str) -> Any:
-        """What a verb prints as JSON."""
+        """Run a command with --json and parse its output."""
         done = self.command(*words, "--json")
         assert done.stdout, done.stderr
         return json.loads(done.stdout)

@@ -1,23 +1,23 @@
-"""Which tests stay together, and which come first, where workers share them out (`pytest -n 2`)."""
+"""Order and grouping of tests over parallel workers (`pytest -n 2`)."""
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 _SYSTEM = "tests/system/"
-_FIRST = "tests/system/test_console.py"  # one of each process, which compile all that the processes of others need
+_FIRST = "tests/system/test_console.py"  # starts every process, which compiles the kernels for the others
 
 
-class GroupedScheduling(LoadScopeScheduling):
-    """A file stays with one worker, for the sake of its fixtures, and whole systems with one after another.
+class GroupedScheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]  # the library has no types
+    """Keep a file on one worker, and all system tests on one worker, one after another.
 
-    Each of those keeps more than one core busy: two at once are slower than one after the other, and run out of
-    patience; and while the first of them compiles kernels as they are shipped, another worker compiles those that are
-    checked. Files come in the order in which they were collected.
+    A system test keeps more than one core busy, so two at once are slower than one after the other, and exceed their
+    timeouts. While the first one compiles the kernels as shipped, another worker compiles those with bounds checks.
+    Files run in the order of collection.
     """
 
     def __init__(self, config: pytest.Config, log: Producer) -> None:
-        config.option.loadscopereorder = False  # else files of one long test come last, and a worker ends alone
+        config.option.loadscopereorder = False  # else files with one long test run last, on one worker alone
         super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
@@ -25,7 +25,7 @@ class GroupedScheduling(LoadScopeScheduling):
 
 
 def sort_longest_first(items: list[pytest.Item]) -> None:
-    """Whole systems, then files with slow tests, then those without: the short ones fill the gaps at the end."""
+    """Sort system tests first, then files with slow tests; short files fill the gaps at the end."""
     slow = {_get_file(item) for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: _priority(_get_file(item), slow))
 

@@ -1,6 +1,6 @@
-"""A real Kafka and a real Redis on this machine, without Docker: `python -m tests.support.services start|stop|status`.
+"""Kafka and Redis without Docker: `python -m tests.support.services start|stop|status`.
 
-`start` says where they are in `.services/running.json`; the tests use what runs there, or else start their own.
+`start` writes their addresses to `.services/running.json`. Tests use these services, or start their own.
 """
 
 import json
@@ -21,10 +21,10 @@ from typing import Protocol
 ROOT = Path(__file__).resolve().parents[2]
 RUNNING_FILE = ROOT / ".services" / "running.json"
 KAFKA = "4.1.1"
-USER, PASSWORD = "headrace", "open-sesame"  # of the broker's second door, which asks who is there
+USER, PASSWORD = "headrace", "open-sesame"  # for the SASL listener of the broker
 _JARS = Path.home() / ".cache" / "headrace" / f"kafka-{KAFKA}"
-_PORTS = range(12_000, 22_000)  # below those that outgoing connections are given
-_START_TIMEOUT = 60.0  # seconds that a service has to answer
+_PORTS = range(12_000, 22_000)  # below the ports of outgoing connections
+_START_TIMEOUT = 60.0  # seconds until a service must respond
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion><groupId>headrace</groupId><artifactId>services</artifactId><version>1</version>
   <dependencies><dependency>
@@ -54,7 +54,7 @@ group.initial.rebalance.delay.ms=0
 
 
 class MissingProgram(Exception):
-    """A program that a service needs is not on this machine; the text says how to get it."""
+    """A program that a service needs is not installed; the text says how to install it."""
 
 
 class ExternalService(Protocol):
@@ -66,7 +66,7 @@ class ExternalService(Protocol):
 
 
 class ServerProcess:
-    """A server that may be killed and started again on the same port and folder."""
+    """Server process that can be killed and started again on the same port and folder."""
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, is_ready: Callable[[], bool]) -> None:
         self.pid = 0
@@ -86,7 +86,7 @@ class ServerProcess:
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"{self._name} does not answer:\n{self._log.read_text()[-2000:]}")
+                raise RuntimeError(f"{self._name} does not respond:\n{self._log.read_text()[-2000:]}")
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -108,17 +108,17 @@ class ServerProcess:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One more way into a broker."""
+    """Further listener of a broker."""
 
     name: str
     protocol: str  # SSL, SASL_SSL, …
-    settings: Mapping[str, str]  # of this way in alone, so without `listener.name.…`
+    settings: Mapping[str, str]  # of this listener, without the prefix `listener.name.…`
 
 
 class Kafka:
-    """One broker that is its own controller. `url` is the open door, `asking_url` the one that wants a password.
+    """One broker that is its own controller. `url` is open, `sasl_url` requires a password.
 
-    Other doors are at `addresses`, by name; those that ask for it know the same user by SCRAM-SHA-256.
+    `addresses` has the further listeners by name; those with SCRAM-SHA-256 accept the same user.
     """
 
     def __init__(self, folder: Path, extra_listeners: Sequence[Listener] = ()) -> None:
@@ -147,13 +147,13 @@ class Kafka:
                 ),
             )
         )
-        # Compiled once and no further: on a small machine the second compiler takes the time that the tests need.
+        # First compiler tier only: on a small machine the second one takes CPU time from the tests.
         run = [java, "-Xmx640m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
         format_command = [*run, "kafka.tools.StorageTool", "format", "--standalone", "-c", str(settings)]
         format_command += ["-t", "5L6g3nShT-eMCtK--X86sw", "-S", f"SCRAM-SHA-256=[name={USER},password={PASSWORD}]"]
         result = subprocess.run(format_command, capture_output=True, text=True, timeout=60, check=False)
         if result.returncode:
-            raise RuntimeError(f"Kafka's storage could not be made:\n{result.stdout}{result.stderr}")
+            raise RuntimeError(f"Kafka's storage could not be formatted:\n{result.stdout}{result.stderr}")
         self._process = ServerProcess(
             "kafka", [*run, "kafka.Kafka", str(settings)], folder, lambda: _is_listening(port)
         )
@@ -167,7 +167,7 @@ class Kafka:
 
 
 class Redis:
-    """A Redis that keeps what it has (`appendonly`), or forgets it all when it ends."""
+    """Redis server, with a file (`appendonly`) or without."""
 
     def __init__(self, folder: Path, is_persistent: bool = False, cluster: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ class Redis:
 
 
 class RedisCluster:
-    """Three primaries of one cluster, which forget it all when they end."""
+    """Redis Cluster of three primaries without files."""
 
     def __init__(self, folder: Path) -> None:
         self.nodes = [Redis(folder / str(n), cluster=True) for n in range(3)]
@@ -204,7 +204,7 @@ class RedisCluster:
         command = [self._redis_cli, "--cluster", "create", *hosts, "--cluster-replicas", "0", "--cluster-yes"]
         result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if result.returncode:
-            raise RuntimeError(f"the cluster could not be made:\n{result.stdout}{result.stderr}")
+            raise RuntimeError(f"the cluster could not be created:\n{result.stdout}{result.stderr}")
 
     def stop(self) -> None:
         for node in self.nodes:
@@ -216,7 +216,7 @@ class RedisCluster:
 
 
 def find_program(name: str, package: str) -> str:
-    """Where a program is; `Missing` with the package that has it."""
+    """Path of a program; `MissingProgram` with the package that contains it."""
     path = shutil.which(name)
     if path is None:
         raise MissingProgram(f"{name} is missing: on Debian or Ubuntu, apt-get install {package}")
@@ -224,7 +224,7 @@ def find_program(name: str, package: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, and that no outgoing connection is given before somebody does."""
+    """Find free ports outside the range of outgoing connections."""
     probes: list[socket.socket] = []
     try:
         while len(probes) < count:
@@ -242,7 +242,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _fetch_jars() -> Path:
-    """The folder of Kafka's jars, fetched by Maven the first time."""
+    """Folder of Kafka's jars; Maven downloads them the first time."""
     if _JARS.exists():
         return _JARS
     maven = find_program("mvn", "maven")
@@ -251,10 +251,10 @@ def _fetch_jars() -> Path:
         pom, fetched = Path(temporary) / "pom.xml", Path(temporary) / "jars"
         pom.write_text(_POM)
         command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={fetched}"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-        if said.returncode:
-            raise MissingProgram(f"Maven could not fetch Kafka {KAFKA}: {said.stdout[-500:]}{said.stderr[-500:]}")
-        # Rename last: another process sees no jars, or all of them.
+        result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        if result.returncode:
+            raise MissingProgram(f"Maven could not fetch Kafka {KAFKA}: {result.stdout[-500:]}{result.stderr[-500:]}")
+        # Rename last, so that another process sees all jars or none.
         if not _JARS.exists():
             fetched.rename(_JARS)
     return _JARS
@@ -275,7 +275,7 @@ def _is_redis_ready(port: int) -> bool:
 
 
 def load_running_services() -> Mapping[str, Mapping[str, str | int]]:
-    """The services that `start` left running, by name; empty if there are none."""
+    """Services that `start` left running, by name; empty if there are none."""
     if not RUNNING_FILE.exists():
         return {}
     services: dict[str, dict[str, str | int]] = json.loads(RUNNING_FILE.read_text())
@@ -319,14 +319,13 @@ def stop() -> None:
 
 
 def status() -> None:
-    for name, service in load_running_services().items():
+    services = load_running_services()
+    for name, service in services.items():
         print(f"{name:<6} {service['url']}  pid {service['pid']}")
-    if load_running_services():
-        print(
-            f"HEADRACE_LOG__URL={load_running_services()['kafka']['url']} HEADRACE_STORE__URL={load_running_services()['redis']['url']}"
-        )
+    if services:
+        print(f"HEADRACE_LOG__URL={services['kafka']['url']} HEADRACE_STORE__URL={services['redis']['url']}")
     else:
-        print("no services run: make services")
+        print("no services run; start them with: make services")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""The pages that people look at, in a real browser."""
+"""The console and the API documentation in a real browser."""
 
 import os
 import re
@@ -11,26 +11,26 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.support.processes import Running
+from tests.support.processes import RunningSystem
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_QUIET = (
+_OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-TRAP = "<img src=x onerror=\"document.title='caught'\">Lamp & Co"
+SCRIPT_TITLE = "<img src=x onerror=\"document.title='caught'\">Lamp & Co"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A shop with three dozen lamps, and somebody who clicked two."""
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
+    """A catalog of 36 lamps, and three users who clicked two of them."""
     if CHROMIUM is None:
         if os.environ.get("HEADRACE_REQUIRE_SERVICES") == "1":
             pytest.fail("chromium is not installed: apt-get install chromium")
         pytest.skip("chromium is not installed")
-    with Running(tmp_path_factory.mktemp("console")) as running:
+    with RunningSystem(tmp_path_factory.mktemp("console")) as running:
         items = [{"item_id": f"i{n}", "title": f"Lamp {n}", "categories": ["lamps"]} for n in range(36)]
-        items[0]["title"] = TRAP
+        items[0]["title"] = SCRIPT_TITLE
         running.http.post("/v1/items", json=items).raise_for_status()
         now = int(time.time() * 1000)
         clicks = [
@@ -43,72 +43,73 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-def rendered(running: Running, path: str, folder: Path) -> str:
-    """The DOM of a page after some seconds of its time, without its scripts."""
+def render(running: RunningSystem, path: str, folder: Path) -> str:
+    """DOM of a page after 8 seconds of its time, without scripts."""
     assert CHROMIUM
     url = f"http://127.0.0.1:{running.port}{path}"
-    options = (*_QUIET, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=8000", "--dump-dom")
-    done = subprocess.run([CHROMIUM, *options, url], capture_output=True, text=True, timeout=120, check=True)
-    return re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL)
+    options = (*_OPTIONS, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=8000", "--dump-dom")
+    output = subprocess.run([CHROMIUM, *options, url], capture_output=True, text=True, timeout=120, check=True).stdout
+    return re.sub(r"<script.*?</script>", "", output, flags=re.DOTALL)
 
 
-def slate_of(dom: str) -> list[str]:
+def find_slate(dom: str) -> list[str]:
     return re.findall(r'data-item="([^"]*)"', dom)
 
 
-def test_the_console_shows_the_model_and_a_slate_when_asked(running: Running, tmp_path: Path) -> None:
-    dom = rendered(running, "/#user=u1&k=5", tmp_path)
+def test_console_shows_the_model_and_a_slate(running: RunningSystem, tmp_path: Path) -> None:
+    dom = render(running, "/#user=u1&k=5", tmp_path)
     version = running.http.get("/v1/lag").json()["model_version"]
 
     assert f"model {version}" in dom
-    assert len(slate_of(dom)) == 5
+    assert len(find_slate(dom)) == 5
     assert "Lamp 1" in dom
-    assert "What u1 did" in dom
-    assert "Not answered" not in dom
+    assert "History of u1" in dom
+    assert "Request failed" not in dom
 
 
-def test_numbers_are_alive(running: Running, tmp_path: Path) -> None:
+def test_console_shows_live_metrics(running: RunningSystem, tmp_path: Path) -> None:
     for n in range(5):
         running.http.post("/v1/recommendations", json={"user_id": f"u{n}", "k": 4}).raise_for_status()
-    dom = rendered(running, "/", tmp_path)
+    dom = render(running, "/", tmp_path)
 
     assert '<span class="pill ready" id="status">ready</span>' in dom
-    assert "36 items in the catalogue" in dom
+    assert "36 items in the catalog" in dom
     assert re.search(r"of \d+ since the start", dom)
-    assert "p99" in dom
+    assert re.search(r"p99 [\d.]+ ms", dom)
+    assert re.search(r'<div class="bar">[a-z-]+<span>', dom)
 
 
-def test_titles_are_text_and_never_run(running: Running, tmp_path: Path) -> None:
-    dom = rendered(running, f"/#{urlencode({'user': 'u1', 'k': 3})}", tmp_path)
+def test_titles_are_shown_as_text(running: RunningSystem, tmp_path: Path) -> None:
+    dom = render(running, f"/#{urlencode({'user': 'u1', 'k': 3})}", tmp_path)
 
     assert "&lt;img src=x" in dom
     assert "<title>Headrace</title>" in dom
     assert "<img" not in dom
 
 
-def test_a_stranger_is_told_of_kindly(running: Running, tmp_path: Path) -> None:
-    dom = rendered(running, f"/#{urlencode({'user': 'nobody/<b>knows</b>', 'k': 3})}", tmp_path)
+def test_unknown_user_gets_a_slate_and_a_notice(running: RunningSystem, tmp_path: Path) -> None:
+    dom = render(running, f"/#{urlencode({'user': 'nobody/<b>knows</b>', 'k': 3})}", tmp_path)
 
-    assert len(slate_of(dom)) == 3
-    assert "Nothing is known of this person yet" in dom
+    assert len(find_slate(dom)) == 3
+    assert "This user has no history" in dom
     assert "<b>knows" not in dom
 
 
-def test_a_refusal_is_shown_in_the_words_of_the_server(running: Running, tmp_path: Path) -> None:
-    dom = rendered(running, "/#user=u1&k=5000", tmp_path)
+def test_error_detail_of_the_server_is_shown(running: RunningSystem, tmp_path: Path) -> None:
+    dom = render(running, "/#user=u1&k=5000", tmp_path)
 
-    assert re.search(r"Not answered: [^<]*1000", dom)
+    assert re.search(r"Request failed: [^<]*1000", dom)
 
 
-def test_the_page_needs_nothing_from_outside(running: Running) -> None:
+def test_pages_load_nothing_from_other_hosts(running: RunningSystem) -> None:
     for path in ("/", "/docs"):
         page = running.http.get(path).text
 
         assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page), path
 
 
-def test_the_docs_list_the_routes(running: Running, tmp_path: Path) -> None:
-    dom = rendered(running, "/docs", tmp_path)
+def test_docs_list_the_routes(running: RunningSystem, tmp_path: Path) -> None:
+    dom = render(running, "/docs", tmp_path)
 
     assert 'data-path="/v1/recommendations"' in dom
     assert "Unable to render" not in dom
