@@ -1,9 +1,11 @@
 """Lifecycle shared by all processes: logging, signals, metrics, locks."""
 
+import contextlib
 import errno
 import fcntl
 import logging
 import os
+import select
 import signal
 import threading
 import time
@@ -13,6 +15,7 @@ from typing import IO
 
 from prometheus_client import start_http_server
 
+_REPEAT_S = 1.0  # within which further signals belong to the same request
 _logger = logging.getLogger(__name__)
 
 
@@ -26,12 +29,44 @@ def log_to_stderr(process: str) -> None:
     )
 
 
+class StopSignal(Signal):
+    """An event that a signal handler can set at any time.
+
+    `threading.Event.set` takes a lock. A handler that interrupts the owner of the lock, or another handler, would wait
+    for it forever; this one writes to a pipe instead.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_requested = False
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+
+    def is_set(self) -> bool:
+        return self._is_requested
+
+    def set(self) -> None:
+        self._is_requested = True
+        with contextlib.suppress(BlockingIOError):  # full: the waiting threads are awake already
+            os.write(self._writer, b"\0")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self._is_requested:
+            select.select([self._reader], [], [], timeout)
+        return self._is_requested
+
+
 def stop_on_signals() -> Signal:
-    """Return a signal that SIGTERM and SIGINT set; a second one ends the process at once."""
-    stop = Signal()
+    """Return a signal that SIGTERM and SIGINT set; a second request ends the process at once.
+
+    One request often arrives as several signals within a second, from a shell, a container runtime and a process group.
+    """
+    stop = StopSignal()
+    requested_at: list[float] = []
 
     def request_stop(signum: int, frame: object) -> None:
-        if stop.is_set():
+        requested_at.append(time.monotonic())
+        if requested_at[-1] - requested_at[0] > _REPEAT_S:
             os._exit(1)
         stop.set()
 
