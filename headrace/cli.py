@@ -305,9 +305,12 @@ def replay_evaluate(
     repeats: Annotated[bool, typer.Option(help="Allow items that the user has already interacted with.")] = False,
     min_value: Annotated[float | None, typer.Option(help="Skip ratings below this value.")] = None,
     evaluate_from: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the events that only train, before evaluation starts.")
+        float,
+        typer.Option(
+            "--judge-from", min=0, max=1, help="Share of the events that only train, before evaluation starts."
+        ),
     ] = 0.0,
-    evaluate_every: Annotated[int, typer.Option(min=1, help="Evaluate every n-th action only.")] = 1,
+    evaluate_every: Annotated[int, typer.Option("--judge-every", min=1, help="Evaluate every n-th action only.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Events per micro-batch.")] = 64,
     limit: Annotated[int | None, typer.Option(help="Maximum number of events.")] = None,
     json: Json = False,

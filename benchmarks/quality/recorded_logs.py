@@ -31,38 +31,37 @@ class Run:
 
 RUNS = {
     "ml-100k": Run(
-        "ml-100k/events.jsonl.gz --items ml-100k/items.jsonl.gz --min-value 5 --evaluate-from 0.3 --k 10",
+        "ml-100k/events.jsonl.gz --items ml-100k/items.jsonl.gz --min-value 5 --judge-from 0.3 --k 10",
         "Recall@10: popularity 0.105, item-item cosine 0.155, co-occurrence 0.158, blend of twelve scores 0.177",
     ),
     "rsc15": Run(
         "rsc15-100k/train.events.jsonl.gz rsc15-100k/test.events.jsonl.gz --items rsc15-100k/items.jsonl.gz"
-        " --evaluate-from 0.83818 --k 20",
+        " --judge-from 0.83818 --k 20",
         "returning users, without repeats: VS-kNN 0.364 / 0.170",
     ),
     "rsc15-repeats": Run(
         "rsc15-100k/train.events.jsonl.gz rsc15-100k/test.events.jsonl.gz --items rsc15-100k/items.jsonl.gz"
-        " --evaluate-from 0.83818 --k 20 --repeats",
+        " --judge-from 0.83818 --k 20 --repeats",
         "returning users, with repeats: VS-kNN 0.688 / 0.367",
     ),
     "ebnerd-week1": Run(
-        "ebnerd-week1/events.jsonl.gz --items ebnerd-week1/items.jsonl.gz --evaluate-every 20",
+        "ebnerd-week1/events.jsonl.gz --items ebnerd-week1/items.jsonl.gz --judge-every 20",
         "impression AUC / MRR: decayed clicks 0.72, click rate 0.67, listwise regression 0.7505 / 0.526",
     ),
     "trivago": Run(
-        "trivago/events.jsonl.gz --items trivago/items.jsonl.gz --evaluate-every 10 --repeats",
+        "trivago/events.jsonl.gz --items trivago/items.jsonl.gz --judge-every 10 --repeats",
         "impression AUC / MRR: original order 0.751, decayed clicks 0.673, listwise regression 0.8324 / 0.587",
     ),
     "movietweetings": Run(
-        "movietweetings/events.jsonl.gz --items movietweetings/items.jsonl.gz --evaluate-every 10",
+        "movietweetings/events.jsonl.gz --items movietweetings/items.jsonl.gz --judge-every 10",
         "none known",
     ),
     "yoochoose-7d": Run(
-        "yoochoose-7d/events.jsonl.gz --repeats --k 20 --batch 1024 --limit 400000 --evaluate-from 0.5"
-        " --evaluate-every 50",
+        "yoochoose-7d/events.jsonl.gz --repeats --k 20 --batch 1024 --limit 400000 --judge-from 0.5 --judge-every 50",
         "none known",
     ),
     "obd-small": Run(
-        "obd-small/events.jsonl.gz --items obd-small/items.jsonl.gz --evaluate-every 10",
+        "obd-small/events.jsonl.gz --items obd-small/items.jsonl.gz --judge-every 10",
         "none known; only 287 clicks, so all intervals are wide",
     ),
 }
