@@ -1,7 +1,7 @@
 """Headrace: a recommender that learns while it serves.
 
 As a library: `headrace.bandits`, `headrace.rankers`, `headrace.retrievers`, `headrace.testing`, `headrace.checks`,
-`headrace.Client`. Each is imported on first use, so that `import headrace` stays light.
+`headrace.off_policy`, `headrace.Client`. Each is imported on first use, so that `import headrace` stays light.
 
 >>> import headrace
 >>> headrace.bandits.Policy(headrace.bandits.UCB()).bounds.cap
@@ -11,7 +11,7 @@ As a library: `headrace.bandits`, `headrace.rankers`, `headrace.retrievers`, `he
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Client", "bandits", "checks", "rankers", "retrievers", "testing"]
+__all__ = ["Client", "bandits", "checks", "off_policy", "rankers", "retrievers", "testing"]
 
 
 def __getattr__(name: str) -> Any:

@@ -58,11 +58,12 @@ class TestDocument:
         assert {name for name in named if not name.endswith(suffixes)} <= set(metric_names())
 
     def test_commands_exist(self, path: Path) -> None:
-        lines = re.findall(r"(?:^|`|\s)headrace ((?:[a-z-]+ ?)+)", path.read_text(), re.MULTILINE)
-        groups = {name.split()[1] for name in COMMANDS}
-        calls = [line.split() for line in lines if line.split()[0] in groups]
+        text = path.read_text()
+        calls = re.findall(
+            r"(?:`|^(?:\$ )?|^    |&& |exec \w+ )headrace ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", text, re.MULTILINE
+        )
 
-        assert [words for words in calls if not is_command(words)] == []
+        assert [call for call in calls if not is_command(call.split())] == []
 
     def test_links_lead_somewhere(self, path: Path) -> None:
         links = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", path.read_text())
@@ -81,8 +82,10 @@ class TestDocument:
 
 
 def is_command(words: list[str]) -> bool:
-    """Return True if the words begin with a whole command; a single group name counts as well."""
-    return any(" ".join(["headrace", *words[:n]]) in COMMANDS for n in (1, 2)) or len(words) == 1
+    """Return True if the words begin with a command, or are the name of a group."""
+    prefixes = {" ".join(["headrace", *words[:n]]) for n in (1, 2)}
+    groups = {name.rpartition(" ")[0] for name in COMMANDS}
+    return bool(prefixes & COMMANDS) or (len(words) == 1 and f"headrace {words[0]}" in groups)
 
 
 def is_module(name: str) -> bool:

@@ -73,12 +73,6 @@ class Candidates:
     row: np.ndarray  # (m,) int32, item rows
     channels: np.ndarray  # (m,) uint16, bit c set: channel c found it
 
-    def first_channels(self) -> np.ndarray:
-        """Return the lowest channel that found each candidate, (m,) int64."""
-        bits = (self.channels[:, None] >> np.arange(16, dtype=np.uint16)) & 1
-        first: np.ndarray = bits.argmax(axis=1)
-        return first
-
 
 @kernel
 def _merge(

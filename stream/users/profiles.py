@@ -78,17 +78,6 @@ _decoder = msgspec.msgpack.Decoder(StoredProfile)
 _attributes_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-def encode_profile(profile: Profile) -> bytes:
-    """Encode a profile as a record of the user store."""
-    p = profile
-    return encode_profile_fields(
-        p.user_id, (p.offset, p.users_offset, p.last_ts, p.session_start, p.session_depth),
-        p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(),
-        p.interacted.tobytes(), p.text, p.attributes, p.shown.tobytes(), p.minute_counts.tobytes(),
-        (p.minute_counts_ts, p.last_alarm_ts, p.ban_end_ts, p.banned_item), p.slates.tobytes(),
-    )  # fmt: skip
-
-
 def encode_profile_fields(*fields: Any) -> bytes:
     """Encode the fields of `StoredProfile` after `schema`, with the current schema."""
     return _encoder.encode((_SCHEMA, *fields))

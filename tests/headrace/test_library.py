@@ -35,6 +35,7 @@ def test_client_is_the_class_of_its_module() -> None:
     ("face", "names"),
     {
         "bandits": ["Arms", "BetaBernoulli", "BetaThompson", "DisjointLinear", "HybridLinear", "Policy", "UCB"],
+        "off_policy": ["LoggedDecisions", "ips"],
         "rankers": ["FTRLRegression"],
         "retrievers": ["CovisitationRetriever", "RetrieverEnsemble", "TwoTowerRetriever"],
         "testing": ["Crash", "ManualClock", "MemoryLog", "MemoryStore"],
@@ -45,5 +46,7 @@ def test_face_has_the_main_names(face: str, names: list[str]) -> None:
 
 
 def test_unknown_name_is_rejected_with_the_known_ones() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'bandit'; expected one of Client, bandits, checks, rankers"):
+    with pytest.raises(
+        AttributeError, match="no attribute 'bandit'; expected one of Client, bandits, checks, off_policy, rankers"
+    ):
         headrace.bandit  # noqa: B018

@@ -17,9 +17,10 @@ from stream.ids import hash_ids, partition_for_id
 from stream.logs import EventLog
 from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS, open_topics
-from stream.users.profiles import EMPTY_PROFILE, encode_profile
+from stream.users.profiles import EMPTY_PROFILE
 from stream.worker.worker import StreamWorker
 from tests.support.events import START, EventGenerator
+from tests.support.profiles import encode_profile
 
 SETTINGS = """
 [log]

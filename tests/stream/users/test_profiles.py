@@ -16,10 +16,10 @@ from stream.users.profiles import (
     Profile,
     decode_profile,
     describe,
-    encode_profile,
     history_line,
     validate_user_record,
 )
+from tests.support.profiles import encode_profile
 
 NUMBERS = st.integers(-(2**63), 2**63 - 1)
 
