@@ -322,6 +322,14 @@ class RecommenderModel:
             part.restore(substate(state, name))
         self._served_features.restore(substate(state, "feature_cache"))
 
+    def with_ranker(self, name: str) -> "RecommenderModel":
+        """Return this model if it has the ranker, else a copy whose ranker starts untrained."""
+        if name == self.settings.ranker.name:
+            return self
+        model = RecommenderModel(replace(self.settings, ranker=replace(self.settings.ranker, name=name)))
+        model.restore(self.state())
+        return model
+
     def changes(self) -> State:
         parts = {name: part.changes() for name, part in self._parts().items()}
         return prefix_states(parts | {"ranker": self._ranker_name})

@@ -66,7 +66,7 @@ class LearnWorker:
         self._blocks_per_step = max(1, settings.learn.batch // 512)
         self._clock = clock
         self._folder = settings.checkpoints
-        self.model = RecommenderModel(settings_with_seed(settings.learn.seed, settings.learn.ranker))
+        self.model = self._make_model(settings.learn.ranker)
         self.progress = Progress()
         self._parent: str | None = None
         self._base: str | None = None  # the version that this epoch continues
@@ -150,7 +150,8 @@ class LearnWorker:
     def _take_step(self, batches: Sequence[Records], items_end: int) -> None:
         """Write the step to the journal, then apply it."""
         progress, ranges = self.progress, to_offset_ranges(batches)
-        entry = Step(progress.epoch, progress.step + 1, ranges, items_end, progress.control_offset)
+        ranker = self._settings.learn.ranker
+        entry = Step(progress.epoch, progress.step + 1, ranges, items_end, progress.control_offset, ranker)
         self._journal.append(entry)
         with metrics.step_duration_seconds.time():
             self._apply_step(entry, [block for records in batches for block in valid_blocks(records)])
@@ -225,13 +226,18 @@ class LearnWorker:
         self._base = version_name(segments[1].epoch, segments[1].last_step or 0) if len(segments) > 1 else None
         on_path = [version for version in reversed(versions) if any(segment.contains(version) for segment in segments)]
         if checkpoint := checkpoints.load_latest(self._folder, on_path):
+            self.progress = progress_from_manifest(checkpoint[0])
+        entries = list(journal.read_entries_after(folder, segments, self.progress.epoch, self.progress.step))
+        # Steps are repeated with the ranker that took them, also when the settings name another one now.
+        ranker = next((entry.ranker for entry in entries if isinstance(entry, Step)), self._settings.learn.ranker)
+        self.model = self._make_model(ranker)
+        if checkpoint:
             self._load(*checkpoint)
-        replayed = 0
-        for entry in journal.read_entries_after(folder, segments, self.progress.epoch, self.progress.step):
+        for entry in entries:
             self._replay_entry(entry)
-            replayed += 1
+        self.model = self.model.with_ranker(self._settings.learn.ranker)
         self._seek()
-        _logger.info("recovered version %s: checkpoint %s, %d journal steps", self.version, self._parent, replayed)
+        _logger.info("recovered version %s: checkpoint %s, %d journal steps", self.version, self._parent, len(entries))
 
     def _seek(self) -> None:
         for partition in self._source.snapshot():
@@ -243,6 +249,7 @@ class LearnWorker:
         if isinstance(entry, Rollback):
             self._begin_epoch(entry)
         elif (entry.epoch, entry.step) == (progress.epoch, progress.step + 1):
+            self.model = self.model.with_ranker(entry.ranker)
             self._apply_step(entry, list(read_blocks(self._log, entry.ranges)))
         else:
             before, after = version_name(progress.epoch, progress.step), version_name(entry.epoch, entry.step)
@@ -251,8 +258,11 @@ class LearnWorker:
                 f"is missing from {self._folder}; restore it, or start from another checkpoint"
             )
 
+    def _make_model(self, ranker: str) -> RecommenderModel:
+        return RecommenderModel(settings_with_seed(self._settings.learn.seed, ranker))
+
     def _load(self, manifest: Manifest, state: checkpoints.State) -> None:
-        self.model = RecommenderModel(settings_with_seed(self._settings.learn.seed, self._settings.learn.ranker))
+        self.model = self._make_model(self.model.settings.ranker.name)
         self.model.restore(state)
         self._parent = manifest.version
         self.progress = progress_from_manifest(manifest)

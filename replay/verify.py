@@ -142,6 +142,7 @@ def _replay_steps(log: EventLog, settings: Settings, comparison: Comparison) -> 
         if isinstance(entry, Rollback):
             progress = progress_after_rollback(progress, entry)
         else:
+            model = model.with_ranker(entry.ranker)
             apply_step(log, model, progress, entry, list(read_blocks(log, entry.ranges)))
             comparison.steps += 1
         yield done + 1, len(entries)

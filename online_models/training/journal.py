@@ -29,6 +29,7 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
     ranges: list[OffsetRange]
     items_offset: int  # next offset of the items topic
     control_offset: int = 0  # next offset of the control topic
+    ranker: str = "listnet"  # name of the ranker that the step trained
 
 
 class Rollback(msgspec.Struct, frozen=True, tag="rollback", omit_defaults=True):

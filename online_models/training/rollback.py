@@ -10,6 +10,8 @@ from online_models.versions.checkpoints import Manifest
 from stream.logs import EventLog
 from stream.topics import EXAMPLES
 
+_MAX_OFFSET = 2**63 - 1
+
 
 class RetentionExceeded(ValueError):
     """The log no longer keeps the examples after a version: training cannot continue from it."""
@@ -86,6 +88,6 @@ def _validate_ranges(skip: Ranges, progress: Progress) -> Ranges:
         if not partition.isdigit() or int(partition) not in progress.offsets:
             raise ValueError(f"skip names partition {partition!r}; expected one of {sorted(progress.offsets)}")
         for first, next_ in ranges:
-            if not 0 <= first < next_:
-                raise ValueError(f"skip range {first} to {next_} of partition {partition} is empty or negative")
+            if not 0 <= first < next_ <= _MAX_OFFSET:
+                raise ValueError(f"skip range {first} to {next_} of partition {partition} is empty or not of offsets")
     return {str(int(partition)): ranges for partition, ranges in skip.items()}

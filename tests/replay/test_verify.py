@@ -93,6 +93,16 @@ def test_run_with_restart_is_equal_bit_for_bit(live: LiveRun, capsys: pytest.Cap
     assert result["arrays"] > 10
 
 
+def test_run_with_a_ranker_switch_is_equal_bit_for_bit(live: LiveRun, capsys: pytest.CaptureFixture[str]) -> None:
+    live.config.write_text(live.config.read_text() + '[learn]\nranker = "ftrl"\n')
+    live.settings = load(live.config, {})
+    live.run(60)
+    code, result = live.replay(capsys)
+
+    assert (code, result["differing_arrays"]) == (0, [])
+    assert result["events"] == 240
+
+
 def test_category_bandit_is_part_of_the_bits(live: LiveRun, capsys: pytest.CaptureFixture[str]) -> None:
     loaded = load_latest(live.settings.checkpoints)
 
