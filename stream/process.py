@@ -9,6 +9,7 @@ import select
 import signal
 import threading
 import time
+import warnings
 from pathlib import Path
 from threading import Event as Signal
 from typing import IO
@@ -27,6 +28,8 @@ def log_to_stderr(process: str) -> None:
         datefmt="%H:%M:%S",
         force=True,
     )
+    # OpenBLAS now and then sets this flag for finite input (numpy issue 24067); rankers check their values themselves.
+    warnings.filterwarnings("ignore", "invalid value encountered in matmul", RuntimeWarning)
 
 
 class StopSignal(Signal):
