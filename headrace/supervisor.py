@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Self
 
 VERBS = ("stream", "learn", "serve")
+_WRONG_USAGE = 2  # exit code: a restart cannot help
 _logger = logging.getLogger(__name__)
 
 
@@ -60,9 +61,13 @@ class ProcessSupervisor:
         self.stop()
 
     def run(self, stop: Signal) -> None:
-        """Restart processes that die, until `stop` is set."""
-        while not stop.wait(0.1):
+        """Restart processes that die, until `stop` is set or one of them rejects its settings."""
+        while not self.misconfigured() and not stop.wait(0.1):
             self.restart_dead()
+
+    def misconfigured(self) -> str | None:
+        """Name of a process that ended with the exit code for wrong settings; None if there is none."""
+        return next((name for name, child in self._children.items() if child.poll() == _WRONG_USAGE), None)
 
     def restart_dead(self) -> None:
         """Restart each process that has died, with a longer delay after every consecutive crash."""
@@ -86,7 +91,9 @@ class ProcessSupervisor:
     def crash_looping(self) -> str | None:
         """Name of a process that dies every time it is started; None if there is none."""
         limit = len(self._settings.backoff_s)
-        return next((name for name, crashes in self._crash_counts.items() if crashes >= limit), None)
+        return self.misconfigured() or next(
+            (name for name, crashes in self._crash_counts.items() if crashes >= limit), None
+        )
 
     def stop(self) -> None:
         """Send SIGTERM to all processes; kill those that do not stop in time."""
