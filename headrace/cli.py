@@ -117,11 +117,13 @@ def up(config: Config = None) -> None:
     settings, stop = _start_process("up", config)
     with ProcessSupervisor(config, servers=settings.serve.processes) as supervisor:
         supervisor.run(stop)
+        if name := supervisor.misconfigured():
+            raise ChildProcessError(f"{name} rejected its settings: see its message above")
 
 
 @app.command()
 def demo(
-    seconds: Annotated[float | None, typer.Option(help="Duration in seconds (default: until Ctrl-C).")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Duration in seconds (default: until Ctrl-C).")] = None,
     shoppers: Annotated[int, typer.Option(help="Number of simulated shoppers.")] = 400,
     items: Annotated[int, typer.Option(help="Number of items in the catalog.")] = 1000,
     seed: Annotated[int, typer.Option(help="Random seed of the shop and the shoppers.")] = 7,
@@ -139,7 +141,7 @@ def produce(
         list[str], typer.Argument(metavar="FILE…", help="JSON lines: .jsonl, .gz, .zst, or - for standard input.")
     ],
     speed: Annotated[
-        float | None, typer.Option(help="Multiple of the recorded speed (default: as fast as possible).")
+        float | None, typer.Option(min=0.001, help="Multiple of the recorded speed (default: as fast as possible).")
     ] = None,
     config: Config = None,
     json: Json = False,
@@ -312,7 +314,7 @@ def replay_evaluate(
     ] = 0.0,
     evaluate_every: Annotated[int, typer.Option("--judge-every", min=1, help="Evaluate every n-th action only.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Events per micro-batch.")] = 64,
-    limit: Annotated[int | None, typer.Option(help="Maximum number of events.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Maximum number of events.")] = None,
     json: Json = False,
 ) -> None:
     """Evaluate the live code on a recorded log: predict each batch, then train on it."""

@@ -53,12 +53,21 @@ def _check_all(settings: Settings) -> Iterator[CheckResult]:
         ("user store", _check_store),
         ("checkpoints", _check_checkpoints),
         ("port", _check_port),
+        ("ranker", _check_ranker),
     ]
     for name, check in checks:
         try:
             yield check(settings)
         except (OSError, ValueError) as error:
             yield CheckResult(name, False, str(error), "see the error message")
+
+
+def _check_ranker(settings: Settings) -> CheckResult:
+    from online_models.plugins import load_ranker
+
+    name = settings.learn.ranker
+    load_ranker(name)
+    return CheckResult("ranker", True, name)
 
 
 def _check_folder(settings: Settings) -> CheckResult:

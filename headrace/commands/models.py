@@ -33,7 +33,7 @@ from serving.replica.serving_version import find_serving_version
 from stream.clock import SystemClock
 from stream.config import Settings, load
 from stream.logs import EventLog
-from stream.topics import CONTROL, MODEL_UPDATES, open_topics
+from stream.topics import CONTROL, EVENTS, MODEL_UPDATES, open_topics
 
 _LEARNER_TIMEOUT_S = 10.0
 
@@ -180,7 +180,9 @@ def rollback(version: str, excluded: ExcludedRanges, config: Path | None, as_jso
     with closing(open_topics(settings, SystemClock())) as log:
         try:
             check_retained(log, manifest)
-        except RetentionExceeded as error:
+            _check_offsets(log, "--skip", skip)
+            _check_offsets(log, "--impressions", impressions)
+        except (RetentionExceeded, ValueError) as error:
             return _print_error(error)
         if excluded.downstream:
             skip = contaminated_ranges(log, settings.checkpoints, skip)
@@ -192,7 +194,7 @@ def rollback(version: str, excluded: ExcludedRanges, config: Path | None, as_jso
     if as_json:
         print(json.dumps({"version": version, "epoch": epoch, "done": epoch is not None}))
     elif epoch is None:
-        Console().print("No learner is running. The command waits in the log until `headrace learn` starts.")
+        Console().print("No answer from the learner: it is stopped, and the command waits, or its log has an error.")
     else:
         Console().print(f"Rolled back to {version} as epoch {epoch}.")
     return 0
@@ -262,6 +264,20 @@ def _parse_ranges(option: str, texts: list[str]) -> dict[str, list[tuple[int, in
             )
         ranges.setdefault(partition, []).append((int(start), int(end)))
     return ranges
+
+
+def _check_offsets(log: EventLog, option: str, ranges: dict[str, list[tuple[int, int]]]) -> None:
+    """ValueError if a range names a partition or offsets that the events topic does not have."""
+    ends = log.end_offsets(EVENTS)
+    for partition, spans in ranges.items():
+        end = ends.get(int(partition))
+        if end is None:
+            raise ValueError(f"{option} names partition {partition}; expected one of {sorted(ends)}")
+        for first, next_ in spans:
+            if next_ > end:
+                raise ValueError(
+                    f"{option} {partition}:{first}-{next_} ends after the last event; expected TO of at most {end}"
+                )
 
 
 def _wait_for_epoch(log: EventLog, version: str, offset: int) -> int | None:

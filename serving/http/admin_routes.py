@@ -20,6 +20,7 @@ from serving.service import Service
 from stream.topics import ALARMS, CONTROL
 
 _MAX_ALARMS = 100_000
+_MAX_OFFSET = 2**63 - 1
 _rollback_decoder = msgspec.json.Decoder(RollbackCommand)
 
 
@@ -80,7 +81,7 @@ def _check_version_exists(service: Service, version: str) -> None:
 def _check_ranges(service: Service, name: str, ranges_by_partition: dict[str, list[tuple[int, int]]]) -> None:
     known_partitions = sorted(service.replica.covered_offsets)
     for partition, ranges in ranges_by_partition.items():
-        if partition not in known_partitions or not all(0 <= first < next_ for first, next_ in ranges):
+        if partition not in known_partitions or not all(0 <= a < b <= _MAX_OFFSET for a, b in ranges):
             detail = f"{name} has {partition!r}: {ranges}; expected [[first, next], …] by partition {known_partitions}"
             raise Problem(422, "Invalid range", detail, field=name)
 

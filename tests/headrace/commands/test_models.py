@@ -135,8 +135,10 @@ def test_pause_lasts_until_resume(folder: Path) -> None:
         (FIRST, ExcludedRanges(["0:5"], [], False), "--skip '0:5' is invalid"),
         (FIRST, ExcludedRanges([], ["0:9-3"], False), "--impressions '0:9-3' is invalid"),
         (FIRST, ExcludedRanges([], [], True), "--downstream needs skipped events"),
+        (FIRST, ExcludedRanges([f"0:10-{10**23}"], [], False), f"0:10-{10**23} ends after the last event"),
+        (FIRST, ExcludedRanges(["9:0-1"], [], False), "--skip names partition 9; expected one of [0]"),
     ],
-    ids=["unknown version", "skip", "impressions", "downstream"],
+    ids=["unknown version", "skip", "impressions", "downstream", "after the last event", "partition"],
 )
 def test_impossible_rollbacks_are_rejected(
     folder: Path, version: str, excluded: ExcludedRanges, message: str, capsys: pytest.CaptureFixture[str]
