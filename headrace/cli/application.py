@@ -1,0 +1,57 @@
+"""Headrace: a recommender that learns while it serves. One verb per process."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from headrace.cli.data import data
+from headrace.cli.models import models
+from headrace.cli.processes import processes
+from headrace.cli.quarantine import quarantine
+from headrace.cli.replay import replay
+
+# One BLAS thread per process, set before numpy is imported: sums keep their order, and processes do not compete for
+# cores.
+for _library in ("OPENBLAS", "OMP", "MKL"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
+# Each verb imports its dependencies inside the function, so that --help responds at once.
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+app.add_typer(processes)
+app.add_typer(data)
+app.add_typer(models, name="models")
+app.add_typer(quarantine, name="quarantine")
+app.add_typer(replay, name="replay")
+
+
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
+        from importlib.metadata import version
+
+        typer.echo(f"headrace {version('headrace')}")
+        raise typer.Exit
+
+
+@app.callback()
+def headrace(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Headrace: a recommender that learns while it serves. One verb per process."""
+
+
+def main() -> None:
+    """Run a verb. Exit code 1: the command failed; 2: the command line or settings are invalid."""
+    try:
+        app()
+    except (OSError, ValueError) as error:
+        print_error(error)
+        raise SystemExit(2 if type(error).__name__ == "SettingsError" else 1) from None
+
+
+def print_error(error: Any) -> None:
+    print(f"headrace: {error}", file=sys.stderr)

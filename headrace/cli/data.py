@@ -1,0 +1,34 @@
+"""Commands for data and for the installation: produce and check."""
+
+from typing import Annotated
+
+import typer
+
+from headrace.cli.options import Config, Json
+
+data = typer.Typer()
+
+
+@data.command()
+def produce(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE…", help="JSON lines: .jsonl, .gz, .zst, or - for standard input.")
+    ],
+    speed: Annotated[
+        float | None, typer.Option(min=0.001, help="Multiple of the recorded speed (default: as fast as possible).")
+    ] = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Write recorded events, items or users to the log."""
+    from headrace.commands.produce import produce_files
+
+    raise typer.Exit(produce_files(files, speed, config, json))
+
+
+@data.command()
+def check(config: Config = None, json: Json = False) -> None:
+    """Check settings, connections, versions and disk; print how to fix each problem."""
+    from headrace.commands.check import run_checks
+
+    raise typer.Exit(run_checks(config, json))
