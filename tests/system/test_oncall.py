@@ -29,6 +29,8 @@ QUERIES = [
 ]
 EXPRESSIONS = [expression for _, expression in QUERIES] + [rule["expr"] for rule in load_rules()]
 ALERTS = {rule["alert"]: rule for rule in load_rules()}
+RUNBOOKS = "https://wiki.example.com/headrace/operations.md"
+_BASE = '{{ or $externalLabels.runbooks "docs/operations.md" }}'
 _PROCESS_METRICS = {"process_start_time_seconds", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 _ENTRY = re.compile(r"^### (\w+)\n\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -55,11 +57,31 @@ def test_alert_has_a_complete_runbook_entry(alert: str) -> None:
     entries = dict(_ENTRY.findall(RUNBOOK))
     rule = ALERTS[alert]
 
-    assert rule["annotations"]["runbook_url"] == f"docs/operations.md#{alert.lower()}"
+    assert rule["annotations"]["runbook_url"] == f"{_BASE}#{alert.lower()}"
     assert rule["annotations"]["summary"]
     assert rule["labels"]["severity"] in {"page", "ticket", "note"}
     for part in ("**Meaning**", "**Check**", "**Action**"):
         assert part in entries[alert]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_dashboard_takes_data_source_and_jobs_as_variables(name: str) -> None:
+    variables = {variable["name"]: variable for variable in DASHBOARDS[name]["templating"]["list"]}
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    panels = DASHBOARDS[name]["panels"]
+
+    assert [variables[name]["type"] for name in ("datasource", "job")] == ["datasource", "query"]
+    assert [part["datasource"] for part in (*panels, variables["job"])] == [source] * (len(panels) + 1)
+    assert "headrace_build_info" in variables["job"]["query"]["query"]
+
+
+@pytest.mark.parametrize("expression", [expression for _, expression in QUERIES])
+def test_panels_select_the_chosen_jobs_only(expression: str) -> None:
+    selectors = re.findall(r"\b(?:headrace|process)_[a-z_]+(\{[^}]*\})?", expression)
+
+    assert selectors
+    assert all('job=~"$job"' in selector for selector in selectors)
+    assert not re.search(r'job="|\bup\b', expression)
 
 
 def test_every_runbook_entry_has_an_alert() -> None:
@@ -95,13 +117,14 @@ def test_every_alert_has_a_case() -> None:
     assert set(CASES) == set(ALERTS)
 
 
-def make_unit_test(case: Case, expected: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def make_unit_test(case: Case, expected: Mapping[str, Mapping[str, str]], runbooks: str = RUNBOOKS) -> dict[str, Any]:
     """Build a promtool unit test: with these series, only the expected alerts fire at the end.
 
     Without expected alerts, all alerts are checked; otherwise only the expected ones.
     """
     return {
         "interval": "1m",
+        "external_labels": {"runbooks": runbooks} if runbooks else {},
         "input_series": [{"series": name, "values": values} for name, values in {**HEALTHY, **case.series}.items()],
         "alert_rule_test": [
             {
@@ -110,7 +133,10 @@ def make_unit_test(case: Case, expected: Mapping[str, Mapping[str, str]]) -> dic
                 "exp_alerts": [
                     {
                         "exp_labels": {**rule["labels"], **expected[alert]},
-                        "exp_annotations": rule["annotations"],
+                        "exp_annotations": {
+                            name: text.replace(_BASE, runbooks or "docs/operations.md")
+                            for name, text in rule["annotations"].items()
+                        },
                     }
                 ]
                 if alert in expected
@@ -126,6 +152,8 @@ def make_unit_test(case: Case, expected: Mapping[str, Mapping[str, str]]) -> dic
 def test_alerts_fire_in_their_cases_and_not_when_healthy(tmp_path: Path) -> None:
     tests = [make_unit_test(Case({}), {})]
     tests += [make_unit_test(case, {alert: case.labels}) for alert, cases in CASES.items() for case in cases]
+    # Without the label, a link leads to the page in the repository.
+    tests.append(make_unit_test(CASES["ServeGone"][0], {"ServeGone": CASES["ServeGone"][0].labels}, runbooks=""))
     config = {"rule_files": [str(OPERATIONS / "rules.yml")], "evaluation_interval": "5m", "tests": tests}
     (tmp_path / "rules.test.yml").write_text(yaml.safe_dump(config))
 
@@ -194,12 +222,10 @@ def has_slate(running: RunningSystem) -> bool:
 
 
 def list_empty_queries(prometheus: Prometheus) -> list[str]:
-    """Titles of the dashboard queries without a finite value."""
-    return [
-        title
-        for title, expression in QUERIES
-        if not any(math.isfinite(value) for _, value in prometheus.query(expression.replace("$__rate_interval", "15s")))
-    ]
+    """Titles of the dashboard queries without a finite value, with all variables filled in."""
+    variables = {"$__rate_interval": "15s", "$job": "(stream|learn|serve)"}
+    filled = [(title, re.sub(r"\$\w+", lambda match: variables[match[0]], query)) for title, query in QUERIES]
+    return [title for title, query in filled if not any(math.isfinite(value) for _, value in prometheus.query(query))]
 
 
 def list_pages(prometheus: Prometheus, state: str) -> list[str]:
