@@ -13,8 +13,10 @@ from threading import Event as Signal
 from types import TracebackType
 from typing import IO, Self
 
+from headrace.readiness import ReadinessSocket
+
 VERBS = ("stream", "learn", "serve")
-_WRONG_USAGE = 2  # exit code: a restart cannot help
+_WRONG_USAGE = 2  # exit code: the process rejects its settings, and a restart cannot help
 _logger = logging.getLogger(__name__)
 
 
@@ -41,11 +43,13 @@ class ProcessSupervisor:
     ) -> None:
         self._settings = settings or SupervisorSettings()
         self._options = ["--child"] if config is None else ["--child", "--config", str(config)]
-        self._environ = {**os.environ, **(environ or {})}
+        self._readiness = ReadinessSocket()
+        self._environ = {**os.environ, **(environ or {}), **self._readiness.environ}
         self._output = output  # of the children; None inherits this process's output
         # Verb by process name; every further `serve` process has its number in the name.
         self._verbs = {verb: verb for verb in VERBS} | {f"serve {n}": "serve" for n in range(2, servers + 1)}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._has_run = dict.fromkeys(self._verbs, False)  # True once the process was ready
         self._crash_counts = dict.fromkeys(self._verbs, 0)
         self._started_at = dict.fromkeys(self._verbs, 0.0)
         self._restart_at = dict.fromkeys(self._verbs, 0.0)
@@ -61,13 +65,22 @@ class ProcessSupervisor:
         self.stop()
 
     def run(self, stop: Signal) -> None:
-        """Restart processes that die, until `stop` is set or one of them rejects its settings."""
-        while not self.misconfigured() and not stop.wait(0.1):
+        """Restart processes that die, until `stop` is set or one of them cannot start."""
+        while not self.unable_to_start() and not stop.wait(0.1):
             self.restart_dead()
 
-    def misconfigured(self) -> str | None:
-        """Name of a process that ended with the exit code for wrong settings; None if there is none."""
-        return next((name for name, child in self._children.items() if child.poll() == _WRONG_USAGE), None)
+    def unable_to_start(self) -> str | None:
+        """Name of a process that a restart does not help; None if there is none.
+
+        It rejected its settings, or it ended with an error before it was ever ready. A process that a signal killed, or
+        that was ready before, is restarted.
+        """
+        return next((name for name, child in self._children.items() if self._cannot_start(name, child)), None)
+
+    def _cannot_start(self, name: str, child: subprocess.Popen[bytes]) -> bool:
+        exit_code = child.poll()  # before its message is read, which it sent earlier
+        self._has_run[name] |= self._readiness.is_ready(child.pid)
+        return exit_code == _WRONG_USAGE or ((exit_code or 0) > 0 and not self._has_run[name])
 
     def restart_dead(self) -> None:
         """Restart each process that has died, with a longer delay after every consecutive crash."""
@@ -91,7 +104,7 @@ class ProcessSupervisor:
     def crash_looping(self) -> str | None:
         """Name of a process that dies every time it is started; None if there is none."""
         limit = len(self._settings.backoff_s)
-        return self.misconfigured() or next(
+        return self.unable_to_start() or next(
             (name for name, crashes in self._crash_counts.items() if crashes >= limit), None
         )
 
@@ -109,6 +122,7 @@ class ProcessSupervisor:
                 _logger.error("%s did not stop within %.0f s and was killed", name, timeout)
                 child.kill()
                 child.wait()
+        self._readiness.close()
 
     def _start(self, name: str) -> None:
         self._restart_at[name] = 0.0

@@ -38,6 +38,7 @@ from online_models.versions.checkpoints import Manifest, version_name
 from stream.clock import Clock
 from stream.config import Settings
 from stream.logs import EventLog, Position, Records
+from stream.monitoring.heartbeat import Heartbeat
 from stream.records.example_blocks import valid_blocks
 from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES, QUARANTINE
 
@@ -114,9 +115,12 @@ class LearnWorker:
 
     def run(self, stop: Signal) -> None:
         """Take whole steps until `stop` is set, then write a last checkpoint and close."""
+        heartbeat = Heartbeat("learn")
         while not stop.is_set():
             started = time.monotonic()
-            if self.step(timeout=0.2) < self._blocks_per_step:
+            n_blocks = self.step(timeout=0.2)
+            heartbeat.beat()
+            if n_blocks < self._blocks_per_step:
                 # The first blocks after an idle time train at once; blocks in quick succession train together.
                 stop.wait(max(0.0, started + self._settings.learn.linger / 1000 - time.monotonic()))
         self.close()

@@ -25,6 +25,7 @@ from stream.clock import Clock
 from stream.config import Settings
 from stream.ids import hash_id
 from stream.logs import EventLog
+from stream.monitoring.heartbeat import Heartbeat
 from stream.records.events import Limits
 from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS
@@ -132,10 +133,12 @@ class Service:
 
     async def _poll_updates(self) -> None:
         """Update the replica between requests."""
+        heartbeat = Heartbeat("serve")
         for iteration in count():
             try:
                 while await self._apply_updates():
                     await asyncio.sleep(0)
+                heartbeat.beat()
                 if iteration % self._polls.polls_per_lag_update == 0:
                     metrics.catalog_items.set(len(self.replica.catalog))
                     await self.measure_lag()

@@ -6,9 +6,9 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 PREFIX = "HEADRACE_"
@@ -222,6 +222,25 @@ class Settings(_Section):
     guard: GuardSettings = GuardSettings()
     serve: ServeSettings = ServeSettings()
 
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        """Each process listens on a port of its own."""
+        ports: dict[int, str] = {}
+        for name, port in self.listening_ports.items():
+            if port and port in ports:
+                raise ValueError(f"{ports[port]} and {name} are both {port}: set one of them to another port")
+            ports[port] = name
+        return self
+
+    @property
+    def listening_ports(self) -> dict[str, int]:
+        """Port by the name of its setting; 0 means any free port for HTTP, and no port for metrics."""
+        return {
+            "serve.port": self.serve.port,
+            "stream.metrics_port": self.stream.metrics_port,
+            "learn.metrics_port": self.learn.metrics_port,
+        }
+
     @property
     def log_url(self) -> str:
         return self.log.url or f"local:{self.data.folder / 'log'}"
@@ -259,6 +278,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
 def _describe_error(error: ErrorDetails, path: Path) -> str:
     """Message with the setting, its value, the expected values and the places to correct it."""
     name = ".".join(str(part) for part in error["loc"])
+    if not name:  # two settings contradict each other; the input has all of them, keys included
+        return f"{error['msg'].removeprefix('Value error, ')}, in {path} or the environment"
     message = f"setting {name} is {error['input']!r}: {error['msg'].removeprefix('Value error, ').lower()}"
     if error["type"] == "literal_error":
         valid = re.findall("'([^']*)'", error["ctx"]["expected"])
@@ -267,8 +288,17 @@ def _describe_error(error: ErrorDetails, path: Path) -> str:
     return f"{message}; correct {variable} or {name} in {path}" if variable else f"{message}; correct it in {path}"
 
 
+def variable_name(setting: str) -> str:
+    """Environment variable of a setting.
+
+    >>> variable_name("serve.port")
+    'HEADRACE_SERVE__PORT'
+    """
+    return f"{PREFIX}{setting.upper().replace('.', '__')}"
+
+
 def _variables_by_setting() -> dict[str, str]:
-    return {f"{section}.{name}": f"{PREFIX}{section.upper()}__{name.upper()}" for section, name, _ in iter_settings()}
+    return {name: variable_name(name) for name in (f"{section}.{setting}" for section, setting, _ in iter_settings())}
 
 
 def _read_file(path: Path, must_exist: bool) -> dict[str, dict[str, Any]]:

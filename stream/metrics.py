@@ -9,6 +9,12 @@ from prometheus_client import Counter, Gauge, Histogram
 from stream.records.batches import EventType
 
 build_info = Gauge("headrace_build_info", "Always 1; the labels are the versions", ["version", "python"])
+heartbeat = Gauge(
+    "headrace_heartbeat_timestamp_seconds",
+    "Time of the last completed round of the process's main loop, 0 until the first",
+    ["process"],
+    multiprocess_mode="livemin",
+)
 events = Counter("headrace_events", "Events applied, by type", ["type"])
 events_duplicate = Counter("headrace_events_duplicate", "Events skipped because their event_id is known")
 dead_letter = Counter("headrace_dead_letter", "Events rejected, by reason", ["reason"])

@@ -76,13 +76,16 @@ def serve(config: Config = None, child: Child = False) -> None:
 @processes.command()
 def up(config: Config = None) -> None:
     """Run stream, learn and serve on this machine; restart a process that dies."""
+    from headrace.preflight import check_free_ports, claim_folder
     from headrace.supervisor import ProcessSupervisor
 
     settings, stop = _start_process("up", config)
-    with ProcessSupervisor(config, servers=settings.serve.processes) as supervisor:
-        supervisor.run(stop)
-        if name := supervisor.misconfigured():
-            raise ChildProcessError(f"{name} rejected its settings: see its message above")
+    with claim_folder(settings.data.folder):
+        check_free_ports(settings)
+        with ProcessSupervisor(config, servers=settings.serve.processes) as supervisor:
+            supervisor.run(stop)
+            if name := supervisor.unable_to_start():
+                raise ChildProcessError(f"{name} cannot start: see its message above")
 
 
 @processes.command()

@@ -14,6 +14,7 @@ from stream import metrics
 from stream.alarms import Alarm, create_alarm_counters, raise_alarms
 from stream.config import Settings
 from stream.logs import EventLog, OwnershipLost, Position, Records
+from stream.monitoring.heartbeat import Heartbeat
 from stream.quarantine import quarantine
 from stream.records.dead_letters import RejectedEvent, encode_dead_letter
 from stream.records.decoding import DecodedBatch, decode_records
@@ -77,12 +78,14 @@ class StreamWorker:
 
     def run(self, stop: Signal) -> None:
         """Process whole micro-batches until `stop` is set, then leave the group."""
+        heartbeat = Heartbeat("stream")
         while not stop.is_set():
             start, n_records = time.monotonic(), 0
             try:
                 n_records = self.step(_POLL_TIMEOUT_S)
                 if self._retention:
                     self._retention.run_if_due()
+                heartbeat.beat()
             except (OwnershipLost, ConnectionError) as error:
                 _logger.warning("restarting all partitions: %s", error)
                 self._reset()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from stream.config import Settings, SettingsError, iter_settings, load
+from stream.config import Settings, SettingsError, iter_settings, load, variable_name
 
 
 def write_config(folder: Path, text: str) -> Path:
@@ -121,3 +121,26 @@ def test_drivers_are_embedded_by_default() -> None:
     assert settings.log_url == "local:/d/log"
     assert settings.store_url == "redis://r:1/0"
     assert settings.checkpoints == Path("/d/checkpoints")
+
+
+@pytest.mark.parametrize(
+    ("names", "port"),
+    [
+        (("serve.port", "stream.metrics_port"), 9101),
+        (("serve.port", "learn.metrics_port"), 9102),
+        (("stream.metrics_port", "learn.metrics_port"), 9300),
+    ],
+)
+def test_two_processes_on_one_port_are_refused_by_name(tmp_path: Path, names: tuple[str, str], port: int) -> None:
+    environ = {variable_name(name): str(port) for name in names} | {"HEADRACE_SERVE__ADMIN_KEY": "secret-key"}
+    with pytest.raises(SettingsError) as caught:
+        load(environ=environ)
+
+    assert all(name in str(caught.value) for name in (*names, str(port)))
+    assert "secret-key" not in str(caught.value)
+
+
+def test_disabled_metrics_ports_do_not_collide() -> None:
+    environ = {"HEADRACE_STREAM__METRICS_PORT": "0", "HEADRACE_LEARN__METRICS_PORT": "0", "HEADRACE_SERVE__PORT": "0"}
+
+    assert load(environ=environ).serve.port == 0
