@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stream.clock import DAY_MS
 
@@ -39,6 +39,14 @@ class Position:
     def __post_init__(self) -> None:
         if "\0" in self.metadata:  # Kafka clients end a text at NUL
             raise ValueError(f"position metadata must be text without NUL, got {self.metadata!r}")
+
+
+class TopicProblem(NamedTuple):
+    """Setting of a topic with which data is lost or wrong, and its fix."""
+
+    topic: str
+    problem: str
+    fix: str
 
 
 class OwnershipLost(OSError):
@@ -158,6 +166,13 @@ class EventLog(Protocol):
 
         It deletes only records appended before `before`, ms. Newer records stay even when replaced, because a replay of
         a part of the log needs the items of that time.
+        """
+        ...
+
+    def topic_problems(self, retention: float = 0.0) -> list[TopicProblem]:
+        """Problems with the settings of the topics that were created through this object.
+
+        `retention`: seconds for which records must stay; 0 accepts any limit of the broker.
         """
         ...
 

@@ -4,9 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stream.clock import DAY_MS
 from stream.kafka.kafka_python.connections import (
-    MAX_RECORD_BYTES,
     GroupNotFound,
     RawAdminClient,
     TopicAlreadyExists,
@@ -15,12 +13,16 @@ from stream.kafka.kafka_python.connections import (
     create_admin_client,
     retry,
 )
+from stream.kafka.topic_settings import (
+    POLICY_KEY,
+    alter_command,
+    find_problems,
+    policy_name,
+    topic_configs,
+    topic_state,
+)
 from stream.kafka.url import KafkaSettings
-from stream.logs import Position, validate_name
-
-_MIN_COMPACTION_LAG_MS = 7 * DAY_MS  # a replay of this time reads the former values of a key
-_POLICY = {True: "compact", False: "delete"}  # by whether the topic is compacted
-_POLICY_KEY = "cleanup.policy"
+from stream.logs import Position, TopicProblem, validate_name
 
 
 class KafkaAdmin:
@@ -33,6 +35,7 @@ class KafkaAdmin:
         self._client: RawAdminClient | None = None
         self._partitions: dict[str, int] = {}
         self._compacted: dict[str, bool] = {}
+        self._expected: dict[str, tuple[int, bool]] = {}  # partitions and compaction, by topic
 
     def topic_name(self, topic: str) -> str:
         """Name of the topic in the cluster."""
@@ -47,11 +50,12 @@ class KafkaAdmin:
         if partitions < 1:
             raise ValueError(f"partitions must be at least 1, got {partitions}")
         name = self.topic_name(topic)
+        self._expected[topic] = partitions, compacted
         if self._find_partition_count(topic) is None:
             spec = {
                 "num_partitions": partitions,
                 "replication_factor": self._settings.replication_factor,
-                "configs": _configs(compacted, self._settings.replication_factor),
+                "configs": topic_configs(compacted, self._settings.replication_factor),
             }
             try:
                 self._call(lambda client: client.create_topics({name: spec}, wait_for_metadata=True))
@@ -71,9 +75,8 @@ class KafkaAdmin:
             )
         if self.is_compacted(topic) != compacted:
             raise ValueError(
-                f"topic {topic!r} in {self._settings} has another {_POLICY_KEY} than {_POLICY[compacted]!r}: run "
-                f"kafka-configs.sh --alter --entity-type topics --entity-name {name} "
-                f"--add-config {_POLICY_KEY}={_POLICY[compacted]}"
+                f"topic {topic!r} in {self._settings} has another {POLICY_KEY} than {policy_name(compacted)!r}: run "
+                f"{alter_command(name, POLICY_KEY, policy_name(compacted))}"
             )
 
     def partitions(self, topic: str) -> int:
@@ -94,10 +97,35 @@ class KafkaAdmin:
 
     def is_compacted(self, topic: str) -> bool:
         if topic not in self._compacted:
-            resource = TopicConfig("topic", self.topic_name(topic), {_POLICY_KEY: None})
+            resource = TopicConfig("topic", self.topic_name(topic), {POLICY_KEY: None})
             response = self._call(lambda client: client.describe_configs([resource], config_filter="all"))
-            self._compacted[topic] = response["topic"][resource.name][_POLICY_KEY]["value"] == _POLICY[True]
+            self._compacted[topic] = response["topic"][resource.name][POLICY_KEY]["value"] == policy_name(True)
         return self._compacted[topic]
+
+    def topic_problems(self, retention: float) -> list[TopicProblem]:
+        """Problems of the topics that `create` was called for."""
+        names = {topic: self.topic_name(topic) for topic in self._expected}
+        if not names:
+            return []
+        descriptions = {
+            entry["name"]: entry
+            for entry in self._call(lambda client: client.describe_topics(list(names.values())))
+            if entry["partitions"]
+        }
+        resources = [TopicConfig("topic", name) for name in descriptions]
+        response = self._call(lambda client: client.describe_configs(resources, config_filter="all")["topic"])
+        return [
+            problem
+            for topic, name in names.items()
+            if name in descriptions
+            for problem in find_problems(
+                topic_state(
+                    topic, name, self._expected[topic], descriptions[name],
+                    {key: entry["value"] for key, entry in response[name].items()},
+                ),
+                retention,
+            )
+        ]  # fmt: skip
 
     def trim(self, topic: str, before_offsets: Mapping[int, int]) -> None:
         """Delete the records below an offset, by partition."""
@@ -134,20 +162,3 @@ class KafkaAdmin:
             if self._client is not None:
                 self._client.close()
             self._client = None
-
-
-def _configs(compacted: bool, replication: int) -> dict[str, str]:
-    """Configuration of a topic: append times; only `Retention` deletes, never the broker."""
-    configs = {
-        _POLICY_KEY: _POLICY[compacted],
-        "retention.ms": "-1",
-        "retention.bytes": "-1",
-        "message.timestamp.type": "LogAppendTime",
-        "max.message.bytes": str(MAX_RECORD_BYTES),
-    }
-    if compacted:
-        configs |= {"min.cleanable.dirty.ratio": "0.3", "segment.ms": "3600000", "delete.retention.ms": "86400000"}
-        configs["min.compaction.lag.ms"] = str(_MIN_COMPACTION_LAG_MS)
-    if replication >= 3:
-        configs["min.insync.replicas"] = "2"
-    return configs

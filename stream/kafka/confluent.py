@@ -149,7 +149,7 @@ class ConfluentConsumer:
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "earliest",
-                "isolation.level": "read_uncommitted",
+                "isolation.level": "read_committed",
                 "check.crcs": True,
                 "fetch.max.bytes": MAX_RECORD_BYTES,
                 "message.max.bytes": MAX_RECORD_BYTES,

@@ -8,7 +8,7 @@ from stream.kafka.reader import KafkaReader
 from stream.kafka.source import KafkaSource, Subscription
 from stream.kafka.url import KafkaSettings, parse_url
 from stream.kafka.writer import KafkaWriter
-from stream.logs import Position, Record, Records, RevokeCallback
+from stream.logs import Position, Record, Records, RevokeCallback, TopicProblem
 
 
 def open_url(url: str, prefix: str, clock: Clock) -> "KafkaLog":
@@ -101,6 +101,9 @@ class KafkaLog:
         """Check that the topic is compacted; the broker compacts it by itself."""
         if not self._admin.is_compacted(topic):
             raise ValueError(f"topic {topic!r} is not compacted: create it with compacted=True")
+
+    def topic_problems(self, retention: float = 0.0) -> list[TopicProblem]:
+        return self._admin.topic_problems(retention)
 
     def close(self) -> None:
         for source in self._sources:

@@ -11,7 +11,7 @@ from pathlib import Path
 from stream.clock import Clock
 from stream.local.sqlite import NoSuchDatabase, SQLiteDatabase
 from stream.local.topic import LocalTopic, create_topic
-from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, RevokeCallback, validate_name
+from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, RevokeCallback, TopicProblem, validate_name
 
 _POSITIONS_VERSION = 1
 _POSITIONS_SCHEMA = (
@@ -112,6 +112,9 @@ class LocalLog:
         if not local_topic.compacted:
             raise ValueError(f"topic {topic!r} is not compacted: create it with compacted=True")
         local_topic.compact(before, self._clock.now_ms() - TOMBSTONE_AGE_MS)
+
+    def topic_problems(self, retention: float = 0.0) -> list[TopicProblem]:
+        return []
 
     def close(self) -> None:
         for source in self._sources:

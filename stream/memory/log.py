@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stream.clock import Clock, ManualClock
-from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, RevokeCallback, validate_name
+from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, RevokeCallback, TopicProblem, validate_name
 from stream.memory.source import MemorySource
 
 
@@ -162,6 +162,9 @@ class MemoryLog:
                     if (key is None or newest[key] == offset or time >= before)
                     and (value is not None or time >= tombstones_before or offset == partition.end - 1)
                 ]
+
+    def topic_problems(self, retention: float = 0.0) -> list[TopicProblem]:
+        return []
 
     def close(self) -> None:
         """Keep the records, so that a test can use the same log again."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
+from kafka import codec as codecs
 from kafka.admin import ConfigResource
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
@@ -32,6 +33,7 @@ MAX_RECORD_BYTES = 32 << 20
 BATCH_BYTES = 8 << 20  # records of one partition that are sent, and appended, as one batch
 FETCH_BYTES = 4 << 20  # per partition and fetch: more than a micro-batch of single events
 PREFETCH_BYTES = 16 << 20  # of all partitions
+_CONSUMER_OPTIONS = {"isolation_level": "read_committed", "enable_auto_commit": False, "auto_offset_reset": "earliest"}
 _COMMON_OPTIONS = {"metrics_enabled": False, "allow_auto_create_topics": False}
 _BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between attempts
 _OWNERSHIP_LOST_ERRORS = (
@@ -74,9 +76,8 @@ def create_reader(settings: KafkaSettings) -> RawConsumer:
     client = KafkaConsumer(
         **_connection_options(settings),
         **_COMMON_OPTIONS,
+        **_CONSUMER_OPTIONS,
         group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
         fetch_max_wait_ms=0,
         max_partition_fetch_bytes=1 << 20,
     )
@@ -91,10 +92,9 @@ def create_consumer(settings: KafkaSettings, group: str | None, instance_id: str
     client = KafkaConsumer(
         **_connection_options(settings),
         **_COMMON_OPTIONS,
+        **_CONSUMER_OPTIONS,
         group_id=group,
         group_instance_id=instance_id,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
         fetch_max_bytes=PREFETCH_BYTES,
         max_partition_fetch_bytes=FETCH_BYTES,
         partition_assignment_strategy=[CooperativeStickyAssignor],
@@ -117,6 +117,12 @@ def _connection_options(settings: KafkaSettings) -> dict[str, Any]:
         "reconnect_backoff_max_ms": 1_000,
         **settings.security,
     }
+
+
+def is_codec_available(codec: str) -> bool:
+    """Return True if a package that reads batches of this codec is installed."""
+    check: Callable[[], bool] | None = getattr(codecs, f"has_{codec}", None)
+    return check is None or check()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from kafka import errors
-from kafka.consumer.fetcher import Fetcher
+from kafka.consumer.fetcher import Fetcher, IsolationLevel
 
 from stream.jit import kernel
 from stream.logs import Records
@@ -52,7 +52,7 @@ class _FastPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # 
                 )
             if batch.magic >= _MAGIC_V2:
                 self.leader_epoch = batch.leader_epoch
-            if not getattr(batch, "is_control_batch", False):
+            if not self._is_skipped(batch):
                 self.bytes_read += batch.size_in_bytes
                 for row in decode_batch(batch):
                     self.records_read += 1
@@ -62,6 +62,18 @@ class _FastPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # 
                 # Compaction can delete the last records of a batch; the next fetch starts behind them.
                 self.next_fetch_offset = batch.next_offset
         self.drain()
+
+    def _is_skipped(self, batch: Any) -> bool:
+        """Return True for the end of a transaction, and for records of an aborted one."""
+        if batch.magic < _MAGIC_V2:
+            return False
+        if self.isolation_level == IsolationLevel.READ_COMMITTED and batch.has_producer_id():
+            self._consume_aborted_transactions_up_to(batch.last_offset)
+            if self._contains_abort_marker(batch):
+                self.aborted_producer_ids.discard(batch.producer_id)
+            elif self._is_batch_aborted(batch):
+                return True
+        return bool(batch.is_control_batch)
 
 
 def decode_batch(batch: Any) -> Iterable[KafkaRecord]:
