@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from tests.conftest import find_program_or_skip
+from tests.support.manifests import iter_probes
 from tests.support.processes import free_port
 
 ROOT = Path(__file__).parent.parent.parent
@@ -319,6 +320,15 @@ def test_container_health_check_passes_for_every_process(cluster: Cluster) -> No
     unreachable = {**cluster.environments[0][1], "ALIVE_AT": f"http://127.0.0.1:{free_port()}/metrics"}
     with pytest.raises(subprocess.CalledProcessError):
         subprocess.run([sys.executable, *words[1:]], env=unreachable, check=True, timeout=30, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HEADRACE_SERVICES)
+def test_kubernetes_probes_pass_for_every_process(cluster: Cluster, name: str) -> None:
+    origins = [environ["ALIVE_AT"].rpartition("/")[0] for process, environ in cluster.environments if process == name]
+    statuses = {httpx.get(f"{origin}{path}").status_code for origin in origins for _, path, _ in iter_probes(name)}
+
+    assert statuses == {200}
 
 
 @pytest.mark.slow
