@@ -55,6 +55,7 @@ SUBJECTS = {  # with the options of a quick run
     "speed.freshness": ("--quick",),
     "speed.checkpoints": ("--quick",),
     "speed.memory": ("--quick",),
+    "speed.storage": ("--quick",),
     "speed.bandits": ("--quick",),
     "quality.vw_news_simulator": ("--quick",),
 }
