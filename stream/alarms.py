@@ -12,6 +12,7 @@ from stream.topics import ALARMS
 
 AlarmKind = Literal["poison", "drift"]
 _READ_SIZE = 4096
+_USER_FIELDS = frozenset({"user_id", "user_ids", "producer"})  # of the evidence: in the topic, never in a log line
 _logger = logging.getLogger(__name__)
 
 
@@ -35,7 +36,8 @@ def raise_alarms(log: EventLog, alarms: Iterable[Alarm]) -> None:
     log.append(ALARMS, 0, [(None, msgspec.json.encode(alarm)) for alarm in alarm_list])
     for alarm in alarm_list:
         metrics.alarms.labels(alarm.depth, alarm.kind, alarm.detector).inc()
-        _logger.warning("alarm %s: %s, %s: %s", alarm.id, alarm.kind, alarm.remedy, alarm.evidence)
+        evidence = {name: value for name, value in alarm.evidence.items() if name not in _USER_FIELDS}
+        _logger.warning("alarm %s: %s, %s: %s", alarm.id, alarm.kind, alarm.remedy, evidence)
 
 
 def create_alarm_counters(sources: Iterable[tuple[str, AlarmKind, str]]) -> None:
