@@ -7,8 +7,9 @@ import pytest
 
 from benchmarks.guard.false_alarms import DETECTORS
 from replay.simulation.scenarios import SCENARIOS
-from stream.config import iter_settings
+from stream.config import Settings, iter_settings
 from tests.support.reference import metric_names, pages, walk_commands
+from tests.support.serving_loop import LiveLoop
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -17,7 +18,19 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMANDS = {name for name, _ in walk_commands()}
 SETTINGS = {f"HEADRACE_{section.upper()}__{name.upper()}" for section, name, _ in iter_settings()}
 SECTIONS = {section for section, _, _ in iter_settings()}
+COMPOSE_PORTS = re.findall(
+    r"^      - \$\{BIND:-127\.0\.0\.1\}:(\d+):", (ROOT / "compose.yaml").read_text(), re.MULTILINE
+)
+PORTS = {*map(int, COMPOSE_PORTS), Settings().stream.metrics_port, Settings().learn.metrics_port}
+Routes = list[tuple[list[str], set[str]]]  # parts of the path, methods
 KNOWN_DETECTORS = sorted(set[str]().union(*DETECTORS.values()))
+
+
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory: pytest.TempPathFactory) -> Routes:
+    """Routes of the HTTP application."""
+    app = LiveLoop(tmp_path_factory.mktemp("routes")).http.app
+    return [(route.path.rstrip("/").split("/"), {str(method) for method in route.methods}) for route in app.routes]
 
 
 def name_of(path: Path) -> str:
@@ -65,6 +78,17 @@ class TestDocument:
 
         assert [call for call in calls if not is_command(call.split())] == []
 
+    def test_routes_exist(self, path: Path, routes: Routes) -> None:
+        named = re.findall(r"\b(GET|POST|PUT|PATCH|DELETE) (/[^\s`'\"?,;)]*)", path.read_text())
+        named += [(method, route) for method, route in read_curl_calls(path.read_text())]
+
+        assert [f"{method} {route}" for method, route in named if not is_route(method, route, routes)] == []
+
+    def test_local_ports_are_open(self, path: Path) -> None:
+        named = re.findall(r"(?:localhost|127\.0\.0\.1):(\d+)", path.read_text())
+
+        assert set(map(int, named)) <= PORTS
+
     def test_links_lead_somewhere(self, path: Path) -> None:
         links = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", path.read_text())
         local = [link for link in links if "://" not in link and not link.startswith("mailto:")]
@@ -79,6 +103,23 @@ class TestDocument:
 
         assert [name for name in named if not (ROOT / name).exists()] == []
         assert [name for name in commands if not is_module(name)] == []
+
+
+def read_curl_calls(text: str) -> list[tuple[str, str]]:
+    """Method and route of each curl command on this machine."""
+    calls = re.findall(r"^.*\bcurl\b.*?localhost:8000(/[^\s'\"?`]*)(.*)$", text.replace("\\\n", " "), re.MULTILINE)
+    return [("POST" if re.search(r"\s(-d|--data\S*)\s", rest) else "GET", route) for route, rest in calls]
+
+
+def is_route(method: str, name: str, routes: Routes) -> bool:
+    """Return True if a route matches; a variable part of it matches anything."""
+    parts = name.rstrip("/").split("/")
+    return any(
+        method in methods
+        and len(parts) == len(route)
+        and all(variable.startswith("{") or variable == part for variable, part in zip(route, parts, strict=True))
+        for route, methods in routes
+    )
 
 
 def is_command(words: list[str]) -> bool:

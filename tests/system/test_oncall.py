@@ -64,6 +64,16 @@ def test_alert_has_a_complete_runbook_entry(alert: str) -> None:
         assert part in entries[alert]
 
 
+def test_log_lines_that_the_runbook_quotes_exist() -> None:
+    quoted = re.findall(r"(?:errors|the log) of \w+ \(`([^`]+)`\)", RUNBOOK)
+    packages = (OPERATIONS.parent / name for name in ("stream", "online_models", "serving", "replay", "headrace"))
+    source = "".join(path.read_text() for package in packages for path in package.rglob("*.py"))
+    lines = re.sub(r"\{\w+\}|%s", "events", source)
+
+    assert len(quoted) >= 3
+    assert [text for text in quoted if text not in lines] == []
+
+
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_dashboard_takes_data_source_and_jobs_as_variables(name: str) -> None:
     variables = {variable["name"]: variable for variable in DASHBOARDS[name]["templating"]["list"]}
