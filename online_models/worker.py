@@ -10,12 +10,15 @@ from online_models import metrics
 from online_models.control import (
     CheckpointCommand,
     Command,
-    ExcludeActionsCommand,
+    CommandFailure,
     PauseCommand,
+    ResumeCommand,
     RollbackCommand,
-    TruncateHistoryCommand,
+    WithdrawCommand,
     current_pause,
     decode_command,
+    read_commands_with_offsets,
+    send_answer,
 )
 from online_models.features.history_filter import NO_TRIAL
 from online_models.guard.guard import Guard
@@ -273,24 +276,50 @@ class LearnWorker:
 
     def _process_commands(self) -> None:
         """Run the commands that arrived since the last step; a command that fails changes nothing."""
-        records = self._log.read(CONTROL, 0, self.progress.control_offset, 100)
+        first = self.progress.control_offset
+        records = self._log.read(CONTROL, 0, first, 100)
+        if not len(records):
+            return
+        end, failure = records.offsets[-1] + 1, None
+        due = {offset for offset, _ in read_commands_with_offsets(self._log, first, end)}  # not withdrawn
         for offset, value in zip(records.offsets, records.values, strict=True):
             try:
                 command = decode_command(value or b"")
-                target = self._rollback_target(command, offset + 1)
+                target = self._rollback_target(command, offset + 1) if offset in due else None
             except (ValueError, OSError, checkpoints.DamagedCheckpoint) as error:
                 _logger.error("command at offset %d of the control topic failed: %s", offset, error)
+                failure = CommandFailure(offset, str(error))
                 self.progress.control_offset = offset + 1
                 continue
             if target:
                 self._roll_back(*target)
                 continue
             self.progress.control_offset = offset + 1
-            if isinstance(command, CheckpointCommand):
-                self.save()
-                self.wait_for_checkpoint()
-            elif not isinstance(command, TruncateHistoryCommand | ExcludeActionsCommand):  # the next step applies these
-                self._set_pause(command)
+            if offset in due:
+                self._run_command(command)
+            if isinstance(command, WithdrawCommand) and command.offset < first and not self._restore_pause():
+                message = f"command {command.offset} was carried out before it could be withdrawn"
+                failure = CommandFailure(offset, message)
+        send_answer(self._log, end, failure)
+
+    def _run_command(self, command: Command) -> None:
+        if isinstance(command, CheckpointCommand):
+            self.save()
+            self.wait_for_checkpoint()
+        elif isinstance(command, PauseCommand | ResumeCommand):
+            self._set_pause(command)
+        # The next step applies the other commands.
+
+    def _restore_pause(self) -> bool:
+        """Return True if a withdrawal changed the pause.
+
+        The commands that remain decide, as after a restart.
+        """
+        pause = current_pause(self._log, self.progress.control_offset)
+        is_changed = pause != self._pause
+        if is_changed:
+            self._set_pause(pause or ResumeCommand("the pause was withdrawn"))
+        return is_changed
 
     def _rollback_target(
         self, command: Command, control_offset: int

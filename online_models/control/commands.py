@@ -1,15 +1,8 @@
 """Commands to the learner, from operators and from the guard: records of the control topic."""
 
-from collections.abc import Iterator
-from contextlib import suppress
-
 import msgspec
 
-from stream.logs import EventLog
-from stream.topics import CONTROL
-
 Ranges = dict[str, list[tuple[int, int]]]  # event offsets [from, to), by partition
-_RECORDS_PER_READ = 4096
 
 
 class RollbackCommand(msgspec.Struct, frozen=True, tag="rollback"):
@@ -76,8 +69,20 @@ class TruncateHistoryCommand(msgspec.Struct, frozen=True, tag="truncate_history"
     reason: str = ""  # id of the alarm that it remedies, or an operator's text
 
 
+class WithdrawCommand(msgspec.Struct, frozen=True, tag="withdraw"):
+    """Withdraw an earlier command that the learner has not taken yet."""
+
+    offset: int  # of that command, in the control topic
+
+
 Command = (
-    RollbackCommand | CheckpointCommand | PauseCommand | ResumeCommand | TruncateHistoryCommand | ExcludeActionsCommand
+    RollbackCommand
+    | CheckpointCommand
+    | PauseCommand
+    | ResumeCommand
+    | TruncateHistoryCommand
+    | ExcludeActionsCommand
+    | WithdrawCommand
 )
 _decoder = msgspec.json.Decoder(Command)
 
@@ -93,31 +98,3 @@ def decode_command(value: bytes) -> Command:
     except msgspec.DecodeError as error:
         raise ValueError(f"not a command to the learner: {error}: {value[:80]!r}") from None
     return command
-
-
-def read_commands(log: EventLog, end_offset: int, start_ts: int = 0) -> Iterator[Command]:
-    """Read the valid commands before an offset, from a time on, ms."""
-    return (
-        command for _, command in read_commands_with_offsets(log, log.offset_for_time(CONTROL, 0, start_ts), end_offset)
-    )
-
-
-def read_commands_with_offsets(log: EventLog, start_offset: int, end_offset: int) -> Iterator[tuple[int, Command]]:
-    """Read the valid commands in [start_offset, end_offset) with their offsets."""
-    next_offset = max(log.start_offset(CONTROL, 0), start_offset)
-    while next_offset < end_offset and len(
-        records := log.read(CONTROL, 0, next_offset, min(_RECORDS_PER_READ, end_offset - next_offset))
-    ):
-        for offset, value in zip(records.offsets, records.values, strict=True):
-            with suppress(ValueError):
-                yield offset, decode_command(value or b"")
-        next_offset = records.offsets[-1] + 1
-
-
-def current_pause(log: EventLog, end_offset: int) -> PauseCommand | None:
-    """The pause of a learner that has read the commands before an offset; None: it trains."""
-    pause: PauseCommand | None = None
-    for command in read_commands(log, end_offset):
-        if isinstance(command, PauseCommand | ResumeCommand):
-            pause = command if isinstance(command, PauseCommand) else None
-    return pause
