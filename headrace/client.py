@@ -123,6 +123,10 @@ class Client:
         except httpx.HTTPError:
             return False
 
+    def readiness(self) -> dict[str, Any]:
+        """Return the status of a server that is ready: its model version and its installation."""
+        return self._call("GET", "/readyz", dict[str, Any])
+
     def models(self) -> list[dict[str, Any]]:
         """List the versions on disk, oldest first; needs the admin key."""
         return self._call("GET", "/v1/models", list[dict[str, Any]])

@@ -1,6 +1,7 @@
 """Settings, read once from headrace.toml and HEADRACE_… variables, then immutable."""
 
 import difflib
+import hashlib
 import os
 import re
 import tomllib
@@ -252,6 +253,14 @@ class Settings(_Section):
     @property
     def checkpoints(self) -> Path:
         return self.data.folder / "checkpoints"
+
+    @property
+    def installation(self) -> str:
+        """Id that the processes of one installation share: a digest of the log's address and prefix."""
+        url = re.sub("//[^@/]*@", "//", self.log_url.partition("?")[0])
+        if url.startswith("local:"):
+            url = str(Path(url.removeprefix("local:")).expanduser().resolve())
+        return hashlib.sha256(f"{self.log.prefix}|{url}".encode()).hexdigest()[:12]
 
 
 def iter_settings() -> Iterator[tuple[str, str, str]]:

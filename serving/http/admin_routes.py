@@ -16,6 +16,7 @@ from serving.http.console import PAGE
 from serving.http.errors import Problem
 from serving.http.requests import decode_body, get_service, read_body
 from serving.records import Lag
+from serving.replica.serving_version import find_serving_version
 from serving.service import Service
 from stream.topics import ALARMS, CONTROL
 
@@ -49,7 +50,8 @@ def _require_admin(state: State, request: Request[Any, Any, Any]) -> Service:
 async def list_models(state: State, request: Request[Any, Any, Any]) -> list[dict[str, Any]]:
     """List the versions on disk, oldest first, including damaged ones."""
     service = _require_admin(state, request)
-    return listing.describe_versions(service.settings.checkpoints, service.replica.base_version)
+    folder = service.settings.checkpoints
+    return listing.describe_versions(folder, find_serving_version(folder, service.replica.version))
 
 
 @post("/v1/models/rollback", status_code=202, tags=["operations"])
@@ -132,8 +134,14 @@ async def readyz(state: State) -> dict[str, Any]:
 
     `blocked_reason` is present while a newer version does not serve.
     """
-    replica = get_service(state).replica
-    status = {"status": "ready", "model_version": replica.version, "items": len(replica.catalog)}
+    service = get_service(state)
+    replica = service.replica
+    status = {
+        "status": "ready",
+        "model_version": replica.version,
+        "items": len(replica.catalog),
+        "installation": service.settings.installation,
+    }
     return status | ({"blocked_reason": replica.blocked_reason} if replica.blocked_reason else {})
 
 
