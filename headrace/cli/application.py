@@ -26,6 +26,8 @@ app.add_typer(models, name="models")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(replay, name="replay")
 
+_USAGE_ERRORS = ("SettingsError", "UsageError")  # by name: importing them here would delay --help
+
 
 def _print_version(is_requested: bool) -> None:
     if is_requested:
@@ -50,7 +52,7 @@ def main() -> None:
         app()
     except (OSError, ValueError) as error:
         print_error(error)
-        raise SystemExit(2 if type(error).__name__ == "SettingsError" else 1) from None
+        raise SystemExit(2 if type(error).__name__ in _USAGE_ERRORS else 1) from None
 
 
 def print_error(error: Any) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 State = dict[str, np.ndarray]
 _SCHEMA = 1
+_VERSION_PATTERN = re.compile(r"[0-9]+-[0-9]+", re.ASCII)
 _IO_THREADS = 4  # files written or verified at once
 _logger = logging.getLogger(__name__)
 
@@ -127,6 +129,12 @@ def code_version() -> str:
 
 
 def read_manifest(folder: Path, version: str) -> Manifest:
+    """Read a manifest; FileNotFoundError for an unknown version, ValueError for another text."""
+    if not _VERSION_PATTERN.fullmatch(version):
+        raise ValueError(
+            f"version {version[:100]!r} is invalid; expected EPOCH-STEP, such as 000001-000000042; "
+            "`headrace models list` shows all"
+        )
     path = folder / version / "manifest.json"
     if not (folder / version).is_dir():
         raise FileNotFoundError(f"there is no checkpoint {version!r} in {folder}; `headrace models list` shows all")
@@ -141,7 +149,8 @@ def read_manifest(folder: Path, version: str) -> Manifest:
 
 def list_version_names(folder: Path) -> list[str]:
     """Versions on disk, oldest first, including damaged ones."""
-    return sorted(path.name for path in folder.glob("[0-9]*-[0-9]*") if path.is_dir()) if folder.exists() else []
+    paths = folder.iterdir() if folder.exists() else ()
+    return sorted(path.name for path in paths if _VERSION_PATTERN.fullmatch(path.name) and path.is_dir())
 
 
 def creation_times(folder: Path) -> dict[str, int]:

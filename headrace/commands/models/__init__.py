@@ -1,0 +1,1 @@
+"""`headrace models`: list, compare and roll back versions; pause and resume training."""
