@@ -24,6 +24,7 @@ from online_models.retrievers.candidates import Candidates, Exclusions
 from online_models.retrievers.ensemble import RetrieverEnsemble, RetrieverSettings
 from online_models.state.contribution_caps import ContributionCaps
 from online_models.state.item_table import NO_TIME, ItemLists, ItemTable, UserQueries, select_actions
+from online_models.state.row_count import RowCount
 from online_models.state.tables import State, prefix_states, substate
 from online_models.step_result import StepReport, StepResult
 from stream.records.batches import CandidateLists, ExampleBatch, Kind, ListView, Queries, query_rows
@@ -39,7 +40,9 @@ class ModelSettings:
     retrievers: RetrieverSettings = field(default_factory=RetrieverSettings)
     ranker: RankerSettings = field(default_factory=RankerSettings)
     training_candidates: int = 30  # per channel, in the candidate list of each training action
-    training_actions: int = 128  # maximum per batch; more are sampled evenly
+    training_actions: int = 128  # maximum per batch; more are sampled by hash
+    min_batch: int = 16  # rows, of the first training batches
+    max_batch_ratio: float = 1 / 32  # of the rows trained so far
 
     def __post_init__(self) -> None:
         if self.training_candidates < 1 or self.training_actions < 0:
@@ -63,6 +66,15 @@ def unranked(start: np.ndarray, row: np.ndarray) -> ItemLists:
     return ItemLists(start, row, np.full(row.size, -1, np.int16), np.full(row.size, np.nan, np.float32))
 
 
+def sample_by_hash(keys: np.ndarray, n: int) -> np.ndarray:
+    """Rows of at most n keys, (m,) uint64 hashes, in their order: those with the smallest hash.
+
+    >>> sample_by_hash(np.array([9, 2, 7, 1], np.uint64), 2).tolist()
+    [1, 3]
+    """
+    return np.arange(keys.size) if keys.size <= n else np.sort(np.argpartition(keys, n)[:n])
+
+
 def _one_list(features: np.ndarray) -> np.ndarray:
     return np.array([0, features.shape[0]])
 
@@ -83,6 +95,7 @@ class RecommenderModel:
         self._feature_extractor = FeatureExtractor(self.items, tuple(retrievers.parts.values()), retrievers.workspace)
         self._served_features = ServedFeatures(self._feature_extractor)
         self._foreign_rankers: set[str] = set()  # whose state was left out, each with a warning
+        self._trained_rows = RowCount()
         self._make_rankers()
         self.bandit = CategoryResidualBandit(self.items, self._feature_extractor.names)
 
@@ -121,6 +134,16 @@ class RecommenderModel:
 
     # Learning
 
+    @property
+    def batch_limit(self) -> int:
+        """Rows of the next training batch at most.
+
+        All predictions of a batch use the state before it. A large batch is good only for a model that it changes
+        little, so the limit grows with the rows trained so far. However a log is divided, its first rows train in small
+        batches.
+        """
+        return max(self.settings.min_batch, int(self._trained_rows.value * self.settings.max_batch_ratio))
+
     def learn(self, batch: ExampleBatch, trial_start: int | None = NO_TRIAL) -> StepResult:
         """Take one step: predict with the state before the batch, then train each part on it.
 
@@ -128,6 +151,7 @@ class RecommenderModel:
         """
         if len(batch) == 0:
             return StepResult(batch)
+        self._trained_rows.add(len(batch))
         self.add_items(batch.lists.item)
         users, item_lists = self.resolve_queries(batch.queries), self.items.resolve_lists(batch.lists)
         is_capped, cap_violations = self.contribution_caps.update(batch)
@@ -135,7 +159,8 @@ class RecommenderModel:
         requesters = users.take(query_rows(batch)[action_rows])  # each action's user when the item was requested
         clicked, closed = batch.select(Kind.clicked), batch.select(Kind.closed)
 
-        candidate_lists = self._make_candidate_lists(requesters, actions.row)
+        sampled = sample_by_hash(batch.event[action_rows], self.settings.training_actions)
+        candidate_lists = self._make_candidate_lists(requesters.take(sampled), actions.row[sampled])
         clicked_x = self._served_features.lookup(batch, clicked, users, item_lists)
         closed_x = self._served_features.lookup(batch, closed, users, item_lists)
         trial_x = self._extract_trial_features(batch, clicked, item_lists, trial_start)
@@ -152,7 +177,8 @@ class RecommenderModel:
         self._served_features.cache_shown(batch, users, item_lists)
         self.items.learn(batch, is_capped)
         tower_report = self._retrievers.learn(actions, self._find_new_items(batch, item_lists))
-        report = StepReport(slate_report, candidate_report, tower_report, closed.labels.size, head_norm)
+        skipped = action_rows.size - sampled.size
+        report = StepReport(slate_report, candidate_report, tower_report, closed.labels.size, head_norm, skipped)
         return StepResult(
             batch=batch,
             closed=closed_impressions,
@@ -167,10 +193,6 @@ class RecommenderModel:
         self, users: UserQueries, target_rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Features, labels and starts of each action's candidates; the label marks its item."""
-        max_actions = self.settings.training_actions
-        if target_rows.size > max_actions:
-            sampled = np.arange(max_actions) * target_rows.size // max_actions
-            users, target_rows = users.take(sampled), target_rows[sampled]
         candidates = self._retrievers.retrieve_for_training(users, self.settings.training_candidates)
         item_lists = unranked(candidates.start, candidates.row)
         label = (candidates.row == np.repeat(target_rows, np.diff(candidates.start))).astype(np.float32)
@@ -302,6 +324,7 @@ class RecommenderModel:
     def _parts(self) -> dict[str, Stateful]:
         return {
             "items": self.items,
+            "trained_rows": self._trained_rows,
             "history_filter": self.history_filter,
             "contribution_caps": self.contribution_caps,
             **self._retrievers.parts,

@@ -21,6 +21,7 @@ class StepReport:
     two_tower: TowerReport = field(default_factory=TowerReport)  # over actions
     click_head_updates: int = 0  # shown items
     click_head_update_norm: float = 0.0  # root mean square of the parameter change per item
+    unsampled_actions: int = 0  # actions beyond `ModelSettings.training_actions`, without a candidate list
 
     @property
     def gradient_norms(self) -> dict[str, tuple[float, int]]:

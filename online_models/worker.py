@@ -200,9 +200,9 @@ class LearnWorker:
 
     def _apply_step(self, entry: Step, blocks: list[bytes]) -> None:
         trial_start = self._guard.trial_start if self._guard else NO_TRIAL
-        result, changes = apply_step(self._log, self.model, self.progress, entry, blocks, trial_start)
+        results, changes = apply_step(self._log, self.model, self.progress, entry, blocks, trial_start)
         metrics.item_table_rows.set(len(self.model.items))
-        if result is not None:
+        for result in results:
             self._progressive_metrics.update(result)
             if self._guard:
                 self._guard.observe(result, self.progress, self.model.copy_click_predictor)

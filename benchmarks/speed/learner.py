@@ -1,4 +1,4 @@
-"""Training speed of the live learner: `RecommenderModel.learn` on example blocks, one core.
+"""Training speed of the live learner: `learn_rows` on example blocks, one core.
 
 Two loads: organic clicks, and slates of 20 with one click and their served features. Each is trained in micro-batches
 of 64 events (live traffic) and of 2,048 events (bulk load). CPU seconds of all threads are counted.
@@ -22,6 +22,8 @@ import numpy as np
 from benchmarks.harness import traffic
 from benchmarks.harness.runs import Numbers, RunSize, run_benchmark
 from online_models.model import RecommenderModel
+from online_models.training.progress import TrainingBatch
+from online_models.training.step import learn_rows
 from stream.clock import DAY_MS, ManualClock
 from stream.config import EventsSettings, Settings, StreamSettings
 from stream.ids import hash_ids
@@ -117,7 +119,7 @@ def measure_load(load: Load, batch_size: int, batches: Sequence[ExampleBatch]) -
 
 def train(model: RecommenderModel, batches: Sequence[ExampleBatch]) -> None:
     for batch in batches:
-        model.learn(batch)
+        learn_rows(model, TrainingBatch(batch, np.zeros(len(batch), np.int64)))
 
 
 def profile_parts(model: RecommenderModel, batches: Sequence[ExampleBatch]) -> dict[str, float]:

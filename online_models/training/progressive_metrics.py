@@ -54,6 +54,7 @@ class ProgressiveMetrics:
         return {name: round(float(value), 6) for name, value in self._values.items() if np.isfinite(value)}
 
     def _update_norms(self, report: StepReport) -> None:
+        metrics.unsampled_actions.inc(report.unsampled_actions)
         metrics.updates_skipped.inc(report.skipped)
         metrics.updates_clipped.inc(report.slate_ranker.clipped + report.candidate_ranker.clipped)
         metrics.gradient_norm.set(max(report.slate_ranker.gradient_norm, report.candidate_ranker.gradient_norm))

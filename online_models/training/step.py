@@ -10,8 +10,9 @@ from online_models.model import RecommenderModel
 from online_models.state.item_table import N_CATEGORIES, NO_TIME
 from online_models.state.tables import State
 from online_models.step_result import StepResult
+from online_models.training.batching import iter_batches
 from online_models.training.journal import OffsetRange, Step
-from online_models.training.progress import Progress
+from online_models.training.progress import Progress, TrainingBatch
 from stream.ids import hash_id
 from stream.logs import EventLog, Records
 from stream.records.catalog import CatalogChange, read_items
@@ -47,11 +48,11 @@ def apply_step(
     entry: Step,
     blocks: Sequence[bytes],
     trial_start: int | None = NO_TRIAL,
-) -> tuple[StepResult | None, State]:
+) -> tuple[list[StepResult], State]:
     """Apply one step of the journal: its items and commands, then its examples.
 
-    All learning goes through here: the live process, its recovery, and replay. Returns the result, None if there was
-    nothing to learn, and the changes of the model. `trial_start`: see `RecommenderModel.learn`.
+    All learning goes through here: the live process, its recovery, and replay. Returns one result per batch that the
+    model was trained on, and the changes of the model. `trial_start`: see `RecommenderModel.learn`.
     """
     progress.items_offset = apply_item_changes(log, model, progress.items_offset, entry.items_offset)
     progress.step = entry.step
@@ -59,10 +60,15 @@ def apply_step(
     model.history_filter.apply_commands(log, entry.control_offset)
     for offset_range in entry.ranges:
         progress.example_offsets[offset_range.partition] = offset_range.next
-    rows, result = progress.consume(blocks), None
-    if rows is not None:
-        result = replace(model.learn(rows.batch, trial_start), partition=rows.partition)
-    return result, model.changes()
+    rows = progress.consume(blocks)
+    results = learn_rows(model, rows, trial_start) if rows else []
+    return results, model.changes()
+
+
+def learn_rows(model: RecommenderModel, rows: TrainingBatch, trial_start: int | None = NO_TRIAL) -> list[StepResult]:
+    """Train on the rows of a step, in batches as large as the model can take; one result per batch."""
+    batches = iter_batches(rows, lambda: model.batch_limit)
+    return [replace(model.learn(batch, trial_start), partition=partition) for batch, partition in batches]
 
 
 def to_offset_ranges(batches: Sequence[Records]) -> list[OffsetRange]:

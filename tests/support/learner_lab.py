@@ -135,8 +135,7 @@ def replay_journal(
             progress = progress_after_rollback(progress, entry)
             continue
         blocks = list(read_blocks(lab.log, entry.ranges))
-        result, _ = apply_step(lab.log, model, progress, entry, blocks, trial_start)
-        results += [result] if result else []
+        results += apply_step(lab.log, model, progress, entry, blocks, trial_start)[0]
     return model, results
 
 
