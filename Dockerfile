@@ -11,9 +11,9 @@ COPY headrace headrace
 RUN /headrace/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[fast-kafka]'
 
 FROM python:3.11-slim
-# An unprivileged user and the two folders that it may write to.
+# An unprivileged user, and the two folders that it may write to; so may any user of group 0, as OpenShift runs containers.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin headrace \
-    && install --directory --owner headrace --group headrace /data /kernels
+    && install --directory --owner headrace --group root --mode 775 /data /kernels
 COPY --from=build /headrace /headrace
 # Kernels are compiled for the local CPU on first use and cached in a volume.
 ENV PATH=/headrace/bin:$PATH NUMBA_CACHE_DIR=/kernels ALIVE_AT=http://127.0.0.1:8000/healthz

@@ -94,6 +94,13 @@ def test_panels_select_the_chosen_jobs_only(expression: str) -> None:
     assert not re.search(r'job="|\bup\b', expression)
 
 
+@pytest.mark.parametrize("alert", ALERTS)
+def test_alert_is_silent_about_other_jobs_of_the_same_prometheus(alert: str) -> None:
+    selectors = re.findall(r"\b(?:up|process_[a-z_]+)\b(\{[^}]*\})?", ALERTS[alert]["expr"])
+
+    assert all("job=" in selector for selector in selectors)
+
+
 def test_every_runbook_entry_has_an_alert() -> None:
     assert [name for name, _ in _ENTRY.findall(RUNBOOK)] == [rule["alert"] for rule in load_rules()]
 
