@@ -66,7 +66,7 @@ def apply_step(
 
 
 def learn_rows(model: RecommenderModel, rows: TrainingBatch, trial_start: int | None = NO_TRIAL) -> list[StepResult]:
-    """Train on the rows of a step, in batches as large as the model can take; one result per batch."""
+    """Train on the rows of a step in batches, and return one result per batch."""
     batches = iter_batches(rows, lambda: model.batch_limit)
     return [replace(model.learn(batch, trial_start), partition=partition) for batch, partition in batches]
 

@@ -23,16 +23,16 @@ _LARGEST = 8192
 _HELD_OUT = 400
 
 
-def generate_clicks(people: int) -> list[bytes]:
-    """Clicks of people who mostly like one of five groups of items; some items are more popular."""
+def generate_clicks(users: int) -> list[bytes]:
+    """Clicks of users who mostly like one of five groups of items; some items are more popular."""
     rng, rows = random.Random(9), list[dict[str, Any]]()
     popularity = [1 / (1 + n // 5) for n in range(200)]
-    for person in range(people):
-        ts = _START + person * 60_000
-        drawn = [n for n in rng.choices(range(200), popularity, k=60) if n % 5 == person % 5 or rng.random() < 0.05]
+    for user in range(users):
+        ts = _START + user * 60_000
+        drawn = [n for n in rng.choices(range(200), popularity, k=60) if n % 5 == user % 5 or rng.random() < 0.05]
         for k, n in enumerate(dict.fromkeys(drawn[:10])):
-            event = {"event_id": f"{person}-{n}", "type": "click", "ts": ts + k * 3000}
-            rows.append(event | {"user_id": f"p{person}", "item_id": f"i{n}"})
+            event = {"event_id": f"{user}-{n}", "type": "click", "ts": ts + k * 3000}
+            rows.append(event | {"user_id": f"p{user}", "item_id": f"i{n}"})
     return [msgspec.json.encode(row) for row in sorted(rows, key=lambda row: row["ts"])]
 
 
@@ -72,7 +72,7 @@ class HitRate:
 
 
 def measure_hit_rates(lines: Sequence[bytes], n_trained: int, batch: int) -> tuple[float, float]:
-    """Hit rates after training on the first `n_trained` actions in micro-batches, on the actions after them."""
+    """Hit rates on the actions after the first `n_trained`, which train in micro-batches."""
     counter = HitRate()
     for first in range(0, n_trained, batch):
         counter.train(lines[first : min(n_trained, first + batch)])
