@@ -62,6 +62,7 @@ class AlreadyReported:
     alarm_ids: set[str] = field(default_factory=set)
 
 
+QuarantineEntry = QuarantinedAction | Resolution
 BAN_KEY_PREFIX = b"\x01ban\x01"  # first bytes of the key of a ban; user ids hold no control characters
 ANY_ITEM = ""  # hashes to NO_KEY
 _ban_decoder = msgspec.json.Decoder(Ban)
@@ -132,6 +133,13 @@ def list_quarantined(log: EventLog) -> list[QuarantinedAction]:
         else:
             pending.pop(key, None)
     return list(pending.values())
+
+
+def read_newest_entries(log: EventLog, limit: int) -> list[tuple[QuarantineEntry, int]]:
+    """Newest entries of the quarantine topic with their times, ms; oldest first."""
+    start, end = log.start_offset(QUARANTINE, 0), log.end_offset(QUARANTINE, 0)
+    records = log.read(QUARANTINE, 0, max(start, end - limit), limit)
+    return [(_decoder.decode(value), time) for value, time in zip(records.values, records.times, strict=True) if value]
 
 
 def release(log: EventLog, action: QuarantinedAction) -> None:

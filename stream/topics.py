@@ -1,5 +1,7 @@
 """Topics of the event log, with their number of partitions."""
 
+from typing import NamedTuple
+
 from stream.clock import Clock
 from stream.config import Settings
 from stream.drivers import open_log
@@ -10,18 +12,34 @@ MODEL_UPDATES, DEAD_LETTER, QUARANTINE = "model-updates", "dead-letter", "quaran
 CONTROL, ALARMS = "control", "alarms"
 
 
+class TopicSpec(NamedTuple):
+    """Topic as `EventLog.create` creates it."""
+
+    topic: str
+    partitions: int
+    compacted: bool = False
+    durable: bool = True
+
+
+def topic_specs(partitions: int = 1) -> list[TopicSpec]:
+    """All topics; `partitions` applies to events, examples and users."""
+    return [
+        TopicSpec(EVENTS, partitions),
+        TopicSpec(EXAMPLES, partitions),
+        TopicSpec(USERS, partitions, compacted=True),
+        TopicSpec(ITEMS, 1, compacted=True),
+        TopicSpec(MODEL_UPDATES, 1, durable=False),
+        *(TopicSpec(topic, 1) for topic in (DEAD_LETTER, QUARANTINE, CONTROL, ALARMS)),
+    ]
+
+
 def create_topics(log: EventLog, partitions: int = 1) -> None:
     """Create the nine topics unless they exist.
 
     `partitions` applies to events, examples and users.
     """
-    log.create(EVENTS, partitions)
-    log.create(EXAMPLES, partitions)
-    log.create(USERS, partitions, compacted=True)
-    log.create(ITEMS, 1, compacted=True)
-    log.create(MODEL_UPDATES, 1, durable=False)
-    for topic in (DEAD_LETTER, QUARANTINE, CONTROL, ALARMS):
-        log.create(topic, 1)
+    for spec in topic_specs(partitions):
+        log.create(*spec)
 
 
 def open_topics(settings: Settings, clock: Clock) -> EventLog:

@@ -28,7 +28,10 @@ def produce(
 
 @data.command()
 def check(config: Config = None, json: Json = False) -> None:
-    """Check settings, connections, versions and disk; print how to fix each problem."""
+    """Check settings, connections, processes, lag and alarms; print how to fix each problem.
+
+    Exit code 0: all is well; 1: something is wrong, also if no process runs yet; 2: the settings are invalid.
+    """
     from headrace.commands.check import run_checks
 
     raise typer.Exit(run_checks(config, json))

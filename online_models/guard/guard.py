@@ -30,7 +30,7 @@ from online_models.step_result import StepResult
 from online_models.training.progress import Progress, TrainingBatch
 from online_models.versions.checkpoints import version_name
 from stream import config
-from stream.alarms import Alarm, create_alarm_counters, raise_alarms, read_alarms
+from stream.alarms import DEFERRED_SUFFIX, Alarm, create_alarm_counters, raise_alarms, read_alarms
 from stream.clock import HOUR_MS, MINUTE_MS
 from stream.logs import EventLog
 from stream.records.batches import ExampleBatch
@@ -212,7 +212,9 @@ class Guard:
         self._execute(remedy)
         detector = parse_detector(alarm)
         evidence, depth = {"reason": "the deferred remedy is due", "alarm": alarm}, ALARM_SOURCES[detector].depth
-        self._publish_alarm(Alarm(f"{alarm}-deferred", ts, depth, "poison", detector, evidence, remedy.description))
+        self._publish_alarm(
+            Alarm(f"{alarm}{DEFERRED_SUFFIX}", ts, depth, "poison", detector, evidence, remedy.description)
+        )
 
     def _execute(self, remedy: Remedy) -> None:
         self._incident = incident_from_pause(remedy.pause) or self._incident

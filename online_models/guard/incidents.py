@@ -16,7 +16,7 @@ from online_models.guard.bins import Bin
 from online_models.guard.findings import ALARM_SOURCES, is_impersonation, parse_detector
 from online_models.training.offset_ranges import merge_ranges
 from online_models.training.progress import Progress
-from stream.alarms import Alarm
+from stream.alarms import CLOSED_SUFFIX, Alarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Incident:
         }
         detector, remedy = parse_detector(self.alarm), "training continues without these offsets"
         depth = ALARM_SOURCES[detector].depth
-        return Alarm(f"{self.alarm}-closed", current.end, depth, "poison", detector, evidence, remedy)
+        return Alarm(f"{self.alarm}{CLOSED_SUFFIX}", current.end, depth, "poison", detector, evidence, remedy)
 
 
 def incident_from_pause(pause: PauseCommand | None) -> Incident | None:

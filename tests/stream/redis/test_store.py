@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrace.commands.check import _check_store
+from headrace.diagnostics.connections import check_store
 from stream.config import LogSettings, Settings, StoreSettings
 from stream.drivers import open_store
 from stream.logs import OwnershipLost
@@ -210,7 +210,7 @@ def test_eviction_policy_problem_shows_the_fix(redis: Redis, store: UserStore, p
     run_command(redis, "CONFIG", "SET", "maxmemory", "100000000")
     problem = store.health_problem()
     settings = Settings(log=LogSettings(url="local:unused"), store=StoreSettings(url=redis.url))
-    finding = _check_store(settings)
+    finding = check_store(settings)
 
     assert problem_without_limit == ""
     assert (problem == "") is finding.ok is ok
