@@ -36,6 +36,7 @@ ALLOWED_IMPORTERS = {
     "typer": {
         "headrace/cli/application.py",
         "headrace/cli/data.py",
+        "headrace/cli/events.py",
         "headrace/cli/models.py",
         "headrace/cli/options.py",
         "headrace/cli/processes.py",

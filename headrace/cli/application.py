@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from headrace.cli.data import data
+from headrace.cli.events import events
 from headrace.cli.models import models
 from headrace.cli.processes import processes
 from headrace.cli.quarantine import quarantine
@@ -23,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 app.add_typer(processes)
 app.add_typer(data)
 app.add_typer(models, name="models")
+app.add_typer(events, name="events")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(replay, name="replay")
 

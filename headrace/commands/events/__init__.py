@@ -1,0 +1,1 @@
+"""`headrace events`: read the topics of the event log."""
