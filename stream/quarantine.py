@@ -1,6 +1,6 @@
 """Quarantine for actions that must not train; an operator releases or drops them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from stream import metrics
 from stream.alarms import Alarm, raise_alarms, read_alarms
-from stream.logs import EventLog
+from stream.logs import EventLog, Record
 from stream.records.decoding import RELEASED_KEY_PREFIX, DecodedBatch
 from stream.topics import EVENTS, QUARANTINE, USERS
 from stream.users.rate_limits import DETECTORS
@@ -17,6 +17,7 @@ from stream.users.table import ApplyResult
 
 _CLOCK_SKEW_MS = 60_000  # maximum difference between the clocks of two writers of the log
 _READ_SIZE = 4096
+_WRITE_SIZE = 1000  # actions per append
 _REASONS = {
     "flood": "one user acts on the same few items faster than a person does",
     "speed": "one user acts faster than a person can",
@@ -142,20 +143,34 @@ def read_newest_entries(log: EventLog, limit: int) -> list[tuple[QuarantineEntry
     return [(_decoder.decode(value), time) for value, time in zip(records.values, records.times, strict=True) if value]
 
 
-def release(log: EventLog, action: QuarantinedAction) -> None:
-    """Append an event to the events topic again, exempt from rate limits."""
-    log.append(EVENTS, action.partition, [(RELEASED_KEY_PREFIX + action.user_id.encode(), bytes(action.event))])
-    _resolve(log, action, "released")
+def release(log: EventLog, actions: Sequence[QuarantinedAction]) -> None:
+    """Append events to the events topic again, exempt from rate limits.
+
+    A crash in between leaves events in quarantine that are released already; a second release of these is a duplicate,
+    which the stream worker skips.
+    """
+    for chunk in _chunks(actions):
+        records: dict[int, list[Record]] = {}
+        for action in chunk:
+            record = (RELEASED_KEY_PREFIX + action.user_id.encode(), bytes(action.event))
+            records.setdefault(action.partition, []).append(record)
+        log.append_many(EVENTS, records)
+        _resolve(log, chunk, "released")
 
 
-def drop(log: EventLog, action: QuarantinedAction) -> None:
-    """Remove an event from quarantine for good; nothing ever trains on it."""
-    _resolve(log, action, "dropped")
+def drop(log: EventLog, actions: Sequence[QuarantinedAction]) -> None:
+    """Remove events from quarantine for good; nothing ever trains on them."""
+    for chunk in _chunks(actions):
+        _resolve(log, chunk, "dropped")
 
 
-def _resolve(log: EventLog, action: QuarantinedAction, outcome: Literal["released", "dropped"]) -> None:
-    resolution = Resolution(action.event_id, action.partition, action.offset, outcome)
-    log.append(QUARANTINE, 0, [(None, msgspec.json.encode(resolution))])
+def _chunks(actions: Sequence[QuarantinedAction]) -> Iterator[Sequence[QuarantinedAction]]:
+    return (actions[i : i + _WRITE_SIZE] for i in range(0, len(actions), _WRITE_SIZE))
+
+
+def _resolve(log: EventLog, actions: Sequence[QuarantinedAction], outcome: Literal["released", "dropped"]) -> None:
+    resolutions = [Resolution(action.event_id, action.partition, action.offset, outcome) for action in actions]
+    log.append(QUARANTINE, 0, [(None, msgspec.json.encode(resolution)) for resolution in resolutions])
 
 
 def _build_action(decoded: DecodedBatch, row: int, detector: str, partition: int) -> QuarantinedAction:

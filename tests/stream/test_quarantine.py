@@ -157,9 +157,9 @@ def test_released_action_counts_once_and_dropped_never() -> None:
     harness = run_records(make_clicks(60, 10))
     first, second, *_ = quarantined = list_quarantined(harness.log)
     before = decode_profile(harness.read_users()[hash_id("u1")]).counts.sum()
-    release(harness.log, first)
-    release(harness.log, first)
-    drop(harness.log, second)
+    release(harness.log, [first])
+    release(harness.log, [first])
+    drop(harness.log, [second])
     harness.catch_up()
     harness.restart()
     harness.write_records({0: [(b"u1", bytes(action.event)) for action in quarantined]})
@@ -178,7 +178,7 @@ def test_event_in_an_array_is_released_alone() -> None:
 
     assert msgspec.json.decode(action.event)["event_id"] == action.event_id
 
-    release(harness.log, action)
+    release(harness.log, [action])
     harness.catch_up()
 
     assert int((harness.read_rows(0).kind == Kind.action).sum()) == 100 - len(list_quarantined(harness.log))
