@@ -31,9 +31,9 @@ def events_read(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Print the records of a topic, oldest first, one line each; blocks of numbers are summarized."""
+    """Print the records of a topic, oldest first; blocks of numbers are summarized."""
     from headrace.commands.events.filters import RowFilter
-    from headrace.commands.events.read import Selection, read_topic
+    from headrace.commands.events.read import RecordSelection, read_topic
 
     row_filter = RowFilter(user, item, kind, reason, detector)
-    raise typer.Exit(read_topic(Selection(topic, start, end, limit, row_filter, full), config, json))
+    raise typer.Exit(read_topic(RecordSelection(topic, start, end, limit, row_filter, full), config, json))

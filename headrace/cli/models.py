@@ -74,10 +74,10 @@ def models_rollback(
     json: Json = False,
 ) -> None:
     """Roll back to a version. Without --skip and --impressions, all later training is discarded."""
-    from headrace.commands.models.rollback import ExcludedRanges, Execution, rollback
+    from headrace.commands.models.rollback import ExcludedRanges, RollbackExecution, rollback
 
     ranges = ExcludedRanges(skip or [], impressions or [], downstream)
-    raise typer.Exit(rollback(version, ranges, config, Execution(dry_run, yes, wait, json)))
+    raise typer.Exit(rollback(version, ranges, config, RollbackExecution(dry_run, yes, wait, json)))
 
 
 @models.command("block")

@@ -50,11 +50,14 @@ def quarantine_release(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Release actions that fulfil all conditions: the model trains on them as if they had just arrived."""
-    from headrace.commands.quarantine import RELEASE, ActionFilter, Execution, resolve_actions
+    """Release actions that fulfil all conditions.
+
+    The model trains on them as if they had just arrived.
+    """
+    from headrace.commands.quarantine import RELEASE, ActionFilter, DecisionExecution, resolve_actions
 
     action_filter = ActionFilter(events or (), user or (), item or (), detector or (), offsets or (), everything)
-    raise typer.Exit(resolve_actions(RELEASE, action_filter, config, Execution(dry_run, yes, json)))
+    raise typer.Exit(resolve_actions(RELEASE, action_filter, config, DecisionExecution(dry_run, yes, json)))
 
 
 @quarantine.command("drop")
@@ -70,8 +73,8 @@ def quarantine_drop(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Drop actions that fulfil all conditions: they leave the quarantine and never train the model."""
-    from headrace.commands.quarantine import DROP, ActionFilter, Execution, resolve_actions
+    """Drop actions that fulfil all conditions: they never train the model."""
+    from headrace.commands.quarantine import DROP, ActionFilter, DecisionExecution, resolve_actions
 
     action_filter = ActionFilter(events or (), user or (), item or (), detector or (), offsets or (), everything)
-    raise typer.Exit(resolve_actions(DROP, action_filter, config, Execution(dry_run, yes, json)))
+    raise typer.Exit(resolve_actions(DROP, action_filter, config, DecisionExecution(dry_run, yes, json)))

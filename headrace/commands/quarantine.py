@@ -45,7 +45,7 @@ RELEASE, DROP = Decision("released", "Release", release), Decision("dropped", "D
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
+class DecisionExecution:
     """Choices that do not change which actions are selected."""
 
     is_dry_run: bool = False
@@ -66,8 +66,13 @@ def print_quarantine(action_filter: ActionFilter, config: Path | None, as_json: 
     return 0
 
 
-def resolve_actions(decision: Decision, action_filter: ActionFilter, config: Path | None, execution: Execution) -> int:
-    """Release or drop actions. Exit code 1, and no change: an event id is not in quarantine, or not confirmed."""
+def resolve_actions(
+    decision: Decision, action_filter: ActionFilter, config: Path | None, execution: DecisionExecution
+) -> int:
+    """Release or drop actions.
+
+    Exit code 1, and no change: an event id is not in quarantine, or the operator does not confirm.
+    """
     if not action_filter:
         raise UsageError("name the actions: EVENT_ID…, --user, --item, --detector, --range, or --all")
     with open_existing_log(load(config)) as log:
@@ -82,7 +87,7 @@ def resolve_actions(decision: Decision, action_filter: ActionFilter, config: Pat
     return 0
 
 
-def _is_due(decision: Decision, actions: Sequence[QuarantinedAction], execution: Execution) -> bool:
+def _is_due(decision: Decision, actions: Sequence[QuarantinedAction], execution: DecisionExecution) -> bool:
     """Show the actions of a dry run, or ask at a terminal; False: change nothing."""
     if execution.is_dry_run:
         if execution.as_json:

@@ -36,7 +36,7 @@ _BLOCKS_PER_READ = 16  # of a binary topic, whose records are large
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class RecordSelection:
     """Records to read; without `start`, the newest ones."""
 
     topic: str
@@ -47,7 +47,7 @@ class Selection:
     is_full: bool = False  # keep encoded features
 
 
-def read_topic(selection: Selection, config: Path | None, as_json: bool) -> int:
+def read_topic(selection: RecordSelection, config: Path | None, as_json: bool) -> int:
     """Print the selected records, oldest first."""
     _check(selection)
     now_ms = SystemClock().now_ms()
@@ -69,7 +69,7 @@ def read_topic(selection: Selection, config: Path | None, as_json: bool) -> int:
     return 0
 
 
-def _check(selection: Selection) -> None:
+def _check(selection: RecordSelection) -> None:
     if selection.topic not in TOPICS:
         nearest = get_close_matches(selection.topic, TOPICS, 1)
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
@@ -78,8 +78,8 @@ def _check(selection: Selection) -> None:
         raise UsageError(f"topic {selection.topic} holds numeric blocks, which cannot be filtered by id or type")
 
 
-def _select(log: EventLog, selection: Selection, start: Bound | None, end: Bound | None) -> list[Row]:
-    """Up to one row more than the limit, oldest first: the first ones after `start`, else the newest."""
+def _select(log: EventLog, selection: RecordSelection, start: Bound | None, end: Bound | None) -> list[Row]:
+    """Up to one row more than the limit, oldest first; without `start`, the newest ones."""
     numbers = {bound.partition for bound in (start, end) if bound and bound.partition is not None}
     n_partitions, limit = log.partitions(selection.topic), selection.limit + 1
     if unknown := sorted(number for number in numbers if number >= n_partitions):
@@ -99,7 +99,7 @@ def _order(row: Row) -> tuple[int, int, int, int]:
     return row["time"], row["partition"], row["offset"], row.get("index", 0)
 
 
-def _match(windows: Iterator[Records], selection: Selection, is_forward: bool) -> Iterator[Row]:
+def _match(windows: Iterator[Records], selection: RecordSelection, is_forward: bool) -> Iterator[Row]:
     for records in windows:
         rows = [
             row

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def decode_rows(topic: str, records: Records, is_full: bool = False) -> Iterator[Row]:
-    """One row per record; an array of events gives one row per event. `is_full` keeps binary texts."""
+    """One row per record, or per event of an array; `is_full` keeps encoded features."""
     for offset, key, value, time in zip(records.offsets, records.keys, records.values, records.times, strict=True):
         position = {"topic": topic, "partition": records.partition, "offset": offset, "time": time}
         decoded = _decode_value(topic, value)

@@ -32,7 +32,7 @@ class ExcludedRanges:
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
+class RollbackExecution:
     """Choices that change nothing about the rollback itself."""
 
     is_dry_run: bool = False
@@ -41,7 +41,7 @@ class Execution:
     as_json: bool = False
 
 
-def rollback(version: str, excluded: ExcludedRanges, config: Path | None, execution: Execution) -> int:
+def rollback(version: str, excluded: ExcludedRanges, config: Path | None, execution: RollbackExecution) -> int:
     """Send a rollback to the learner and wait for it.
 
     Exit code 1: not possible or not confirmed, no change; or no learner answered, and the command waits.
@@ -66,7 +66,7 @@ def rollback(version: str, excluded: ExcludedRanges, config: Path | None, execut
 
 
 def _run(
-    log: EventLog, settings: Settings, manifest: Manifest, excluded: tuple[Ranges, Ranges], execution: Execution
+    log: EventLog, settings: Settings, manifest: Manifest, excluded: tuple[Ranges, Ranges], execution: RollbackExecution
 ) -> int:
     skip, impressions = excluded
     for text in (*find_trained(skip, manifest), *find_trained(impressions, manifest)):
@@ -89,7 +89,7 @@ def _run(
     return _report(manifest.version, epoch, outcome, execution)
 
 
-def _report(version: str, epoch: int | None, outcome: Outcome, execution: Execution) -> int:
+def _report(version: str, epoch: int | None, outcome: Outcome, execution: RollbackExecution) -> int:
     if execution.as_json:
         fields = {"version": version, "epoch": epoch, "done": outcome.is_done, "error": outcome.error}
         print_json(fields | {"offset": outcome.offset})

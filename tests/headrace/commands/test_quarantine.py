@@ -8,12 +8,19 @@ import msgspec
 import pytest
 
 from headrace.commands.errors import UsageError
-from headrace.commands.quarantine import DROP, RELEASE, ActionFilter, Execution, print_quarantine, resolve_actions
+from headrace.commands.quarantine import (
+    DROP,
+    RELEASE,
+    ActionFilter,
+    DecisionExecution,
+    print_quarantine,
+    resolve_actions,
+)
 from stream.quarantine import QuarantinedAction, list_quarantined
 from stream.topics import EVENTS, QUARANTINE
 from tests.support.live_folder import LiveFolder
 
-JSON = Execution(as_json=True)
+JSON = DecisionExecution(as_json=True)
 SPECIAL = "[red]{ü} "  # an id that a table must print as it is
 
 
@@ -90,7 +97,7 @@ def test_all_actions_are_dropped_with_all(live: LiveFolder, quarantined: Sequenc
 def test_dry_run_changes_nothing(
     live: LiveFolder, quarantined: Sequence[QuarantinedAction], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = resolve_actions(RELEASE, ActionFilter(users=["u1"]), None, Execution(is_dry_run=True))
+    code = resolve_actions(RELEASE, ActionFilter(users=["u1"]), None, DecisionExecution(is_dry_run=True))
 
     assert code == 0
     assert capsys.readouterr().out == "2 actions of 1 user (flood 1, speed 1)\nNothing has changed.\n"

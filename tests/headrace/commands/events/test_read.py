@@ -7,7 +7,7 @@ import pytest
 
 from headrace.commands.errors import UsageError
 from headrace.commands.events.filters import RowFilter
-from headrace.commands.events.read import TOPICS, Selection, read_topic
+from headrace.commands.events.read import TOPICS, RecordSelection, read_topic
 from online_models.control import PauseCommand
 from stream.alarms import Alarm, raise_alarms
 from stream.ids import partition_for_id
@@ -22,7 +22,7 @@ def read(live: LiveFolder, capsys: pytest.CaptureFixture[str]) -> Any:
     def read_rows(topic: str, **options: Any) -> list[dict[str, Any]]:
         capsys.readouterr()
         filters = {name: options.pop(name) for name in RowFilter.__dataclass_fields__ if name in options}
-        assert read_topic(Selection(topic, row_filter=RowFilter(**filters), **options), None, as_json=True) == 0
+        assert read_topic(RecordSelection(topic, row_filter=RowFilter(**filters), **options), None, as_json=True) == 0
         rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
         return rows
 
@@ -119,7 +119,7 @@ def test_deleted_users_and_bytes_are_readable(read: Any, live: LiveFolder) -> No
 
 
 def test_lines_are_whole_and_the_cut_is_noted(live: LiveFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    read_topic(Selection("events", start="0:0", limit=2), None, as_json=False)
+    read_topic(RecordSelection("events", start="0:0", limit=2), None, as_json=False)
     output = capsys.readouterr()
     lines = output.out.splitlines()
 
@@ -131,12 +131,12 @@ def test_lines_are_whole_and_the_cut_is_noted(live: LiveFolder, capsys: pytest.C
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        (Selection("event"), "--topic 'event' is unknown; expected one of events, .*; did you mean events"),
-        (Selection("events", start="9:0"), "topic events has partitions 0 to 1, got 9"),
-        (Selection("examples", row_filter=RowFilter(user="u1")), "numeric blocks"),
+        (RecordSelection("event"), "--topic 'event' is unknown; expected one of events, .*; did you mean events"),
+        (RecordSelection("events", start="9:0"), "topic events has partitions 0 to 1, got 9"),
+        (RecordSelection("examples", row_filter=RowFilter(user="u1")), "numeric blocks"),
     ],
     ids=["topic", "partition", "filter"],
 )
-def test_wrong_usage_is_named(live: LiveFolder, selection: Selection, message: str) -> None:
+def test_wrong_usage_is_named(live: LiveFolder, selection: RecordSelection, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read_topic(selection, None, as_json=True)

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from headrace.commands.errors import UsageError
-from headrace.commands.models.rollback import ExcludedRanges, Execution, rollback
+from headrace.commands.models.rollback import ExcludedRanges, RollbackExecution, rollback
 from online_models.versions import checkpoints, gate
 from stream.topics import CONTROL
 from tests.support.live_folder import LiveFolder
 from tests.support.terminal import run_on_terminal
 
 NOTHING = ExcludedRanges([], [], False)
-JSON = Execution(as_json=True)
-DRY_RUN = Execution(is_dry_run=True, as_json=True)
+JSON = RollbackExecution(as_json=True)
+DRY_RUN = RollbackExecution(is_dry_run=True, as_json=True)
 
 
 def list_versions(live: LiveFolder) -> list[str]:
@@ -44,7 +44,7 @@ def test_rollback_without_a_learner_waits_and_exits_with_1(
     live: LiveFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = list_versions(live)[0]
-    code = rollback(first, NOTHING, None, Execution(wait_s=0.05))
+    code = rollback(first, NOTHING, None, RollbackExecution(wait_s=0.05))
     output = capsys.readouterr().out
 
     assert code == 1
@@ -54,7 +54,7 @@ def test_rollback_without_a_learner_waits_and_exits_with_1(
 
 def test_rollback_that_the_learner_refuses_exits_with_1(live: LiveFolder, capsys: pytest.CaptureFixture[str]) -> None:
     first = list_versions(live)[0]
-    rollback(first, NOTHING, None, Execution(wait_s=0))
+    rollback(first, NOTHING, None, RollbackExecution(wait_s=0))
     gate.override(live.settings.checkpoints, first, "bad data")  # after the command was checked
     with live.run_learner():
         gate.override(live.settings.checkpoints, list_versions(live)[-1], "")
@@ -95,7 +95,7 @@ def test_dry_run_describes_the_events_of_a_range(live: LiveFolder, capsys: pytes
 
 def test_range_that_the_version_was_trained_on_is_noted(live: LiveFolder, capsys: pytest.CaptureFixture[str]) -> None:
     last = list_versions(live)[-1]
-    code = rollback(last, ExcludedRanges(["0:0-5"], [], False), None, Execution(is_dry_run=True))
+    code = rollback(last, ExcludedRanges(["0:0-5"], [], False), None, RollbackExecution(is_dry_run=True))
 
     assert code == 0
     assert f"Version {last} itself was trained on events of 0:0-5" in capsys.readouterr().err
