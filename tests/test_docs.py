@@ -140,6 +140,14 @@ def test_reference_names_every_command(command: str) -> None:
 
 
 @pytest.mark.parametrize("detector", KNOWN_DETECTORS)
+def test_runbook_has_an_action_for_every_detector(detector: str) -> None:
+    entry = (ROOT / "docs" / "operations.md").read_text().partition("### AlarmRaised")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| (`[^|]*) \|", entry, re.MULTILINE)
+
+    assert f"`{detector}`" in ", ".join(rows)
+
+
+@pytest.mark.parametrize("detector", KNOWN_DETECTORS)
 def test_guard_page_has_a_row_for_every_detector(detector: str) -> None:
     rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", GUARD.read_text(), re.MULTILINE)
 
