@@ -137,6 +137,7 @@ class Service:
         for iteration in count():
             try:
                 while await self._apply_updates():
+                    heartbeat.beat()
                     await asyncio.sleep(0)
                 heartbeat.beat()
                 if iteration % self._polls.polls_per_lag_update == 0:

@@ -27,11 +27,23 @@ def produce(
 
 
 @data.command()
-def check(config: Config = None, json: Json = False) -> None:
+def check(
+    at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROCESS=HOST:PORT", help="Address of stream, learn or serve elsewhere. Repeatable."),
+    ] = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
     """Check settings, connections, processes, lag and alarms; print how to fix each problem.
 
     Exit code 0: all is well; 1: something is wrong, also if no process runs yet; 2: the settings are invalid.
     """
     from headrace.commands.check import run_checks
+    from headrace.diagnostics.scraping import parse_addresses
 
-    raise typer.Exit(run_checks(config, json))
+    try:
+        addresses = parse_addresses(at or [])
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--at") from None
+    raise typer.Exit(run_checks(config, json, addresses))

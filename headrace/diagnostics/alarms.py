@@ -34,7 +34,7 @@ def check_alarms(log: EventLog, context: AlarmContext, now_ms: int) -> CheckResu
     shown = [_describe(entry, now_ms) for entry in reversed(alarms[-_SHOWN:])]
     more = f"; and {len(alarms) - _SHOWN:,} more" if len(alarms) > _SHOWN else ""
     detail = f"{format_count(len(alarms), 'alarm')} open: {'; '.join(shown)}{more}"
-    fix = "GET /v1/alarms has the evidence; docs/operations.md, AlarmRaised, has the action for each detector"
+    fix = "headrace events read --topic alarms has the evidence; docs/operations.md, AlarmRaised, has the actions"
     return failed(_NAME, detail, fix)
 
 

@@ -73,9 +73,8 @@ def check_dead_letters(log: EventLog, now_ms: int) -> CheckResult:
     detail = f"{events} within the last {summary.window}: {', '.join(shares)}"
     if summary.ratio <= _MAX_RATIO:
         return passed(_NAME, detail)
-    return failed(
-        _NAME, detail, "; ".join(f"{reason}: {_FIXES.get(reason, 'read the dead letters')}" for reason in top)
-    )
+    fixes = [f"{reason}: {_FIXES[reason]}" for reason in top if reason in _FIXES]
+    return failed(_NAME, detail, "; ".join([*fixes, f"headrace events read --topic {DEAD_LETTER} shows each one"]))
 
 
 def summarize_rejections(log: EventLog, now_ms: int) -> RejectionSummary:

@@ -68,9 +68,11 @@ def check_codecs(settings: Settings) -> CheckResult:
     return passed("codecs", f"{', '.join(_CODECS)} can be read")
 
 
-def check_port(settings: Settings, is_served: bool) -> CheckResult:
+def check_port(settings: Settings, is_served: bool, is_elsewhere: bool) -> CheckResult:
     """Check that the HTTP port is free, or that `headrace serve` answers there."""
     host, port = settings.serve.host, settings.serve.port
+    if is_elsewhere:
+        return passed("port", f"{host}:{port} is not needed: headrace serve is elsewhere")
     if is_served:
         return passed("port", f"{host}:{port} is in use by headrace serve")
     if not port:

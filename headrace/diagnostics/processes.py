@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 from headrace.diagnostics.progress import Observation
 from headrace.diagnostics.results import CheckResult, failed, format_seconds, passed
-from headrace.diagnostics.scraping import ProcessReport
+from headrace.diagnostics.scraping import PROCESSES, ProcessReport
 from stream.config import Settings, variable_name
 
-PROCESSES = ("stream", "learn", "serve")
 _MAX_SILENCE_S = 30.0  # between two heartbeats
-_REMOTE_UPDATE_S = 60.0  # age of a model update that shows a running learner
 _PORT_SETTINGS = {"stream": "stream.metrics_port", "learn": "learn.metrics_port", "serve": "serve.port"}
+_AT = "headrace check --at {}=HOST:PORT asks it there"
 _START_FIX = "wait and check again: the first start compiles kernels for about a minute; else read the log of {}"
 
 
@@ -34,10 +33,7 @@ class ProcessStates:
             return False
         if process == "stream":
             return self.observation.stream_moved
-        if process != "learn":
-            return False
-        age_s = (self.now_ms - self.observation.last.updated_ms) / 1000
-        return self.observation.learn_moved or (age_s < _REMOTE_UPDATE_S and not self.is_local)
+        return process == "learn" and self.observation.learn_moved
 
     def is_running(self, process: str) -> bool:
         return self.is_here(process) or self.is_elsewhere(process)
@@ -122,7 +118,7 @@ def _describe_lag(process: str, states: ProcessStates) -> str:
 def _check_absent(process: str, states: ProcessStates, settings: Settings) -> CheckResult:
     """Check a process that does not answer on this machine."""
     report = states.reports[process]
-    if states.is_elsewhere(process):
+    if states.is_elsewhere(process) and not report.is_expected:
         where = f"not at {report.url}" if report.url else "without a metrics port"
         return passed(process, f"running {where}, as the log shows; {_describe_lag(process, states)}")
     if report.is_listening:
@@ -132,11 +128,13 @@ def _check_absent(process: str, states: ProcessStates, settings: Settings) -> Ch
             process, f"{report.url} does not answer as headrace {process}: {report.error or 'another program'}", fix
         )
     if not any(states.running.values()):
-        return failed(process, f"not running: {_describe_silence(report)}", "start headrace up")
-    if (states.is_local and report.url) or _has_work(process, states):
+        elsewhere = "" if states.is_local else f"; if it runs elsewhere, {_AT.format(process)}"
+        return failed(process, f"not running: {_describe_silence(report)}", f"start headrace up{elsewhere}")
+    if report.is_expected or (states.is_local and report.url) or _has_work(process, states):
         detail = f"not running: {_describe_silence(report)}; {_describe_lag(process, states)}"
         return failed(process, detail, f"start headrace up, or headrace {process}")
-    return passed(process, f"{_describe_silence(report)}, and nothing waits for it: it may run on another machine")
+    where = f"it may run on another machine ({_AT.format(process)})"
+    return passed(process, f"{_describe_silence(report)}, and nothing waits for it: {where}")
 
 
 def _describe_silence(report: ProcessReport) -> str:

@@ -1,12 +1,14 @@
-"""Ask the processes of this machine for their metrics and their state."""
+"""Ask the processes for their metrics and their state."""
 
+import re
+import socket
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,9 +17,18 @@ from headrace.ports import base_url
 from stream.clock import Clock
 from stream.config import Settings
 
+PROCESSES = ("stream", "learn", "serve")
 _TIMEOUT_S = 2.0
-# Without the proxy of the environment: the processes are on this machine.
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:/\s\[\]]+):\d{1,5}")
+# Without the proxy of the environment: the processes are on this machine or near it.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+class Address(NamedTuple):
+    """Place at which a process is asked."""
+
+    url: str  # empty: its port is disabled
+    is_named: bool = False  # by somebody, instead of the settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,7 @@ class ProcessReport:
     samples: Mapping[tuple[str, str], float] = field(default_factory=dict)  # value by name and first label
     clock_offset_s: float = 0.0  # clock of the process minus that of this machine, exact to a second
     status: Mapping[str, Any] = field(default_factory=dict)  # answer of /readyz
+    is_expected: bool = False  # somebody has named its address, so it must answer there
 
     @property
     def heartbeat_s(self) -> float | None:
@@ -42,12 +54,35 @@ class ProcessReport:
         return sum(value for (sample, _), value in self.samples.items() if sample == name)
 
 
-def scrape(process: str, settings: Settings, clock: Clock) -> ProcessReport:
-    """Ask a process of this machine; without an answer, the report has an error."""
+def find_addresses(settings: Settings, named: Mapping[str, str]) -> dict[str, Address]:
+    """Address of each process: as named, else on this machine by the settings."""
+    host = settings.serve.host
     ports = {"stream": settings.stream.metrics_port, "learn": settings.learn.metrics_port, "serve": settings.serve.port}
-    if not ports[process]:
+    local = {process: Address(base_url(host, port) if port else "") for process, port in ports.items()}
+    return local | {process: Address(f"http://{address}", True) for process, address in named.items()}
+
+
+def parse_addresses(values: Sequence[str]) -> dict[str, str]:
+    """Parse `PROCESS=HOST:PORT`; ValueError for anything else.
+
+    >>> parse_addresses(["stream=stream:9101", "serve=[::1]:8000"])
+    {'stream': 'stream:9101', 'serve': '[::1]:8000'}
+    """
+    addresses = {}
+    for value in values:
+        process, _, address = value.partition("=")
+        if process not in PROCESSES or not _ADDRESS.fullmatch(address):
+            expected = f"expected PROCESS=HOST:PORT with one of {', '.join(PROCESSES)}, as in stream=stream:9101"
+            raise ValueError(f"address {value!r} is not understood; {expected}")
+        addresses[process] = address
+    return addresses
+
+
+def scrape(process: str, address: Address, clock: Clock) -> ProcessReport:
+    """Ask a process; without an answer, the report has an error."""
+    url, is_named = address
+    if not url:
         return ProcessReport(process, "")
-    url = base_url(settings.serve.host, ports[process])
     try:
         text, date = _get(f"{url}/metrics")
         status = _get_status(url) if process == "serve" else {}
@@ -58,9 +93,14 @@ def scrape(process: str, settings: Settings, clock: Clock) -> ProcessReport:
         }
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
-        return ProcessReport(process, url, str(reason), not isinstance(reason, ConnectionRefusedError))
+        return ProcessReport(process, url, str(reason), _is_listening(reason), is_expected=is_named)
     offset_s = parsedate_to_datetime(date).timestamp() - clock.now_ms() / 1000 if date else 0.0
-    return ProcessReport(process, url, "", True, samples, offset_s, status)
+    return ProcessReport(process, url, "", True, samples, offset_s, status, is_named)
+
+
+def _is_listening(reason: Any) -> bool:
+    """Return True if the failure of a request shows that something accepts connections."""
+    return not isinstance(reason, ConnectionRefusedError | socket.gaierror)
 
 
 def _get(url: str) -> tuple[bytes, str]:

@@ -1,6 +1,6 @@
 """All checks, in the order in which one problem explains the next."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from headrace.diagnostics.alarms import check_alarms, read_context
@@ -8,13 +8,13 @@ from headrace.diagnostics.clocks import check_clocks
 from headrace.diagnostics.connections import LogAccess, check_log, check_store, check_topics, open_existing_log
 from headrace.diagnostics.dead_letters import check_dead_letters
 from headrace.diagnostics.installation import check_codecs, check_folder, check_port, check_python, check_ranker
-from headrace.diagnostics.processes import PROCESSES, ProcessStates, check_processes
+from headrace.diagnostics.processes import ProcessStates, check_processes
 from headrace.diagnostics.progress import NAME as EVENT_FLOW
 from headrace.diagnostics.progress import Observation, check_flow, observe, take_snapshot
 from headrace.diagnostics.quarantine import check_quarantine, read_entries, resolved_events
 from headrace.diagnostics.results import CheckResult, failed, passed
 from headrace.diagnostics.runner import Runner
-from headrace.diagnostics.scraping import ProcessReport, scrape
+from headrace.diagnostics.scraping import Address, ProcessReport, find_addresses, scrape
 from headrace.diagnostics.versions import check_checkpoints
 from stream.clock import Clock
 from stream.config import Settings
@@ -23,8 +23,11 @@ from stream.logs import EventLog
 _LOG_FIX = "fix the event log first"
 
 
-def run_suite(settings: Settings, clock: Clock, runner: Runner) -> Iterator[CheckResult]:
-    """Run every check; those that read the log fail where it is unreachable."""
+def run_suite(settings: Settings, named: Mapping[str, str], clock: Clock, runner: Runner) -> Iterator[CheckResult]:
+    """Run every check; those that read the log fail where it is unreachable.
+
+    `named`: HOST:PORT of processes that are not on this machine.
+    """
     yield check_python()
     yield passed("settings", "valid")
     yield runner.check("data folder", lambda: check_folder(settings))
@@ -37,7 +40,7 @@ def run_suite(settings: Settings, clock: Clock, runner: Runner) -> Iterator[Chec
     store_fix = "start the store, or correct HEADRACE_STORE__URL"
     yield runner.check("user store", lambda: check_store(settings), store_fix)
     yield runner.check("checkpoints", lambda: check_checkpoints(settings, log, clock.now_ms()))
-    yield from _check_processes(settings, clock, runner, access)
+    yield from _check_processes(settings, find_addresses(settings, named), clock, runner, access)
     yield from _check_findings(clock, runner, access)
     if access and access.log:
         access.log.close()
@@ -62,14 +65,14 @@ def _check_with_log(
 
 
 def _check_processes(
-    settings: Settings, clock: Clock, runner: Runner, access: LogAccess | None
+    settings: Settings, addresses: Mapping[str, Address], clock: Clock, runner: Runner, access: LogAccess | None
 ) -> Iterator[CheckResult]:
     """Rows of the processes, of their port, of the events between them, and of the clocks."""
     observation, problem = _observe(settings, clock, runner, access)
-    reports = {process: _scrape(process, settings, clock, runner) for process in PROCESSES}
+    reports = {process: _scrape(process, address, clock, runner) for process, address in addresses.items()}
     is_local = settings.log_url.startswith("local:")
     states = ProcessStates(reports, observation, is_local, clock.now_ms())
-    yield check_port(settings, states.is_here("serve"))
+    yield check_port(settings, states.is_here("serve"), addresses["serve"].is_named)
     yield from check_processes(states, settings)
     if problem:
         yield problem
@@ -81,11 +84,11 @@ def _check_processes(
     yield runner.check("clock", lambda: check_clocks(reports, log, clock.now_ms()))
 
 
-def _scrape(process: str, settings: Settings, clock: Clock, runner: Runner) -> ProcessReport:
+def _scrape(process: str, address: Address, clock: Clock, runner: Runner) -> ProcessReport:
     try:
-        return runner.call(process, partial(scrape, process, settings, clock))
+        return runner.call(process, partial(scrape, process, address, clock))
     except TimeoutError as error:
-        return ProcessReport(process, "its port", str(error), is_listening=True)
+        return ProcessReport(process, address.url, str(error), is_listening=True)
 
 
 def _observe(

@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import time
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +124,31 @@ def test_alarm_is_red_until_somebody_decides(troubled: Rows, repaired: Rows) -> 
     assert "poison, flood" in troubled["alarms"]["detail"]
     assert "remedy: quarantine" in troubled["alarms"]["detail"]
     assert repaired["alarms"]["ok"]
+
+
+def test_cluster_is_checked_from_another_machine(kafka_url: str, redis_url: str, tmp_path: Path) -> None:
+    prefix = f"check-{uuid.uuid4().hex[:8]}-"
+    cluster = {"LOG__URL": kafka_url, "STORE__URL": redis_url, "LOG__PREFIX": prefix, "STORE__PREFIX": prefix}
+    elsewhere = {"HEADRACE_STREAM__METRICS_PORT": "1", "HEADRACE_LEARN__METRICS_PORT": "2", "HEADRACE_SERVE__PORT": "3"}
+    with RunningSystem(tmp_path, **{f"HEADRACE_{name}": value for name, value in cluster.items()}) as running:
+        send_clicks(running, "good", 50)
+        running.settle()
+        ports = {
+            "stream": running.environ["HEADRACE_STREAM__METRICS_PORT"],
+            "learn": running.environ["HEADRACE_LEARN__METRICS_PORT"],
+            "serve": running.port,
+        }
+        addresses = [word for verb, port in ports.items() for word in ("--at", f"{verb}=127.0.0.1:{port}")]
+        named = running.command("check", *addresses, environ=elsewhere)
+        unnamed = running.command("check", environ=elsewhere)
+        running.stop()
+        stopped = running.command("check")
+
+    assert named.returncode == 0, named.stdout
+    assert unnamed.returncode == 1
+    assert "headrace check --at stream=HOST:PORT" in unnamed.stdout
+    assert stopped.returncode == 1
+    assert "not running" in stopped.stdout
 
 
 def test_stopped_processes_are_red(running: RunningSystem) -> None:

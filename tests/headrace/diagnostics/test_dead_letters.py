@@ -45,7 +45,7 @@ def test_top_reasons_have_their_fixes(loop: LiveLoop) -> None:
 
     assert "100.0%" in result.detail
     assert "50% too_old, 33% not_json, 17% not_object" in result.detail
-    assert [part.partition(":")[0] for part in result.fix.split("; ")] == ["too_old", "not_json", "not_object"]
+    assert [part.partition(":")[0] for part in result.fix.split("; ")][:3] == ["too_old", "not_json", "not_object"]
 
 
 def test_rejections_over_http_count_as_events(loop: LiveLoop) -> None:
@@ -79,4 +79,4 @@ def test_unknown_reason_still_has_a_fix(tmp_path: Path, loop: LiveLoop) -> None:
     letter = {"reason": "from_the_future", "detail": "", "partition": 0, "offset": 0, "index": 0, "raw": ""}
     loop.log.append("dead-letter", 0, [(None, msgspec.json.encode(letter))])
 
-    assert "from_the_future: " in check(loop).fix
+    assert "headrace events read --topic dead-letter" in check(loop).fix

@@ -8,7 +8,7 @@ from headrace.diagnostics.clocks import check_clocks
 from headrace.diagnostics.processes import ProcessStates, check_processes
 from headrace.diagnostics.progress import Observation, Snapshot
 from headrace.diagnostics.results import CheckResult
-from headrace.diagnostics.scraping import ProcessReport
+from headrace.diagnostics.scraping import ProcessReport, find_addresses, parse_addresses
 from stream.config import Settings
 from stream.testing import memory_system
 from stream.topics import EVENTS
@@ -89,11 +89,26 @@ def test_learner_that_cannot_write_checkpoints_is_red() -> None:
 
 
 def test_process_on_another_machine_is_seen_in_the_log() -> None:
-    found = rows(observation=make_observation(unread=3, moved=9, updated_ms=NOW_MS - 2000))
+    found = rows(observation=make_observation(unread=3, moved=9))
 
     assert found["stream"].ok
     assert "as the log shows" in found["stream"].detail
     assert found["learn"].ok
+
+
+def test_cluster_without_any_sign_of_life_is_red() -> None:
+    found = rows(observation=make_observation(updated_ms=NOW_MS - 2000))
+
+    assert not any(row.ok for row in found.values())
+    assert found["stream"].fix.startswith("start headrace up; if it runs elsewhere, headrace check --at stream=")
+
+
+def test_process_must_answer_at_a_named_address() -> None:
+    report = ProcessReport("learn", "http://learn:9102", "refused", is_expected=True)
+    row = rows(make_report("serve"), report, observation=make_observation(moved=9))["learn"]
+
+    assert not row.ok
+    assert "http://learn:9102" in row.detail
 
 
 def test_process_without_work_may_be_on_another_machine() -> None:
@@ -111,7 +126,7 @@ def test_process_that_others_wait_for_is_red() -> None:
 
 
 def test_embedded_log_has_no_other_machines() -> None:
-    found = rows(make_report("serve"), is_local=True, observation=make_observation(updated_ms=NOW_MS - 2000))
+    found = rows(make_report("serve"), is_local=True)
 
     assert not found["stream"].ok
     assert not found["learn"].ok
@@ -141,3 +156,16 @@ def test_records_ahead_of_the_clock_are_red() -> None:
 
     assert not row.ok
     assert "24.0 h ahead" in row.detail or "1.0 d ahead" in row.detail
+
+
+@pytest.mark.parametrize("value", ["stream", "stream=9101", "console=a:1", "serve=http://a:8000", "serve=::1:8000"])
+def test_addresses_that_are_not_understood_are_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="expected PROCESS=HOST:PORT"):
+        parse_addresses([value])
+
+
+def test_named_address_replaces_the_one_of_the_settings() -> None:
+    addresses = find_addresses(Settings(), {"stream": "stream:9101"})
+
+    assert addresses["stream"] == ("http://stream:9101", True)
+    assert addresses["serve"] == ("http://127.0.0.1:8000", False)
