@@ -24,6 +24,10 @@ def _name(job: str, instance: str, name: str, **labels: str) -> str:
     return f"{name}{{{selector}}}"
 
 
+def _instance_series(job: str, instance: str, name: str, values: str, **labels: str) -> dict[str, str]:
+    return {_name(job, instance, name, **labels): values}
+
+
 def _latencies(name: str, n_fast: int, bounds: Sequence[str] = ("0.005", "1.0", "+Inf")) -> dict[str, str]:
     """Histogram of 600 values a minute: `n_fast` below the first bound, all below the second."""
     merged: dict[str, str] = {}
@@ -35,6 +39,12 @@ def _latencies(name: str, n_fast: int, bounds: Sequence[str] = ("0.005", "1.0", 
 HEALTHY: Mapping[str, str] = {
     **{_name(job, instance, "up"): "1x180" for job, instance in _ALL_INSTANCES},
     **{_name(job, instance, "process_start_time_seconds"): "9x180" for job, instance in _ALL_INSTANCES},
+    **{
+        _name(job, instance, "headrace_heartbeat_timestamp_seconds", process=job): "0+60x180"
+        for job, instance in _ALL_INSTANCES
+    },
+    # Every process exports this gauge; one that has no such loop exports 0 or nothing.
+    **_instance_series("serve", "a", "headrace_heartbeat_timestamp_seconds", "0x180", process="learn"),
     **_series("serve", "headrace_recommendations_total", "0+600x180"),
     **_series("serve", "headrace_log_append_duration_seconds_count", "0+600x180"),
     **_series("serve", "headrace_http_errors_total", "0+9x180", status="404"),
@@ -90,10 +100,6 @@ _A, _B = {"job": "serve", "instance": "a"}, {"job": "serve", "instance": "b"}
 _LEARN = {"job": "learn", "instance": "l"}
 
 
-def _instance_series(job: str, instance: str, name: str, values: str, **labels: str) -> dict[str, str]:
-    return {_name(job, instance, name, **labels): values}
-
-
 def _fallbacks(component: str) -> Case:
     name = "headrace_recommendation_fallbacks_total"
     return Case(_instance_series("serve", "a", name, "0x170 0+5x9", component=component))
@@ -108,6 +114,12 @@ CASES: Mapping[str, Sequence[Case]] = {
     "ServeGone": [Case(_series("serve", "up", "1x170 0x9"))],
     "TargetDown": [Case(_instance_series("serve", "b", "up", "1x170 0x9"), _B)],
     "Restarting": [Case(_instance_series("serve", "a", "process_start_time_seconds", "9x170 20x2 30x2 40x9"), _A)],
+    "ProcessHangs": [
+        Case(
+            _series("stream", "headrace_heartbeat_timestamp_seconds", "0+60x170 10200x9", process="stream"),
+            {"job": "stream", "instance": "s", "process": "stream"},
+        )
+    ],
     "RequestsFail": [Case(_instance_series("serve", "a", "headrace_http_errors_total", "0x170 0+60x9", status="500"))],
     "AnswersShed": [Case(_instance_series("serve", "b", "headrace_recommendations_shed_total", "0x170 0+5x9"))],
     "AnswersSlow": [Case(_latencies("recommendation", 500))],
