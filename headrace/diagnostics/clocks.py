@@ -9,7 +9,7 @@ from stream.topics import EVENTS, MODEL_UPDATES
 
 _MAX_OFFSET_S = 5.0
 _MAX_EVENT_LEAD_S = 60.0
-_NEWEST = 5
+_NEWEST, _PARTITIONS = 5, 8  # records, and partitions of a topic, that are read
 _NAME = "clock"
 
 
@@ -42,7 +42,7 @@ def _newest_record_lead(log: EventLog, now_ms: int) -> float:
     """Seconds by which the newest record is ahead of this clock; 0 without records."""
     leads = [0.0]
     for topic in (EVENTS, MODEL_UPDATES):
-        for partition, end in log.end_offsets(topic).items():
+        for partition, end in list(log.end_offsets(topic).items())[:_PARTITIONS]:
             start = max(log.start_offset(topic, partition), end - _NEWEST)
             if end > start and len(records := log.read(topic, partition, start, _NEWEST)):
                 leads.append((records.times[-1] - now_ms) / 1000)

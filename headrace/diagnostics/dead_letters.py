@@ -14,6 +14,7 @@ from stream.topics import DEAD_LETTER, EVENTS
 _MAX_RATIO = 0.01
 _WINDOWS = ((HOUR_MS, "hour"), (DAY_MS, "day"))  # the first with an event counts
 _SAMPLE = 2_000  # newest records read of each topic
+_SAMPLED_PARTITIONS = 4  # of the events topic, the largest
 _TOP = 3  # reasons shown
 _NAME = "dead letters"
 _FIXES: Mapping[str, str] = {
@@ -99,13 +100,15 @@ def _summarize_window(log: EventLog, start_ms: int, window: str) -> RejectionSum
 
 def _count_events(log: EventLog, start_ms: int) -> int:
     """Events appended since a time; a sample shows how many events a record has."""
-    count = 0
-    for partition, end in log.end_offsets(EVENTS).items():
-        records = end - log.offset_for_time(EVENTS, partition, start_ms)
-        values = _read_newest(log, EVENTS, partition, min(records, _SAMPLE), end)
-        if values:
-            count += round(records * sum(map(_count_in_record, values)) / len(values))
-    return count
+    ends = log.end_offsets(EVENTS)
+    counts = {partition: end - log.offset_for_time(EVENTS, partition, start_ms) for partition, end in ends.items()}
+    largest = sorted(counts, key=lambda partition: -counts[partition])[:_SAMPLED_PARTITIONS]
+    values = [
+        value
+        for partition in largest
+        for value in _read_newest(log, EVENTS, partition, min(counts[partition], _SAMPLE), ends[partition])
+    ]
+    return round(sum(counts.values()) * sum(map(_count_in_record, values)) / len(values)) if values else 0
 
 
 def _count_in_record(value: bytes) -> int:

@@ -16,6 +16,7 @@ from stream.topics import EVENTS, MODEL_UPDATES
 _OBSERVATION_S = 5.0  # within which a process that has work must make progress
 _POLL_S = 0.25
 _LATE_S = 60.0  # age of the oldest unread event above which a backlog that does not shrink is a problem
+_READ_PARTITIONS = 8  # read in one snapshot
 _NEWEST = 5  # records read to find the newest one: a log can have gaps
 NAME = "event flow"
 
@@ -35,16 +36,16 @@ class Snapshot:
 
     @property
     def unread(self) -> int:
-        return _count_between(self.read, self.ends)
+        return self._count_between(self.read, self.ends)
 
     @property
     def untrained(self) -> int:
         """Events that stream has read and learn has not trained on."""
-        return _count_between(self.trained, self.read)
+        return self._count_between(self.trained, self.read)
 
-
-def _count_between(positions: Mapping[int, int], ends: Mapping[int, int]) -> int:
-    return sum(max(0, end - positions.get(partition, 0)) for partition, end in ends.items())
+    def _count_between(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> int:
+        """Retained records from positions to ends."""
+        return sum(max(0, end - max(positions.get(p, 0), self.starts.get(p, 0))) for p, end in ends.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +97,15 @@ def _read_newest_state(log: EventLog, settings: Settings) -> tuple[str, dict[int
 def _age_of_oldest(
     log: EventLog, starts: Mapping[int, int], positions: Mapping[int, int], ends: Mapping[int, int], now_ms: int
 ) -> float:
-    """Age in seconds of the oldest record between positions and ends; 0 if there is none."""
+    """Age in seconds of the oldest record between positions and ends; 0 if there is none.
+
+    It looks at the partitions with the most records: with many partitions, the others would take too long.
+    """
     ages = [0.0]
-    for partition, end in ends.items():
-        position = max(positions.get(partition, 0), starts[partition])
-        if position < end and len(records := log.read(EVENTS, partition, position, 1)):
+    first = {partition: max(positions.get(partition, 0), starts[partition]) for partition in ends}
+    for partition in sorted(ends, key=lambda partition: first[partition] - ends[partition])[:_READ_PARTITIONS]:
+        position = first[partition]
+        if position < ends[partition] and len(records := log.read(EVENTS, partition, position, 1)):
             ages.append((now_ms - records.times[0]) / 1000)
     return max(ages)
 

@@ -110,3 +110,11 @@ def test_observation_ends_at_once_when_nothing_waits(loop: LiveLoop, count: int)
     loop.run_until_idle()
 
     assert observe(partial(take, loop), limit_s=60).seconds < 30
+
+
+def test_partition_that_retention_emptied_has_no_backlog(loop: LiveLoop) -> None:
+    append_clicks(loop, 4)
+    loop.log.trim(EVENTS, 0, 4)
+
+    assert take(loop).unread == 0
+    assert check(loop).ok
