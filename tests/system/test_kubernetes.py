@@ -298,6 +298,14 @@ def test_documented_command_makes_the_secret(tmp_path: Path) -> None:
     assert values == read_env_file(KUBERNETES / "secrets.example.env")
 
 
+@pytest.mark.parametrize("page", ["deployment", "operations"])
+def test_documented_checks_name_services_and_their_ports(page: str) -> None:
+    named = re.findall(r"--at (\w+)=(\w+):(\d+)", (ROOT / "docs" / f"{page}.md").read_text())
+
+    assert named
+    assert all((process, int(port)) == (host, default_port(process)) for process, host, port in named)
+
+
 def test_documented_paths_exist() -> None:
     named = re.findall(r"operations/[\w./-]*\w", "".join(SHELL_BLOCKS))
 
