@@ -121,6 +121,15 @@ class TestService:
         assert name not in HEADRACE_SERVICES or dependencies.keys() == {"kafka", "redis"}
 
 
+def test_variables_are_documented() -> None:
+    text = (ROOT / "compose.yaml").read_text()
+    page = (ROOT / "docs" / "deployment.md").read_text().partition("## Docker Compose")[2].partition("\n## ")[0]
+    variables = set(re.findall(r"\$\{(\w+)", text))
+
+    assert variables == set(re.findall(r"`([A-Z_]+)`", page))
+    assert variables <= set(re.findall(r"\b[A-Z_]+\b", text.partition("\nname:")[0]))
+
+
 def test_image_has_every_package() -> None:
     copied = set(re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE, re.MULTILINE))
     copied = {name for names in copied for name in names.split()}
