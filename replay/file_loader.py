@@ -1,172 +1,225 @@
-"""Load recorded logs into the event log: JSON lines, plain or compressed."""
+"""Write the records of files to the event log."""
 
-import gzip
-import io
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO
+from itertools import groupby, islice
 
-import msgspec
-import zstandard
-
+from replay.files.kinds import ParsedLines
+from replay.files.reading import Batch
+from replay.files.sorting import EventSorter
+from replay.files.sources.tables import Refusal
 from stream.clock import Clock
 from stream.config import Settings
 from stream.ids import partition_for_id
 from stream.logs import EventLog, Record
-from stream.records.catalog import parse_item
 from stream.records.dead_letters import RejectedEvent, encode_dead_letter
-from stream.records.events import Event, Limits, Rejection, parse, validate
+from stream.records.events import Event, Limits, decode_event, validate
 from stream.topics import DEAD_LETTER, EVENTS, ITEMS, USERS
 
-_LINES_PER_WRITE = 5000  # one durable write
+_EVENTS_PER_WRITE = 5000  # one durable write
+_MIN_RECORDS_TO_STOP = 100  # that are all refused
+_SECONDS_BELOW = 100_000_000_000  # in milliseconds: before March 1973
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetSpan:
+    """Consecutive events in the log that come from one file."""
+
+    partition: int
+    first: int
+    end: int
+    file: int
 
 
 @dataclass(slots=True)
 class LoadResult:
-    """Records written and rejected of one file."""
+    """Records of one file."""
 
-    topic: str = ""
-    written: int = 0
-    rejected: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    first_rejection: str = ""
+    unit: str = "line"
+    written: Counter[str] = field(default_factory=Counter)  # by topic
+    refused: Counter[str] = field(default_factory=Counter)  # by reason
+    skipped: Counter[str] = field(default_factory=Counter)  # by reason; such records are no actions on items
+    first_refusal: str = ""
+    first_unsorted: int = 0  # place of the first event that is earlier than the one before; 0 = none
+    times_like_seconds: int = 0  # events whose ts looks like seconds
+    item_ids: set[str] = field(default_factory=set)  # kept for `--replace`
+    error: str = ""  # reason why the rest of the file was not read
 
+    @property
+    def topic(self) -> str:
+        return ", ".join(sorted(+self.written))
 
-class _RecordIds(msgspec.Struct):
-    type: str | None = None
-    item_id: str | None = None
-    user_id: str | None = None
-
-
-def open_lines(path: str) -> tuple[IO[bytes], IO[bytes], int]:
-    """Open a file; return its lines, the raw file and its size in bytes.
-
-    The position of the raw file is the progress. The size is 0, unknown, for standard input.
-    """
-    if path == "-":
-        return sys.stdin.buffer, sys.stdin.buffer, 0
-    raw = Path(path).open("rb")  # noqa: SIM115  # the caller reads it to its end
-    size = Path(path).stat().st_size
-    if path.endswith(".gz"):
-        return gzip.open(raw), raw, size  # type: ignore[return-value]
-    if path.endswith(".zst"):
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw)), raw, size
-    return raw, raw, size
+    @property
+    def n_refused(self) -> int:
+        return self.refused.total()
 
 
-def detect_topic(line: bytes) -> str:
-    """Detect the topic of a record from its ids and its type."""
-    try:
-        ids = msgspec.json.decode(line, type=_RecordIds)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return EVENTS
-    if ids.type is not None or (ids.item_id is None and ids.user_id is None):
-        return EVENTS
-    return USERS if ids.item_id is None else ITEMS
+class NothingAccepted(ValueError):
+    """All of the first records of a file are refused; none was written."""
 
 
 class Loader:
-    """Write lines to their topic; rejected lines go to dead-letter with a reason."""
+    """Check records and write them to their topics.
 
-    def __init__(self, log: EventLog, settings: Settings, clock: Clock) -> None:
+    Refused ones go to dead-letter with a reason. Without `log`, records are only checked.
+    """
+
+    def __init__(self, log: EventLog | None, settings: Settings, clock: Clock) -> None:
         self._log = log
         self._clock = clock
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
+        self._latest_ts: dict[int, int] = {}  # by file
+        self._sorter: EventSorter | None = None
+        self.spans: list[OffsetSpan] = []
 
-    def load(self, lines: Iterator[bytes], speed: float | None, progress: Callable[[int], None]) -> LoadResult:
-        """Load all lines at `speed` × the recorded speed; None means as fast as possible.
+    def sort(self) -> None:
+        """Hold events back until `flush`, which writes them in time order."""
+        self._sorter = EventSorter()
 
-        `progress` receives the number of lines of every batch.
+    def load(
+        self, batches: Iterable[Batch], result: LoadResult, file: int, speed: float | None, progress: Progress
+    ) -> None:
+        """Load a file at `speed` × the recorded speed; None means as fast as possible.
+
+        `progress` receives the number of records of every batch. `NothingAccepted` if the file does not fit.
         """
-        result = LoadResult()
-        start: tuple[int, int] | None = None
-        batch: list[bytes] = []
-        for line in lines:
-            if not line.strip():
-                continue
-            result.topic = result.topic or detect_topic(line)
-            batch.append(line.rstrip(b"\r\n"))
-            if speed is not None and result.topic == EVENTS:
-                start = self._keep_pace(line, speed, start)
-            if len(batch) >= (_LINES_PER_WRITE if speed is None else 1):
-                self._write(batch, result)
-                progress(len(batch))
-                batch = []
-        if batch:
-            self._write(batch, result)
-            progress(len(batch))
-        return result
+        pace = _Pace(self._clock, speed) if speed else None
+        for batch in batches:
+            parsed = batch.parsed
+            result.skipped.update(batch.skipped)
+            self._check_times(parsed)
+            self._note_times(parsed, result, file)
+            self._refuse(parsed, result)
+            self._write_others(parsed, result)
+            result.written[EVENTS] += len(parsed.events)
+            if self._sorter is not None:
+                self._sorter.add_events(parsed.events, parsed.event_lines, file)
+            elif pace:
+                self._write_paced(parsed, file, pace)
+            else:
+                self._write_in_parts(parsed.events, parsed.event_lines, file)
+            progress(_count(parsed))
 
-    def _keep_pace(self, line: bytes, speed: float, start: tuple[int, int] | None) -> tuple[int, int] | None:
-        event = parse(line)
-        if isinstance(event, Rejection):
-            return start
+    def flush(self) -> None:
+        """Write the events that `sort` held back."""
+        events = iter(self._sorter or ())
+        while chunk := list(islice(events, _EVENTS_PER_WRITE)):
+            lines = [line for _, _, line in chunk]
+            self._write_events(list(map(decode_event, lines)), lines, [file for _, file, _ in chunk])
+
+    def _check_times(self, parsed: ParsedLines) -> None:
+        """Move events with an invalid time, id or value to the refused ones."""
         now = self._clock.now_ms()
-        if start is None:
-            return event.ts, now
-        time.sleep(max(0.0, (event.ts - start[0]) / speed - (now - start[1])) / 1000)
-        return start
+        rejections = validate(parsed.events, [now] * len(parsed.events), self._limits)
+        if not rejections:
+            return
+        for i, rejection in rejections.items():
+            parsed.refused.append(Refusal(parsed.event_places[i], rejection, parsed.event_lines[i]))
+        good = [i for i in range(len(parsed.events)) if i not in rejections]
+        parsed.events = [parsed.events[i] for i in good]
+        parsed.event_lines = [parsed.event_lines[i] for i in good]
+        parsed.event_places = [parsed.event_places[i] for i in good]
 
-    def _write(self, lines: list[bytes], result: LoadResult) -> None:
-        is_event = result.topic == EVENTS
-        records, rejected = self._validate_events(lines) if is_event else self._validate_records(lines, result.topic)
-        partitions = self._log.partitions(result.topic)
-        batches: dict[int, list[Record]] = {}
-        for record_id, value in records:
-            batches.setdefault(partition_for_id(record_id, partitions), []).append((record_id.encode(), value))
-        if batches:
-            self._log.append_many(result.topic, batches)
-        if rejected:
+    def _note_times(self, parsed: ParsedLines, result: LoadResult, file: int) -> None:
+        """Note the first event out of order, and times that look like seconds."""
+        if not parsed.events:
+            return
+        times = [event.ts for event in parsed.events]
+        if min(times) < _SECONDS_BELOW:
+            result.times_like_seconds += sum(0 < ts < _SECONDS_BELOW for ts in times)
+        latest = self._latest_ts.get(file, times[0])
+        if not result.first_unsorted and (times[0] < latest or times != sorted(times)):
+            for ts, place in zip(times, parsed.event_places, strict=True):
+                if ts < latest:
+                    result.first_unsorted = place
+                    break
+                latest = ts
+        self._latest_ts[file] = max(times[-1], latest)
+
+    def _refuse(self, parsed: ParsedLines, result: LoadResult) -> None:
+        if not parsed.refused:
+            return
+        parsed.refused.sort(key=lambda refusal: refusal.place)
+        first = parsed.refused[0]
+        result.first_refusal = result.first_refusal or f"{result.unit} {first.place}: {first.rejection.detail}"
+        result.refused.update(refusal.rejection.reason for refusal in parsed.refused)
+        is_start = not result.written and result.n_refused == len(parsed.refused)
+        if is_start and result.n_refused >= _MIN_RECORDS_TO_STOP and not _count_accepted(parsed):
+            raise NothingAccepted(f"all of the first {result.n_refused:,} records are refused; {result.first_refusal}")
+        if self._log is not None:
+            rejected = [RejectedEvent(-1, refusal.place, refusal.rejection, refusal.raw) for refusal in parsed.refused]
             self._log.append(DEAD_LETTER, 0, [(None, encode_dead_letter(event, None)) for event in rejected])
-        result.written += len(records)
-        result.rejected += len(rejected)
-        for event in rejected:
-            result.reasons[event.rejection.reason] = result.reasons.get(event.rejection.reason, 0) + 1
-            result.first_rejection = result.first_rejection or event.rejection.detail
 
-    def _validate_events(self, lines: list[bytes]) -> tuple[list[tuple[str, bytes]], list[RejectedEvent]]:
-        parsed = [_normalize_event(parse(line), line) for line in lines]
-        rejected = [
-            RejectedEvent(-1, i, event, line) for i, (event, line) in enumerate(parsed) if isinstance(event, Rejection)
-        ]
-        valid = [(event, line) for event, line in parsed if isinstance(event, Event)]
+    def _write_others(self, parsed: ParsedLines, result: LoadResult) -> None:
+        for topic, records in ((ITEMS, parsed.items), (USERS, parsed.users)):
+            result.written[topic] += len(records)
+            if records and self._log is not None:
+                partitions = self._log.partitions(topic)
+                self._log.append_many(topic, _group(records, partitions))
+        result.item_ids.update(item_id for item_id, line in parsed.items if line is not None)
+
+    def _write_in_parts(self, events: Sequence[Event], lines: Sequence[bytes], file: int) -> None:
+        for start in range(0, len(events), _EVENTS_PER_WRITE):
+            part = slice(start, start + _EVENTS_PER_WRITE)
+            self._write_events(events[part], lines[part], [file] * len(events[part]))
+
+    def _write_paced(self, parsed: ParsedLines, file: int, pace: "_Pace") -> None:
+        for event, line in zip(parsed.events, parsed.event_lines, strict=True):
+            pace.wait(event.ts)
+            self._write_events([event], [line], [file])
+
+    def _write_events(self, events: Sequence[Event], lines: Sequence[bytes], files: Sequence[int]) -> None:
+        if self._log is None or not events:
+            return
+        partitions = self._log.partitions(EVENTS)
+        ids = [event.user_id for event in events]
+        numbers = [partition_for_id(user_id, partitions) for user_id in ids]
+        batches: dict[int, list[Record]] = {}
+        origins: dict[int, list[int]] = {}
+        for user_id, line, number, file in zip(ids, lines, numbers, files, strict=True):
+            batches.setdefault(number, []).append((user_id.encode(), line))
+            origins.setdefault(number, []).append(file)
+        for number, first in self._log.append_many(EVENTS, batches).items():
+            self.spans += _make_spans(number, first, origins[number])
+
+
+class _Pace:
+    """Wait so that events are written at a multiple of their recorded speed."""
+
+    def __init__(self, clock: Clock, speed: float) -> None:
+        self._clock = clock
+        self._speed = speed
+        self._start: tuple[int, int] | None = None  # first event time, time of its write
+
+    def wait(self, ts: int) -> None:
         now = self._clock.now_ms()
-        rejections = validate([event for event, _ in valid], [now] * len(valid), self._limits)
-        rejected += [RejectedEvent(-1, i, rejection, valid[i][1]) for i, rejection in rejections.items()]
-        return [(event.user_id, line) for i, (event, line) in enumerate(valid) if i not in rejections], rejected
-
-    def _validate_records(self, lines: list[bytes], topic: str) -> tuple[list[tuple[str, bytes]], list[RejectedEvent]]:
-        """Validate items or users: each is an object with its id."""
-        parse_id = _parse_item_id if topic == ITEMS else _parse_user_id
-        reason = "not_an_item" if topic == ITEMS else "not_a_user"
-        records, rejected = [], []
-        for i, line in enumerate(lines):
-            try:
-                records.append((parse_id(line), line))
-            except (ValueError, msgspec.DecodeError) as error:
-                rejected.append(RejectedEvent(-1, i, Rejection(reason, str(error)), line))
-        return records, rejected
+        if self._start is None:
+            self._start = ts, now
+        first_ts, first_write = self._start
+        time.sleep(max(0.0, (ts - first_ts) / self._speed - (now - first_write)) / 1000)
 
 
-class _User(msgspec.Struct):
-    user_id: str
+def _count_accepted(parsed: ParsedLines) -> int:
+    return len(parsed.events) + len(parsed.items) + len(parsed.users)
 
 
-def _parse_item_id(line: bytes) -> str:
-    return parse_item(line).item_id
+def _count(parsed: ParsedLines) -> int:
+    return _count_accepted(parsed) + len(parsed.refused)
 
 
-def _parse_user_id(line: bytes) -> str:
-    return msgspec.json.decode(line, type=_User).user_id
+def _group(records: Sequence[tuple[str, bytes | None]], partitions: int) -> dict[int, list[Record]]:
+    batches: dict[int, list[Record]] = {}
+    for record_id, value in records:
+        batches.setdefault(partition_for_id(record_id, partitions), []).append((record_id.encode(), value))
+    return batches
 
 
-def _normalize_event(event: Event | Rejection, line: bytes) -> tuple[Event | Rejection, bytes]:
-    """Turn a recorded like of −1 into a dislike."""
-    if isinstance(event, Rejection) or event.type != "like" or event.value != -1:
-        return event, line
-    values = msgspec.json.decode(line) | {"type": "dislike", "value": None}
-    line = msgspec.json.encode(values)
-    return parse(line), line
+def _make_spans(partition: int, first: int, files: Sequence[int]) -> Iterator[OffsetSpan]:
+    """Yield one span per run of events of the same file."""
+    for file, run in groupby(files):
+        end = first + sum(1 for _ in run)
+        yield OffsetSpan(partition, first, end, file)
+        first = end

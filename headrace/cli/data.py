@@ -1,19 +1,45 @@
 """Commands for data and for the installation: produce and check."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from headrace.cli.options import Config, Json
 
 data = typer.Typer()
+Kind = Literal["events", "items", "users"]
 
 
 @data.command()
 def produce(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE…", help="JSON lines: .jsonl, .gz, .zst, or - for standard input.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE…",
+            help="JSON lines, JSON arrays, CSV, TSV or Parquet, also .gz and .zst; - for standard input.",
+        ),
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FIELD=COLUMN[:FORMAT]",
+            help="Column of a field, as in user_id=userId, ts=timestamp:s, categories=genres:|, surface='\"home\"'."
+            " Repeatable.",
+        ),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Layout of the files, or `none`; default: guessed. See --presets.")] = "",
+    type: Annotated[str, typer.Option(help="Type of events that have none, such as rating.")] = "",
+    kind: Annotated[Kind | None, typer.Option(help="Kind of all records (default: detected record by record).")] = None,
+    sort: Annotated[bool, typer.Option("--sort", help="Write the events in time order.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="The files are the whole catalog: delete the items that they lack.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show ten records and the counts; write nothing.")] = False,
+    wait: Annotated[
+        bool, typer.Option(help="Wait until the running stream has read the events, and report those it rejects.")
+    ] = True,
+    presets: Annotated[bool, typer.Option("--presets", help="List the presets and exit.")] = False,
     speed: Annotated[
         float | None, typer.Option(min=0.001, help="Multiple of the recorded speed (default: as fast as possible).")
     ] = None,
@@ -21,9 +47,19 @@ def produce(
     json: Json = False,
 ) -> None:
     """Write recorded events, items or users to the log."""
-    from headrace.commands.produce import produce_files
+    if presets:
+        from headrace.produce.preview import print_presets
 
-    raise typer.Exit(produce_files(files, speed, config, json))
+        print_presets()
+        raise typer.Exit
+    if not files:
+        raise typer.BadParameter("expected at least one file, or - for standard input", param_hint="FILE…")
+    from headrace.produce.command import ProduceOptions, produce_files
+    from replay.files.options import ReadOptions
+
+    read = ReadOptions(maps=tuple(maps or ()), preset=preset, type=type, kind=kind, sort=sort)
+    options = ProduceOptions(read=read, speed=speed, dry_run=dry_run, replace=replace, wait=wait)
+    raise typer.Exit(produce_files(files, options, config, json))
 
 
 @data.command()

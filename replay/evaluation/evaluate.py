@@ -1,22 +1,19 @@
 """`headrace replay evaluate`: evaluate the live code on recorded logs."""
 
 import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import msgspec
-import zstandard
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from replay.evaluation.event_files import EventFiles, Refusals, read_catalog
 from replay.evaluation.live_pipeline import Pipeline
 from replay.evaluation.progressive import EvaluationSettings, ProgressiveEvaluator
-from replay.file_loader import open_lines
+from replay.files.options import ReadOptions
 from stream.clock import Clock, SystemClock
 from stream.config import Settings, load
 
@@ -24,11 +21,6 @@ _TABLES = {
     "recommendations, evaluated on the next action": ("recall", "ndcg", "mrr", "hr", "coverage", "events_per_second"),
     "shown lists": ("impression_auc", "impression_mrr", "auc", "log_loss", "calibration"),
 }
-
-
-class _RatingFields(msgspec.Struct):
-    type: str | None = None
-    value: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +34,7 @@ class EvaluationOptions:
     evaluate_every: int = 1  # evaluate every n-th action
     batch: int = 64  # events per micro-batch
     limit: int | None = None  # maximum number of events
+    read: ReadOptions = field(default_factory=ReadOptions)
 
 
 def evaluate_files(events: list[str], items: list[str], options: EvaluationOptions, *, as_json: bool) -> int:
@@ -51,26 +44,27 @@ def evaluate_files(events: list[str], items: list[str], options: EvaluationOptio
     """
     clock = SystemClock()
     pipeline = Pipeline(_load_settings(options.batch), options.k, clock)
-    catalog_lines = [line for line in read_lines(items, lambda done, size: None) if line.strip()]
-    pipeline.set_catalog(catalog_lines)
-    evaluator = _evaluate(events, pipeline, options, clock)
+    files = EventFiles(events, options.read, options.min_value)
+    catalog = read_catalog(items, files.refusals)
+    pipeline.set_catalog(catalog)
+    evaluator = _evaluate(files, pipeline, options, clock)
+    rejections = _add_rejections(files.refusals, pipeline)
     if evaluator.counts.events == 0:
-        rejected = pipeline.rejected.total()
-        reason = f"; first of {rejected} rejections: {pipeline.first_rejection}" if rejected else ""
+        reason = f"; first of {rejections.reasons.total()} rejections: {rejections.first}" if rejections.reasons else ""
         raise ValueError(f"{', '.join(events)}: no events{reason}")
-    protocol = asdict(options) | {"files": events, "catalog": len(catalog_lines), **_describe_run(evaluator, pipeline)}
+    protocol = asdict(options) | {"files": events, "catalog": len(catalog), **_describe_run(evaluator, rejections)}
     _print_results(evaluator.values(), protocol, as_json)
     return 0
 
 
-def _evaluate(events: list[str], pipeline: Pipeline, options: EvaluationOptions, clock: Clock) -> ProgressiveEvaluator:
+def _evaluate(files: EventFiles, pipeline: Pipeline, options: EvaluationOptions, clock: Clock) -> ProgressiveEvaluator:
     rate = TextColumn("{task.fields[rate]}")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), rate, TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("read", total=None, rate="")
-        read = read_lines(events, lambda done, size: bars.update(task, completed=done, total=size))
-        lines = filter_events(read, options.min_value, options.limit)
+        read = files.read_lines(lambda done, size: bars.update(task, completed=done, total=size))
+        lines: Iterator[bytes] = islice(read, options.limit)
         first_evaluated, has_total = 0, options.evaluate_from > 0
         if has_total:  # a share needs the total, so all events are read into memory first
             all_lines = list(lines)
@@ -98,51 +92,6 @@ def _load_settings(batch: int) -> Settings:
     )
 
 
-def read_lines(paths: Sequence[str], progress: Callable[[int, int | None], None]) -> Iterator[bytes]:
-    """Yield the lines of all files; `progress` gets the bytes read and their total or None."""
-    sizes = [0 if path == "-" else Path(path).stat().st_size for path in paths]
-    total = sum(sizes) if all(sizes) else None
-    for i, path in enumerate(paths):
-        lines, raw, size = open_lines(path)
-        try:
-            for n, line in enumerate(lines):
-                if n % 1024 == 0 and size:
-                    progress(sum(sizes[:i]) + raw.tell(), total)
-                yield line
-        except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
-            raise OSError(f"{path} is truncated or damaged: {error}") from None
-        finally:
-            if path != "-":
-                lines.close()
-                raw.close()
-
-
-def filter_events(lines: Iterator[bytes], min_value: float | None, limit: int | None) -> Iterator[bytes]:
-    """Yield at most `limit` events, without ratings below `min_value`."""
-    converted = (normalize_line(line.strip(), min_value) for line in lines)
-    return islice((line for line in converted if line), limit)
-
-
-def normalize_line(line: bytes, min_value: float | None) -> bytes:
-    """Turn a recorded line into an event of the stream: a like of −1 becomes a dislike.
-
-    An empty result means that the line is skipped.
-
-    >>> normalize_line(b'{"type":"rating","value":3}', min_value=4)
-    b''
-    """
-    if min_value is None and b'"like"' not in line:
-        return line
-    try:
-        event = msgspec.json.decode(line, type=_RatingFields)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return line  # the stream rejects it with a reason
-    if event.type == "like" and event.value == -1:
-        return msgspec.json.encode(msgspec.json.decode(line) | {"type": "dislike", "value": None})
-    is_low = event.type == "rating" and min_value is not None and (event.value is None or event.value < min_value)
-    return b"" if is_low else line
-
-
 def _run(
     evaluator: ProgressiveEvaluator,
     lines: Iterator[bytes],
@@ -158,7 +107,12 @@ def _run(
     evaluator.finish()
 
 
-def _describe_run(evaluator: ProgressiveEvaluator, pipeline: Pipeline) -> dict[str, Any]:
+def _add_rejections(refusals: Refusals, pipeline: Pipeline) -> Refusals:
+    """Return the records that the reader refused and those that the stream rejected."""
+    return Refusals(refusals.reasons + pipeline.rejected, refusals.first or pipeline.first_rejection)
+
+
+def _describe_run(evaluator: ProgressiveEvaluator, rejections: Refusals) -> dict[str, Any]:
     counts = evaluator.counts
     return {
         "events": counts.events,
@@ -166,8 +120,8 @@ def _describe_run(evaluator: ProgressiveEvaluator, pipeline: Pipeline) -> dict[s
         "evaluated_actions": counts.actions,
         "evaluated_unseen_items": counts.unseen_targets,
         "evaluated_repeat_items": counts.repeat_targets,
-        "rejected": dict(sorted(pipeline.rejected.items())),
-        "first_rejection": pipeline.first_rejection or None,
+        "rejected": dict(sorted(rejections.reasons.items())),
+        "first_rejection": rejections.first or None,
     }
 
 

@@ -4,6 +4,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 from replay.evaluation.baselines import ItemIndex, PopularityBaseline, get_item_keys, positive_rows
-from replay.evaluation.evaluate import filter_events, read_lines
+from replay.evaluation.event_files import EventFiles
 from replay.evaluation.live_pipeline import Pipeline
+from replay.files.options import ReadOptions
 from stream.clock import ManualClock
 from stream.config import EventsSettings, Settings, StreamSettings
 
@@ -81,7 +83,8 @@ def measure_hit_rates(lines: Sequence[bytes], n_trained: int, batch: int) -> tup
 
 @cache
 def read_recorded(name: str) -> list[bytes]:
-    return list(filter_events(read_lines([str(_DATA / name / "events.jsonl.gz")], lambda done, size: None), None, 4000))
+    files = EventFiles([str(_DATA / name / "events.jsonl.gz")], ReadOptions())
+    return list(islice(files.read_lines(lambda done, total: None), 4000))
 
 
 @pytest.mark.parametrize("n_trained", [1000, 2000])

@@ -1,0 +1,1 @@
+"""`headrace produce`: write files to the log and report the outcome."""

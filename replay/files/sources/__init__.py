@@ -1,0 +1,1 @@
+"""Formats of files: bytes to lines, JSON values and tables."""
