@@ -42,6 +42,10 @@ update_norm = Gauge(
     ["component"],
 )
 item_table_rows = Gauge("headrace_learn_item_table_rows", "Rows of the item table")
+items_left_out = Counter(
+    "headrace_learn_items_left_out",
+    "Items that events named and that got no row, because events had named 1,000,000 items before",
+)
 item_coverage_ratio = Gauge(
     "headrace_item_coverage_ratio", "Ratio of items in the item table that were shown at least once in about a day"
 )

@@ -43,10 +43,11 @@ class ModelSettings:
     training_actions: int = 128  # maximum per batch; more are sampled by hash
     min_batch: int = 16  # rows, of the first training batches
     max_batch_ratio: float = 1 / 32  # of the rows trained so far
+    max_named_items: int = 1_000_000  # rows of items that events name and the catalog does not have
 
     def __post_init__(self) -> None:
-        if self.training_candidates < 1 or self.training_actions < 0:
-            raise ValueError(f"training_candidates must be ≥ 1 and training_actions ≥ 0, got {self}")
+        if self.training_candidates < 1 or min(self.training_actions, self.max_named_items) < 0:
+            raise ValueError(f"training_candidates must be ≥ 1, the other numbers ≥ 0, got {self}")
 
 
 def settings_with_seed(seed: int, ranker: str = "listnet") -> ModelSettings:
@@ -132,6 +133,10 @@ class RecommenderModel:
         self._retrievers.learn_items(rows[known & (created > NO_TIME)])
         return rows
 
+    def set_items_deleted(self, keys: np.ndarray) -> None:
+        """Remember items that the catalog has deleted; they keep their row, or get one."""
+        self.items.set_deleted(self.add_items(keys))
+
     # Learning
 
     @property
@@ -152,7 +157,7 @@ class RecommenderModel:
         if len(batch) == 0:
             return StepResult(batch)
         self._trained_rows.add(len(batch))
-        self.add_items(batch.lists.item)
+        n_left_out = self.items.add_named(batch.lists.item, self.settings.max_named_items)
         users, item_lists = self.resolve_queries(batch.queries), self.items.resolve_lists(batch.lists)
         is_capped, cap_violations = self.contribution_caps.update(batch)
         actions, action_rows = select_actions(batch, self.items, users, is_capped)
@@ -186,6 +191,7 @@ class RecommenderModel:
             gain=gain,
             report=report,
             cap_violations=cap_violations,
+            items_left_out=n_left_out,
             truncation=self.history_filter.truncation,
         )
 

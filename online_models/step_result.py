@@ -61,4 +61,5 @@ class StepResult:
     gain: PersonalizationGain = field(default_factory=PersonalizationGain)
     report: StepReport = field(default_factory=StepReport)
     cap_violations: tuple[CapExceeded, ...] = ()
+    items_left_out: int = 0  # items that events named, beyond `ModelSettings.max_named_items`
     truncation: HistoryTruncation = field(default_factory=HistoryTruncation)  # of the histories in this step

@@ -63,6 +63,7 @@ class LearnWorker:
 
     _replica_checkpoints = 3  # model updates older than the last so many checkpoints are deleted
     _gauge_interval_ms = 5_000
+    _warning_interval_ms = 60_000
 
     def __init__(self, log: EventLog, settings: Settings, clock: Clock) -> None:
         self._log = log
@@ -74,6 +75,7 @@ class LearnWorker:
         self.progress = Progress()
         self._parent: str | None = None
         self._base: str | None = None  # the version that this epoch continues
+        self._next_items_warning_ms = 0
         self._progressive_metrics = ProgressiveMetrics()
         self._guard: Guard | None = None  # None while the journal's steps are replayed
         self._update_offsets: deque[int] = deque(maxlen=self._replica_checkpoints)
@@ -203,10 +205,22 @@ class LearnWorker:
         results, changes = apply_step(self._log, self.model, self.progress, entry, blocks, trial_start)
         metrics.item_table_rows.set(len(self.model.items))
         for result in results:
+            self._report_items_left_out(result.items_left_out)
             self._progressive_metrics.update(result)
             if self._guard:
                 self._guard.observe(result, self.progress, self.model.copy_click_predictor)
         self._publish(changes)
+
+    def _report_items_left_out(self, count: int) -> None:
+        metrics.items_left_out.inc(count)
+        if count and (now := self._clock.now_ms()) >= self._next_items_warning_ms:
+            self._next_items_warning_ms = now + self._warning_interval_ms
+            _logger.warning(
+                "%d items of a step are left out: events have named %d items that the catalog does not have; find the"
+                " producer of invented ids, or put the items into the catalog",
+                count,
+                self.model.settings.max_named_items,
+            )
 
     def _publish(self, changes: checkpoints.State, base: str = "") -> None:
         progress = self.progress

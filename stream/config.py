@@ -73,6 +73,16 @@ class EventsSettings(_Section):
     )
 
 
+class ItemsSettings(_Section):
+    """Items that may be recommended."""
+
+    catalog_only: bool = Field(
+        False,
+        description="Recommend items of the catalog only. Off: also items that events name, unless the catalog has"
+        " deleted them.",
+    )
+
+
 class StreamSettings(_Section):
     """Stream workers."""
 
@@ -218,6 +228,7 @@ class Settings(_Section):
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()
     events: EventsSettings = EventsSettings()
+    items: ItemsSettings = ItemsSettings()
     stream: StreamSettings = StreamSettings()
     learn: LearnSettings = LearnSettings()
     guard: GuardSettings = GuardSettings()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from online_models.state.contribution_caps import COUNT_KINDS, SHOWN, VIEWED, over_user_cap
+from online_models.state.item_ids import ItemIdTable
 from online_models.state.tables import Column, State, Table, prefix_states, substate
 from stream.jit import kernel
 from stream.records.batches import CandidateLists, EventType, ExampleBatch, Kind, Queries, flatten_ragged
@@ -14,6 +15,8 @@ HORIZONS = np.array([600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 60 * 86_400], np
 TEN_MINUTES, HOUR, SIX_HOURS, DAY, WEEK, TWO_MONTHS = range(HORIZONS.size)  # indices of HORIZONS
 NO_TIME = -(2**62)  # stands for "unknown" in columns of times
 N_CATEGORIES = 4
+UNLISTED, LISTED, DELETED = range(3)  # status of an item: the catalog never had it, has it, has deleted it
+_NEW_ITEMS = 1_000  # items that events may name before one event is no longer enough, see `is_established`
 _MAX_RATING = 1e6  # absolute value beyond which a rating is ignored
 
 
@@ -151,9 +154,12 @@ class ItemTable:
     """Assign the item rows that all other tables use, and count events; nothing here is trained.
 
     Counters and catalog are separate tables with the same rows: a click does not publish the item's categories again.
+    `ids` has the ids that came with events; those of the catalog stand in the items topic.
     """
 
     def __init__(self) -> None:
+        self.ids = ItemIdTable()
+        self._n_named = 0  # rows that events created: the catalog did not have their item then
         self.counters = Table(
             {
                 "counts": Column("float32", (4, HORIZONS.size)),
@@ -169,6 +175,7 @@ class ItemTable:
                 "categories": Column("uint64", (N_CATEGORIES,)),
                 "created": Column("int64", fill=NO_TIME),
                 "price": Column("float32", fill=np.nan),
+                "status": Column("uint8", fill=UNLISTED),
             }
         )
 
@@ -200,11 +207,47 @@ class ItemTable:
         self.catalog.add_keys(keys)
         return self.counters.add_keys(keys)
 
+    def add_named(self, keys: np.ndarray, max_rows: int) -> int:
+        """Add the items that events name, up to `max_rows`; return the number of items left out."""
+        n_before, n_left_out = len(self), 0
+        if self._n_named + keys.size > max_rows:  # only then it is worth to find the unknown keys
+            unknown = keys[(self.lookup(keys) < 0) & (keys != 0)]
+            _, first = np.unique(unknown, return_index=True)
+            room = max(0, max_rows - self._n_named)
+            n_left_out = max(0, first.size - room)
+            keys = unknown[np.sort(first)[:room]]
+        self.add_keys(keys)
+        self._n_named += len(self) - n_before
+        return n_left_out
+
+    def is_established(self, rows: np.ndarray) -> np.ndarray:
+        """Return True for each row, (n,) bool, that may be offered as a new item.
+
+        These are the items of the catalog, and those that at least two events named. One event is enough while events
+        have named few items. Otherwise a flood of invented ids would take the places of the other new items.
+        """
+        if self._n_named <= _NEW_ITEMS:
+            return np.ones(rows.size, np.bool_)
+        is_established: np.ndarray = self.catalog["status"][rows] == LISTED
+        is_established |= self.counters["total_counts"][rows].sum(axis=1) >= 2
+        return is_established
+
+    def truncate(self, n_rows: int) -> None:
+        """Remove the rows from `n_rows` on, which no event has named."""
+        self.counters.truncate(n_rows)
+        self.catalog.truncate(n_rows)
+
+    def set_deleted(self, rows: np.ndarray) -> None:
+        """Remember that the catalog has deleted items: the items topic forgets it after a day."""
+        self.catalog["status"][rows] = DELETED
+        self.catalog.mark_changed(rows)
+
     def set_attributes(self, rows: np.ndarray, categories: np.ndarray, created: np.ndarray, price: np.ndarray) -> None:
         """Write catalog attributes.
 
         `categories`: (n, 4) uint64, 0 = none; `created`: (n,) int64 ms or NO_TIME; `price`: (n,) float32 or NaN.
         """
+        self.catalog["status"][rows] = LISTED
         self.catalog["categories"][rows] = categories
         self.catalog["created"][rows] = created
         self.catalog["price"][rows] = np.where(np.isfinite(price), price, np.float32(np.nan))
@@ -238,18 +281,24 @@ class ItemTable:
         return float((current >= 0.5).mean())
 
     def state(self) -> State:
-        return prefix_states({"counters": self.counters.state(), "catalog": self.catalog.state()})
+        parts = {"counters": self.counters.state(), "catalog": self.catalog.state(), "ids": self.ids.state()}
+        return prefix_states(parts) | {"named": np.array([self._n_named])}
 
     def restore(self, state: State) -> None:
         self.counters.restore(substate(state, "counters"))
         self.catalog.restore(substate(state, "catalog"))
+        self.ids.restore(substate(state, "ids"))
+        self._n_named = int(state["named"][0]) if "named" in state else 0
 
     def changes(self) -> State:
-        return prefix_states({"counters": self.counters.changes(), "catalog": self.catalog.changes()})
+        parts = {"counters": self.counters.changes(), "catalog": self.catalog.changes(), "ids": self.ids.changes()}
+        return prefix_states(parts) | {"named": np.array([self._n_named])}
 
     def apply(self, changes: State) -> None:
         self.counters.apply(substate(changes, "counters"))
         self.catalog.apply(substate(changes, "catalog"))
+        self.ids.apply(substate(changes, "ids"))
+        self._n_named = int(changes["named"][0]) if "named" in changes else self._n_named
 
 
 def keys_from_rows(items: ItemTable, rows: np.ndarray) -> np.ndarray:
@@ -262,8 +311,9 @@ def keys_from_rows(items: ItemTable, rows: np.ndarray) -> np.ndarray:
 def select_actions(
     batch: ExampleBatch, items: ItemTable, users: UserQueries, is_capped: np.ndarray
 ) -> tuple[Actions, np.ndarray]:
-    """Return the actions that show interest and are not capped, with their rows in the batch."""
+    """Return the actions on known items that show interest and are not capped, with their rows."""
     is_interest = (batch.kind == Kind.action) & (COUNT_KINDS[batch.type] >= VIEWED)
     batch_rows = np.flatnonzero(is_interest & ~is_capped)
     rows = items.lookup(batch.lists.item[batch.lists.start[batch_rows]])
+    batch_rows, rows = batch_rows[rows >= 0], rows[rows >= 0]
     return Actions(users.take(batch_rows), rows, batch.ts[batch_rows]), batch_rows

@@ -148,6 +148,16 @@ class Table:
         self._index.insert(state["keys"][used_rows], used_rows)
         self._free_rows = np.flatnonzero(state["keys"] == 0).astype(np.int32)
 
+    def truncate(self, n_rows: int) -> None:
+        """Remove the rows from `n_rows` on, as if they had never been added."""
+        rows = np.arange(n_rows, self._n_rows)
+        self._index.remove(self._arrays["keys"][rows])
+        for name, array in self._arrays.items():
+            array[rows] = self.columns[name].fill if name in self.columns else 0
+        self._changed_mask[rows] = False
+        self._free_rows = self._free_rows[self._free_rows < n_rows]
+        self._n_rows = min(self._n_rows, n_rows)
+
     def _allocate_rows(self, count: int) -> np.ndarray:
         """Return rows for new keys, (count,) int32: freed rows first, then new rows at the end."""
         free_rows, self._free_rows = self._free_rows[:count], self._free_rows[count:]

@@ -7,7 +7,8 @@ import numpy as np
 
 from online_models.training.offset_ranges import excluded_rows
 from stream.records.batches import ExampleBatch, Kind, concat
-from stream.records.example_blocks import BlockRange, decode_examples
+from stream.records.example_blocks import BlockRange, decode_examples, decode_item_ids
+from stream.records.item_ids import ItemIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class TrainingBatch:
 
     batch: ExampleBatch
     partition: np.ndarray  # (n,) int64
+    item_ids: Sequence[ItemIds] = ()  # ids of the items that the events of each block name
 
 
 @dataclass(slots=True)
@@ -38,7 +40,7 @@ class Progress:
 
         A block that was published twice, or that overlaps an earlier one, trains nothing the second time.
         """
-        batches, partitions = [], []
+        batches, partitions, item_ids = [], [], []
         for value in blocks:
             block_range, batch = decode_examples(value)
             new_rows = np.flatnonzero(self._is_new(block_range, batch))
@@ -46,7 +48,8 @@ class Progress:
             if new_rows.size:
                 batches.append(batch.take(new_rows))
                 partitions.append(np.full(new_rows.size, block_range.partition, np.int64))
-        return TrainingBatch(concat(batches), np.concatenate(partitions)) if batches else None
+                item_ids.append(decode_item_ids(value))
+        return TrainingBatch(concat(batches), np.concatenate(partitions), item_ids) if batches else None
 
     def _is_new(self, block_range: BlockRange, batch: ExampleBatch) -> np.ndarray:
         partition = block_range.partition

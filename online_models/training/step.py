@@ -28,8 +28,11 @@ def apply_item_changes(log: EventLog, model: RecommenderModel, offset: int, end_
 
 
 def set_item_attributes(model: RecommenderModel, changes: Sequence[CatalogChange]) -> None:
-    """Add items with their categories, creation time and price; deleted items keep their row."""
-    items = [(change.key, change.item) for change in changes if change.item is not None]
+    """Add items with their categories, creation time and price; mark deleted ones."""
+    newest = {change.key: change.item for change in changes}
+    if deleted := [key for key, item in newest.items() if item is None]:
+        model.set_items_deleted(np.array(deleted, np.uint64))
+    items = [(key, item) for key, item in newest.items() if item is not None]
     if not items:
         return
     categories = np.zeros((len(items), N_CATEGORIES), np.uint64)
@@ -62,6 +65,8 @@ def apply_step(
         progress.example_offsets[offset_range.partition] = offset_range.next
     rows = progress.consume(blocks)
     results = learn_rows(model, rows, trial_start) if rows else []
+    for ids in rows.item_ids if rows else ():
+        model.items.ids.add(model.items.lookup(ids.key), ids)
     return results, model.changes()
 
 

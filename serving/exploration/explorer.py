@@ -61,8 +61,8 @@ class Explorer:
         return self._audit.alarm
 
     def refresh_pool(self, replica: Replica) -> FreshItemPool:
-        """Pool of fresh items of the replica's version; rebuilt only when the version changes."""
-        if self._pool.version != replica.version:
+        """Pool of fresh items of the replica's state; rebuilt when model or catalog change."""
+        if self._pool.revision != replica.revision:
             self.set_pool(build_pool(replica, self._budget, self._warm_start))
             metrics.exploration_candidates.set(self._pool.rows.size)
         return self._pool

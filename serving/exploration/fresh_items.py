@@ -1,4 +1,4 @@
-"""Pool of fresh items of one model version, with their counts and neighbor priors."""
+"""Pool of fresh items of one replica state, with their counts and neighbor priors."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ MAX_COLD_START_ITEMS = 32  # fresh items per pool
 class FreshItemPool:
     """The n items to explore, without those surely better or worse than the average."""
 
-    version: str
+    revision: str  # of the replica
     rows: np.ndarray  # (n,) int32
     clicks: np.ndarray  # (n,) float64
     impressions: np.ndarray  # (n,) float64
@@ -47,7 +47,7 @@ def build_pool(replica: Replica, budget: Budget, warm_start: WarmStart) -> Fresh
     """Build the pool from the replica's state alone, so that equal states give equal pools."""
     items, totals = replica.model.items, replica.event_totals
     total_impressions = items.counters["total_counts"][: len(items), EventType.impression]
-    rows = select_least_shown(total_impressions, replica.eligible, budget.impressions, MAX_COLD_START_ITEMS)
+    rows = select_least_shown(total_impressions, replica.is_new_eligible, budget.impressions, MAX_COLD_START_ITEMS)
     rate = min(0.9, float((totals[EventType.click] + 1) / (totals[EventType.impression] + 20)))
     clicks, impressions = _count_clicks(items, rows)
     # By its own counts alone: feedback on similar items does not exempt an item from exploration.
@@ -55,7 +55,7 @@ def build_pool(replica: Replica, budget: Budget, warm_start: WarmStart) -> Fresh
     is_cold_start = budget.is_cold_start(impressions, posteriors, rate)
     rows, clicks, impressions = rows[is_cold_start], clicks[is_cold_start], impressions[is_cold_start]
     neighbor_prior = neighbor_priors(items, replica.leaderboards, rows, rate, warm_start)
-    return FreshItemPool(replica.version, rows, clicks, impressions, neighbor_prior, rate)
+    return FreshItemPool(replica.revision, rows, clicks, impressions, neighbor_prior, rate)
 
 
 def select_least_shown(impressions: np.ndarray, eligible: np.ndarray, budget: int, count: int) -> np.ndarray:

@@ -25,7 +25,7 @@ async def get_similar_items(
 ) -> SimilarItems:
     """Return the neighbors of an item, best first."""
     service, decoded_id = get_service(state), parse_id("item_id", item_id)
-    if service.replica.catalog.get(hash_id(decoded_id)) is None:
+    if not service.replica.is_known(hash_id(decoded_id)):
         raise _unknown_item(decoded_id)
     neighbors = service.recommender.find_similar(hash_id(decoded_id), k)
     return SimilarItems(decoded_id, [SimilarItem(neighbor_id, score) for neighbor_id, score in neighbors])
@@ -40,7 +40,7 @@ async def get_item(state: State, item_id: FromPath[str]) -> dict[str, Any]:
     replica, decoded_id = get_service(state).replica, parse_id("item_id", item_id)
     key = hash_id(decoded_id)
     item, counts = replica.catalog.json(key), replica.count_events(key)
-    if item is None and (replica.catalog.is_deleted(key) or not any(counts.values())):
+    if item is None and (replica.is_deleted(key) or not any(counts.values())):
         raise _unknown_item(decoded_id)
     return (item or {"item_id": decoded_id}) | {"counts": counts, "in_catalog": item is not None}
 
@@ -87,9 +87,12 @@ async def post_items(state: State, request: Request[Any, Any, Any]) -> PutResult
 
 @delete("/v1/items/{item_id:str}", status_code=204, tags=["items"])
 async def delete_item(state: State, item_id: FromPath[str]) -> None:
-    """Delete an item from the catalog; it is no longer recommended."""
+    """Delete an item from the catalog; it is no longer recommended.
+
+    An item that only events name is hidden.
+    """
     service, decoded_id = get_service(state), parse_id("item_id", item_id)
-    if service.replica.catalog.get(hash_id(decoded_id)) is None:
+    if not service.replica.is_known(hash_id(decoded_id)):
         raise _unknown_item(decoded_id)
     await service.put_items([(decoded_id, None)])
 
@@ -107,7 +110,8 @@ def _decode_item(value: bytes) -> Item:
 
 
 def _unknown_item(item_id: str) -> Problem:
-    return Problem(404, "Unknown item", f"item {item_id!r} is not in the catalog", field="item_id")
+    detail = f"item {item_id!r} is deleted, or neither catalog nor events have it"
+    return Problem(404, "Unknown item", detail, field="item_id")
 
 
 ROUTES = (get_similar_items, get_item, put_item, post_items, delete_item)

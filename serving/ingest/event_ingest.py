@@ -15,7 +15,7 @@ from serving.records import IngestResult, RefusedRecord
 from stream import metrics as stream_metrics
 from stream.clock import Clock
 from stream.deduplication import Deduplicator
-from stream.ids import hash_ids
+from stream.ids import NO_KEY, hash_id, hash_ids
 from stream.logs import EventLog
 from stream.records.dead_letters import RejectedEvent, encode_dead_letter
 from stream.records.decoding import decode_records
@@ -70,11 +70,13 @@ class EventIngest:
         values = [bytes(raw) for raw in raws]
         events, rejections = self._validate(values)
         is_new = self._find_new(list(events.values()))
-        records = [(event.user_id, values[i]) for (i, event), new in zip(events.items(), is_new, strict=True) if new]
+        new_events = [(i, event) for (i, event), new in zip(events.items(), is_new, strict=True) if new]
+        records = [(event.user_id, values[i]) for i, event in new_events]
         self._dead_letter(rejections, values)
         if records:
             first_offsets = await self._writer.append(EVENTS, records)
-            self._pending_writes.record([user for user, _ in records], first_offsets, self._clock.now_ms())
+            writes = [(event.user_id, _acted_on(event)) for _, event in new_events]
+            self._pending_writes.record(writes, first_offsets, self._clock.now_ms())
         # Only after the write: if it fails, a retry is not a duplicate.
         self._deduplicator.check_and_add(hash_ids([event.event_id for event in events.values()]))
         metrics.events_accepted.inc(len(events))
@@ -138,3 +140,8 @@ class EventIngest:
             records.append(("", encode_dead_letter(RejectedEvent(-1, i, rejection, raw), None)))
         if records:
             self._writer.append_later(DEAD_LETTER, records)
+
+
+def _acted_on(event: Event) -> int:
+    """Key of the item of an action; NO_KEY for an impression."""
+    return NO_KEY if event.type == "impression" or not event.item_id else hash_id(event.item_id)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 
@@ -93,13 +93,16 @@ class Recommender:
         return build_slates(self._replica, contexts, ranking, exploration_arms, filled_slates, policy, item_ids)
 
     def find_similar(self, key: int, k: int) -> list[tuple[str, float]]:
-        """Neighbors of an item with their scores, best first."""
+        """Neighbors of an item with their scores, best first; items of its categories follow."""
         model = self._replica.model
         row = model.items.lookup(np.array([key], np.uint64))[0]
         if row < 0:
             return []
         candidates = model.find_similar(int(row), 2 * k)
         rows = candidates.row[(self._replica.eligible[candidates.row] == 1) & (candidates.row != row)][:k]
+        if rows.size < k:
+            new_rows = self._replica.leaderboards.find_new_neighbors(int(row), self._replica.eligible, k + rows.size)
+            rows = np.concatenate([rows, new_rows[~np.isin(new_rows, rows)]])[:k]
         item_ids = self._replica.get_item_ids(rows)
         return [(item_id, round(1 / (1 + position), 6)) for position, item_id in enumerate(item_ids)]
 
@@ -116,11 +119,25 @@ class Recommender:
         except OSError as error:
             profiles = [self._fallback_profile(error, now) for _ in requests]
         return [
-            RequestContext(request, impression_id, key, profile, is_stale, now if request.ts is None else request.ts)
+            RequestContext(
+                request,
+                impression_id,
+                key,
+                self._add_pending_actions(key, profile, now),
+                is_stale,
+                now if request.ts is None else request.ts,
+            )
             for (request, impression_id), key, (profile, is_stale) in zip(
                 requests, user_keys.tolist(), profiles, strict=True
             )
         ]
+
+    def _add_pending_actions(self, user_key: int, profile: Profile, now: int) -> Profile:
+        """Profile in which the user also acted on the items of acknowledged events that it lacks."""
+        keys = self._pending_writes.items(user_key, profile.offset, self._replica.covered_offsets, now)
+        if not keys:
+            return profile
+        return replace(profile, interacted=np.concatenate([profile.interacted, np.array(keys, np.uint64)]))
 
     def _decode_user(self, user_key: int, value: bytes | None, now: int) -> tuple[Profile, bool]:
         """Profile and staleness."""

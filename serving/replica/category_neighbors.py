@@ -111,6 +111,35 @@ def _fill_neighbors(
                     size += 1
 
 
+@kernel
+def _scan_neighbors(
+    row: int,
+    categories: np.ndarray,
+    price: np.ndarray,
+    eligible: np.ndarray,
+    rows: np.ndarray,
+    similarities: np.ndarray,
+) -> int:
+    """Write the most similar rows, best first, of equals the newest; return their number."""
+    count = 0
+    for other in range(categories.shape[0] - 1, -1, -1):
+        if other == row or not eligible[other] or categories[other, 0] == _NO_CATEGORY:
+            continue
+        similarity = _jaccard(categories[row], categories[other])
+        if similarity > 0.0:
+            similarity *= _price_similarity(price[row], price[other])
+        slot = count
+        while slot > 0 and similarities[slot - 1] < similarity:
+            slot -= 1
+        if similarity <= 0.0 or slot == rows.size:
+            continue
+        count = min(count + 1, rows.size)
+        for j in range(count - 1, slot, -1):
+            rows[j], similarities[j] = rows[j - 1], similarities[j - 1]
+        rows[slot], similarities[slot] = other, similarity
+    return count
+
+
 class CategoryLeaderboards:
     """Most shown items by category, so that no request needs a pass over the catalog.
 
@@ -137,3 +166,20 @@ class CategoryLeaderboards:
         neighbor_rows, similarity = np.zeros(shape, np.int32), np.zeros(shape)
         _fill_neighbors(rows, catalog["categories"], catalog["price"], self._boards, neighbor_rows, similarity)
         return Neighbors(neighbor_rows, similarity)
+
+    def find_new_neighbors(self, row: int, eligible: np.ndarray, count: int, max_rows: int = 100_000) -> np.ndarray:
+        """Find up to `count` eligible items that share categories with an item, most similar first.
+
+        They need not have been shown. It reads the newest `max_rows` rows of the catalog; of equally similar items,
+        the newest come first.
+        """
+        catalog, end = self._items.catalog, len(self._items)
+        first = max(0, end - max_rows)
+        if row < first:
+            return np.zeros(0, np.int32)
+        rows, similarities = np.zeros(count, np.int32), np.zeros(count)
+        n_found = _scan_neighbors(
+            row - first, catalog["categories"][first:end], catalog["price"][first:end], eligible[first:end], rows,
+            similarities,
+        )  # fmt: skip
+        return rows[:n_found] + np.int32(first)

@@ -7,19 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from online_models.model import RecommenderModel, settings_with_seed
+from online_models.state.item_table import UNLISTED
 from online_models.training.updates import ModelUpdate, decode_update
 from online_models.versions import checkpoints, gate
 from online_models.versions.checkpoints import version_name
 from serving import metrics
+from serving.replica.catalog_preview import CatalogPreview
 from serving.replica.category_neighbors import CategoryLeaderboards
 from serving.replica.item_directory import ItemDirectory
 from serving.replica.update_gate import UpdateGate
 from stream.config import Settings
-from stream.logs import EventLog, Records
+from stream.logs import EventLog, Position, Records
 from stream.records.batches import EventType
 from stream.records.catalog import Catalog, CatalogChange, read_items
 from stream.topics import MODEL_UPDATES
 
+STREAM_GROUP = "stream"  # whose commits say that the users are written
+_NOT_COMMITTED = Position(0)
+_NO_RECORDS = Records(0, [], [], [], [])
 _logger = logging.getLogger(__name__)
 
 
@@ -47,7 +52,8 @@ class Replica:
         self.base_version = ""  # checkpoint that this state was loaded from
         self.covered_offsets: dict[str, int] = {}  # next offset of the events that the state covers, by partition
         self.catalog = Catalog(log)
-        self._directory = ItemDirectory(self.catalog)
+        self._directory = ItemDirectory(self.catalog, settings.items.catalog_only)
+        self._preview = CatalogPreview()
         self.event_totals = np.zeros(len(EventType), np.int64)  # events of all items, by type
         self._gate = UpdateGate(settings.checkpoints)
         self._next_offset = log.start_offset(MODEL_UPDATES, 0)
@@ -66,12 +72,33 @@ class Replica:
 
     @property
     def eligible(self) -> np.ndarray:
-        """By item row, (≥ n,) uint8: 1 if the item is in the catalog and available."""
+        """By item row, (≥ n,) uint8: 1 if the item may be recommended."""
         return self._directory.eligible
 
+    @property
+    def is_new_eligible(self) -> np.ndarray:
+        """By item row, (≥ n,) uint8: 1 if the item may be explored while it is new."""
+        return self._directory.is_new_eligible
+
+    @property
+    def revision(self) -> str:
+        """Name of the state together with the catalog, which changes between two model updates."""
+        return f"{self.version} {self.catalog.next_offset}"
+
     def get_item_ids(self, rows: np.ndarray) -> list[str]:
-        """Ids of the items in these rows; "" for items outside the catalog."""
+        """Ids of the items in these rows; "" for items that may not be recommended."""
         return self._directory.get_item_ids(rows)
+
+    def is_known(self, key: int) -> bool:
+        """Return True for an item of the catalog, and for a named one that may be recommended."""
+        row = int(self.model.items.lookup(np.array([key], np.uint64))[0])
+        return self.catalog.get(key) is not None or (row >= 0 and bool(self.eligible[row]))
+
+    def is_deleted(self, key: int) -> bool:
+        """Return True for an item that the catalog has deleted and does not have again."""
+        row = int(self.model.items.lookup(np.array([key], np.uint64))[0])
+        was_listed = row >= 0 and self.model.items.catalog["status"][row] != UNLISTED
+        return self.catalog.get(key) is None and (self.catalog.is_deleted(key) or bool(was_listed))
 
     def poll(self) -> int:
         """Read and apply new updates and items; returns the number of updates."""
@@ -88,18 +115,24 @@ class Replica:
 
     def apply(self, pending: PendingUpdates) -> int:
         """Apply what `fetch` read; returns the number of updates."""
-        self._apply_catalog_changes(self.catalog.apply(pending.items))
+        previous_offset = self.catalog.next_offset
+        changes = self.catalog.apply(pending.items)
+        self._preview.add([(end, batch) for end, batch in pending.items if end > previous_offset])
         records = pending.updates
         if pending.start_offset != self._next_offset:  # another call has applied updates meanwhile: read again
-            return 0
+            records = _NO_RECORDS
+        if len(records):
+            self._directory.truncate(self._preview.retract(self.model))
         for offset, value in zip(records.offsets, records.values, strict=True):
             self._next_offset = offset + 1
             if value is not None:
                 self._apply_update(decode_update(value))
             if self._next_offset <= offset:  # rewound: the rest is read again
                 break
+        self.leaderboards.update(self._preview.apply(self.model))
+        self._directory.add_rows(self.model.items)
+        self._directory.apply(changes, self.model.items)
         if len(records):
-            self._directory.add_rows(self.model.items.keys)
             metrics.model_step.set(self.step)
             metrics.model_epoch.set(self.epoch)
         return len(records)
@@ -111,9 +144,16 @@ class Replica:
         return {event_type.name: int(totals[event_type]) for event_type in EventType}
 
     def lag(self, topic: str) -> dict[str, int]:
-        """Records of the topic that the state does not cover yet, by partition."""
-        ends = self._log.end_offsets(topic)
-        return {str(p): max(0, end - self.covered_offsets.get(str(p), 0)) for p, end in ends.items()}
+        """Records of the topic that recommendations do not reflect yet, by partition.
+
+        A record is reflected when this state covers it and the stream worker has committed it: it commits after it has
+        written the users.
+        """
+        ends, committed = self._log.end_offsets(topic), self._log.committed(topic, STREAM_GROUP)
+        return {
+            str(p): max(0, end - min(self.covered_offsets.get(str(p), 0), committed.get(p, _NOT_COMMITTED).offset))
+            for p, end in ends.items()
+        }
 
     def _load_newest(self) -> None:
         self._gate.reset(self.epoch, self.version)
@@ -151,12 +191,15 @@ class Replica:
         return update.epoch == max(1, self.epoch) and (update.epoch, update.step) >= self._expected_step
 
     def _apply_changes(self, update: ModelUpdate) -> None:
-        """Apply the changes of the model; `event_totals` and the leaderboards follow."""
+        """Apply the changes of the model; `event_totals`, leaderboards and directory follow."""
         items, rows = self.model.items, update.changes["items.counters.rows"]
         self.event_totals -= items.counters["total_counts"][rows[rows < len(items)]].sum(axis=0)
         self.model.apply(update.changes)
+        self._preview.learned(self.model, update.items_offset)
         self.event_totals += items.counters["total_counts"][rows].sum(axis=0)
         self.leaderboards.update(np.union1d(rows, update.changes["items.catalog.rows"]))
+        self._directory.add_rows(items)
+        self._directory.refresh_named(items, rows)
 
     def _skip_blocked_updates(self, update: ModelUpdate) -> None:
         """Load a newer version that may serve; without one, the state stays as it is."""
@@ -202,8 +245,15 @@ class Replica:
         self.base_version = manifest.version
         self.covered_offsets = dict(manifest.offsets)
         self._gate.reset(self.epoch, self.version)
-        self._directory.reset(self.model.items.keys)
+        self._preview = CatalogPreview()
+        self._preview.learned(self.model, manifest.items_offset)
+        self._preview.add(self._read_catalog_since(manifest.items_offset))
+        self._directory.reset(self.model.items)
 
-    def _apply_catalog_changes(self, changes: list[CatalogChange]) -> None:
-        rows = self.model.items.lookup(np.array([change.key for change in changes], np.uint64))
-        self._directory.apply(changes, rows)
+    def _read_catalog_since(self, offset: int) -> list[tuple[int, list[CatalogChange]]]:
+        """Changes of the catalog from an offset on; none if the log is away."""
+        try:
+            return list(read_items(self._log, offset, self.catalog.next_offset))
+        except OSError as error:
+            _logger.warning("cannot read the catalog from offset %d on; its changes appear later: %s", offset, error)
+            return []

@@ -9,6 +9,7 @@ import numpy as np
 from stream.logs import Record, Records
 from stream.records.batches import CandidateLists, ExampleBatch, Queries
 from stream.records.column_blocks import decode_block, encode_block
+from stream.records.item_ids import NO_ITEM_IDS, ItemIds, from_columns, to_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,8 @@ class BlockRange:
     next_users_offset: int  # next offset of the users topic that was applied before the block
 
 
-def encode_examples(block_range: BlockRange, batch: ExampleBatch) -> bytes:
-    """Encode one block of the examples topic."""
+def encode_examples(block_range: BlockRange, batch: ExampleBatch, item_ids: ItemIds = NO_ITEM_IDS) -> bytes:
+    """Encode one block of the examples topic, with the ids of items that its events name."""
     columns: dict[str, np.ndarray] = {}
     for prefix, part in (("", batch), ("queries.", batch.queries), ("lists.", batch.lists)):
         for name, value in part.arrays().items():
@@ -36,7 +37,7 @@ def encode_examples(block_range: BlockRange, batch: ExampleBatch) -> bytes:
     if not batch.producer.any():  # most producers do not name themselves
         del columns["producer"]
     header = {name: getattr(block_range, name) for name in BlockRange.__slots__}
-    return encode_block(header, columns)
+    return encode_block(header, columns | to_columns(item_ids))
 
 
 def decode_examples(value: bytes) -> tuple[BlockRange, ExampleBatch]:
@@ -51,6 +52,11 @@ def decode_examples(value: bytes) -> tuple[BlockRange, ExampleBatch]:
     lists = CandidateLists(**_known_columns(CandidateLists, nested["lists"]))
     batch = ExampleBatch(**_known_columns(ExampleBatch, nested[""]), queries=queries, lists=lists)
     return BlockRange(**{name: header[name] for name in BlockRange.__slots__}), batch
+
+
+def decode_item_ids(value: bytes) -> ItemIds:
+    """Decode the item ids of a block of the examples topic."""
+    return from_columns(decode_block(value)[1])
 
 
 def keyed_blocks(first: int, blocks: Sequence[bytes]) -> list[Record]:

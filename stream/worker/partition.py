@@ -1,6 +1,6 @@
 """State of one partition of events, and its rows on the way to the examples topic."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from stream.quarantine import AlreadyReported
 from stream.records.batches import EventType, ExampleBatch, Kind, Queries
 from stream.records.decoding import EventBatch
 from stream.records.example_blocks import BlockRange, encode_examples
+from stream.records.item_ids import ItemIds
 from stream.stores import StoreWatermark
 from stream.users.table import ApplyResult, UserTable
 from stream.worker.joiner import Joiner
@@ -89,10 +90,13 @@ class Partition:
         metrics.watermark.labels(self.number).set(watermarks[-1] / 1000)
         return rows
 
-    def encode_blocks(self, start: BatchStart, examples: ExampleBatch) -> list[bytes]:
+    def encode_blocks(
+        self, start: BatchStart, examples: ExampleBatch, collect_ids: Callable[[tuple[int, int]], ItemIds]
+    ) -> list[bytes]:
         """Encode the examples of a micro-batch as blocks that cover all of its events.
 
         Each block has its own watermark, because the process can die when only some of them are published.
+        `collect_ids`: returns the item ids that events name, by their range of offsets.
         """
         watermark, blocks = start.watermark, []
         for first, end, rows in split_blocks(examples, start.first_offset, self.next_offset, _ROWS_PER_BLOCK):
@@ -105,7 +109,7 @@ class Partition:
                 watermark=NO_WATERMARK if ts is None else ts,
                 next_users_offset=self.next_users_offset,
             )
-            blocks.append(encode_examples(block_range, rows))
+            blocks.append(encode_examples(block_range, rows, collect_ids((first, end))))
         return blocks
 
 

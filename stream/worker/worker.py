@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from threading import Event as Signal
 
 import numpy as np
@@ -20,6 +21,7 @@ from stream.records.dead_letters import RejectedEvent, encode_dead_letter
 from stream.records.decoding import DecodedBatch, decode_records
 from stream.records.events import Limits
 from stream.records.example_blocks import keyed_blocks
+from stream.records.item_ids import collect_ids
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS
 from stream.users.rate_limits import DETECTORS, rate_limits_from_settings
@@ -130,7 +132,8 @@ class StreamWorker:
         metrics.count_events(new.batch.type[result.violation == 0])
         quarantine(self._log, partition.number, new, result, partition.already_reported)
         examples = partition.join(new.batch, result)
-        return partition.encode_blocks(start, examples)
+        ids_by_offsets = partial(collect_ids, new.batch, new.events, result.violation > 0)
+        return partition.encode_blocks(start, examples, ids_by_offsets)
 
     def _dead_letter(self, partition: Partition, rejected: Sequence[RejectedEvent]) -> None:
         """Append rejected events to dead-letter, except those appended before a crash."""

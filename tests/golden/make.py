@@ -16,6 +16,7 @@ from stream.records.decoding import decode_records
 from stream.records.events import Limits
 from stream.records.example_blocks import BlockRange, encode_examples
 from stream.records.feature_codec import encode_features
+from stream.records.item_ids import NO_ITEM_IDS, collect_ids
 from stream.testing import MemoryStore
 from stream.users.table import UserTable
 from stream.worker.partition import build_examples
@@ -38,7 +39,7 @@ def make_event() -> bytes:
     return msgspec.json.encode(IMPRESSION_EVENT)
 
 
-def _make_block(store: MemoryStore, click: Mapping[str, Any] = CLICK_EVENT) -> bytes:
+def _make_block(store: MemoryStore, click: Mapping[str, Any] = CLICK_EVENT, with_ids: bool = False) -> bytes:
     """Encode the block of both events, and store their user."""
     values = [msgspec.json.encode(IMPRESSION_EVENT), msgspec.json.encode(click)]
     decoded = decode_records(Records(0, [40, 41], [b"u1"] * 2, values, [TS] * 2), Limits(0, 300))
@@ -49,11 +50,16 @@ def _make_block(store: MemoryStore, click: Mapping[str, Any] = CLICK_EVENT) -> b
     block_range = BlockRange(
         partition=0, first_offset=40, next_offset=42, batch_next_offset=42, watermark=TS - 6_790, next_users_offset=6
     )
-    return encode_examples(block_range, build_examples(decoded.batch, queries))
+    ids = collect_ids(decoded.batch, decoded.events, np.zeros(2, np.bool_), (40, 42)) if with_ids else NO_ITEM_IDS
+    return encode_examples(block_range, build_examples(decoded.batch, queries), ids)
 
 
 def make_examples() -> bytes:
     return _make_block(MemoryStore(), CLICK_EVENT | {"producer": "p1"})
+
+
+def make_examples_with_ids() -> bytes:
+    return _make_block(MemoryStore(), CLICK_EVENT | {"producer": "p1"}, with_ids=True)
 
 
 def make_user() -> bytes:
@@ -93,6 +99,7 @@ def make_journal() -> bytes:
 MAKERS: dict[str, Callable[[], bytes]] = {
     "event-1.json": make_event,
     "examples-1.block": make_examples,
+    "examples-2.block": make_examples_with_ids,
     "user-1.record": make_user,
     "update-1.block": make_update,
     "manifest-1.json": make_manifest,

@@ -10,7 +10,7 @@ from online_models.training.updates import decode_update
 from online_models.versions import checkpoints
 from stream.ids import hash_id
 from stream.records.events import Event, Limits, parse, validate
-from stream.records.example_blocks import BlockRange, decode_examples
+from stream.records.example_blocks import BlockRange, decode_examples, decode_item_ids
 from stream.users.profiles import decode_profile, describe
 from tests.golden.make import CLICK_EVENT, FOLDER, IMPRESSION_EVENT, MAKERS, TS
 
@@ -58,6 +58,15 @@ def test_golden_example_block_decodes() -> None:
     assert batch.queries.ts.tolist() == [TS, CLICK_EVENT["ts"]]
     assert batch.value.tolist()[1:] == [1.5]
     assert batch.producer.tolist() == [0, hash_id("p1")]
+
+
+def test_golden_block_has_the_ids_of_items() -> None:
+    ids = decode_item_ids(read_golden("examples-2.block"))
+
+    assert ids.key.tolist() == [hash_id("b")]  # the slate names the version that served it, so its ids are known
+    assert ids.start.tolist() == [0, 1]
+    assert ids.text.tobytes() == b"b"
+    assert decode_item_ids(read_golden("examples-1.block")).key.size == 0
 
 
 def test_golden_user_record_decodes() -> None:

@@ -32,11 +32,13 @@ class NewestRetriever(LeaderboardRetriever):
         super().__init__(items, self._board, workspace)
 
     def learn(self, actions: Actions) -> None:
-        self.learn_items(np.unique(actions.row) if actions.new_rows is None else actions.new_rows)
+        rows = actions.row if actions.new_rows is None else np.concatenate([actions.new_rows, actions.row])
+        self.learn_items(np.unique(rows))
 
     def learn_items(self, rows: np.ndarray) -> None:
         """Update from item rows whose creation time or first event is new; -1 is skipped."""
         rows = rows[rows >= 0]
+        rows = rows[self._items.is_established(rows)]
         created_ts = self._creation_times(rows)
         latest = np.argsort(-created_ts, kind="stable")[: self.settings.size]  # the others cannot reach the board
         latest = latest[created_ts[latest] > NO_TIME]

@@ -61,7 +61,7 @@ def test_reloaded_replica_has_the_same_pool(tmp_path: Path) -> None:
         loop.restart_serve()
         loaded_pool = build_loop_pool(loop)
 
-    assert loaded_pool.version == live_pool.version
+    assert loaded_pool.revision == live_pool.revision
     assert loaded_pool.rows.tolist() == live_pool.rows.tolist()
     assert loaded_pool.neighbor_prior.means.tolist() == live_pool.neighbor_prior.means.tolist()
     assert loaded_pool.neighbor_prior.stds.tolist() == live_pool.neighbor_prior.stds.tolist()

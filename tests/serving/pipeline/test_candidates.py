@@ -79,13 +79,6 @@ def test_empty_catalog_gives_an_empty_slate(loop: LiveLoop) -> None:
     assert list_item_ids(loop.recommend(candidates=["x"])) == ["x"]
 
 
-def test_items_outside_the_catalog_are_not_returned(loop: LiveLoop) -> None:
-    loop.send_events(*(make_event(user_id=f"u{n}", item_id="ghost") for n in range(5)))
-    loop.run_until_idle()
-
-    assert list_item_ids(loop.recommend("u9")) == []
-
-
 def test_deleted_and_unavailable_items_are_not_returned(loop: LiveLoop) -> None:
     loop.put_items("a", "b", "c", "d")
     loop.send_events(*(make_event(user_id=f"u{n}", item_id=item_id) for n in range(5) for item_id in "abcd"))

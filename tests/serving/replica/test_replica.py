@@ -14,7 +14,9 @@ from online_models.model import RecommenderModel
 from online_models.training.updates import decode_update, encode_update
 from online_models.versions import checkpoints, gate
 from serving.replica.replica import Replica
-from stream.logs import Record
+from stream.config import ItemsSettings
+from stream.ids import hash_id
+from stream.logs import Position, Record
 from stream.testing import MemoryLog
 from stream.topics import EVENTS, ITEMS, MODEL_UPDATES
 from tests.support.faults import CrashInjector
@@ -153,26 +155,90 @@ def test_lost_updates_are_applied_when_sent_again(lab: Lab) -> None:
     assert_same(replica, lab)
 
 
-def test_lag_counts_events_that_the_model_has_not_learned(lab: Lab) -> None:
+def test_lag_counts_events_that_answers_do_not_reflect(lab: Lab) -> None:
     lab.finish()
     lab.log.write(EVENTS, 0, *[(None, b"")] * 1000)
-    replica = start_replica(lab)
+    replica, covered = start_replica(lab), lab.start().progress.offsets[0]
+    before_stream = replica.lag(EVENTS)
+    source = lab.log.open_source(EVENTS, "stream")
+    source.next_batch(1, 0)
+    source.commit({0: Position(covered - 5)})
+    users_are_behind = replica.lag(EVENTS)
+    source.commit({0: Position(1000)})
 
-    assert replica.lag(EVENTS) == {"0": 1000 - lab.start().progress.offsets[0], "1": 0}
+    assert before_stream == {"0": 1000, "1": 0}
+    assert users_are_behind == {"0": 1005 - covered, "1": 0}
+    assert replica.lag(EVENTS) == {"0": 1000 - covered, "1": 0}
 
 
-def test_only_available_catalog_items_are_eligible(lab: Lab) -> None:
+def list_eligible(replica: Replica) -> set[str]:
+    return set(replica.get_item_ids(np.flatnonzero(replica.eligible[: len(replica.model.items)])))
+
+
+def test_catalog_only_offers_available_items(lab: Lab) -> None:
     lab.finish()
-    replica = start_replica(lab)
-    item_ids = set(replica.get_item_ids(np.flatnonzero(replica.eligible[: len(replica.model.items)])))
+    settings = lab.settings.model_copy(update={"items": ItemsSettings(catalog_only=True)})
+    replica = Replica(lab.log, settings)
 
-    assert item_ids == {f"i{n}" for n in range(12)}
+    assert list_eligible(replica) == {f"i{n}" for n in range(12)}
 
     lab.log.write("items", 0, (b"i1", None), (b"i2", b'{"item_id":"i2","available":false}'))
     replica.poll()
-    item_ids = set(replica.get_item_ids(np.flatnonzero(replica.eligible[: len(replica.model.items)])))
 
-    assert item_ids == {f"i{n}" for n in range(12) if n not in (1, 2)}
+    assert list_eligible(replica) == {f"i{n}" for n in range(12) if n not in (1, 2)}
+
+
+def test_named_items_are_offered_unless_deleted(lab: Lab) -> None:
+    lab.finish()
+    replica = start_replica(lab)
+    named = list_eligible(replica)
+    lab.log.write("items", 0, (b"i1", None), (b"i30", None))
+    replica.poll()
+
+    assert {f"i{n}" for n in range(12)} < named
+    assert list_eligible(replica) == named - {"i1", "i30"}
+
+
+def test_deletion_is_kept_when_the_topic_forgets_it(lab: Lab) -> None:
+    lab.log.write("items", 0, (b"i30", None))
+    lab.finish()
+    lab.log.trim("items", 0, lab.log.end_offset("items", 0))
+
+    assert "i30" not in list_eligible(start_replica(lab))
+
+
+def test_new_item_is_offered_before_the_learner_has_it(lab: Lab) -> None:
+    replica = start_replica(lab)
+    lab.log.write("items", 0, *[(b"n%d" % n, b'{"item_id":"n%d"}' % n) for n in range(3)])
+    replica.poll()
+    before_training = list_eligible(replica)
+    for _ in range(4):
+        lab.step()
+        replica.poll()
+        lab.log.write("items", 0, (b"late", b'{"item_id":"late"}'))
+        replica.poll()
+
+        assert {"n0", "n1", "n2", "late"} <= list_eligible(replica)
+
+    lab.finish()
+    while replica.poll():
+        pass
+
+    assert {"n0", "n1", "n2"} <= before_training
+    assert_same(replica, lab)
+    assert list_eligible(replica) == list_eligible(start_replica(lab))
+
+
+def test_new_price_is_kept_while_older_updates_arrive(lab: Lab) -> None:
+    replica = start_replica(lab)
+    while lab.step():
+        lab.log.write("items", 0, (b"i3", b'{"item_id":"i3","price":1.5}'))
+        replica.poll()
+        [row] = replica.model.items.lookup(np.array([hash_id("i3")], np.uint64))
+
+        assert replica.model.items.catalog["price"][row] == 1.5
+        if lab.start().progress.step > 5:
+            return
 
 
 def block_version(lab: Lab, version: str, reason: str = "trained by a flood") -> None:
