@@ -14,14 +14,23 @@ def reachable_host(host: str) -> str:
     return _ANY_HOST.get(host.strip("[]"), host.strip("[]"))
 
 
+def format_address(host: str, port: int) -> str:
+    """Host and port as one text.
+
+    >>> format_address("::", 8000), format_address("shop.local", 8000)
+    ('[::]:8000', 'shop.local:8000')
+    """
+    bare_host = host.strip("[]")
+    return f"[{bare_host}]:{port}" if ":" in bare_host else f"{bare_host}:{port}"
+
+
 def base_url(host: str, port: int) -> str:
     """URL of a process that listens on `host`.
 
     >>> base_url("::", 8000)
     'http://[::1]:8000'
     """
-    address = reachable_host(host)
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    return f"http://{format_address(reachable_host(host), port)}"
 
 
 def find_bind_error(host: str, port: int) -> str:

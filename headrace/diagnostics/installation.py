@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from headrace.diagnostics.results import CheckResult, failed, passed
-from headrace.ports import find_bind_error
+from headrace.ports import find_bind_error, format_address
 from stream.config import Settings, variable_name
 from stream.kafka.url import parse_url
 
@@ -71,14 +71,15 @@ def check_codecs(settings: Settings) -> CheckResult:
 def check_port(settings: Settings, is_served: bool, is_elsewhere: bool) -> CheckResult:
     """Check that the HTTP port is free, or that `headrace serve` answers there."""
     host, port = settings.serve.host, settings.serve.port
+    address = format_address(host, port)
     if is_elsewhere:
-        return passed("port", f"{host}:{port} is not needed: headrace serve is elsewhere")
+        return passed("port", f"{address} is not needed: headrace serve is elsewhere")
     if is_served:
-        return passed("port", f"{host}:{port} is in use by headrace serve")
+        return passed("port", f"{address} is in use by headrace serve")
     if not port:
         return passed("port", f"{host}: any free port, which is printed in the log of headrace serve")
     if problem := find_bind_error(host, port):
         variables = f"{variable_name('serve.host')} and {variable_name('serve.port')}"
         fix = f"stop the process that listens there, or set {variables} to a free address of this machine"
-        return failed("port", f"{host}:{port} cannot be used ({problem})", fix)
-    return passed("port", f"{host}:{port} is free")
+        return failed("port", f"{address} cannot be used ({problem})", fix)
+    return passed("port", f"{address} is free")
