@@ -18,6 +18,7 @@ from stream.clock import Clock
 from stream.config import Settings
 
 PROCESSES = ("stream", "learn", "serve")
+_HEARTBEAT = "headrace_heartbeat_timestamp_seconds"
 _TIMEOUT_S = 2.0
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:/\s\[\]]+):\d{1,5}")
 # Without the proxy of the environment: the processes are on this machine or near it.
@@ -47,7 +48,9 @@ class ProcessReport:
     @property
     def heartbeat_s(self) -> float | None:
         """Epoch time of the last heartbeat, 0 before the first; None for another program."""
-        return self.samples.get(("headrace_heartbeat_timestamp_seconds", self.process))
+        heartbeats = {label: value for (name, label), value in self.samples.items() if name == _HEARTBEAT}
+        is_starting = not heartbeats and any(name == "headrace_build_info" for name, _ in self.samples)
+        return 0.0 if is_starting else heartbeats.get(self.process)
 
     def total(self, name: str) -> float:
         """Sum of a metric over its series."""

@@ -65,6 +65,20 @@ def test_starting_process_is_red_with_advice_to_wait() -> None:
     assert row.fix.startswith("wait")
 
 
+def test_process_that_recovers_its_state_is_starting() -> None:
+    samples = {("headrace_build_info", "0.1"): 1.0, ("process_start_time_seconds", ""): NOW_S - 20}
+    report = ProcessReport("stream", "http://127.0.0.1:1", "", True, samples)
+
+    assert "starting for 20 s" in rows(report)["stream"].detail
+
+
+def test_port_of_another_process_of_headrace_is_red() -> None:
+    samples = {("headrace_build_info", "0.1"): 1.0, (HEARTBEAT, "learn"): NOW_S}
+    report = ProcessReport("stream", "http://127.0.0.1:1", "", True, samples)
+
+    assert "does not answer as headrace stream" in rows(report)["stream"].detail
+
+
 @pytest.mark.parametrize(
     ("fields", "detail"),
     [
