@@ -33,6 +33,10 @@ candidate_auc = Gauge(
 unsampled_actions = Counter(
     "headrace_learn_unsampled_actions", "Actions that did not train the candidate ranker: a sample of their batch did"
 )
+forgotten_lists = Counter(
+    "headrace_learn_forgotten_lists",
+    "Clicked and closed impressions that did not train: logged without features, and no longer cached",
+)
 updates_skipped = Counter("headrace_learn_skipped_updates", "Updates skipped because a loss or gradient was not finite")
 updates_clipped = Counter("headrace_learn_clipped_updates", "Updates whose gradient norm was clipped")
 gradient_norm = Gauge("headrace_learn_gradient_norm", "Maximum gradient norm of the last step, before clipping")

@@ -162,12 +162,12 @@ class RecommenderModel:
         is_capped, cap_violations = self.contribution_caps.update(batch)
         actions, action_rows = select_actions(batch, self.items, users, is_capped)
         requesters = users.take(query_rows(batch)[action_rows])  # each action's user when the item was requested
-        clicked, closed = batch.select(Kind.clicked), batch.select(Kind.closed)
 
         sampled = sample_by_hash(batch.event[action_rows], self.settings.training_actions)
         candidate_lists = self._make_candidate_lists(requesters.take(sampled), actions.row[sampled])
-        clicked_x = self._served_features.lookup(batch, clicked, users, item_lists)
-        closed_x = self._served_features.lookup(batch, closed, users, item_lists)
+        lookup = self._served_features.lookup
+        clicked, clicked_x, n_clicked_forgotten = lookup(batch, Kind.clicked, users, item_lists)
+        closed, closed_x, n_closed_forgotten = lookup(batch, Kind.closed, users, item_lists)
         trial_x = self._extract_trial_features(batch, clicked, item_lists, trial_start)
 
         hidden = self.slate_ranker.hidden(clicked_x)
@@ -182,8 +182,15 @@ class RecommenderModel:
         self._served_features.cache_shown(batch, users, item_lists)
         self.items.learn(batch, is_capped)
         tower_report = self._retrievers.learn(actions, self._find_new_items(batch, item_lists))
-        skipped = action_rows.size - sampled.size
-        report = StepReport(slate_report, candidate_report, tower_report, closed.labels.size, head_norm, skipped)
+        report = StepReport(
+            slate_report,
+            candidate_report,
+            tower_report,
+            closed.labels.size,
+            head_norm,
+            unsampled_actions=action_rows.size - sampled.size,
+            forgotten_lists=n_clicked_forgotten + n_closed_forgotten,
+        )
         return StepResult(
             batch=batch,
             closed=closed_impressions,
@@ -248,8 +255,7 @@ class RecommenderModel:
     def predict_clicks(self, batch: ExampleBatch) -> ClickRanks:
         """Rank the clicked items of a batch by the current model, without training on it."""
         users, item_lists = self.resolve_queries(batch.queries), self.items.resolve_lists(batch.lists)
-        clicked = batch.select(Kind.clicked)
-        x = self._served_features.lookup(batch, clicked, users, item_lists)
+        clicked, x, _ = self._served_features.lookup(batch, Kind.clicked, users, item_lists)
         return rank_clicks(batch, clicked, self.predict_click_probability(x))
 
     def copy_click_predictor(self) -> ClickPredictor:

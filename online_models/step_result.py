@@ -22,6 +22,7 @@ class StepReport:
     click_head_updates: int = 0  # shown items
     click_head_update_norm: float = 0.0  # root mean square of the parameter change per item
     unsampled_actions: int = 0  # actions beyond `ModelSettings.training_actions`, without a candidate list
+    forgotten_lists: int = 0  # clicked and closed lists that did not train: their features were no longer cached
 
     @property
     def gradient_norms(self) -> dict[str, tuple[float, int]]:

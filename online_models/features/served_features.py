@@ -1,53 +1,22 @@
 """Features of lists as they were when the lists were shown."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from online_models.features.extractor import FeatureExtractor
+from online_models.features.feature_cache import FeatureCache
 from online_models.state.item_table import ItemLists, UserQueries
 from online_models.state.tables import State
 from stream.records.batches import ExampleBatch, Kind, ListView, flatten_ragged
 
 
-class FeatureCache:
-    """Ring buffer of the features of shown lists, until their outcome is known.
+class TrainingLists(NamedTuple):
+    """Lists of a batch whose features are known, and the number of those that were left out."""
 
-    Without it a click would train with counts that already contain the click.
-    """
-
-    def __init__(self, width: int, rows: int = 1 << 15, lists: int = 1 << 13) -> None:
-        self._arrays: State = {
-            "rows": np.zeros((rows, width), np.float32),
-            "key": np.zeros(lists, np.uint64),
-            "begin": np.zeros(lists, np.int64),
-            "head": np.zeros(1, np.int64),  # rows ever written
-        }
-
-    def put(self, impressions: np.ndarray, start: np.ndarray, x: np.ndarray) -> None:
-        rows, head = self._arrays["rows"], self._arrays["head"]
-        capacity = rows.shape[0]
-        for i, key in enumerate(impressions):
-            length = int(start[i + 1] - start[i])
-            if key == 0 or length > capacity:
-                continue
-            slot = int(key) % self._arrays["key"].size
-            self._arrays["key"][slot], self._arrays["begin"][slot] = key, head[0]
-            rows[np.arange(head[0], head[0] + length) % capacity] = x[start[i] : start[i + 1]]
-            head[0] += length
-
-    def get(self, impression: int, length: int) -> np.ndarray | None:
-        """The rows of a list, (length, width), or None if they were overwritten."""
-        slot = impression % self._arrays["key"].size
-        begin, capacity = int(self._arrays["begin"][slot]), self._arrays["rows"].shape[0]
-        if self._arrays["key"][slot] != impression or begin + capacity < self._arrays["head"][0] or not impression:
-            return None
-        rows: np.ndarray = self._arrays["rows"][np.arange(begin, begin + length) % capacity]
-        return rows
-
-    def state(self) -> State:
-        return self._arrays
-
-    def restore(self, state: State) -> None:
-        self._arrays = {name: state[name].copy() for name in self._arrays}
+    lists: ListView
+    x: np.ndarray  # (m, f) float32
+    n_forgotten: int
 
 
 class ServedFeatures:
@@ -57,6 +26,11 @@ class ServedFeatures:
         self._features = features
         self._max_abs_value = max_abs_value  # of a logged feature; features are logarithms and shares
         self._cache = FeatureCache(len(features))
+
+    @property
+    def cached_share(self) -> float:
+        """Share of the lists without logged features that is cached."""
+        return self._cache.share
 
     def state(self) -> State:
         return self._cache.state()
@@ -68,9 +42,39 @@ class ServedFeatures:
         """Cache the features of shown lists that were logged without features."""
         shown = batch.view(np.flatnonzero((batch.kind == Kind.shown) & ~self._is_served(batch)))
         if shown.rows.size:
-            self._cache.put(
-                batch.impression[shown.rows], shown.start, self.compute(users.take(shown.rows), shown, lists)
-            )
+            x = self.compute(users.take(shown.rows), shown, lists)
+            self._cache.put(batch.impression[shown.rows], shown.start, x)
+
+    def lookup(self, batch: ExampleBatch, kind: Kind, users: UserQueries, lists: ItemLists) -> TrainingLists:
+        """Lists of one kind with their features: as served, as cached, or as of now if just shown.
+
+        Other lists are left out: features of now contain what happened to the list since.
+        """
+        view = batch.select(kind)
+        is_served = self._is_served(batch)[view.rows]
+        impressions = batch.impression[view.rows]
+        x = np.empty((view.flat.size, len(self._features)), np.float32)
+        self._copy_served(x, batch, view, is_served)
+        is_cached = ~is_served
+        is_cached[~is_served] = self._copy_cached(x, impressions, view, np.flatnonzero(~is_served))
+        is_new = ~is_served & ~is_cached & np.isin(impressions, batch.impression[batch.kind == Kind.shown])
+        if is_new.any():
+            rows, entries = view.rows[is_new], flatten_ragged(view.start, np.flatnonzero(is_new))[0]
+            x[entries] = self.compute(users.take(rows), batch.view(rows), lists)
+        if kind == Kind.closed:
+            self._cache.adapt_share(impressions[~is_served & ~is_new], is_cached[~is_served & ~is_new])
+        is_known = is_served | is_cached | is_new
+        if is_known.all():
+            return TrainingLists(view, x, 0)
+        entries = flatten_ragged(view.start, np.flatnonzero(is_known))[0]
+        return TrainingLists(batch.view(view.rows[is_known]), x[entries], int((~is_known).sum()))
+
+    def compute(self, users: UserQueries, view: ListView, lists: ItemLists) -> np.ndarray:
+        """Features of lists from current counts, (m, f) float32, for one query per list of the view."""
+        flat = view.flat
+        return self._features.extract(
+            users, ItemLists(view.start, lists.row[flat], lists.position[flat], lists.price[flat])
+        )
 
     def _is_served(self, batch: ExampleBatch) -> np.ndarray:
         """Return the mask of rows, (n,) bool, that were logged with features of this model's width."""
@@ -81,29 +85,18 @@ class ServedFeatures:
         )
         return has_features
 
-    def lookup(self, batch: ExampleBatch, view: ListView, users: UserQueries, lists: ItemLists) -> np.ndarray:
-        """Features of lists, (m, f) float32: as served, else as cached, else from current counts."""
-        x = np.empty((view.flat.size, len(self._features)), np.float32)
-        is_served, missing, bounds = self._is_served(batch), [], view.start.tolist()
-        for i, row in enumerate(view.rows.tolist()):
-            begin, end = bounds[i], bounds[i + 1]
-            if is_served[row]:
-                first = int(batch.feature_row[row])
-                served = batch.features[first : first + end - begin]
-                x[begin:end] = np.clip(np.nan_to_num(served), -self._max_abs_value, self._max_abs_value)
-            elif (cached := self._cache.get(int(batch.impression[row]), end - begin)) is not None:
-                x[begin:end] = cached
-            else:
-                missing.append(i)
-        if missing:
-            entries, _ = flatten_ragged(view.start, np.array(missing))
-            rows = view.rows[missing]
-            x[entries] = self.compute(users.take(rows), batch.view(rows), lists)
-        return x
+    def _copy_served(self, x: np.ndarray, batch: ExampleBatch, view: ListView, is_served: np.ndarray) -> None:
+        if not is_served.any():  # logged features may have another width
+            return
+        entries, start = flatten_ragged(view.start, np.flatnonzero(is_served))
+        first = batch.feature_row[view.rows[is_served]].astype(np.int64)
+        served = batch.features[np.arange(start[-1]) + np.repeat(first - start[:-1], np.diff(start))]
+        x[entries] = np.clip(np.nan_to_num(served), -self._max_abs_value, self._max_abs_value)
 
-    def compute(self, users: UserQueries, view: ListView, lists: ItemLists) -> np.ndarray:
-        """Features of lists from current counts, (m, f) float32, for one query per list of the view."""
-        flat = view.flat
-        return self._features.extract(
-            users, ItemLists(view.start, lists.row[flat], lists.position[flat], lists.price[flat])
-        )
+    def _copy_cached(self, x: np.ndarray, impressions: np.ndarray, view: ListView, lists: np.ndarray) -> np.ndarray:
+        """Copy the features of these lists, (n,) int64; return the mask of those found, (n,)."""
+        entries, start = flatten_ragged(view.start, lists)
+        cached = np.empty((entries.size, x.shape[1]), np.float32)
+        is_found = self._cache.copy_to(cached, impressions[lists], start)
+        x[entries] = cached
+        return is_found

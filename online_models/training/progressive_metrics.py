@@ -55,6 +55,7 @@ class ProgressiveMetrics:
 
     def _update_norms(self, report: StepReport) -> None:
         metrics.unsampled_actions.inc(report.unsampled_actions)
+        metrics.forgotten_lists.inc(report.forgotten_lists)
         metrics.updates_skipped.inc(report.skipped)
         metrics.updates_clipped.inc(report.slate_ranker.clipped + report.candidate_ranker.clipped)
         metrics.gradient_norm.set(max(report.slate_ranker.gradient_norm, report.candidate_ranker.gradient_norm))

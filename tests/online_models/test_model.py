@@ -350,3 +350,15 @@ def test_a_seed_draws_the_initial_weights() -> None:
 
     assert settings_with_seed(0) == ModelSettings()
     assert all(not np.array_equal(states[1][name], states[seed][name]) for name in random_arrays for seed in (0, 2))
+
+
+def test_lists_with_unknown_features_do_not_train(batches: list[ExampleBatch]) -> None:
+    model, batch = train(batches[:4]), batches[4]
+    closed = batch.take(np.flatnonzero(batch.kind == Kind.closed))
+    unknown = replace(closed, impression=closed.impression + np.uint64(1 << 60))
+    before = copied(model.click_head.state())
+    result = model.learn(unknown)
+
+    assert result.report.forgotten_lists == len(unknown) > 0
+    assert result.closed.label.size == 0
+    assert all(np.array_equal(before[name], array) for name, array in model.click_head.state().items())

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from online_models.features.extractor import FeatureExtractor
-from online_models.features.served_features import FeatureCache
 from online_models.state.item_table import ItemLists, ItemTable, UserQueries
 from online_models.state.workspace import Workspace
 from stream.clock import HOUR_MS
@@ -133,24 +132,3 @@ def test_workspace_is_left_clean() -> None:
     )
 
     assert (workspace.entry_index == -1).all()
-
-
-def test_cached_rows_stay_until_overwritten() -> None:
-    cache = FeatureCache(2, rows=8, lists=8)
-    x = np.arange(8, dtype=np.float32).reshape(4, 2)
-    cache.put(np.array([5, 6], np.uint64), np.array([0, 3, 4]), x)
-
-    assert np.array_equal(cache.get(5, 3), x[:3])  # type: ignore[arg-type]
-    assert cache.get(7, 1) is None
-
-    cache.put(np.array([9, 10], np.uint64), np.array([0, 4, 4]), x)
-    cache.put(np.array([11], np.uint64), np.array([0, 4]), x)
-    assert cache.get(5, 3) is None
-    assert np.array_equal(cache.get(11, 4), x)  # type: ignore[arg-type]
-
-
-def test_cache_does_not_confuse_impressions_on_one_slot() -> None:
-    cache = FeatureCache(2, rows=8, lists=8)
-    cache.put(np.array([5], np.uint64), np.array([0, 1]), np.ones((1, 2), np.float32))
-
-    assert cache.get(13, 1) is None
