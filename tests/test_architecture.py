@@ -41,9 +41,10 @@ ALLOWED_IMPORTERS = {
     "pydantic": {"stream/config.py"},
     "redis": {"stream/redis/store.py", "stream/redis/url.py"},
     "safetensors": {"online_models/versions/checkpoints.py"},
-    "sqlite3": {"stream/local/sqlite.py"},
+    "sqlite3": {"stream/local/snapshot.py", "stream/local/sqlite.py"},
     "typer": {
         "headrace/cli/application.py",
+        "headrace/cli/backup.py",
         "headrace/cli/data.py",
         "headrace/cli/events.py",
         "headrace/cli/models.py",

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from headrace.cli.backup import backup
 from headrace.cli.data import data
 from headrace.cli.events import events
 from headrace.cli.models import models
@@ -23,6 +24,7 @@ for _library in ("OPENBLAS", "OMP", "MKL"):
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
 app.add_typer(processes)
 app.add_typer(data)
+app.add_typer(backup)
 app.add_typer(models, name="models")
 app.add_typer(events, name="events")
 app.add_typer(quarantine, name="quarantine")
