@@ -43,6 +43,7 @@ ALLOWED_IMPORTERS = {
     "safetensors": {"online_models/versions/checkpoints.py"},
     "sqlite3": {"stream/local/snapshot.py", "stream/local/sqlite.py"},
     "typer": {
+        "headrace/cli/alarms.py",
         "headrace/cli/application.py",
         "headrace/cli/backup.py",
         "headrace/cli/data.py",

@@ -52,7 +52,7 @@ def write_manifest(folder: Path, manifest: BackupManifest) -> None:
 
 
 def read_manifest(folder: Path) -> BackupManifest:
-    """Read a manifest; ValueError if the folder is no backup, or of a newer version of this code."""
+    """Read a manifest; ValueError if the folder is no backup, or of a newer version."""
     try:
         manifest = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=BackupManifest)
     except FileNotFoundError:

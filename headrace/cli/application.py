@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from headrace.cli.alarms import alarms
 from headrace.cli.backup import backup
 from headrace.cli.data import data
 from headrace.cli.events import events
@@ -26,6 +27,7 @@ app.add_typer(processes)
 app.add_typer(data)
 app.add_typer(backup)
 app.add_typer(models, name="models")
+app.add_typer(alarms, name="alarms")
 app.add_typer(events, name="events")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(replay, name="replay")

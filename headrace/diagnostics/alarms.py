@@ -26,15 +26,20 @@ def read_context(log: EventLog, resolved: Collection[tuple[int, int]]) -> AlarmC
     return AlarmContext(pause.reason if pause else "", resolved)
 
 
+def find_open_alarms(log: EventLog, context: AlarmContext, now_ms: int) -> list[OpenAlarm]:
+    """Open alarms, oldest first."""
+    return [entry for entry in read_open_alarms(log, now_ms, context.paused_by) if not _is_resolved(entry, context)]
+
+
 def check_alarms(log: EventLog, context: AlarmContext, now_ms: int) -> CheckResult:
     """List the open alarms, newest first."""
-    alarms = [entry for entry in read_open_alarms(log, now_ms, context.paused_by) if not _is_resolved(entry, context)]
+    alarms = find_open_alarms(log, context, now_ms)
     if not alarms:
         return passed(_NAME, "none open")
     shown = [_describe(entry, now_ms) for entry in reversed(alarms[-_SHOWN:])]
     more = f"; and {len(alarms) - _SHOWN:,} more" if len(alarms) > _SHOWN else ""
     detail = f"{format_count(len(alarms), 'alarm')} open: {'; '.join(shown)}{more}"
-    fix = "headrace events read --topic alarms has the evidence; docs/operations.md, AlarmRaised, has the actions"
+    fix = "headrace alarms list --open has the evidence; docs/operations.md, AlarmRaised, has the actions"
     return failed(_NAME, detail, fix)
 
 

@@ -2,19 +2,22 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from headrace.backup import BackupManifest, create_backup, restore_backup
 from headrace.backup.checkpoint_files import copy_files, list_files
+from headrace.backup.manifest import write_manifest
 from online_models.versions import checkpoints
 from online_models.worker import LearnWorker
 from stream.clock import ManualClock, SystemClock
 from stream.config import DataSettings, LogSettings, Settings
 from stream.drivers import open_store
 from stream.process import acquire_lock
-from stream.topics import EVENTS, open_topics
+from stream.topics import EVENTS, MODEL_UPDATES, open_topics
 from stream.worker.worker import StreamWorker
 from tests.support.live_folder import LiveFolder
 
@@ -158,3 +161,24 @@ def test_version_deleted_during_the_copy_is_left_out(live: LiveFolder, tmp_path:
 
     assert copy_files(live.settings.checkpoints, files, tmp_path / "copy") == [last]
     assert checkpoints.list_version_names(tmp_path / "copy") == [last]
+
+
+def test_backup_beside_kafka_records_offsets_and_checks_them(live: LiveFolder, tmp_path: Path, kafka_url: str) -> None:
+    log_settings = LogSettings(url=kafka_url, prefix=f"backup-{tmp_path.name}.")
+    settings = live.settings.model_copy(update={"log": log_settings})
+    with closing(open_topics(settings, SystemClock())) as log:
+        log.append(EVENTS, 0, [(b"u1", b"{}")] * 3)
+        log.append(MODEL_UPDATES, 0, [(None, b"newer than the backup")])
+        manifest = create_backup(settings, tmp_path / "backup", CLOCK)
+        target = target_settings(live, tmp_path / "restored").model_copy(update={"log": log_settings})
+        restore_backup(target, tmp_path / "backup")
+        n_updates = log.end_offset(MODEL_UPDATES, 0) - log.start_offset(MODEL_UPDATES, 0)
+
+    assert (manifest.has_log, manifest.has_store, manifest.end_offsets[EVENTS]) == (False, True, {"0": 3})
+    assert n_updates == 0
+    assert checkpoints.list_version_names(target.checkpoints) == manifest.versions
+
+    write_manifest(tmp_path / "backup", structs.replace(manifest, end_offsets={EVENTS: {"0": 4}}))
+    target = target_settings(live, tmp_path / "other").model_copy(update={"log": log_settings})
+    with pytest.raises(ValueError, match="restore the log first, to that offset or a later one"):
+        restore_backup(target, tmp_path / "backup")
