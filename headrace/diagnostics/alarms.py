@@ -18,10 +18,10 @@ class AlarmContext:
     """Facts from outside the alarms topic that keep an alarm open, or close it."""
 
     paused_by: str  # alarm for which training is paused, "" if there is none
-    resolved: Collection[tuple[int, int]]  # (partition, offset) of quarantined events with a decision
+    resolved: Collection[str]  # names of quarantined events with a decision
 
 
-def read_context(log: EventLog, resolved: Collection[tuple[int, int]]) -> AlarmContext:
+def read_context(log: EventLog, resolved: Collection[str]) -> AlarmContext:
     pause = current_pause(log, log.end_offset(CONTROL, 0))
     return AlarmContext(pause.reason if pause else "", resolved)
 
@@ -51,5 +51,5 @@ def _describe(entry: OpenAlarm, now_ms: int) -> str:
 
 def _is_resolved(entry: OpenAlarm, context: AlarmContext) -> bool:
     """Return True if somebody has released or dropped the action that raised the alarm."""
-    evidence = entry.alarm.evidence
-    return entry.alarm.depth == "actor" and (evidence.get("partition"), evidence.get("offset")) in context.resolved
+    alarm = entry.alarm
+    return alarm.depth == "actor" and alarm.id.removeprefix(f"{alarm.detector}-") in context.resolved

@@ -19,9 +19,13 @@ def read_entries(log: EventLog) -> list[TimedEntry]:
     return read_newest_entries(log, _MAX_ENTRIES)
 
 
-def resolved_events(entries: Sequence[TimedEntry]) -> set[tuple[int, int]]:
-    """Partition and offset of the events that somebody has released or dropped."""
-    return {(entry.partition, entry.offset) for entry, _ in entries if not isinstance(entry, QuarantinedAction)}
+def resolved_events(entries: Sequence[TimedEntry]) -> set[str]:
+    """Names of the events that somebody has released or dropped, as in the ids of their alarms."""
+    return {_event_name(entry) for entry, _ in entries if not isinstance(entry, QuarantinedAction)}
+
+
+def _event_name(entry: QuarantineEntry) -> str:
+    return f"{entry.partition}-{entry.offset}-{entry.event_id}"  # a record can hold several events
 
 
 def check_quarantine(entries: Sequence[TimedEntry], now_ms: int) -> CheckResult:
@@ -30,7 +34,7 @@ def check_quarantine(entries: Sequence[TimedEntry], now_ms: int) -> CheckResult:
     pending = [
         (entry, time_ms)
         for entry, time_ms in entries
-        if isinstance(entry, QuarantinedAction) and (entry.partition, entry.offset) not in resolved
+        if isinstance(entry, QuarantinedAction) and _event_name(entry) not in resolved
     ]
     if not pending:
         return passed(_NAME, "empty")

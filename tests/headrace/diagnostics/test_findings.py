@@ -11,7 +11,7 @@ from headrace.diagnostics.results import CheckResult
 from online_models.control import PauseCommand, ResumeCommand, encode_command
 from stream.alarms import Alarm, raise_alarms
 from stream.quarantine import drop, list_quarantined, release
-from stream.topics import CONTROL
+from stream.topics import CONTROL, EVENTS
 from tests.support.serving_loop import NOW, LiveLoop, make_event
 
 DAY_S = 86_400
@@ -94,12 +94,23 @@ def test_quarantined_actions_are_red_by_detector(loop: LiveLoop) -> None:
 def test_decision_closes_quarantine_and_alarm(loop: LiveLoop, decide: Any) -> None:
     send_flood(loop)
     before = alarms(loop)
-    for action in list_quarantined(loop.log):
-        decide(loop.log, action)
+    decide(loop.log, list_quarantined(loop.log))
 
     assert not before.ok
     assert quarantine(loop).detail == "empty"
     assert alarms(loop).ok
+
+
+def test_decision_on_an_event_of_an_array_leaves_the_others(loop: LiveLoop) -> None:
+    events = [make_event(user_id="bot", ts=NOW + n) for n in range(400)]
+    loop.log.append(EVENTS, 0, [(b"bot", msgspec.json.encode(events))])
+    loop.run_until_idle()
+    [first, *others] = list_quarantined(loop.log)
+    drop(loop.log, [first])
+    result = quarantine(loop)
+
+    assert not result.ok
+    assert result.detail.startswith(f"{len(others)} actions")
 
 
 def test_old_quarantine_is_shown_and_fine(loop: LiveLoop) -> None:
