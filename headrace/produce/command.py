@@ -15,6 +15,7 @@ from headrace.produce.summary import FileReport, print_report, to_dict
 from replay.file_loader import Loader, LoadResult, NothingAccepted
 from replay.files.options import ReadOptions
 from replay.files.reading import RecordReader
+from replay.files.sources.compression import DamagedFile
 from stream.clock import Clock, SystemClock
 from stream.config import Settings, load
 from stream.logs import EventLog
@@ -49,6 +50,10 @@ def produce_files(files: list[str], options: ProduceOptions, config: Path | None
     if options.dry_run and not as_json:
         print_rows(Console(), command.first_rows)
     return 1 if any(report.has_failed for report in reports) else 0
+
+
+class _UnreadableFile(Exception):
+    """A file cannot be opened; errors of the log are other ones and end the command."""
 
 
 class _Command:
@@ -96,7 +101,7 @@ class _Command:
     def _load(self, report: FileReport, number: int, bars: Progress) -> None:
         result = report.result
         try:
-            reader = RecordReader(report.path, self._options.read)
+            reader = self._open(report.path)
             report.plan, result.unit = reader.plan, reader.unit
             batches = keep_first(reader.batches(), self.first_rows)
             task = bars.add_task(Path(report.path).name, total=reader.file.size or None, rate="")
@@ -111,12 +116,18 @@ class _Command:
             self._loader.load(batches, result, number, self._options.speed, advance)
         except NothingAccepted as error:
             result.error = f"{error}; nothing was written. Correct the mapping; --dry-run shows the records"
-        except FileNotFoundError as error:
-            result.error = str(error)
-        except OSError as error:  # damaged: the records before are written
+        except DamagedFile as error:
             result.error = f"{error}. {result.written.total():,} records before it are written; get the file again"
-        except ValueError as error:
+        except (_UnreadableFile, FileNotFoundError, ValueError) as error:
             result.error = str(error)
+
+    def _open(self, path: str) -> RecordReader:
+        try:
+            return RecordReader(path, self._options.read)
+        except DamagedFile:
+            raise
+        except OSError as error:
+            raise _UnreadableFile(str(error)) from None
 
     def _wait(self, watch: StreamWatch, reports: list[FileReport]) -> None:
         spans = self._loader.spans

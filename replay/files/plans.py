@@ -23,6 +23,7 @@ from replay.files.sources.tables import read_header, unique_names
 from stream.records.events import Rejection
 
 _N_SAMPLES = 100
+_REQUIRED = ("user_id", "ts", "type")  # of an event; its id can be generated
 _TYPED_FIELDS = ("ts", "created_ts")  # text in them is a time in ISO 8601
 
 
@@ -73,6 +74,10 @@ def _plan_table(name: str, names: Sequence[str], maps: Mapping[str, str], option
     if kind is None:
         detail = f"{name}: the mapping gives {', '.join(fields)}; expected item_id, user_id, or both with ts and type"
         raise ValueError(f"{detail}; its columns are {_shorten(names)}")
+    if kind == "events" and (absent := [field for field in _REQUIRED if field not in fields]):
+        examples = {"ts": "--map ts=COLUMN:s", "user_id": "--map user_id=COLUMN", "type": "--type click"}
+        advice = " ".join(examples[field] for field in absent)
+        raise ValueError(f"{name}: events need {', '.join(absent)}; its columns are {_shorten(names)}: pass {advice}")
     return Plan((RowSelection(fields),), kind, keep_others=True, salt=options.type)
 
 

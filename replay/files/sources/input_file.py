@@ -7,10 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from replay.files.sources.compression import decompress
+from replay.files.sources.compression import DamagedFile, decompress
 
 _CHUNK_BYTES = 1 << 12  # a damaged chunk is lost whole
 _HEAD_BYTES = 1 << 16
+_MAX_LINE_BYTES = 1 << 24  # of a first line that is longer than the head
 _BUFFER_BYTES = 1 << 18
 _UTF8_BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -62,9 +63,12 @@ class InputFile:
         return rest
 
     def _read_raw(self) -> Iterator[bytes]:
-        while chunk := self._raw.read(_CHUNK_BYTES):
-            self.position += len(chunk)
-            yield chunk
+        try:
+            while chunk := self._raw.read(_CHUNK_BYTES):
+                self.position += len(chunk)
+                yield chunk
+        except OSError as error:
+            raise DamagedFile(f"{self.name} cannot be read from byte {self.position:,} on: {error}") from None
 
 
 class _ChunkStream(io.RawIOBase):
@@ -95,8 +99,11 @@ def _read_head(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     """Read the first bytes; an error that follows them is raised when the rest is read."""
     parts: list[bytes] = []
     try:
-        while sum(map(len, parts)) < _HEAD_BYTES:
+        size, has_line = 0, False
+        while size < _HEAD_BYTES or (not has_line and size < _MAX_LINE_BYTES):
             parts.append(next(chunks))
+            size += len(parts[-1])
+            has_line = has_line or b"\n" in parts[-1]
     except StopIteration:
         pass
     except OSError as error:

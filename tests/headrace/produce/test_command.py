@@ -148,6 +148,17 @@ def test_bad_file_does_not_stop_the_others(folder: Path, capsys: pytest.CaptureF
     assert "missing" in result[files[0]]["error"]
 
 
+def test_error_of_the_log_is_no_error_of_the_file(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "items.jsonl").write_text('{"item_id":"a"}\n')
+    (folder / "log").write_text("no folder")
+    monkeypatch.setenv("HEADRACE_LOG__URL", f"local:{folder / 'log'}")
+
+    with pytest.raises(OSError, match="log"):
+        produce(capsys, str(folder / "items.jsonl"))
+
+
 def test_file_of_another_layout_leaves_dead_letter_empty(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a.csv").write_text("userId,movieId,rating,timestamp\n" + "1,2,3,soon\n" * 500)
     code, result, _ = produce(capsys, str(folder / "a.csv"))

@@ -88,6 +88,12 @@ def test_standard_input_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(read("-").events) == len(EVENTS)
 
 
+def test_first_line_that_is_longer_than_the_buffers_is_read(tmp_path: Path) -> None:
+    events = [{**EVENTS[0], "context": {"text": "x" * 700_000}}, EVENTS[1]]
+
+    assert len(read(write(tmp_path, "events.jsonl", to_lines(events))).events) == 2
+
+
 def test_array_that_is_larger_than_the_buffers_is_read(tmp_path: Path) -> None:
     items = [{"item_id": f"i{i}", "text": "ü" * (i % 700)} for i in range(3000)]
     parsed = read(write(tmp_path, "items.json", json.dumps(items, indent=1, ensure_ascii=False).encode()))
@@ -140,6 +146,7 @@ OTHER_TEXT = {
     "broken_json": (b'{"item_id": "a",\n"b": }\n', "no events, items or users"),
     "columns": (b"sku;rating\n1;2\n", "its columns are sku, rating"),
     "nearest": (b"userId,movieId,rating\n1,2,3\n", "nearest preset is movielens-ratings.*timestamp"),
+    "events_without_time": (b"user_id,item_id,time\nu,a,1\n", "events need ts, type.*--map ts=COLUMN:s --type click"),
     "objects": (b'{"a":1}\n{"a":2}\n', "its columns are a"),
 }
 
