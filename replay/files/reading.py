@@ -82,10 +82,12 @@ class RecordReader:
 
     def _map_json(self, lines: Sequence[bytes], places: Sequence[int]) -> Batch:
         batch = Batch(ParsedLines())
-        ids = self._ids.make_ids([line.decode(errors="replace") for line in lines]) if self.plan.preset else None
+        texts = [line.decode(errors="replace") for line in lines]
+        ids = self._ids.make_ids(texts) if self.plan.preset else None
         for number, selection in enumerate(self.plan.selections):
             fields = selection.field_maps([])
-            json_table = make_table(lines, places, source_columns([selection]), list_columns(fields), selection.each)
+            columns, lists = source_columns([selection]), list_columns(fields)
+            json_table = make_table(lines, places, texts, columns, lists, selection.each)
             row_ids = RowIds([ids[i] for i in json_table.lines], json_table.elements) if ids else None
             records = select_records(json_table.table, row_ids, selection, number, keep_others=False)
             if self.plan.keep_others:

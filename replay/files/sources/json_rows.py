@@ -1,6 +1,6 @@
 """Turn JSON objects into a table of the columns that a mapping names."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,6 +24,10 @@ def read_objects(
     lines: Sequence[bytes], places: Sequence[int]
 ) -> tuple[list[dict[str, Any]], list[int], list[Refusal]]:
     """Decode lines to objects; returns them, their indices, and the lines that are no objects."""
+    try:
+        return list(map(_decode, lines)), list(range(len(lines))), []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # find the lines that are none
     rows: list[dict[str, Any]] = []
     indices: list[int] = []
     refused: list[Refusal] = []
@@ -55,38 +59,52 @@ def _is_utf8(line: bytes) -> bool:
 def make_table(
     lines: Sequence[bytes],
     places: Sequence[int],
+    texts: Sequence[str],
     columns: Sequence[str],
-    lists: Mapping[str, bool] | set[str],
+    lists: Collection[str],
     each: str,
 ) -> JsonTable:
     """Build the table of JSON lines; a column is a path such as `properties.product_id`.
 
-    With `each`, the path of a list, there is one row per element.
+    With `each`, the path of a list, there is one row per element. `texts` are the lines as text.
     """
-    rows, indices, refused = read_objects(lines, places)
-    expanded = [(i, n, row, element) for i, row in zip(indices, rows, strict=True) for n, element in _expand(row, each)]
-    series = [_make_series(name, expanded, each, name in lists) for name in columns]
-    frame = pl.DataFrame(series) if series else pl.DataFrame({"_": [None] * len(expanded)})
-    texts = [lines[i].decode() for i, *_ in expanded]
-    table = RowTable(frame, [places[i] for i, *_ in expanded], texts, refused)
-    return JsonTable(table, [i for i, *_ in expanded], [n for _, n, *_ in expanded])
+    records, indices, refused = read_objects(lines, places)
+    elements: Sequence[int] = [0] * len(records)
+    values: Sequence[Any] = records
+    if each:
+        expanded = [
+            (i, n, row, element) for i, row in zip(indices, records, strict=True) for n, element in _expand(row, each)
+        ]
+        indices, elements = [i for i, *_ in expanded], [n for _, n, *_ in expanded]
+        records, values = [row for *_, row, _ in expanded], [element for *_, element in expanded]
+    series = []
+    for name in columns:
+        is_inner = bool(each) and name.startswith(f"{each}.")
+        found = _find_values(values, name[len(each) + 1 :]) if is_inner else _find_values(records, name)
+        series.append(_make_series(name, found, name in lists))
+    frame = pl.DataFrame(series) if series else pl.DataFrame({"_": [None] * len(records)})
+    table = RowTable(frame, [places[i] for i in indices], [texts[i] for i in indices], refused)
+    return JsonTable(table, indices, elements)
 
 
 def _expand(row: dict[str, Any], each: str) -> list[tuple[int, Any]]:
-    elements = find_value(row, each) if each else None
+    elements = find_value(row, each)
     return list(enumerate(elements)) if isinstance(elements, list) and elements else [(0, None)]
 
 
-def _make_series(
-    name: str, rows: Sequence[tuple[int, int, dict[str, Any], Any]], each: str, is_list: bool
-) -> pl.Series:
-    inner = name[len(each) + 1 :] if each and name.startswith(f"{each}.") else ""
-    values = [find_value(element, inner) if inner else find_value(row, name) for _, _, row, element in rows]
-    convert: Callable[[Any], Any] = to_texts if is_list else to_text
-    has_lists = is_list and any(isinstance(value, list) for value in values)
-    if has_lists:
-        return pl.Series(name, [convert(value) for value in values], pl.List(pl.String))
-    return pl.Series(name, [to_text(value) for value in values], pl.String)
+def _find_values(rows: Sequence[Any], path: str) -> list[Any]:
+    if "." not in path and all(type(row) is dict for row in rows):
+        return [row.get(path) for row in rows]
+    return [find_value(row, path) for row in rows]
+
+
+def _make_series(name: str, values: list[Any], is_list: bool) -> pl.Series:
+    if is_list and any(isinstance(value, list) for value in values):
+        return pl.Series(name, [to_texts(value) for value in values], pl.List(pl.String))
+    try:
+        return pl.Series(name, values, pl.String)
+    except TypeError:  # not all are text
+        return pl.Series(name, [str(value) if type(value) is int else to_text(value) for value in values], pl.String)
 
 
 def find_value(row: Any, path: str) -> Any:
