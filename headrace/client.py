@@ -1,5 +1,6 @@
 """HTTP client of `headrace serve`, with retries and typed responses."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ import httpx
 import msgspec
 
 from serving.pipeline.schemas import RecommendationRequest, RecommendationResponse
-from serving.records import IngestResult, Lag, PutResult, SimilarItems, UserRecord
+from serving.records import IngestResult, Lag, ProblemDocument, PutResult, SimilarItems, UserRecord
 
 T = TypeVar("T")
+KEY_VARIABLE = "HEADRACE_KEY"
 _RETRYABLE_STATUSES = (429, 503)
 
 
@@ -24,15 +26,6 @@ class ClientError(Exception):
 
 class ServerUnreachable(ClientError):
     """No response: the server does not listen, or the connection failed or timed out."""
-
-
-class ProblemDocument(msgspec.Struct, frozen=True):
-    """Body of an error response (RFC 9457)."""
-
-    title: str
-    status: int
-    detail: str = ""
-    field: str | None = None  # field of the request that is invalid
 
 
 class RequestRejected(ClientError):
@@ -56,22 +49,28 @@ class ClientSettings:
 class Client:
     """Send events and items, and request recommendations; threads may share one client.
 
+    `key` is a key of the routes that the client uses, by default HEADRACE_KEY; `admin_key` is an older name of it.
+
     An error response raises `RequestRejected`, a missing response `ServerUnreachable`; both are `ClientError`.
     """
 
     def __init__(
         self,
         base_url: str,
-        admin_key: str | None = None,
+        key: str | None = None,
         settings: ClientSettings | None = None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        admin_key: str | None = None,
     ) -> None:
         self._settings = settings or ClientSettings()
         self._sleep = sleep
         headers = {"Content-Type": "application/json"}
-        if admin_key is not None:
-            headers["Authorization"] = f"Bearer {admin_key}"
+        key = key or admin_key or os.environ.get(KEY_VARIABLE)
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        self._base_url = str(httpx.URL(base_url).copy_with(userinfo=b""))  # for messages: without a password
         self._http = httpx.Client(
             base_url=base_url, headers=headers, timeout=self._settings.timeout_s, transport=transport
         )
@@ -149,7 +148,7 @@ class Client:
             except httpx.HTTPError as error:
                 # Only a refused connection is surely not processed: a repeat cannot log a second impression.
                 is_retryable = isinstance(error, httpx.ConnectError)
-                failure = ServerUnreachable(f"{method} {self._http.base_url}{path}: {error!r}")
+                failure = ServerUnreachable(f"{method} {self._base_url}{path}: {error!r}")
             else:
                 if response.is_success:
                     return response

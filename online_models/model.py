@@ -286,6 +286,10 @@ class RecommenderModel:
         """Up to 3 k neighbors of an item: the candidates of a user who interacted with nothing else."""
         return self._retrievers.find_similar(row, k)
 
+    def measure_similarity(self, row: int, others: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Similarity of n other items to an item, (n,) float64, 0 to 1."""
+        return self._retrievers.measure_similarity(row, others, prior)
+
     def extract_features(self, queries: Queries, lists: CandidateLists) -> np.ndarray:
         """Features, (m, len(feature_names)) float32, as the rankers see them; logged when served."""
         return self._feature_extractor.extract(self.resolve_queries(queries), self.items.resolve_lists(lists))

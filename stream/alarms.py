@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from stream import metrics
 from stream.clock import DAY_MS, HOUR_MS
@@ -24,13 +25,13 @@ _logger = logging.getLogger(__name__)
 class Alarm(msgspec.Struct, frozen=True):
     """One record of the alarms topic; the same evidence has the same id."""
 
-    id: str
-    ts: int  # event time, ms
-    depth: Literal["actor", "stream", "learner", "service"]
-    kind: AlarmKind  # the model follows drift; the guard undoes poison
-    detector: str
-    evidence: dict[str, Any]
-    remedy: str  # the countermeasure, in words
+    id: Annotated[str, Meta(description="The same evidence has the same id.")]
+    ts: Annotated[int, Meta(description="Event time, ms since 1970.")]
+    depth: Annotated[Literal["actor", "stream", "learner", "service"], Meta(description="Part that is affected.")]
+    kind: Annotated[AlarmKind, Meta(description="The model follows drift; the guard undoes poison.")]
+    detector: Annotated[str, Meta(description="Detector that fired.")]
+    evidence: Annotated[dict[str, Any], Meta(description="Numbers that it found.")]
+    remedy: Annotated[str, Meta(description="The countermeasure, in words.")]
 
 
 def raise_alarms(log: EventLog, alarms: Iterable[Alarm]) -> None:

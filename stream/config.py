@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 PREFIX = "HEADRACE_"
 PolicyName = Literal["thompson", "ucb", "squarecb", "epsilon", "linucb", "linear-thompson"]
-_NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_REQUIRE_SERVICES"}
+_NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_KEY", "HEADRACE_REQUIRE_SERVICES"}
 
 
 class SettingsError(ValueError):
@@ -165,7 +165,25 @@ class ServeSettings(_Section):
     processes: int = Field(
         1, ge=1, le=64, description="`headrace serve` processes that share the port under `headrace up`."
     )
-    admin_key: str = Field("", description="Bearer token of the admin routes. Empty: they reject every request.")
+    admin_key: str = Field(
+        "",
+        description="Bearer token of the admin routes; it opens all other routes as well. Several keys are separated by"
+        " commas, so that a new one can replace an old one. Empty: the admin routes reject every request.",
+    )
+    ingest_key: str = Field(
+        "",
+        description="Bearer token of the routes that write events and items; several as above. Empty: they are open.",
+    )
+    recommend_key: str = Field(
+        "",
+        description="Bearer token of the routes that return recommendations, items and the lag; several as above."
+        " Empty: they are open. With this key or `serve.ingest_key`, the routes of users need the admin key.",
+    )
+    cors_origins: str = Field(
+        "",
+        description="Origins of web pages that may call the API from a browser, separated by commas, such as"
+        " `https://shop.example`; `*` allows all. Empty: none.",
+    )
     exploration_rate: float = Field(
         0.1,
         ge=0,

@@ -33,6 +33,8 @@ _SETTINGS = {
     "HEADRACE_LOG__URL": "",
     "HEADRACE_STORE__URL": "",
     "HEADRACE_SERVE__HOST": "127.0.0.1",
+    "HEADRACE_SERVE__INGEST_KEY": "",
+    "HEADRACE_SERVE__RECOMMEND_KEY": "",
     "HEADRACE_STREAM__ATTRIBUTION_WINDOW": "5",  # slates without a click become training data within the demo
     "HEADRACE_STREAM__ALLOWED_LATENESS": "1",
 }

@@ -233,6 +233,23 @@ class CovisitationRetriever(Retriever):
         _retrieve(*self._scan_arguments(users), candidates, result)
         return result
 
+    def measure_similarity(self, row: int, ts: int, others: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Similarity of n other items to an item at a time, ms, (n,) float64, 0 to 1.
+
+        It is the share of the item's pairs that are with the other one: (pairs with it + prior_support × prior) / (all
+        pairs + prior_support). `prior`: (n,) 0 to 1, similarity by other evidence; its part shrinks with each pair.
+        """
+        support = self.settings.prior_support
+        table_row = int(self.table.lookup(self._items.keys[[row]])[0])
+        if table_row < 0:
+            return prior.astype(float)
+        base, total, neighbor, weight, _ = self._columns()
+        unit = 2.0 ** (float(base[table_row] - ts) / self._half_life_ms)
+        is_pair = neighbor[table_row] == others[:, None]  # (n, neighbors)
+        pairs = (is_pair * weight[table_row].astype(float)).sum(axis=1) * unit
+        similarity: np.ndarray = np.minimum(1.0, (pairs + support * prior) / (float(total[table_row]) * unit + support))
+        return similarity
+
     def write_scores(self, users: UserQueries, lists: ItemLists, out: np.ndarray, column: int) -> None:
         entry_index = self._workspace.reserve(len(self._items))
         _write_scores(*self._scan_arguments(users), lists.start, lists.row, entry_index, out, column)

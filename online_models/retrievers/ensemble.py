@@ -119,6 +119,10 @@ class RetrieverEnsemble:
         channels = {part.channel: part.retrieve(users, k) for part in self.parts.values() if part.names}
         return merge_candidates(channels, k, empty_exclusions(1), self.workspace)
 
+    def measure_similarity(self, row: int, others: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Similarity of n other items to an item at its latest event, (n,) float64, 0 to 1."""
+        return self.covisitation.measure_similarity(row, int(self._items.counters["stamp"][row]), others, prior)
+
     def _query_with_one_click(self, row: int) -> Queries:
         ts = self._items.counters["stamp"][[row]]
         return Queries(

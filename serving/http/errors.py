@@ -5,11 +5,11 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from serving import metrics
+from serving.http.request_ids import get_request_id
 from serving.pipeline.batcher import Overloaded
 from serving.pipeline.schemas import RecommendationRequest
 from stream.records.catalog import Item
@@ -31,7 +31,7 @@ class Problem(Exception):
         self.status, self.title, self.detail, self.headers, self.extra = status, title, detail, headers, extra
 
 
-def validation_problem(error: msgspec.ValidationError | ValueError) -> Problem:
+def validation_problem(error: Exception) -> Problem:
     """Problem for a body that is valid JSON but does not match the schema."""
     return Problem(422, "Invalid request", str(error), field=find_field(str(error)))
 
@@ -51,8 +51,9 @@ def find_field(message: str) -> str | None:
 def problem_response(request: Request[Any, Any, Any], problem: Problem) -> Response[dict[str, Any]]:
     metrics.http_errors.labels(str(problem.status)).inc()
     body = {"type": "about:blank", "title": problem.title, "status": problem.status, "detail": problem.detail}
+    extra = {name: value for name, value in problem.extra.items() if value is not None}
     return Response(
-        body | {name: value for name, value in problem.extra.items() if value is not None},
+        body | extra | {"request_id": get_request_id(request.scope)},
         status_code=problem.status,
         headers=problem.headers,
         media_type="application/problem+json",
@@ -82,12 +83,17 @@ def overloaded(request: Request[Any, Any, Any], error: Overloaded) -> Response[d
 
 def unavailable(request: Request[Any, Any, Any], error: OSError) -> Response[dict[str, Any]]:
     """Convert an error of the log or the user store; its text stays in the process's log."""
-    _logger.error("%s %s: %r", request.method, request.url.path, error)
+    _logger.error("%s: %r", _describe(request), error)
     detail = f"the event log or the user store is unavailable; retry in {_RETRY_AFTER_S} s"
     return problem_response(request, Problem(503, "Service unavailable", detail, {"Retry-After": _RETRY_AFTER_S}))
 
 
 def internal_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """Convert an unexpected error; its traceback stays in the process's log."""
-    _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    _logger.error("%s failed", _describe(request), exc_info=error)
     return problem_response(request, Problem(500, "Internal error", "the request failed; see the log of the server"))
+
+
+def _describe(request: Request[Any, Any, Any]) -> str:
+    """Method, route and id of a request for the log; not its path, which can name a user."""
+    return f"{request.method} {request.scope.get('path_template', '')}, request {get_request_id(request.scope)}"

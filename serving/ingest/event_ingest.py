@@ -11,7 +11,7 @@ from serving import metrics
 from serving.ingest.group_commit import GroupCommitWriter
 from serving.ingest.json_bodies import find_invalid_field
 from serving.ingest.pending_writes import PendingWrites
-from serving.records import IngestResult, RefusedRecord
+from serving.records import IngestResult, RefusedRecord, find_status
 from stream import metrics as stream_metrics
 from stream.clock import Clock
 from stream.deduplication import Deduplicator
@@ -19,7 +19,7 @@ from stream.ids import NO_KEY, hash_id, hash_ids
 from stream.logs import EventLog
 from stream.records.dead_letters import RejectedEvent, encode_dead_letter
 from stream.records.decoding import decode_records
-from stream.records.events import Event, Limits, Rejection, parse, validate
+from stream.records.events import Event, Limits, Rejection, guess_time_unit, parse, validate
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS
 from stream.users.profiles import decode_profile
@@ -33,6 +33,7 @@ class IngestSettings:
 
     dedup_events: int = 200_000  # event ids in which this process finds duplicates
     tail_records: int = 20_000  # records per partition that are read at startup to fill them
+    warning_interval_ms: int = 60_000  # between log lines about suspect times
     max_rejected_bytes: int = 1024  # bytes kept of an event that is too large, or of a body that is not JSON
 
 
@@ -59,6 +60,7 @@ class EventIngest:
         self._limits = limits
         self._clock = clock
         self._settings = settings or IngestSettings()
+        self._next_warning_ms = 0
         self._deduplicator = Deduplicator(self._settings.dedup_events)
         for partition in range(log.partitions(EVENTS)):
             end, n_records = log.end_offset(EVENTS, partition), self._settings.tail_records
@@ -80,8 +82,28 @@ class EventIngest:
         # Only after the write: if it fails, a retry is not a duplicate.
         self._deduplicator.check_and_add(hash_ids([event.event_id for event in events.values()]))
         metrics.events_accepted.inc(len(events))
+        warnings = self._find_suspect_times(list(events.values()))
         refused = [RefusedRecord(i, rejection.detail, rejection.reason) for i, rejection in sorted(rejections.items())]
-        return IngestResult(len(events), len(events) - len(records), refused)
+        return IngestResult(
+            len(events), len(events) - len(records), refused, find_status(len(events), len(refused)), warnings
+        )
+
+    def _find_suspect_times(self, events: Sequence[Event]) -> list[str]:
+        """Warn of accepted times that look like seconds; without an age limit they are valid."""
+        if self._limits.max_age:
+            return []
+        suspects = [event for event in events if guess_time_unit(event.ts)]
+        if not suspects:
+            return []
+        first = suspects[0]
+        warning = (
+            f"{len(suspects)} of {len(events)} events have a ts that looks like {guess_time_unit(first.ts)}, such as"
+            f" {first.ts}; ts is in milliseconds since 1970"
+        )
+        if (now := self._clock.now_ms()) >= self._next_warning_ms:
+            self._next_warning_ms = now + self._settings.warning_interval_ms
+            _logger.warning("%s; they are accepted, since events.max_age is 0", warning)
+        return [warning]
 
     def reject_body(self, body: bytes, detail: str) -> None:
         """Write a body that is not JSON to the dead-letter topic."""

@@ -64,7 +64,7 @@ def requested_candidates(
     for request in requests:
         excluded = set(request.exclude)
         requested_ids = [item_id for item_id in dict.fromkeys(request.candidates or ()) if item_id not in excluded]
-        passing = _find_passing(model, request.filters, model.items.lookup(hash_ids(requested_ids)))
+        passing = find_passing(model, request.filters, model.items.lookup(hash_ids(requested_ids)))
         item_ids += [requested_ids[i] for i in passing.tolist()]
         lengths.append(passing.size)
     rows = model.items.lookup(hash_ids(item_ids))
@@ -91,18 +91,18 @@ def _filter_and_fill(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and channels of request i that pass its filters; the catalog fills a short list."""
     model, span = replica.model, slice(candidates.start[i], candidates.start[i + 1])
-    passing = _find_passing(model, request.filters, candidates.row[span])
+    passing = find_passing(model, request.filters, candidates.row[span])
     rows, channels = candidates.row[span][passing], candidates.channels[span][passing]
     if rows.size >= request.size:
         return rows, channels
     others = np.flatnonzero(replica.eligible[: len(model.items)]).astype(np.int32)
     others = np.setdiff1d(others, exclusions.row[exclusions.start[i] : exclusions.start[i + 1]])
-    others = np.setdiff1d(others[_find_passing(model, request.filters, others)], rows)
+    others = np.setdiff1d(others[find_passing(model, request.filters, others)], rows)
     others = others[: max(request.size, max_candidates)]
     return np.concatenate([rows, others]), np.concatenate([channels, np.zeros(others.size, np.uint16)])
 
 
-def _find_passing(model: RecommenderModel, filters: Filters | None, rows: np.ndarray) -> np.ndarray:
+def find_passing(model: RecommenderModel, filters: Filters | None, rows: np.ndarray) -> np.ndarray:
     """Indices of the rows that pass the filters; an unknown item, -1, passes none."""
     if filters is None:
         return np.arange(rows.size)

@@ -93,18 +93,19 @@ class Recommender:
         return build_slates(self._replica, contexts, ranking, exploration_arms, filled_slates, policy, item_ids)
 
     def find_similar(self, key: int, k: int) -> list[tuple[str, float]]:
-        """Neighbors of an item with their scores, best first; items of its categories follow."""
-        model = self._replica.model
-        row = model.items.lookup(np.array([key], np.uint64))[0]
+        """Neighbors of an item with their similarity, 0 to 1, best first; items of its categories fill a short list."""
+        replica, model = self._replica, self._replica.model
+        row = int(model.items.lookup(np.array([key], np.uint64))[0])
         if row < 0:
             return []
-        candidates = model.find_similar(int(row), 2 * k)
-        rows = candidates.row[(self._replica.eligible[candidates.row] == 1) & (candidates.row != row)][:k]
+        found = model.find_similar(row, 2 * k).row
+        rows = found[(replica.eligible[found] == 1) & (found != row)]
         if rows.size < k:
-            new_rows = self._replica.leaderboards.find_new_neighbors(int(row), self._replica.eligible, k + rows.size)
-            rows = np.concatenate([rows, new_rows[~np.isin(new_rows, rows)]])[:k]
-        item_ids = self._replica.get_item_ids(rows)
-        return [(item_id, round(1 / (1 + position), 6)) for position, item_id in enumerate(item_ids)]
+            new_rows = replica.leaderboards.find_new_neighbors(row, replica.eligible, k + rows.size)
+            rows = np.concatenate([rows, new_rows[~np.isin(new_rows, rows)]])
+        similarity = model.measure_similarity(row, rows, replica.leaderboards.measure_similarity(row, rows))
+        best = np.argsort(-similarity, kind="stable")[:k]
+        return list(zip(replica.get_item_ids(rows[best]), np.round(similarity[best], 6).tolist(), strict=True))
 
     def record_impression(self, slate: Slate) -> None:
         """Count a slate as shown against the exploration budget."""

@@ -13,6 +13,7 @@ from online_models.rankers.click_head import sigmoid
 from online_models.retrievers.candidates import Channel
 from serving import metrics
 from serving.exploration.slate_filling import ExplorationArms, FilledSlate
+from serving.pipeline.empty_slates import explain_empty_slate
 from serving.pipeline.ranking import RankedLists
 from serving.pipeline.schemas import (
     ExplorationDetail,
@@ -60,7 +61,8 @@ def build_slates(
         start, items = span.stop, all_items[span]
         if context.request.explain:
             items = _add_explanations(replica.model, items, ranking, arms, entries[span])
-        response = RecommendationResponse(context.impression_id, replica.version, context.is_stale, items)
+        reason = None if items else explain_empty_slate(replica, context.request)
+        response = RecommendationResponse(context.impression_id, replica.version, context.is_stale, items, reason)
         slates.append(Slate(response, rows[span], features[span], arms, filled_slate))
     return slates
 

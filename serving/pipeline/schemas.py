@@ -16,26 +16,35 @@ _MAX_CONTEXT_BYTES = 16 << 10  # bytes of JSON: each impression carries it
 class Filters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Conditions that every returned item meets; a condition that is not set passes all items."""
 
-    categories: list[str] | None = None  # at least one of these
-    min_price: float | None = None
-    max_price: float | None = None
+    categories: Annotated[list[str] | None, Meta(description="At least one of these categories.")] = None
+    min_price: Annotated[float | None, Meta(description="Lowest price; items without a price do not pass.")] = None
+    max_price: Annotated[float | None, Meta(description="Highest price; items without a price do not pass.")] = None
+
+
+_Size = Annotated[int, Meta(ge=1, le=MAX_K)]
+_Candidates = Annotated[list[str], Meta(max_length=MAX_K)]
+_Time = Annotated[int, Meta(ge=0, le=1 << 53)]
 
 
 class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
     """A request for a slate of up to `k` items for a user."""
 
-    user_id: str
-    k: Annotated[int, Meta(ge=1, le=MAX_K)] | None = None  # default 10, or all of `candidates`
-    surface: Annotated[str, Meta(max_length=256)] = ""
-    context: dict[str, Any] = {}
-    exclude: list[str] = []
-    filters: Filters | None = None
-    candidates: Annotated[list[str], Meta(max_length=MAX_K)] | None = None  # rank exactly these
-    repeats: bool = False  # allow items that the user has interacted with
-    ts: Annotated[int, Meta(ge=0, le=1 << 53)] | None = None  # event time, ms; default now
-    explain: bool = False
-    explore: bool = True
-    log: bool = True
+    user_id: Annotated[str, Meta(description="The user; an unknown one gets the slate of a new user.")]
+    k: Annotated[_Size | None, Meta(description="Maximum number of items; by default 10, or all of `candidates`.")] = (
+        None
+    )
+    surface: Annotated[
+        str, Meta(max_length=256, description="Place where the slate is shown, such as `home`; it is logged.")
+    ] = ""
+    context: Annotated[dict[str, Any], Meta(description="Circumstances, such as the device; at most 16 KiB.")] = {}
+    exclude: Annotated[list[str], Meta(description="Items that must not be in the slate.")] = []
+    filters: Annotated[Filters | None, Meta(description="Conditions that every item meets.")] = None
+    candidates: Annotated[_Candidates | None, Meta(description="Rank exactly these items.")] = None
+    repeats: Annotated[bool, Meta(description="Allow items that the user has interacted with.")] = False
+    ts: Annotated[_Time | None, Meta(description="Event time of the request, ms since 1970; by default now.")] = None
+    explain: Annotated[bool, Meta(description="Add channels, features and estimates to each item.")] = False
+    explore: Annotated[bool, Meta(description="Allow exploration; without it, equal requests get equal slates.")] = True
+    log: Annotated[bool, Meta(description="Log the impression; without it, the request trains nothing.")] = True
 
     def __post_init__(self) -> None:
         ids = {"user_id": [self.user_id], "exclude": self.exclude, "candidates": self.candidates or []}
@@ -73,30 +82,41 @@ class RequestContext:
 class ExplorationDetail(msgspec.Struct, frozen=True):
     """Exploration's estimate for an item that may be drawn; see `explain`."""
 
-    ranker_probability: float  # click probability by the ranker; linear policies correct it by the item's category
-    mean: float  # click probability with the counts of similar items and of the item itself
-    std: float  # standard deviation of the same
-    selection_probability: float  # of this item in the first draw of the slate
+    ranker_probability: Annotated[
+        float, Meta(description="Click probability by the ranker; linear policies correct it by the item's category.")
+    ]
+    mean: Annotated[
+        float, Meta(description="Click probability with the counts of similar items and of the item itself.")
+    ]
+    std: Annotated[float, Meta(description="Standard deviation of the same.")]
+    selection_probability: Annotated[float, Meta(description="Of this item in the first draw of the slate.")]
 
 
 class RecommendedItem(msgspec.Struct, frozen=True, omit_defaults=True):
     """One position of a slate."""
 
-    item_id: str
-    score: float
-    source: str
-    propensity: float
-    explored: bool = msgspec.field(default_factory=bool)
-    probability: float | None = None
-    channels: list[str] | None = None
-    features: dict[str, float] | None = None
-    exploration: ExplorationDetail | None = None
+    item_id: Annotated[str, Meta(description="Id of the item.")]
+    score: Annotated[float, Meta(description="Score of the ranker, comparable within the slate.")]
+    source: Annotated[str, Meta(description="Channel or policy that found the item.")]
+    propensity: Annotated[
+        float, Meta(description="Probability of this item in this position, given the positions above.")
+    ]
+    explored: Annotated[bool, Meta(description="True if exploration filled the position.")] = msgspec.field(
+        default_factory=bool
+    )
+    probability: Annotated[float | None, Meta(description="Click probability; with `explain`.")] = None
+    channels: Annotated[list[str] | None, Meta(description="All channels that found it; with `explain`.")] = None
+    features: Annotated[dict[str, float] | None, Meta(description="Features by name; with `explain`.")] = None
+    exploration: Annotated[ExplorationDetail | None, Meta(description="Estimate of exploration; with `explain`.")] = (
+        None
+    )
 
 
-class RecommendationResponse(msgspec.Struct, frozen=True):
+class RecommendationResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     """A slate; empty when there is nothing to recommend."""
 
-    impression_id: str
-    model_version: str
-    stale: bool
-    items: list[RecommendedItem]
+    impression_id: Annotated[str, Meta(description="Send it with the actions on these items.")]
+    model_version: Annotated[str, Meta(description="Version of the model that ranked them: epoch and step.")]
+    stale: Annotated[bool, Meta(description="True if the user store is unavailable or behind the user's events.")]
+    items: Annotated[list[RecommendedItem], Meta(description="The slate, best first.")]
+    reason: Annotated[str | None, Meta(description="Only without items: the reason that there are none.")] = None

@@ -140,6 +140,15 @@ def _scan_neighbors(
     return count
 
 
+@kernel
+def _fill_similarity(
+    row: int, others: np.ndarray, categories: np.ndarray, price: np.ndarray, similarity: np.ndarray
+) -> None:
+    for i in range(others.size):
+        other = others[i]
+        similarity[i] = _jaccard(categories[row], categories[other]) * _price_similarity(price[row], price[other])
+
+
 class CategoryLeaderboards:
     """Most shown items by category, so that no request needs a pass over the catalog.
 
@@ -158,6 +167,12 @@ class CategoryLeaderboards:
         _update_boards(
             rows, items.catalog["categories"], items.counters["total_counts"], EventType.impression, self._boards
         )
+
+    def measure_similarity(self, row: int, others: np.ndarray) -> np.ndarray:
+        """Similarity of categories and price of n other items to an item, (n,) float64, 0 to 1."""
+        similarity = np.zeros(others.size)
+        _fill_similarity(row, others, self._items.catalog["categories"], self._items.catalog["price"], similarity)
+        return similarity
 
     def find_neighbors(self, rows: np.ndarray) -> Neighbors:
         """Find items that share categories with n rows, by Jaccard similarity × price ratio."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from stream.ids import hash_id
 from stream.logs import EventLog
@@ -12,18 +13,19 @@ from stream.records.events import MAX_TS, validate_id
 from stream.topics import ITEMS
 
 _READ_SIZE = 4096
+_MAX_PRICE = 1e12
 
 
 class Item(msgspec.Struct, gc=False):
     """Item on the wire; other fields pass through the log unchanged."""
 
-    item_id: str
-    title: str | None = None
-    categories: list[str] = []
-    created_ts: int | None = None
-    price: float | None = None
-    creator: str | None = None
-    available: bool = True
+    item_id: Annotated[str, Meta(description="Id of the item, 1 to 256 bytes.")]
+    title: Annotated[str | None, Meta(description="Title.")] = None
+    categories: Annotated[list[str], Meta(description="Categories, the main one first.")] = []
+    created_ts: Annotated[int | None, Meta(description="Time of its creation, ms since 1970.")] = None
+    price: Annotated[float | None, Meta(description="Price, from 0.")] = None
+    creator: Annotated[str | None, Meta(description="Author, seller or brand.")] = None
+    available: Annotated[bool, Meta(description="False: it is not recommended.")] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,10 @@ def parse_item(value: bytes | msgspec.Raw) -> Item:
         raise ValueError(f"not a valid item: {error}") from None
     if id_error := validate_id("item_id", item.item_id):
         raise ValueError(id_error[1])
-    if item.price is not None and not 0 <= item.price < 1e12:
-        raise ValueError(f"price of item {item.item_id} must be finite and not negative, got {item.price!r}")
+    if item.price is not None and not 0 <= item.price < _MAX_PRICE:
+        raise ValueError(f"price of item {item.item_id} is {item.price!r}; expected 0 to {_MAX_PRICE:g}")
     if item.created_ts is not None and abs(item.created_ts) > MAX_TS:
-        raise ValueError(f"created_ts of item {item.item_id} must be epoch milliseconds, got {item.created_ts}")
+        raise ValueError(f"created_ts of item {item.item_id} is {item.created_ts}; expected milliseconds since 1970")
     return item
 
 

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from stream.records.batches import EventType
 
@@ -14,30 +15,36 @@ MAX_ID_BYTES = 256
 MAX_SLATE = 1000
 MAX_TS = 1 << 53  # largest integer that every JSON reader keeps exact
 _MAX_VALUE = 3.4e38  # largest value of a float32 column
+_UNITS_PER_SECOND = {"seconds": 1, "microseconds": 10**6, "nanoseconds": 10**9}
+_TS_UNIT = "in milliseconds since 1970, a whole number"
 _CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Event(msgspec.Struct, gc=False):
     """Event on the wire; other fields pass through the log unchanged."""
 
-    event_id: str
-    type: TypeName
-    ts: int
-    user_id: str
-    item_id: str | None = None
-    session_id: str | None = None
-    impression_id: str | None = None
-    surface: str | None = None
-    items: list[str] | None = None
-    propensities: list[float] | None = None
-    propensity: float | None = None
-    sources: list[str] | None = None
-    position: int | None = None
-    value: float | None = None
-    model_version: str | None = None
-    context: dict[str, Any] | None = None
-    features: str | None = None
-    producer: str | None = None
+    event_id: Annotated[str, Meta(description="Unique id; a repeated one changes nothing.")]
+    type: Annotated[TypeName, Meta(description="What happened.")]
+    ts: Annotated[int, Meta(description="Event time in milliseconds since 1970.")]
+    user_id: Annotated[str, Meta(description="The user; the partition key.")]
+    item_id: Annotated[str | None, Meta(description="Item of an action, or of an impression of one item.")] = None
+    session_id: Annotated[str | None, Meta(description="Session of the user.")] = None
+    impression_id: Annotated[str | None, Meta(description="Slate; an impression needs it, an action should.")] = None
+    surface: Annotated[str | None, Meta(description="Place where the slate was shown.")] = None
+    items: Annotated[list[str] | None, Meta(description="Items of an impression, in order, each once.")] = None
+    propensities: Annotated[list[float] | None, Meta(description="Probability of each item in its position.")] = None
+    propensity: Annotated[float | None, Meta(description="Probability of the item of a one-item impression.")] = None
+    sources: Annotated[list[str] | None, Meta(description="Channel that found each item.")] = None
+    position: Annotated[int | None, Meta(description="Position of a one-item impression, from 0.")] = None
+    value: Annotated[float | None, Meta(description="Seconds of a dwell, stars of a rating, price of a purchase.")] = (
+        None
+    )
+    model_version: Annotated[str | None, Meta(description="Version that made the slate.")] = None
+    context: Annotated[dict[str, Any] | None, Meta(description="Circumstances, such as the device.")] = None
+    features: Annotated[str | None, Meta(description="Features as served; Headrace writes them.")] = None
+    producer: Annotated[str | None, Meta(description="Sender on behalf of the user, such as a partner or an app.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,20 @@ def parse(value: bytes | msgspec.Raw) -> Event | Rejection:
     except msgspec.ValidationError as error:
         return Rejection(*_explain(str(error)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Rejection("not_json", f"not JSON in UTF-8: {error}")
+        return Rejection("not_json", f"not JSON in UTF-8: {find_utf8_error(bytes(value)) or error}")
+
+
+def find_utf8_error(value: bytes) -> UnicodeDecodeError | None:
+    r"""Error with the position of the first byte that is not UTF-8; None if all are.
+
+    >>> find_utf8_error(b'{"user_id": "\xff"}').start
+    13
+    """
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        return error
+    return None
 
 
 def parse_record(value: bytes | None, limits: Limits) -> list[tuple[Event | Rejection, bytes]]:
@@ -100,7 +120,7 @@ def _explain(message: str) -> tuple[str, str]:
         return "missing_field", message
     if "$" not in message:
         return "not_object", f"{message}; an event is a JSON object"
-    return "wrong_type", message
+    return "wrong_type", f"{message}; ts is {_TS_UNIT}" if message.endswith("`$.ts`") else message
 
 
 def validate(events: Sequence[Event], times: Sequence[int], limits: Limits) -> dict[int, Rejection]:
@@ -116,7 +136,7 @@ def validate(events: Sequence[Event], times: Sequence[int], limits: Limits) -> d
             not 0 <= event.ts <= time + max_skew_ms
             or event.ts < time - max_age_ms
             or event.ts > MAX_TS
-            or (event.value is not None and not 0 <= event.value < _MAX_VALUE)
+            or (event.type == "rating" if event.value is None else not 0 <= event.value < _MAX_VALUE)
             or not (_is_plain_slate(event) if event.type == "impression" else event.item_id)
             or event.position is not None
         ):
@@ -129,6 +149,8 @@ def _is_plain_slate(impression: Event) -> bool:
     """Return True if an impression with valid ids has the usual shape; others need a check."""
     size, propensities, sources = len(impression.items or ()), impression.propensities, impression.sources
     if impression.impression_id is None or not 0 < size <= MAX_SLATE or (sources is not None and len(sources) != size):
+        return False
+    if len(set(impression.items or ())) != size:
         return False
     if propensities is None:
         return impression.propensity is None
@@ -172,21 +194,33 @@ def _validate_event(event: Event, time: int, limits: Limits) -> tuple[str, str] 
 
 
 def _validate_time(event: Event, time: int, limits: Limits) -> tuple[str, str] | None:
-    ts = event.ts
+    ts, unit = event.ts, guess_time_unit(event.ts)
+    hint = f"ts {ts} looks like {unit}; ts is {_TS_UNIT}" if unit else ""
     if not 0 <= ts <= MAX_TS:
-        return "bad_ts", f"ts {ts} is not epoch milliseconds; expected 0 to {MAX_TS}"
+        return "bad_ts", hint or f"ts {ts} is not epoch milliseconds; expected 0 to {MAX_TS}"
     if ts > time + limits.max_skew * 1000:
         detail = f"ts {ts} is {(ts - time) / 1000:.0f} s ahead of the clock; at most {limits.max_skew:.0f} s is allowed"
-        return "too_early", f"{detail} (events.max_skew)"
+        return "too_early", hint or f"{detail} (events.max_skew)"
     if limits.max_age and ts < time - limits.max_age * 1000:
         detail = f"ts {ts} is {(time - ts) / 1000:.0f} s old; at most {limits.max_age:.0f} s is allowed"
-        return "too_old", f"{detail} (events.max_age)"
+        return "too_old", hint or f"{detail} (events.max_age)"
     return None
 
 
+def guess_time_unit(ts: int) -> str | None:
+    """Unit in which a time is of the years 1973 to 2286, if it is not milliseconds.
+
+    >>> guess_time_unit(1767225600), guess_time_unit(1767225600_000), guess_time_unit(1767225600_000_000)
+    ('seconds', None, 'microseconds')
+    """
+    return next((unit for unit, scale in _UNITS_PER_SECOND.items() if 1e8 * scale <= ts < 1e10 * scale), None)
+
+
 def _validate_value(event: Event) -> tuple[str, str] | None:
+    if event.value is None and event.type == "rating":
+        return "missing_field", "a rating needs value, the number of stars"
     if event.value is not None and not 0 <= event.value < _MAX_VALUE:
-        return "bad_value", f"value of a {event.type} must be finite and not negative, got {event.value!r}"
+        return "bad_value", f"value of a {event.type} is {event.value!r}; expected 0 to {_MAX_VALUE}"
     if event.position is not None and not 0 <= event.position < MAX_SLATE:
         return "bad_value", f"position must be 0 to {MAX_SLATE - 1}, got {event.position}"
     return None
@@ -206,13 +240,13 @@ def _validate_shape(event: Event) -> tuple[str, str] | None:
         for name in items:
             if error := validate_id("items", name):
                 return error
-    for field, values in (("propensities", event.propensities), ("sources", event.sources)):
-        if values is not None and len(values) != len(items):
-            return "list_lengths", f"{field} has {len(values)} entries for {len(items)} items; expected one per item"
-    for propensity in event.propensities or ([] if event.propensity is None else [event.propensity]):
-        if not 0 < propensity <= 1:
-            return "bad_propensity", f"propensity must be above 0 and at most 1, got {propensity!r}"
-    return None
+    scalar = [] if event.propensity is None else [event.propensity]
+    return _find_bad_propensity("propensities", event.propensities or []) or _find_bad_propensity("propensity", scalar)
+
+
+def _find_bad_propensity(field: str, values: Sequence[float]) -> tuple[str, str] | None:
+    bad = next((value for value in values if not 0 < value <= 1), None)
+    return None if bad is None else ("bad_propensity", f"{field} has {bad!r}; expected values above 0 and at most 1")
 
 
 def shown_items(event: Event) -> list[str]:

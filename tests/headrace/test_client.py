@@ -72,7 +72,7 @@ class TestApi:
         client.send_events(make_event(user_id=f"u{n}", item_id=item_id) for n in range(3) for item_id in "ab")
         loop.run_until_idle()
 
-        assert client.similar("a", k=1).items == [SimilarItem("b", 1.0)]
+        assert client.similar("a", k=1).items == [SimilarItem("b", 0.5)]  # 3 pairs, as many as the prior
 
     def test_lag_counts_events(self, loop: LiveLoop, client: Client) -> None:
         client.send_events([make_event()])
@@ -83,7 +83,7 @@ class TestApi:
     def test_admin_key_opens_the_admin_routes(self, loop: LiveLoop, client: Client) -> None:
         assert (client.models(), client.alarms()) == ([], [])
         with (
-            Client("http://test", admin_key="wrong", transport=LoopTransport(loop)) as other,
+            Client("http://test", key="wrong", transport=LoopTransport(loop)) as other,
             pytest.raises(RequestRejected, match="403 Wrong admin key"),
         ):
             other.models()

@@ -81,5 +81,7 @@ class EventGenerator:
             if impressions and self.rng.random() < 0.7:
                 impression = self.rng.choice(impressions)
                 event |= {"impression_id": impression["impression_id"], "item_id": self.rng.choice(impression["items"])}
+            if event["type"] == "rating":
+                event["value"] = 4.0
         self.events.append(event)
         return event

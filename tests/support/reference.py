@@ -13,6 +13,7 @@ import serving.metrics
 import stream.metrics
 from headrace import cli
 from stream.config import Settings, iter_settings
+from tests.support.api_reference import api_page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 METRICS = {"stream": stream.metrics, "learn": online_models.metrics, "serve": serving.metrics}
@@ -111,6 +112,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "settings.md": settings_page(),
         metrics: metrics_page(metrics.read_text(encoding="utf-8") if metrics.exists() else ""),
         FOLDER / "cli.md": cli_page(),
+        FOLDER / "api.md": api_page(_NOTE),
     }
 
 

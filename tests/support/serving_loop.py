@@ -83,7 +83,7 @@ class LiveLoop:
     def put_items(self, *item_ids: str, **fields: Any) -> None:
         """Put items into the catalog of all processes."""
         response = self.http.post("/v1/items", json=[{"item_id": item_id} | fields for item_id in item_ids])
-        assert response.json() == {"accepted": len(item_ids), "refused": []}
+        assert response.json() == {"accepted": len(item_ids), "refused": [], "status": "accepted"}
         self.run_until_idle()
 
     def recommend(self, user: str = "u1", **fields: Any) -> dict[str, Any]:

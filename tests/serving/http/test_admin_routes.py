@@ -1,4 +1,4 @@
-"""Routes for operators: lag, versions, rollback, alarms, health and metrics."""
+"""Routes for operators: versions, rollback, alarms and lineage."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from prometheus_client import REGISTRY
 
 from online_models.control import (
     CheckpointCommand,
@@ -16,21 +15,8 @@ from online_models.control import (
     encode_command,
 )
 from online_models.versions import gate
-from stream.topics import ALARMS, CONTROL, EVENTS, EXAMPLES
-from tests.support.serving_loop import ADMIN, JSON, NOW, LiveLoop, assert_problem, list_item_ids, make_event
-
-
-def test_lag_falls_to_zero(loop: LiveLoop) -> None:
-    loop.send_events(*(make_event() for _ in range(7)), make_event(value=-1.0))
-
-    assert loop.http.get("/v1/lag").json()["events"] == 7
-    loop.run_until_idle()
-    assert loop.http.get("/v1/lag").json()["events"] == 0
-    loop.log.append(EVENTS, 0, [(b"u", b"invalid event")])
-    assert loop.lag == 1
-    loop.run_until_idle()
-    assert loop.lag == 0
-
+from stream.topics import ALARMS, CONTROL, EXAMPLES
+from tests.support.serving_loop import ADMIN, JSON, NOW, LiveLoop, assert_problem, make_event
 
 ADMIN_ROUTES = [
     ("GET", "/v1/models"),
@@ -136,46 +122,6 @@ class TestAdmin:
         assert loop.http.get("/v1/alarms", headers=ADMIN).json() == alarms
 
 
-class TestHealth:
-    def test_service_with_an_empty_log_is_ready(self, loop: LiveLoop) -> None:
-        assert loop.http.get("/healthz").status_code == 200
-        assert loop.http.get("/readyz").status_code == 200
-
-    def test_metrics_page_is_in_the_prometheus_format(self, shared_loop: LiveLoop) -> None:
-        shared_loop.send_events(make_event())
-        response = shared_loop.http.get("/metrics")
-
-        assert response.headers["content-type"].startswith("text/plain; version=")
-        assert response.headers["content-type"].count("charset") == 1
-        for name in (
-            "recommendations_total",
-            "events_accepted_total",
-            "lag_events",
-            "model_step",
-            "recommendation_duration_seconds_bucket",
-        ):
-            assert f"headrace_{name}" in response.text
-
-    @pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/v1/recommendations?k=0", 422)])
-    def test_http_errors_are_counted_by_status(self, shared_loop: LiveLoop, path: str, status: int) -> None:
-        before = read_metric("headrace_http_errors_total", status=str(status))
-        shared_loop.http.get(path)
-
-        assert read_metric("headrace_http_errors_total", status=str(status)) == before + 1
-
-    def test_distinct_categories_of_a_slate_are_counted(self, loop: LiveLoop) -> None:
-        loop.put_items("a", "b", categories=["tea", "drink"])
-        loop.put_items("c", categories=["cups"])
-        loop.put_items("d", "e")
-        before = read_metric("headrace_slate_categories_total")
-
-        assert len(list_item_ids(loop.recommend(k=5))) == 5
-        assert read_metric("headrace_slate_categories_total") == before + 3
-
-    def test_console_is_an_html_page(self, shared_loop: LiveLoop) -> None:
-        assert shared_loop.http.get("/").headers["content-type"].startswith("text/html")
-
-
 def write_checkpoint(loop: LiveLoop, user: str) -> str:
     """Send a click, train on it and write a checkpoint; returns its version."""
     loop.send_events(make_event(user_id=user))
@@ -187,7 +133,3 @@ def write_checkpoint(loop: LiveLoop, user: str) -> str:
 
 def post_rollback(loop: LiveLoop, **fields: Any) -> httpx.Response:
     return loop.http.post("/v1/models/rollback", json=fields, headers=ADMIN)
-
-
-def read_metric(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0

@@ -35,7 +35,7 @@ class TestItems:
     def test_batch_of_1000_items_is_accepted(self, loop: LiveLoop) -> None:
         response = loop.http.post("/v1/items", json=[{"item_id": f"i{n}", "text": "x" * 1024} for n in range(1000)])
 
-        assert response.json() == {"accepted": 1000, "refused": []}
+        assert response.json() == {"accepted": 1000, "refused": [], "status": "accepted"}
         assert loop.http.get("/readyz").json()["items"] == 1000
 
     @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ class TestItems:
 
         assert shared_loop.http.put(path, json={"title": name}).status_code == 200
         assert shared_loop.http.get(path).json()["item_id"] == name
-        assert shared_loop.http.get(path + "/similar").json() == {"item_id": name, "items": []}
+        assert shared_loop.http.get(path + "/similar").json()["item_id"] == name
         assert shared_loop.http.delete(path).status_code == 204
         assert_problem(shared_loop.http.get(path), 404)
 

@@ -16,6 +16,12 @@ from tests.support.serving_loop import JSON, NOW, LiveLoop, make_event, make_imp
 
 YEAR = 365 * DAY_MS
 
+
+def accepted(count: int, repeated: int = 0) -> dict[str, Any]:
+    """Response to events that are all accepted."""
+    return {"accepted": count, "repeated": repeated, "refused": [], "status": "accepted"}
+
+
 INVALID_EVENTS = {
     "an unknown type": (make_event(type="glance"), "type"),
     "no event_id": (make_event(event_id=None), "event_id"),
@@ -44,8 +50,11 @@ INVALID_EVENTS = {
     "a huge ts": (make_event(ts=10**30), "ts"),
     "fewer propensities than items": (make_impression(["a", "b"], propensities=[0.5]), "propensities"),
     "more sources than items": (make_impression(["a"], sources=["x", "y"]), "sources"),
-    "a propensity of 0": (make_impression(["a"], propensities=[0]), "propensity"),
-    "a propensity above 1": (make_impression(["a"], propensities=[1.1]), "propensity"),
+    "a propensity of 0": (make_impression(["a"], propensities=[0]), "propensities"),
+    "a propensity above 1": (make_impression(["a"], propensities=[1.1]), "propensities"),
+    "a scalar propensity of 0": (make_impression(["a"], propensity=0), "propensity"),
+    "an item shown twice": (make_impression(["a", "b", "a"]), "items"),
+    "a rating without value": (make_event(type="rating"), "value"),
     "a position of -1": (make_impression(["a"], position=-1), "position"),
 }
 
@@ -116,7 +125,7 @@ def test_deep_nesting_causes_no_server_error(shared_loop: LiveLoop, depth: int) 
     assert response.status_code in (202, 400)
 
 
-@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("content_type", [None, "text/html", "application/x-www-form-urlencoded"])
 def test_wrong_content_type_gets_415(shared_loop: LiveLoop, content_type: str | None) -> None:
     headers = {"content-type": content_type} if content_type else {}
     response = shared_loop.http.post("/v1/events", content=b"[]", headers=headers)
@@ -133,13 +142,13 @@ def test_any_json_content_type_is_accepted(shared_loop: LiveLoop, content_type: 
 
 
 def test_empty_list_is_accepted(shared_loop: LiveLoop) -> None:
-    assert shared_loop.send_events() == {"accepted": 0, "repeated": 0, "refused": []}
+    assert shared_loop.send_events() == accepted(0)
 
 
 def test_batch_of_1000_events_is_accepted(loop: LiveLoop) -> None:
     events = [make_event(user_id=f"u{n % 300}", note="x" * 1000) for n in range(1000)]
 
-    assert loop.send_events(*events) == {"accepted": 1000, "repeated": 0, "refused": []}
+    assert loop.send_events(*events) == accepted(1000)
 
 
 def test_oversized_event_leaves_its_neighbors_alone(loop: LiveLoop) -> None:
@@ -175,7 +184,7 @@ def test_impressions_may_omit_optional_fields(loop: LiveLoop) -> None:
 
     result = loop.send_events(make_impression(["a", "b"]), single_item)
 
-    assert result == {"accepted": 2, "repeated": 0, "refused": []}
+    assert result == accepted(2)
 
 
 class TestDuplicates:
@@ -184,15 +193,15 @@ class TestDuplicates:
 
         result = loop.send_events(duplicate, make_event(), duplicate, duplicate)
 
-        assert result == {"accepted": 4, "repeated": 2, "refused": []}
+        assert result == accepted(4, repeated=2)
         assert len(loop.read_values(EVENTS)) == 2
 
     def test_duplicates_in_a_later_request_are_written_once(self, loop: LiveLoop) -> None:
         duplicate = make_event()
         loop.send_events(duplicate)
 
-        assert loop.send_events(duplicate, make_event()) == {"accepted": 2, "repeated": 1, "refused": []}
-        assert loop.http.post("/v1/events", json=duplicate).json() == {"accepted": 1, "repeated": 1, "refused": []}
+        assert loop.send_events(duplicate, make_event()) == accepted(2, repeated=1)
+        assert loop.http.post("/v1/events", json=duplicate).json() == accepted(1, repeated=1)
         assert len(loop.read_values(EVENTS)) == 2
 
     def test_duplicates_are_found_in_the_log_after_a_restart(self, loop: LiveLoop) -> None:
@@ -223,7 +232,7 @@ class TestDuplicates:
         invalid_event = make_event(ts=NOW - YEAR)
         loop.send_events(invalid_event)
 
-        assert loop.send_events(invalid_event | {"ts": NOW}) == {"accepted": 1, "repeated": 0, "refused": []}
+        assert loop.send_events(invalid_event | {"ts": NOW}) == accepted(1)
 
 
 def test_sequential_requests_keep_their_order(tmp_path: Path) -> None:
@@ -259,4 +268,4 @@ def test_http_rejections_are_counted_and_dead_lettered(loop: LiveLoop) -> None:
 
 def test_events_are_accepted_while_the_store_is_unreachable(tmp_path: Path) -> None:
     with LiveLoop(tmp_path, store=UnreachableStore()) as loop:
-        assert loop.send_events(make_event(), make_event()) == {"accepted": 2, "repeated": 0, "refused": []}
+        assert loop.send_events(make_event(), make_event()) == accepted(2)

@@ -22,12 +22,12 @@ VALUES = st.none() | st.floats(0, 2.0**99, width=32)
 ACTIONS = st.builds(
     Event, event_id=NAMES, type=st.sampled_from([kind.name for kind in EventType if kind]), ts=TIMES, user_id=NAMES,
     item_id=NAMES, impression_id=st.none() | NAMES, surface=st.none() | NAMES, value=VALUES,
-)  # fmt: skip
+).filter(lambda action: action.type != "rating" or action.value is not None)  # fmt: skip
 
 
 @st.composite
 def impressions(draw: st.DrawFn) -> Event:
-    items = draw(st.lists(NAMES, min_size=1, max_size=5))
+    items = draw(st.lists(NAMES, min_size=1, max_size=5, unique=True))
     propensities = st.lists(st.floats(2.0**-20, 1, width=32), min_size=len(items), max_size=len(items))
     context = draw(st.none() | st.dictionaries(NAMES, NAMES | st.booleans() | st.integers(), max_size=6))
     return Event(

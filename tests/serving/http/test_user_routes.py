@@ -1,4 +1,4 @@
-"""Routes of users; events and recommendations have their own tests."""
+"""Routes of users: read and forget."""
 
 from tests.support.serving_loop import NOW, LiveLoop, assert_problem, list_item_ids, make_event
 

@@ -1,0 +1,1 @@
+"""OpenAPI document and its page, built from the contracts of the routes."""
