@@ -240,6 +240,12 @@ def _validate_shape(event: Event) -> tuple[str, str] | None:
         for name in items:
             if error := validate_id("items", name):
                 return error
+    for field, values in (("propensities", event.propensities), ("sources", event.sources)):
+        if values is not None and len(values) != len(items):
+            return "list_lengths", f"{field} has {len(values)} entries for {len(items)} items; expected one per item"
+    if len(set(items)) < len(items):
+        item_id = next(item_id for i, item_id in enumerate(items) if item_id in items[:i])
+        return "repeated_item", f"items has {item_id!r} more than once; expected each item in one position"
     scalar = [] if event.propensity is None else [event.propensity]
     return _find_bad_propensity("propensities", event.propensities or []) or _find_bad_propensity("propensity", scalar)
 

@@ -88,7 +88,7 @@ def _describe_type(schema: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     if "prefixItems" in schema:
         return "pair"
-    kind = schema.get("type", "any")
+    kind: str = schema.get("type", "any")
     if kind == "array":
         return f"list of {_describe_type(schema['items'])}" + _describe_limits(schema, "minItems", "maxItems")
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):

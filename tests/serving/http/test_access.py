@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -25,7 +26,7 @@ ROUTES = INGEST + RECOMMEND + USERS + ADMIN
 @pytest.fixture(scope="module")
 def closed_loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLoop]:
     """A loop in which each scope has two keys."""
-    keys = {"admin_key": "old-admin, new-admin", "ingest_key": "in1,in2", "recommend_key": "rec1 ,réc2"}
+    keys: dict[str, Any] = {"admin_key": "old-admin, new-admin", "ingest_key": "in1,in2", "recommend_key": "rec1 ,réc2"}
     with LiveLoop(tmp_path_factory.mktemp("closed"), **keys) as loop:
         yield loop
 

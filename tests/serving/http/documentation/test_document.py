@@ -95,7 +95,7 @@ def test_examples_match_their_schemas(method: str, path: str) -> None:
         assert "example" in parameter or not parameter["required"]
 
 
-ERRORS = {
+ERRORS: dict[int, tuple[str, str, dict[str, Any]]] = {
     401: ("GET", "/v1/models", {}),
     403: ("GET", "/v1/models", {"headers": {"Authorization": "Bearer wrong"}}),
     404: ("GET", "/v1/items/nothing", {}),
@@ -147,7 +147,8 @@ def test_each_route_is_documented(shop: LiveLoop) -> None:
 
 
 def test_operations_with_a_scope_take_a_bearer_key() -> None:
-    optional, required = [{"key": []}, {}], [{"key": []}]
+    required: list[dict[str, list[str]]] = [{"key": []}]
+    optional = [*required, {}]
     for method, path in OPERATIONS:
         expected = required if "/v1/" in path and path.split("/")[2] in ("models", "alarms", "lineage") else optional
         assert find_operation(method, path)["security"] == (expected if path.startswith("/v1") else [])
