@@ -135,7 +135,10 @@ class EventIngest:
         """Return for each event if it is new; the stream worker makes the final decision."""
         keys = hash_ids([event.event_id for event in events])
         is_duplicate = self._deduplicator.contains(keys)
-        is_duplicate[np.setdiff1d(np.arange(keys.size), np.unique(keys, return_index=True)[1])] = True
+        if keys.size > 1:
+            is_repeated = np.ones(keys.size, np.bool_)
+            is_repeated[np.unique(keys, return_index=True)[1]] = False
+            is_duplicate |= is_repeated
         candidates = [event for event, duplicate in zip(events, is_duplicate, strict=True) if not duplicate]
         history_texts = self._load_history_texts(candidates)
         return [
