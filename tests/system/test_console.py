@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,23 +10,23 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.support.browser import CHROMIUM, OPTIONS, Browser
 from tests.support.processes import RunningSystem
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 SCRIPT_TITLE = "<img src=x onerror=\"document.title='caught'\">Lamp & Co"
+
+
+def require_chromium() -> None:
+    if CHROMIUM is None:
+        if os.environ.get("HEADRACE_REQUIRE_SERVICES") == "1":
+            pytest.fail("chromium is not installed: apt-get install chromium")
+        pytest.skip("chromium is not installed")
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     """A catalog of 36 lamps, and three users who clicked two of them."""
-    if CHROMIUM is None:
-        if os.environ.get("HEADRACE_REQUIRE_SERVICES") == "1":
-            pytest.fail("chromium is not installed: apt-get install chromium")
-        pytest.skip("chromium is not installed")
+    require_chromium()
     with RunningSystem(tmp_path_factory.mktemp("console")) as running:
         items = [{"item_id": f"i{n}", "title": f"Lamp {n}", "categories": ["lamps"]} for n in range(36)]
         items[0]["title"] = SCRIPT_TITLE
@@ -47,7 +46,7 @@ def render(running: RunningSystem, path: str, folder: Path) -> str:
     """DOM of a page after 8 seconds of its time, without scripts."""
     assert CHROMIUM
     url = f"http://127.0.0.1:{running.port}{path}"
-    options = (*_OPTIONS, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=8000", "--dump-dom")
+    options = (*OPTIONS, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=8000", "--dump-dom")
     output = subprocess.run([CHROMIUM, *options, url], capture_output=True, text=True, timeout=120, check=True).stdout
     return re.sub(r"<script.*?</script>", "", output, flags=re.DOTALL)
 
@@ -113,3 +112,58 @@ def test_docs_list_the_routes(running: RunningSystem, tmp_path: Path) -> None:
 
     assert 'data-path="/v1/recommendations"' in dom
     assert "Unable to render" not in dom
+
+
+_SET_VALUE = """((input, value) => {
+  Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(input, value);
+  input.dispatchEvent(new Event('input', { bubbles: true }));
+})"""
+
+
+def try_out(browser: Browser, operation: str) -> tuple[str, str]:
+    """Send the example of an operation from the page; returns the status and the body that it shows."""
+    section = f"document.getElementById('operations-{operation}')"
+    for button in (".opblock-summary-control", ".try-out__btn", ".execute"):
+        browser.wait_for(f"!!{section}.querySelector({button!r})")
+        browser.evaluate(f"{section}.querySelector({button!r}).click()")
+    status = browser.wait_for(f"{section}.querySelector('.live-responses-table tbody .response-col_status')?.innerText")
+    body = browser.evaluate(f"{section}.querySelector('.live-responses-table .highlight-code')?.innerText")
+    return status.split()[0], body
+
+
+def test_docs_send_the_examples_with_the_key(running: RunningSystem, tmp_path: Path) -> None:
+    with Browser(tmp_path) as browser:
+        browser.open(f"http://127.0.0.1:{running.port}/docs")
+        browser.wait_for("!!document.querySelector('.auth-wrapper .authorize')")
+
+        assert try_out(browser, "operations-list_models")[0] == "401"
+        browser.evaluate("document.querySelector('.auth-wrapper .authorize').click()")
+        browser.wait_for("!!document.querySelector('.modal-ux input')")
+        browser.evaluate(f"{_SET_VALUE}(document.querySelector('.modal-ux input'), 'key')")
+        browser.evaluate("document.querySelector('.modal-ux button[type=submit]').click()")
+        browser.wait_for("!!document.querySelector('.modal-ux .btn-done')")
+        browser.evaluate("document.querySelector('.modal-ux .btn-done').click()")
+        assert try_out(browser, "operations-list_alarms") == ("200", "Download\n[]")
+        status, body = try_out(browser, "events-post_events")
+        assert (status, '"status": "accepted"' in body) == ("202", True)
+        assert try_out(browser, "items-put_item")[0] == "200"
+        status, body = try_out(browser, "recommendations-recommend_by_query")
+        assert (status, '"propensity"' in body) == ("200", True)
+
+
+def test_console_works_with_a_key(tmp_path: Path) -> None:
+    require_chromium()
+    with (
+        RunningSystem(
+            tmp_path / "data", HEADRACE_SERVE__RECOMMEND_KEY="shows", HEADRACE_SERVE__INGEST_KEY="in"
+        ) as closed,
+        Browser(tmp_path) as browser,
+    ):
+        browser.open(f"http://127.0.0.1:{closed.port}/#user=u1&k=3")
+        browser.wait_for("document.getElementById('outage').innerText.includes('key required')")
+        browser.evaluate(f"{_SET_VALUE}(document.getElementById('key'), 'shows')")
+
+        browser.wait_for("document.getElementById('status').innerText === 'ready'")
+        browser.evaluate("document.querySelector('#request button').click()")
+        browser.wait_for("document.getElementById('slate').innerText.includes('Nothing to recommend')")
+        browser.wait_for("document.getElementById('history').innerText.includes('need the admin key')")
