@@ -43,7 +43,8 @@ class AccessKeys:
         scheme, _, token = authorization.partition(" ")
         if not token.strip() or scheme.lower() != "bearer":
             headers = {"WWW-Authenticate": "Bearer"}
-            raise Problem(401, f"{name.capitalize()} key required", "send Authorization: Bearer KEY", headers)
+            detail = f"this route needs the {name} key; send Authorization: Bearer KEY"
+            raise Problem(401, f"{name.capitalize()} key required", detail, headers)
         if not self._keys[access]:
             raise Problem(403, f"No {name} key is configured", f"set {_SETTING_NAMES[access]} and restart serve")
         if not _contains(self._keys[access], token.strip().encode("latin-1", "replace")):  # headers are bytes

@@ -172,3 +172,44 @@ class TestRetries:
         with pytest.raises(ServerUnreachable):
             client.recommend("u1")
         assert delays == []
+
+
+class TestKeys:
+    @pytest.fixture
+    def closed(self, tmp_path: Path) -> Iterator[LiveLoop]:
+        with LiveLoop(tmp_path, ingest_key="in", recommend_key="rec") as loop:
+            yield loop
+
+    def test_key_opens_the_routes_of_its_scope(self, closed: LiveLoop) -> None:
+        with Client("http://test", key="in", transport=LoopTransport(closed)) as client:
+            assert client.send_events([make_event()]).status == "accepted"
+            with pytest.raises(RequestRejected, match="403 Wrong recommend key"):
+                client.lag()
+        with (
+            Client("http://test", transport=LoopTransport(closed)) as client,
+            pytest.raises(RequestRejected, match="401"),
+        ):
+            client.lag()
+
+    def test_key_comes_from_the_environment(self, closed: LiveLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HEADRACE_KEY", "rec")
+
+        with Client("http://test", transport=LoopTransport(closed)) as client:
+            assert client.lag().events == 0
+        with Client("http://test", key="in", transport=LoopTransport(closed)) as client, pytest.raises(RequestRejected):
+            client.lag()
+
+    def test_password_in_a_url_is_in_no_message(self) -> None:
+        def refuse(request: httpx.Request) -> httpx.Response:
+            raise httpx.ConnectError("connection refused")
+
+        client = Client("http://ann:secret@test", transport=httpx.MockTransport(refuse), sleep=lambda delay_s: None)
+
+        with pytest.raises(ServerUnreachable) as caught:
+            client.lag()
+        assert "secret" not in str(caught.value)
+
+    def test_error_has_the_request_id(self, closed: LiveLoop) -> None:
+        with Client("http://test", transport=LoopTransport(closed)) as client, pytest.raises(RequestRejected) as caught:
+            client.lag()
+        assert caught.value.problem.request_id

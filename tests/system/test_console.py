@@ -160,7 +160,7 @@ def test_console_works_with_a_key(tmp_path: Path) -> None:
         Browser(tmp_path) as browser,
     ):
         browser.open(f"http://127.0.0.1:{closed.port}/#user=u1&k=3")
-        browser.wait_for("document.getElementById('outage').innerText.includes('key required')")
+        browser.wait_for("document.getElementById('outage').innerText.includes('needs the recommend key')")
         browser.evaluate(f"{_SET_VALUE}(document.getElementById('key'), 'shows')")
 
         browser.wait_for("document.getElementById('status').innerText === 'ready'")

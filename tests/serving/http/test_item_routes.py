@@ -120,5 +120,50 @@ class TestItems:
         items = loop.http.get("/v1/items/a/similar", params={"k": 1}).json()["items"]
 
         assert [item["item_id"] for item in items] == ["b"]
+        assert 0 < items[0]["score"] < 1
         assert_problem(loop.http.get("/v1/items/a/similar", params={"k": 0}), 422)
         assert_problem(loop.http.get("/v1/items/a/similar", params={"k": "x"}), 422)
+
+    def test_score_of_similar_items_is_their_share_of_co_visits(self, loop: LiveLoop) -> None:
+        loop.put_items("a", "b", "c")
+        for n, item_id in enumerate(["b"] * 6 + ["c"] * 3):
+            loop.send_events(
+                make_event(user_id=f"u{n}", item_id="a", ts=NOW), make_event(user_id=f"u{n}", item_id=item_id)
+            )
+        loop.run_until_idle()
+
+        items = loop.http.get("/v1/items/a/similar").json()["items"]
+
+        assert [item["item_id"] for item in items] == ["b", "c"]
+        assert [item["score"] for item in items] == pytest.approx([6 / 12, 3 / 12], abs=1e-5)  # 9 pairs, 3 of the prior
+
+    def test_score_of_new_similar_items_is_that_of_their_content(self, loop: LiveLoop) -> None:
+        loop.put_items("a", categories=["tea", "green"], price=9.0)
+        loop.put_items("same", categories=["tea", "green"], price=9.0)
+        loop.put_items("dear", categories=["tea", "green"], price=19.0)
+        loop.put_items("half", categories=["tea"], price=9.0)
+        loop.put_items("other", categories=["cups"])
+
+        items = loop.http.get("/v1/items/a/similar").json()["items"]
+
+        scores = {item["item_id"]: item["score"] for item in items}
+        assert scores == pytest.approx({"same": 1.0, "dear": 0.5, "half": 0.5}, abs=1e-5)
+
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ('"price": NaN', "'price' holds a number that is not finite"),
+            ('"price": -Infinity', "'price' holds a number that is not finite"),
+            ('"weight": 1e999', "'weight' holds a number that is not finite"),
+            ('"price": 1e308', "price of item x is 1e+308; expected 0 to 1e+12"),
+            ('"price": -1', "price of item x is -1.0; expected 0 to 1e+12"),
+            ('"title": "\\ud800"', "'title' holds a lone surrogate"),
+        ],
+    )
+    def test_error_of_an_item_names_the_value(self, shared_loop: LiveLoop, fields: str, message: str) -> None:
+        body = f'{{"item_id": "x", {fields}}}'
+        put = shared_loop.http.put("/v1/items/x", content=body, headers=JSON)
+        post = shared_loop.http.post("/v1/items", content=f"[{body}]", headers=JSON)
+
+        assert message in put.json()["detail"]
+        assert message in post.json()["refused"][0]["reason"]

@@ -1,0 +1,102 @@
+"""Routes of events and recommendations: the outcome of lists, warnings, and reasons for empty answers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.config import EventsSettings
+from tests.support.serving_loop import NOW, LiveLoop, list_item_ids, make_event
+
+
+class TestListStatus:
+    @pytest.mark.parametrize(
+        ("n_valid", "n_invalid", "status"),
+        [(2, 0, "accepted"), (1, 1, "partial"), (0, 2, "refused"), (0, 0, "accepted")],
+    )
+    def test_list_of_events_says_if_nothing_was_accepted(
+        self, shared_loop: LiveLoop, n_valid: int, n_invalid: int, status: str
+    ) -> None:
+        events = [make_event() for _ in range(n_valid)] + [make_event(type="glance") for _ in range(n_invalid)]
+
+        assert shared_loop.send_events(*events)["status"] == status
+
+    def test_list_of_repeats_is_accepted(self, shared_loop: LiveLoop) -> None:
+        event = make_event()
+        shared_loop.send_events(event)
+
+        result = shared_loop.send_events(event)
+        assert (result["status"], result["repeated"]) == ("accepted", 1)
+
+    @pytest.mark.parametrize(
+        ("items", "status"),
+        [([{"item_id": "a"}], "accepted"), ([{"item_id": "a"}, {}], "partial"), ([{}, 1], "refused"), ([], "accepted")],
+    )
+    def test_list_of_items_says_if_nothing_was_accepted(
+        self, shared_loop: LiveLoop, items: list[Any], status: str
+    ) -> None:
+        response = shared_loop.http.post("/v1/items", json=items)
+
+        assert (response.status_code, response.json()["status"]) == (202, status)
+
+    def test_problem_of_a_single_event_keeps_its_http_status(self, shared_loop: LiveLoop) -> None:
+        problem = shared_loop.http.post("/v1/events", json=make_event(type="glance")).json()
+
+        assert (problem["status"], problem["accepted"], len(problem["refused"])) == (422, 0, 1)
+
+
+class TestTimes:
+    @pytest.mark.parametrize(
+        ("ts", "unit"), [(NOW // 1000, "seconds"), (NOW * 1000, "microseconds"), (NOW * 10**6, "nanoseconds")]
+    )
+    def test_refusal_names_the_unit(self, shared_loop: LiveLoop, ts: int, unit: str) -> None:
+        detail = shared_loop.http.post("/v1/events", json=make_event(ts=ts)).json()["detail"]
+
+        assert f"looks like {unit}; ts is in milliseconds" in detail
+
+    def test_accepted_seconds_get_a_warning(self, tmp_path: Path) -> None:
+        with LiveLoop(tmp_path, events=EventsSettings(max_age=0)) as loop:
+            result = loop.send_events(make_event(ts=NOW // 1000), make_event(ts=NOW - 10**12), make_event())
+
+            assert result["accepted"] == 3
+            assert len(result["warnings"]) == 1
+            assert "1 of 3 events have a ts that looks like seconds" in result["warnings"][0]
+            assert "warnings" not in loop.send_events(make_event())
+
+
+class TestEmptySlates:
+    def test_reason_is_absent_with_items(self, loop: LiveLoop) -> None:
+        loop.put_items("a")
+
+        assert "reason" not in loop.recommend()
+
+    def test_reason_names_the_cause(self, loop: LiveLoop) -> None:
+        assert "no items are known" in loop.recommend()["reason"]
+        loop.put_items("gone", available=False)
+        assert loop.recommend()["reason"] == "no item of the catalog is available"
+        loop.put_items("a", "b", price=5.0, categories=["tea"])
+        for fields, reason in (
+            ({"filters": {"max_price": 1}}, "none of 2 available items passes filters"),
+            ({"filters": {"categories": ["cups"]}}, "none of 2 available items passes filters"),
+            ({"exclude": ["a", "b"]}, "exclude names each of the 2 items"),
+            ({"candidates": []}, "candidates has no item"),
+            ({"candidates": ["a"], "exclude": ["a"]}, "candidates has no item"),
+            ({"candidates": ["a"], "filters": {"max_price": 1}}, "none of the candidates passes filters"),
+        ):
+            response = loop.recommend(**fields)
+            assert (response["items"], reason in response["reason"]) == ([], True), response
+
+    def test_reason_names_the_history(self, loop: LiveLoop) -> None:
+        loop.put_items("a")
+        loop.send_events(make_event(item_id="a"))
+        loop.run_until_idle()
+
+        assert "set repeats to true" in loop.recommend()["reason"]
+        assert list_item_ids(loop.recommend(repeats=True)) == ["a"]
+
+    def test_similar_items_have_a_reason_too(self, loop: LiveLoop) -> None:
+        loop.put_items("a", "b")
+
+        response = loop.http.get("/v1/items/a/similar")
+        assert (response.status_code, response.json()["items"]) == (200, [])
+        assert "in common" in response.json()["reason"]
