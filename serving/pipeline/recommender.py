@@ -93,7 +93,10 @@ class Recommender:
         return build_slates(self._replica, contexts, ranking, exploration_arms, filled_slates, policy, item_ids)
 
     def find_similar(self, key: int, k: int) -> list[tuple[str, float]]:
-        """Neighbors of an item with their similarity, 0 to 1, best first; items of its categories fill a short list."""
+        """Neighbors of an item with their similarity, 0 to 1, best first.
+
+        Items of its categories fill a short list.
+        """
         replica, model = self._replica, self._replica.model
         row = int(model.items.lookup(np.array([key], np.uint64))[0])
         if row < 0:

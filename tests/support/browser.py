@@ -61,7 +61,7 @@ class Browser:
         return result["result"].get("value")
 
     def wait_for(self, script: str, timeout_s: float = 30) -> Any:
-        """Poll an expression until it is true; returns its value. An error, as of a missing element, is false."""
+        """Poll an expression until it is true and return its value; an error counts as false."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if value := self.evaluate(f"(() => {{ try {{ return {script} }} catch {{ return null }} }})()"):

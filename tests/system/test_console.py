@@ -121,7 +121,7 @@ _SET_VALUE = """((input, value) => {
 
 
 def try_out(browser: Browser, operation: str) -> tuple[str, str]:
-    """Send the example of an operation from the page; returns the status and the body that it shows."""
+    """Send the example of an operation from the page; returns the shown status and body."""
     section = f"document.getElementById('operations-{operation}')"
     for button in (".opblock-summary-control", ".try-out__btn", ".execute"):
         browser.wait_for(f"!!{section}.querySelector({button!r})")

@@ -1,4 +1,4 @@
-"""Routes of events and recommendations: the outcome of lists, warnings, and reasons for empty answers."""
+"""Routes of events and recommendations: outcomes of lists, warnings, empty answers."""
 
 from pathlib import Path
 from typing import Any
