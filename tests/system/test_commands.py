@@ -87,13 +87,14 @@ class CommandRunner:
         return json.loads(result.stdout) if "--json" in words else result.stdout
 
     def _substitute(self, verb: str, arguments: str) -> list[str]:
-        versions = [version["version"] for version in self._list_versions()]
         values = {
-            "VERSION": versions[-1 if verb in ("models block", "models approve") else 0],
-            "000001-000000042": versions[0], "OLDER": versions[0], "BEFORE": versions[0], "AFTER": versions[-1],
             "PARTITION:FROM-TO": "0:10-20", "0:1200-1450": "0:10-20", "0:1200": "0:10", "0:1450": "0:20",
             "USER": FLOODER, "ITEM": "a",
         }  # fmt: skip
+        if verb.startswith("models"):
+            first, *_, last = [version["version"] for version in self._list_versions()]
+            values |= dict.fromkeys(("VERSION", "000001-000000042", "OLDER", "BEFORE"), first) | {"AFTER": last}
+            values |= {"VERSION": last} if verb in ("models block", "models approve") else {}
         if "EVENT_ID" in arguments:
             values["EVENT_ID"] = self.run("quarantine list", "--json")[0]["event_id"]
         if "OFFSET" in arguments.split():
@@ -120,8 +121,7 @@ class CommandRunner:
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandRunner]:
     """A system with versions and a flood in quarantine; files to produce in the working folder."""
     tmp_path = tmp_path_factory.mktemp("commands")
-    settings = {"HEADRACE_LEARN__CHECKPOINT_EVERY": "1"}
-    with RunningSystem(tmp_path / "data", **settings) as system, pytest.MonkeyPatch.context() as monkeypatch:
+    with RunningSystem(tmp_path / "data") as system, pytest.MonkeyPatch.context() as monkeypatch:
         for name in system.environ:
             if name.startswith("HEADRACE_"):
                 monkeypatch.setenv(name, system.environ[name])
