@@ -48,6 +48,8 @@ def normalize(command: str) -> tuple[str, str] | None:
     words = command.removeprefix("headrace ").replace("--skip …", "--skip PARTITION:FROM-TO").replace("…", "").split()
     for n_words in (2, 1):
         if (verb := " ".join(words[:n_words])) in LEAVES:
+            if verb in ("backup", "restore"):  # each document names another folder
+                return verb, "BACKUP"
             return verb, " ".join(words[n_words:]) or ARGUMENTS.get(verb, "")
     return None
 
