@@ -5,7 +5,7 @@ from typing import IO
 
 from headrace.ports import find_bind_error
 from stream.config import Settings, variable_name
-from stream.process import acquire_lock
+from stream.process.locks import acquire_lock
 
 
 def claim_folder(folder: Path) -> IO[str]:

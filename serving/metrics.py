@@ -1,4 +1,7 @@
-"""Prometheus metrics of `headrace serve`."""
+"""Prometheus metrics of `headrace serve`.
+
+Processes that share a port report one value per gauge: the one that deserves attention.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -27,23 +30,33 @@ candidates_ranked = Counter("headrace_candidates_ranked", "Candidates ranked, ov
 slate_items = Counter("headrace_slate_items", "Slate positions filled, by the channel that found the item", ["source"])
 slate_items_explored = Counter("headrace_slate_items_explored", "Slate positions filled by exploration")
 slate_categories = Counter("headrace_slate_categories", "Distinct first categories, summed over slates")
-exploration_candidates = Gauge("headrace_exploration_candidates", "Fresh items that exploration may choose from")
+exploration_candidates = Gauge(
+    "headrace_exploration_candidates", "Fresh items that exploration may choose from", multiprocess_mode="livemax"
+)
 exploration_expected_regret = Gauge(
-    "headrace_exploration_expected_regret_clicks", "Expected clicks lost to exploration, per 1,000 slate positions"
+    "headrace_exploration_expected_regret_clicks",
+    "Expected clicks lost to exploration, per 1,000 slate positions",
+    multiprocess_mode="livemax",
 )
 propensity_log_evidence = Gauge(
-    "headrace_propensity_log_evidence", "Log evidence that item frequencies do not match the logged propensities"
+    "headrace_propensity_log_evidence",
+    "Log evidence that item frequencies do not match the logged propensities",
+    multiprocess_mode="livemax",
 )
 events_accepted = Counter("headrace_events_accepted", "Events accepted over HTTP, duplicates included")
 impressions_lost = Counter("headrace_impressions_lost", "Impressions that could not be logged")
 log_append_duration_seconds = Histogram(
     "headrace_log_append_duration_seconds", "Time of one durable append to the log", buckets=_LATENCY_BUCKETS
 )
-model_epoch = Gauge("headrace_model_epoch", "Epoch of the model that serves")
-model_step = Gauge("headrace_model_step", "Step of the model that serves")
-update_blocked = Gauge("headrace_serve_update_blocked", "1 while a newer model state is blocked, else 0")
-lag = Gauge("headrace_lag_events", "Acknowledged events that recommendations do not reflect yet")
-catalog_items = Gauge("headrace_catalog_items", "Items in the catalog")
+model_epoch = Gauge("headrace_model_epoch", "Epoch of the model that serves", multiprocess_mode="livemin")
+model_step = Gauge("headrace_model_step", "Step of the model that serves", multiprocess_mode="livemin")
+update_blocked = Gauge(
+    "headrace_serve_update_blocked", "1 while a newer model state is blocked, else 0", multiprocess_mode="livemax"
+)
+lag = Gauge(
+    "headrace_lag_events", "Acknowledged events that recommendations do not reflect yet", multiprocess_mode="livemax"
+)
+catalog_items = Gauge("headrace_catalog_items", "Items in the catalog", multiprocess_mode="livemin")
 
 # Export zeros from the start: a missing series cannot be distinguished from 0.
 for _component in ("store", "record", "updates"):

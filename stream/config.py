@@ -12,9 +12,18 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from stream.process.secrets import mask_url
+
 PREFIX = "HEADRACE_"
 PolicyName = Literal["thompson", "ucb", "squarecb", "epsilon", "linucb", "linear-thompson"]
 _NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_KEY", "HEADRACE_REQUIRE_SERVICES"}
+# Variables that Kubernetes sets in every container for a service named headrace or headrace-…, with their values.
+_SERVICE_VARIABLES = (
+    (re.compile(r"_SERVICE_HOST$"), re.compile(r"(None|[\d.]+|[\da-fA-F:]*:[\da-fA-F:.]*)")),
+    (re.compile(r"_SERVICE_PORT(_[A-Z0-9_]+)?$"), re.compile(r"\d+")),
+    (re.compile(r"_PORT(_\d+_(TCP|UDP|SCTP))?$"), re.compile(r"(tcp|udp|sctp)://.+")),
+    (re.compile(r"_PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)$"), re.compile(r".*")),
+)
 
 
 class SettingsError(ValueError):
@@ -160,10 +169,21 @@ class GuardSettings(_Section):
 class ServeSettings(_Section):
     """HTTP and recommendations."""
 
-    host: str = Field("127.0.0.1", description="Address on which HTTP listens.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address of HTTP and of the metrics ports of `stream` and `learn`. `0.0.0.0`: every IPv4 address;"
+        " `::`: every address.",
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port on which HTTP listens.")
     processes: int = Field(
         1, ge=1, le=64, description="`headrace serve` processes that share the port under `headrace up`."
+    )
+    lame_duck: float = Field(
+        0,
+        ge=0,
+        le=600,
+        description="Seconds after SIGTERM for which requests are still answered while `/readyz` gives 503, so that"
+        " load balancers turn away first. Then running requests finish, and the process ends.",
     )
     admin_key: str = Field(
         "",
@@ -239,6 +259,17 @@ class ServeSettings(_Section):
         return scope
 
 
+class LoggingSettings(_Section):
+    """Log lines of all processes."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Minimum level of log lines: `debug`, `info`, `warning` or `error`."
+    )
+    format: Literal["text", "json"] = Field(
+        "text", description="Format of log lines: `text`, or `json` (one object per line)."
+    )
+
+
 class Settings(_Section):
     """Settings of all processes; each process reads its own section and the shared ones."""
 
@@ -251,6 +282,7 @@ class Settings(_Section):
     learn: LearnSettings = LearnSettings()
     guard: GuardSettings = GuardSettings()
     serve: ServeSettings = ServeSettings()
+    logging: LoggingSettings = LoggingSettings()
 
     @model_validator(mode="after")
     def _check_ports(self) -> Self:
@@ -318,7 +350,11 @@ def _describe_error(error: ErrorDetails, path: Path) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if not name:  # two settings contradict each other; the input has all of them, keys included
         return f"{error['msg'].removeprefix('Value error, ')}, in {path} or the environment"
-    message = f"setting {name} is {error['input']!r}: {error['msg'].removeprefix('Value error, ').lower()}"
+    value = _show_value(name, error["input"])
+    if name in Settings.model_fields:
+        example = next(setting for section, setting, _ in iter_settings() if section == name)
+        return f"[{name}] in {path} is {value}; expected a table, as in [{name}] with a line {example} = …"
+    message = f"setting {name} is {value}: {error['msg'].removeprefix('Value error, ').lower()}"
     if error["type"] == "literal_error":
         valid = re.findall("'([^']*)'", error["ctx"]["expected"])
         message += f"; the nearest is {difflib.get_close_matches(str(error['input']), valid, 1, 0)[0]!r}"
@@ -335,23 +371,36 @@ def variable_name(setting: str) -> str:
     return f"{PREFIX}{setting.upper().replace('.', '__')}"
 
 
+def _show_value(name: str, value: object) -> str:
+    """Value of a setting as an error message shows it: without secrets."""
+    if name.endswith(("key", "password", "secret", "token")):
+        return "'***'"
+    if name.endswith("url"):
+        return repr(mask_url(value)) if isinstance(value, str) else f"a {type(value).__name__}"
+    return repr(value)
+
+
 def _variables_by_setting() -> dict[str, str]:
     return {name: variable_name(name) for name in (f"{section}.{setting}" for section, setting, _ in iter_settings())}
 
 
 def _read_file(path: Path, must_exist: bool) -> dict[str, dict[str, Any]]:
-    if not path.exists():
-        if must_exist:
-            raise SettingsError(
-                f"settings file {path} does not exist: create it, or correct HEADRACE_CONFIG or --config"
-            )
-        return {}
+    fix = "create it, or correct HEADRACE_CONFIG or --config"
     try:
         values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if must_exist:
+            raise SettingsError(f"settings file {path} does not exist: {fix}") from None
+        return {}
+    except OSError as error:
+        reason = f"{(error.strerror or str(error)).lower()}"
+        raise SettingsError(f"settings file {path} cannot be read ({reason}): make it a readable file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} is not valid TOML: {error}") from None
     valid_names = list(_variables_by_setting())
     for section, inner in values.items():
+        if section in Settings.model_fields and not isinstance(inner, dict):
+            continue  # the validation shows the expected form
         for name in inner if isinstance(inner, dict) else [None]:
             full = f"{section}.{name}" if name else section
             if full not in valid_names:
@@ -365,9 +414,17 @@ def _read_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, st
         if not variable.startswith(PREFIX) or variable in _NOT_SETTINGS:
             continue
         if variable not in variables:
+            if _is_service_variable(variable, environ[variable]):
+                continue
             raise SettingsError(f"{variable} is an unknown setting; {_suggest_name(variable, list(variables))}")
         section, name = variables[variable].split(".")
         yield section, name, environ[variable]
+
+
+def _is_service_variable(variable: str, value: str) -> bool:
+    """Return True for a variable that Kubernetes derives from the name of a service."""
+    name = variable.removeprefix(PREFIX.removesuffix("_"))
+    return "__" not in name and any(shape.search(name) and form.fullmatch(value) for shape, form in _SERVICE_VARIABLES)
 
 
 def _suggest_name(name: str, valid_names: list[str]) -> str:

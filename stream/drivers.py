@@ -2,6 +2,7 @@
 
 from stream.clock import Clock, SystemClock
 from stream.logs import EventLog
+from stream.process.secrets import mask_url
 from stream.stores import UserStore
 
 
@@ -16,7 +17,7 @@ def open_log(url: str, prefix: str = "", clock: Clock | None = None) -> EventLog
         from stream.kafka.log import open_url as open_kafka
 
         return open_kafka(url, prefix, clock or SystemClock())
-    raise ValueError(f"log URL must be local:FOLDER or kafka://host:port,…, got {url!r}")
+    raise ValueError(f"log URL must be local:FOLDER or kafka://host:port,…, got {mask_url(url)!r}")
 
 
 def open_store(url: str, prefix: str = "") -> UserStore:
@@ -26,8 +27,9 @@ def open_store(url: str, prefix: str = "") -> UserStore:
         from stream.local.store import open_url as open_local
 
         return open_local(url, prefix)
-    if separator and scheme == "redis":
+    if separator and scheme in ("redis", "rediss"):
         from stream.redis.url import open_url as open_redis
 
         return open_redis(url, prefix)
-    raise ValueError(f"store URL must be local:FOLDER, redis://host:port/db or rediss://host:port/db, got {url!r}")
+    expected = "local:FOLDER, redis://host:port/db or rediss://host:port/db"
+    raise ValueError(f"store URL must be {expected}, got {mask_url(url)!r}")

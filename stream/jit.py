@@ -2,11 +2,14 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import shutil
+import stat
+import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +22,7 @@ Columns = TypeVar("Columns", bound=tuple[Any, ...])
 _ROOT = Path(__file__).resolve().parent.parent
 _MAX_CACHE_AGE = 30 * 86_400.0  # seconds
 _IMPORT = re.compile(rb"^from ([a-z_.0-9]+) import", re.MULTILINE)
+_logger = logging.getLogger(__name__)
 # Two processes that compile a kernel for different types at the same time must not write the same file.
 _WRITER_ID = uuid.uuid4().hex[:12]
 
@@ -45,25 +49,61 @@ def _hash_sources(path: Path) -> str:
     return hashlib.sha256(b"".join(sources[found] for found in sorted(sources))).hexdigest()[:16]
 
 
-def cache_root() -> Path:
-    """Folder that holds one folder of compiled kernels per state of the sources."""
-    root = os.environ.get("NUMBA_CACHE_DIR")
-    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "headrace"
+def _list_cache_roots() -> Iterator[Path]:
+    """Folders for compiled kernels, best first; a user may lack a home, a disk may be read-only."""
+    if root := os.environ.get("NUMBA_CACHE_DIR"):
+        yield Path(root)
+    if cache_home := os.environ.get("XDG_CACHE_HOME"):
+        yield Path(cache_home) / "headrace"
+    else:
+        with contextlib.suppress(RuntimeError):  # this user has no home
+            yield Path("~/.cache").expanduser() / "headrace"
+    data_folder = Path(os.environ.get("HEADRACE_DATA__FOLDER", "headrace-data"))
+    if data_folder.is_dir():
+        yield data_folder / "kernels"
+    with contextlib.suppress(FileNotFoundError):  # no folder for temporary files is writable
+        yield Path(tempfile.gettempdir()) / f"headrace-kernels-{os.geteuid()}"
 
 
-def _cache_folder(path: Path) -> Path:
-    suffix = "-checked" if numba.config.BOUNDSCHECK else ""  # type: ignore[attr-defined]
-    return cache_root() / f"kernels-{_hash_sources(path)}{suffix}"
+def _is_usable(root: Path) -> bool:
+    """Return True if this user can write to a folder, and no other user among temporary files.
+
+    Compiled kernels are code: those of another user must not be loaded.
+    """
+    status = root.stat()
+    is_own = status.st_uid == os.geteuid() and not status.st_mode & stat.S_IWOTH
+    return os.access(root, os.W_OK | os.X_OK) and (is_own or root.parent != Path(tempfile.gettempdir()))
 
 
 @cache
-def _open_cache_folder(path: Path) -> Path:
-    """The cache folder of a source file, marked as used today."""
-    folder = _cache_folder(path)
-    with contextlib.suppress(OSError):  # not writable: numba falls back to another place
+def cache_root() -> Path | None:
+    """Folder with one folder of compiled kernels per state of the sources; None if none works."""
+    roots = list(_list_cache_roots())
+    for root in roots:
+        with contextlib.suppress(OSError):
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if _is_usable(root):
+                if root != roots[0]:
+                    _logger.warning("compiled kernels go to %s, because %s is not writable", root, roots[0])
+                return root
+    _logger.warning("kernels are compiled at every start, because none of %s is writable", ", ".join(map(str, roots)))
+    return None
+
+
+@cache
+def _open_cache_folder(path: Path) -> Path | None:
+    """The cache folder of a source file, marked as used today; None if nothing is writable."""
+    root = cache_root()
+    if root is None:
+        return None
+    folder = root / f"kernels-{_hash_sources(path)}{'-checked' if numba.config.BOUNDSCHECK else ''}"  # type: ignore[attr-defined]
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
-        _delete_unused(folder.parent)
+        _delete_unused(root)
+    except OSError as error:
+        _logger.warning("kernels are compiled at every start: %s", error)
+        return None
     return folder
 
 
@@ -79,6 +119,9 @@ def _delete_unused(root: Path) -> None:
 def _compile(function: Callable[..., Result], fastmath: set[str] | bool = False) -> Callable[..., Result]:
     path = Path(function.__code__.co_filename).resolve()
     folder = _open_cache_folder(path)
+    if folder is None:
+        uncached: Callable[..., Result] = numba.njit(error_model="numpy", fastmath=fastmath)(function)
+        return uncached
     numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
     dispatcher: Any = numba.njit(cache=True, error_model="numpy", fastmath=fastmath)(function)
     kernel_cache = dispatcher._cache

@@ -8,7 +8,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from stream.records.batches import EventType
 
-build_info = Gauge("headrace_build_info", "Always 1; the labels are the versions", ["version", "python"])
+build_info = Gauge(
+    "headrace_build_info", "Always 1; the labels are the versions", ["version", "python"], multiprocess_mode="livemax"
+)
 heartbeat = Gauge(
     "headrace_heartbeat_timestamp_seconds",
     "Time of the last completed round of the process's main loop, 0 until the first",

@@ -56,6 +56,10 @@ class UserStore(Protocol):
         """Problem with the configuration of the store, and its fix; empty if there is none."""
         ...
 
+    def unchecked_health(self) -> str:
+        """Part of the configuration that `health_problem` cannot look at; empty if there is none."""
+        ...
+
     def delete_many(self, keys: np.ndarray) -> None:
         """Delete keys, (n,) uint64; unknown keys are ignored."""
         ...

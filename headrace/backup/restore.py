@@ -11,7 +11,7 @@ from headrace.backup.places import CHECKPOINTS, LOG, STORE, find_folders
 from stream.clock import SystemClock
 from stream.config import Settings
 from stream.logs import EventLog
-from stream.process import acquire_lock
+from stream.process.locks import acquire_lock
 from stream.topics import MODEL_UPDATES, open_topics
 
 _LOCK = "learn.lock"

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -61,5 +61,7 @@ def main() -> None:
         raise SystemExit(2 if type(error).__name__ in _USAGE_ERRORS else 1) from None
 
 
-def print_error(error: Any) -> None:
-    print(f"headrace: {error}", file=sys.stderr)
+def print_error(error: BaseException) -> None:
+    from stream.process.errors import describe_error
+
+    print(f"headrace: {describe_error(error)}", file=sys.stderr)

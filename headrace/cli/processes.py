@@ -17,10 +17,12 @@ processes = typer.Typer()
 def _start_process(name: str, config: Path | None, is_child: bool = False) -> "tuple[Settings, Signal]":
     """Start logging, read the settings, and return them with the signal that ends the process."""
     from stream.config import load
-    from stream.process import log_to_stderr, stop_on_signals, stop_with_parent
+    from stream.process.log_lines import log_to_stderr
+    from stream.process.signals import stop_on_signals, stop_with_parent
 
     log_to_stderr(name)
     settings = load(config)
+    log_to_stderr(name, settings.logging.level, settings.logging.format)
     stop = stop_on_signals()
     if is_child:
         stop_with_parent(stop)
@@ -30,15 +32,16 @@ def _start_process(name: str, config: Path | None, is_child: bool = False) -> "t
 @processes.command()
 def stream(config: Config = None, child: Child = False) -> None:
     """Turn events into user state and training examples."""
+    settings, stop = _start_process("stream", config, is_child=child)
+
     from stream.clock import SystemClock
     from stream.drivers import open_store
-    from stream.process import serve_metrics
+    from stream.process.metrics_server import serve_metrics
     from stream.topics import open_topics
     from stream.worker.retention import Retention
     from stream.worker.worker import StreamWorker
 
-    settings, stop = _start_process("stream", config, is_child=child)
-    serve_metrics(settings.stream.metrics_port, "HEADRACE_STREAM__METRICS_PORT")
+    serve_metrics(settings.serve.host, settings.stream.metrics_port, "HEADRACE_STREAM__METRICS_PORT")
     clock = SystemClock()
     log = open_topics(settings, clock)
     store = open_store(settings.store_url, settings.store.prefix)
@@ -50,13 +53,15 @@ def stream(config: Config = None, child: Child = False) -> None:
 @processes.command()
 def learn(config: Config = None, child: Child = False) -> None:
     """Train the model on examples and write its checkpoints."""
+    settings, stop = _start_process("learn", config, is_child=child)
+
     from online_models.worker import LearnWorker
     from stream.clock import SystemClock
-    from stream.process import acquire_lock, serve_metrics
+    from stream.process.locks import acquire_lock
+    from stream.process.metrics_server import serve_metrics
     from stream.topics import open_topics
 
-    settings, stop = _start_process("learn", config, is_child=child)
-    serve_metrics(settings.learn.metrics_port, "HEADRACE_LEARN__METRICS_PORT")
+    serve_metrics(settings.serve.host, settings.learn.metrics_port, "HEADRACE_LEARN__METRICS_PORT")
     # A log with consumer groups would admit two learners, and each would overwrite the other's checkpoints.
     with acquire_lock(settings.checkpoints / "learn.lock"):
         log = open_topics(settings, SystemClock())
@@ -67,22 +72,32 @@ def learn(config: Config = None, child: Child = False) -> None:
 @processes.command()
 def serve(config: Config = None, child: Child = False) -> None:
     """Serve recommendations and accept events over HTTP."""
+    settings, stop = _start_process("serve", config, is_child=child)
+    if settings.serve.processes > 1 and settings.serve.port:
+        from stream.process.shared_metrics import share_metrics
+
+        live_file = share_metrics(settings.serve.port)
+    else:
+        live_file = None
+
     from serving.server import serve_http
 
-    settings, stop = _start_process("serve", config, is_child=child)
     serve_http(settings, stop)
+    if live_file:
+        live_file.close()
 
 
 @processes.command()
 def up(config: Config = None) -> None:
     """Run stream, learn and serve on this machine; restart a process that dies."""
     from headrace.preflight import check_free_ports, claim_folder
-    from headrace.supervisor import ProcessSupervisor
+    from headrace.supervisor import ProcessSupervisor, SupervisorSettings
 
     settings, stop = _start_process("up", config)
+    times = SupervisorSettings(stop_timeout_s=SupervisorSettings().stop_timeout_s + settings.serve.lame_duck)
     with claim_folder(settings.data.folder):
         check_free_ports(settings)
-        with ProcessSupervisor(config, servers=settings.serve.processes) as supervisor:
+        with ProcessSupervisor(config, servers=settings.serve.processes, settings=times) as supervisor:
             supervisor.run(stop)
             if name := supervisor.unable_to_start():
                 raise ChildProcessError(f"{name} cannot start: see its message above")

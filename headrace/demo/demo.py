@@ -25,7 +25,7 @@ from headrace.demo.view import LineView, LiveView, View, render_summary
 from headrace.supervisor import ProcessSupervisor
 from replay.simulation.simulator import Shop, Simulator, make_population, make_shop
 from stream.clock import Clock, SystemClock
-from stream.process import stop_on_signals
+from stream.process.signals import stop_on_signals
 
 _ITEMS_PER_REQUEST = 1000
 _PORTS = {"HEADRACE_SERVE__PORT": 8000, "HEADRACE_STREAM__METRICS_PORT": 9101, "HEADRACE_LEARN__METRICS_PORT": 9102}

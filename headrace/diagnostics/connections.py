@@ -1,6 +1,5 @@
 """Checks of the event log and the user store."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from stream.config import Settings
 from stream.drivers import open_log, open_store
 from stream.kafka.url import parse_url
 from stream.logs import EventLog, TopicProblem
+from stream.process.secrets import mask_url
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, topic_specs
 
 _PATIENCE_S = 5.0  # for which a Kafka client retries; below the time limit of a check, so that its error is shown
@@ -32,18 +32,9 @@ class LogAccess:
         return None if self.missing_topics else self.log
 
 
-def strip_secrets(url: str) -> str:
-    """Remove the user, password and query from a URL.
-
-    >>> strip_secrets("redis://user:secret@host:6379/0?timeout=1")
-    'redis://host:6379/0'
-    """
-    return re.sub("//[^@/]*@", "//", url.partition("?")[0])
-
-
 def open_existing_log(settings: Settings, clock: Clock) -> LogAccess:
     """Open the log without creating anything."""
-    url = strip_secrets(settings.log_url)
+    url = mask_url(settings.log_url)
     if settings.log_url.startswith("local:") and not _local_path(settings.log_url).exists():
         return LogAccess(None, url, _TOPICS)
     log = open_log(_with_patience(settings.log_url), settings.log.prefix, clock)
@@ -128,12 +119,12 @@ def _split_fix(message: str) -> tuple[str, str]:
 
 def check_store(settings: Settings) -> CheckResult:
     """Count the users, and look at the configuration of the store."""
-    url = strip_secrets(settings.store_url)
+    url = mask_url(settings.store_url)
     if settings.store_url.startswith("local:") and not _local_path(settings.store_url).exists():
         return passed("user store", f"{url} is empty; the first process creates it")
     store = open_store(settings.store_url, settings.store.prefix)
-    users, problem = store.count(), store.health_problem()
+    users, problem, unchecked = store.count(), store.health_problem(), store.unchecked_health()
     store.close()
-    detail = f"{url}: {format_count(users, 'user')}"
+    detail = f"{url}: {format_count(users, 'user')}" + (f"; {unchecked}" if unchecked else "")
     summary, _, fix = problem.partition(": ")
     return failed("user store", f"{detail}; {summary}", fix) if problem else passed("user store", detail)

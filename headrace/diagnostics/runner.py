@@ -10,6 +10,7 @@ from typing import TypeVar
 from rich.console import Console
 
 from headrace.diagnostics.results import CheckResult, failed
+from stream.process.errors import describe_error
 
 T = TypeVar("T")
 _QUIET_S = 1.0  # of waiting, before a line says so where no spinner can
@@ -28,7 +29,7 @@ class Runner:
         try:
             return self.call(name, function)
         except (OSError, ValueError) as error:
-            return failed(name, str(error), fix)
+            return failed(name, describe_error(error), fix)
 
     def call(self, name: str, function: Callable[[], T]) -> T:
         """Return the result of a function, or raise its error; TimeoutError after the limit.

@@ -19,6 +19,7 @@ from headrace.diagnostics.versions import check_checkpoints
 from stream.clock import Clock
 from stream.config import Settings
 from stream.logs import EventLog
+from stream.process.errors import describe_error
 
 _LOG_FIX = "fix the event log first"
 
@@ -53,7 +54,7 @@ def _open_log(settings: Settings, clock: Clock, runner: Runner) -> tuple[LogAcce
         access = runner.call(name, lambda: open_existing_log(settings, clock))
         return access, runner.call(name, lambda: check_log(access))
     except (OSError, ValueError) as error:
-        return None, failed(name, str(error), "start the broker, or correct HEADRACE_LOG__URL")
+        return None, failed(name, describe_error(error), "start the broker, or correct HEADRACE_LOG__URL")
 
 
 def _check_with_log(
@@ -102,7 +103,7 @@ def _observe(
     try:
         return runner.call(EVENT_FLOW, lambda: observe(partial(take_snapshot, log, settings, clock))), None
     except (OSError, ValueError) as error:
-        return None, failed(EVENT_FLOW, str(error), "see the error message")
+        return None, failed(EVENT_FLOW, describe_error(error), "see the error message")
 
 
 def _check_findings(clock: Clock, runner: Runner, access: LogAccess | None) -> Iterator[CheckResult]:

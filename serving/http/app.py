@@ -20,6 +20,7 @@ from serving.http.operations import Admission, Operation, find_operation
 from serving.http.request_ids import HEADER, find_request_id, get_request_id
 from serving.pipeline.batcher import Overloaded
 from serving.service import Service
+from stream.process.log_lines import request_id
 
 _ROUTES = (
     *recommendation_routes.ROUTES, *item_routes.ROUTES, *user_routes.ROUTES, *admin_routes.ROUTES,
@@ -41,6 +42,7 @@ class _App(Litestar):
             await super().__call__(scope, receive, send)
             return
         request_scope, is_head = _prepare_scope(scope)
+        request_id.set(get_request_id(request_scope))  # for the log lines of this request
         header = HEADER, get_request_id(request_scope).encode()
         await super().__call__(request_scope, receive, _wrap_send(cast(Send, send), header, is_head))
 

@@ -2,12 +2,12 @@
 
 from litestar import Response, get
 from litestar.datastructures import State
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from serving.http.console import PAGE
 from serving.http.operations import Operation, contract
 from serving.http.requests import get_service
 from serving.records import Lag, Liveness, Readiness
+from stream.process.shared_metrics import render_metrics
 
 _GET_LAG = Operation(
     access="recommend", response=Lag,
@@ -54,8 +54,9 @@ async def readyz(state: State) -> Readiness:
 @get("/metrics", tags=["health"], opt=contract(_METRICS))
 async def get_metrics() -> Response[bytes]:
     """Return the metrics in the Prometheus text format."""
+    body, content_type = render_metrics()
     # Litestar adds a charset; Prometheus rejects a content type with two.
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST.partition("; charset")[0])
+    return Response(body, media_type=content_type.partition("; charset")[0])
 
 
 @get("/", include_in_schema=False, media_type="text/html")

@@ -12,6 +12,7 @@ _TIMEOUT = 1.0  # seconds
 def diagnose(settings: KafkaSettings) -> str:
     """Cause of a rejected connection and its fix; empty if nothing listens at the address."""
     host, _, port = settings.servers[0].rpartition(":")
+    host = host.strip("[]")  # an IPv6 address
     try:
         with socket.create_connection((host, int(port)), timeout=_TIMEOUT) as connection:
             uses_tls = settings.security.get("security_protocol", "").endswith("SSL")

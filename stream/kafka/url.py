@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
+from stream.process.secrets import mask_url
+
 # Security settings: name in the URL, and kafka-python's name.
 _SECURITY = {
     "security_protocol": "security_protocol",  # PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL
@@ -46,11 +48,17 @@ def parse_url(url: str) -> KafkaSettings:
     hosts, _, query = url.removeprefix("kafka:").removeprefix("//").partition("?")
     servers = tuple(server for server in hosts.strip("/").split(",") if server)
     if not servers:
-        raise ValueError(f"log URL must name a broker, as in kafka://host:9092, got {url!r}")
+        raise ValueError(f"log URL must name a broker, as in kafka://host:9092, got {mask_url(url)!r}")
+    if "@" in hosts:
+        raise ValueError("user and password of the log URL must be parameters: sasl_username=…&sasl_password=…")
     for server in servers:
         host, _, port = server.rpartition(":")
         if not host or not port.isdecimal():
-            raise ValueError(f"a broker in the log URL must be host:port, as in kafka://host:9092, got {server!r}")
+            raise ValueError(
+                "a broker in the log URL must be host:port, as in kafka://host:9092 or kafka://[::1]:9092, got "
+                f"{mask_url('kafka://' + server).removeprefix('kafka://')!r}"
+            )
+    _check_form(query)
     params = dict(parse_qsl(query, keep_blank_values=True))
     _check_names(params)
     client = params.get("client", CLIENTS[0])
@@ -67,12 +75,28 @@ def parse_url(url: str) -> KafkaSettings:
     )
 
 
+def _check_form(query: str) -> None:
+    """ValueError, without the text, for a part that is not name=value.
+
+    It may be the end of a password.
+    """
+    for number, part in enumerate(query.split("&") if query else [], 1):
+        if not part.partition("=")[0].isidentifier() or "=" not in part:
+            raise ValueError(
+                f"parameter {number} of the log URL is not name=value; write & and ? in a value as %26 and %3F"
+            )
+
+
 def _check_names(params: Mapping[str, str]) -> None:
     valid_names = [*_SECURITY, *_OPTIONS]
-    for name in params:
+    for number, name in enumerate(params, 1):
         if name not in valid_names:
             nearest = difflib.get_close_matches(name, valid_names, 1, 0)[0]
-            raise ValueError(f"the log URL has an unknown setting {name!r}; the nearest valid name is {nearest!r}")
+            is_close = difflib.get_close_matches(name, [nearest])
+            shown = (
+                repr(name) if is_close else f"(parameter {number})"
+            )  # it may be the end of a password with an & in it
+            raise ValueError(f"the log URL has an unknown setting {shown}; the nearest valid name is {nearest!r}")
 
 
 def _parse_number(params: Mapping[str, str], name: str, default: float) -> float:

@@ -85,6 +85,9 @@ class LocalStore:
     def health_problem(self) -> str:
         return ""
 
+    def unchecked_health(self) -> str:
+        return ""
+
     def delete_many(self, keys: np.ndarray) -> None:
         valid_keys = keys[validate_keys(keys) != NO_KEY]
         self._write(valid_keys, np.full(valid_keys.size, DELETED, np.int32), b"")

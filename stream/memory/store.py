@@ -55,6 +55,9 @@ class MemoryStore:
     def health_problem(self) -> str:
         return ""
 
+    def unchecked_health(self) -> str:
+        return ""
+
     def delete_many(self, keys: np.ndarray) -> None:
         with self._lock:
             for key in validate_keys(keys).tolist():

@@ -121,6 +121,9 @@ class RedisClusterStore(RedisStore):
             if not self._client.eval(_ADVANCE_SCRIPT, 2, *names, self._writer_id, watermark.after):
                 raise ownership_lost_error(watermark, self.watermark(watermark.partition), self._url)
 
+    def _disconnect(self) -> None:
+        """Do nothing: the client finds the primaries of a cluster itself."""
+
     def _owner_key(self, shard: int, partition: int) -> str:
         return f"{self._owner_prefix}{{{shard:02x}}}:{partition}"
 

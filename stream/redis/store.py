@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from stream.stores import StoreWatermark, ownership_lost_error, validate_keys, v
 
 _CHUNK_KEYS = 2_000  # keys per command: a long command blocks all other clients
 _ATTEMPTS = 5  # of a write whose response was lost
+_ANNOTATION = "of pipeline caused error: "  # redis-py puts the command, with the users' data, before it
 
 
 class RedisStore:
@@ -61,10 +62,14 @@ class RedisStore:
                         pipe.mset({self._watermark_key(mark.partition): mark.after for mark in watermarks})
                     pipe.execute()
                     return
-            except (exceptions.WatchError, ConnectionError):
-                # A watermark moved, or the response was lost: the next attempt reads the watermarks to find out which.
+            except ConnectionError:
                 if attempts_left == 0:
                     raise
+            except exceptions.WatchError:
+                # A watermark moved, or the response was lost: the next attempt reads the watermarks to find out which.
+                if attempts_left == 0:
+                    message = "the write was interrupted repeatedly: see the log of Redis"
+                    raise ConnectionError(errno.EAGAIN, message, self._url) from None
 
     def _is_written(self, pipe: Any, watermarks: Sequence[StoreWatermark]) -> bool:
         """Return True if an earlier attempt has succeeded.
@@ -103,16 +108,35 @@ class RedisStore:
         return f"{self._watermark_prefix}{partition}"
 
     def health_problem(self) -> str:
-        with self._translate_errors():
-            info: Any = self._client.info("memory")
-        nodes = [info] if "maxmemory" in info else list(info.values())
-        for node in nodes:
-            if int(node.get("maxmemory", 0)) and node.get("maxmemory_policy") != "noeviction":
+        for node in self._read_memory_info() or []:
+            policy = node.get("maxmemory_policy", "noeviction")
+            can_delete = policy.startswith("allkeys") or (policy.startswith("volatile") and self._ttl > 0)
+            if int(node.get("maxmemory", 0)) and can_delete:
                 return (
-                    f"Redis deletes users when it is full (maxmemory-policy {node['maxmemory_policy']}, maxmemory "
-                    f"{node['maxmemory']}): redis-cli CONFIG SET maxmemory-policy noeviction, in redis.conf as well"
+                    f"Redis deletes users when it is full (maxmemory-policy {policy}, maxmemory {node['maxmemory']}): "
+                    "redis-cli CONFIG SET maxmemory-policy noeviction, in redis.conf as well"
                 )
         return ""
+
+    def unchecked_health(self) -> str:
+        nodes = self._read_memory_info()
+        if nodes and all("maxmemory_policy" in node for node in nodes):
+            return ""
+        return "maxmemory-policy is unknown, because this Redis does not answer INFO; it should be noeviction"
+
+    def _read_memory_info(self) -> list[dict[str, Any]] | None:
+        """Facts about the memory of each node; None if this Redis does not answer INFO."""
+        try:
+            info: Any = self._client.info("memory")
+        except (exceptions.NoPermissionError, exceptions.ResponseError) as error:
+            if not isinstance(error, exceptions.NoPermissionError) and "unknown command" not in str(error).lower():
+                with self._translate_errors():
+                    raise
+            return None
+        except exceptions.RedisError:
+            with self._translate_errors():
+                raise
+        return [info] if "used_memory" in info else list(info.values())
 
     def delete_many(self, keys: np.ndarray) -> None:
         names = self._user_keys(validate_keys(keys))
@@ -148,8 +172,18 @@ class RedisStore:
     def _user_keys(self, keys: np.ndarray) -> list[str]:
         return [f"{self._user_prefix}{key:016x}" for key in keys.tolist()]
 
-    def _translate_errors(self) -> AbstractContextManager[None]:
-        return translate_errors(self._url)
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        with translate_errors(self._url):
+            try:
+                yield
+            except exceptions.ReadOnlyError:
+                self._disconnect()
+                raise
+
+    def _disconnect(self) -> None:
+        """Close the connections to a former primary; the next ones may lead to another server."""
+        self._client.connection_pool.disconnect()
 
 
 @contextmanager
@@ -160,13 +194,27 @@ def translate_errors(url: str) -> Iterator[None]:
     except exceptions.WatchError:
         raise
     except exceptions.RedisError as error:
-        for redis_error, text, error_type, error_number, fix in _ERROR_FIXES:
-            if isinstance(error, redis_error) and text in str(error):
-                raise error_type(error_number, f"{error}: {fix}", url) from error
-        raise OSError(errno.EIO, str(error), url) from error
+        # Not `from error`: its text can contain the command, with the data of users.
+        raise _to_os_error(error, url) from None
+
+
+def _to_os_error(error: exceptions.RedisError, url: str) -> OSError:
+    detail = str(error).rpartition(_ANNOTATION)[2]
+    for redis_error, text, error_type, error_number, fix in _ERROR_FIXES:
+        if isinstance(error, redis_error) and text in detail:
+            return error_type(error_number, f"{detail}: {fix}", url)
+    return OSError(errno.EIO, detail, url)
 
 
 _URL_VARIABLE = "HEADRACE_STORE__URL"
+_TLS_FIX = (
+    f"correct ssl_cafile, ssl_certfile, ssl_keyfile and ssl_password in {_URL_VARIABLE}, or write redis:// for a port"
+    " without TLS"
+)
+_CONNECTION_FIX = f"start it, or correct {_URL_VARIABLE} (rediss:// for a port with TLS)"
+_TIMEOUT_FIX = f"it is overloaded or down, or a port without TLS; check {_URL_VARIABLE}"
+_REPLICA_FIX = f"it is a replica; set {_URL_VARIABLE} to the primary"
+_DISK_FIX = "it cannot save to its disk; free space there"
 _MEMORY_FIX = "raise its maxmemory, and keep maxmemory-policy noeviction, so that no user is deleted silently"
 _CLUSTER_FIX = f"it is a cluster; add ?cluster=true to {_URL_VARIABLE}"
 _PERMISSION_FIX = (
@@ -177,15 +225,17 @@ _ERROR_FIXES: tuple[tuple[type[Exception], str, type[OSError], int, str], ...] =
     (exceptions.ResponseError, "NOAUTH", PermissionError, errno.EACCES, _PERMISSION_FIX),
     (exceptions.NoPermissionError, "", PermissionError, errno.EACCES, _PERMISSION_FIX),
     (exceptions.ResponseError, "WRONGPASS", PermissionError, errno.EACCES, _PERMISSION_FIX),
-    (exceptions.OutOfMemoryError, "", OSError, errno.ENOSPC, _MEMORY_FIX),
-    (exceptions.ResponseError, "OOM", OSError, errno.ENOSPC, _MEMORY_FIX),
-    (exceptions.ReadOnlyError, "", OSError, errno.EROFS, f"it is a replica; set {_URL_VARIABLE} to the primary"),
-    (exceptions.ResponseError, "MISCONF", OSError, errno.ENOSPC, "it cannot save to its disk; free space there"),
+    (exceptions.OutOfMemoryError, "", ConnectionError, errno.ENOSPC, _MEMORY_FIX),
+    (exceptions.ResponseError, "OOM", ConnectionError, errno.ENOSPC, _MEMORY_FIX),
+    (exceptions.ReadOnlyError, "", ConnectionError, errno.EROFS, _REPLICA_FIX),
+    (exceptions.ResponseError, "MISCONF", ConnectionError, errno.ENOSPC, _DISK_FIX),
     (exceptions.ResponseError, "NOREPLICAS", ConnectionError, errno.EAGAIN, "its replicas are unreachable; start them"),
     (exceptions.ClusterDownError, "", ConnectionError, errno.EAGAIN, "some of its nodes are down; start them"),
     (exceptions.MovedError, "", OSError, errno.EREMCHG, _CLUSTER_FIX),
     (exceptions.ClusterCrossSlotError, "", OSError, errno.EREMCHG, _CLUSTER_FIX),
     (exceptions.RedisClusterException, "", ConnectionError, errno.EAGAIN, "some of its nodes are down; start them"),
-    (exceptions.ConnectionError, "", ConnectionError, errno.ECONNREFUSED, f"start it, or correct {_URL_VARIABLE}"),
-    (exceptions.TimeoutError, "", ConnectionError, errno.ETIMEDOUT, f"it is overloaded or down; check {_URL_VARIABLE}"),
+    (exceptions.ConnectionError, "_ssl", PermissionError, errno.EACCES, _TLS_FIX),
+    (exceptions.ConnectionError, "certificate", PermissionError, errno.EACCES, _TLS_FIX),
+    (exceptions.ConnectionError, "", ConnectionError, errno.ECONNREFUSED, _CONNECTION_FIX),
+    (exceptions.TimeoutError, "", ConnectionError, errno.ETIMEDOUT, _TIMEOUT_FIX),
 )  # fmt: skip

@@ -16,6 +16,8 @@ from stream.alarms import Alarm, create_alarm_counters, raise_alarms
 from stream.config import Settings
 from stream.logs import EventLog, OwnershipLost, Position, Records
 from stream.monitoring.heartbeat import Heartbeat
+from stream.process.errors import describe_error
+from stream.process.outages import OutageLog
 from stream.quarantine import quarantine
 from stream.records.dead_letters import RejectedEvent, encode_dead_letter
 from stream.records.decoding import DecodedBatch, decode_records
@@ -32,7 +34,7 @@ from stream.worker.retention import Retention
 from stream.worker.user_updates import apply_user_records
 
 _BLOCKS_PER_APPEND = 32  # of each partition
-_RESTART_DELAY_S = 0.5  # between the loss of a partition and the next start
+_RESTART_DELAYS_S = (0.5, 0.5, 1.0, 2.0, 5.0)  # before the partitions start again, by consecutive failures
 _POLL_TIMEOUT_S = 0.2
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +81,13 @@ class StreamWorker:
         create_alarm_counters([("stream", "poison", "stale_duplicates")])
 
     def run(self, stop: Signal) -> None:
-        """Process whole micro-batches until `stop` is set, then leave the group."""
+        """Process whole micro-batches until `stop` is set, then leave the group.
+
+        While the log or the store is away, rejects writes or rejects the password, it waits and retries. A password
+        that is wrong from the start ends it.
+        """
+        outage = OutageLog(_logger.warning, _logger.info)
+        n_failures, has_worked = 0, False
         heartbeat = Heartbeat("stream")
         while not stop.is_set():
             start, n_records = time.monotonic(), 0
@@ -87,11 +95,16 @@ class StreamWorker:
                 n_records = self.step(_POLL_TIMEOUT_S)
                 if self._retention:
                     self._retention.run_if_due()
+                n_failures, has_worked = 0, has_worked or bool(self._partitions)
+                outage.end("all partitions run again")
                 heartbeat.beat()
-            except (OwnershipLost, ConnectionError) as error:
-                _logger.warning("restarting all partitions: %s", error)
+            except (OwnershipLost, ConnectionError, PermissionError) as error:
+                if isinstance(error, PermissionError) and not has_worked:
+                    raise
+                outage.report("restarting all partitions until it succeeds: %s", describe_error(error))
                 self._reset()
-                stop.wait(_RESTART_DELAY_S)
+                stop.wait(_RESTART_DELAYS_S[min(n_failures, len(_RESTART_DELAYS_S) - 1)])
+                n_failures += 1
             if n_records < self._settings.stream.batch:
                 # The first event after a pause is processed at once; during steady traffic, events wait for each other.
                 stop.wait(max(0.0, start + self._settings.stream.linger / 1000 - time.monotonic()))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.process import acquire_lock
+from stream.process.locks import acquire_lock
 from tests.support.processes import HEADRACE, free_port
 
 PORTS = ("HEADRACE_SERVE__PORT", "HEADRACE_STREAM__METRICS_PORT", "HEADRACE_LEARN__METRICS_PORT")

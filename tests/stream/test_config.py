@@ -37,7 +37,7 @@ def test_environment_variable_names_the_file(tmp_path: Path) -> None:
         ("[serve]\nprot = 1\n", "serve.port"),
         ("[learn]\ncheckpoint_evry = 5\n", "learn.checkpoint_every"),
         ("[sreve]\nport = 1\n", "serve.port"),
-        ("serve = 5\n", "serve.host|serve.seed|serve.port"),
+        ("port = 5\n", "serve.port|log.prefix|serve.host"),
     ],
 )
 def test_unknown_name_in_the_file_suggests_the_nearest(tmp_path: Path, text: str, nearest: str) -> None:
@@ -88,6 +88,71 @@ def test_unknown_variable_suggests_the_nearest(variable: str, nearest: str) -> N
 def test_invalid_value_error_names_the_setting(variable: str, value: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         load(environ={variable: value})
+
+
+@pytest.mark.parametrize("text", ["serve = 3\n", "serve = 'x'\n", "[[serve]]\nport = 1\n", "serve = [1]\n"])
+def test_section_that_is_no_table_error_shows_a_table(tmp_path: Path, text: str) -> None:
+    with pytest.raises(
+        SettingsError, match=r"\[serve\] in .*toml is .*; expected a table, as in \[serve\] with a line"
+    ):
+        load(write_config(tmp_path, text), {})
+
+
+def find_service_variables(service: str) -> dict[str, str]:
+    """Variables that Kubernetes sets for a service with a named port."""
+    name = service.upper().replace("-", "_")
+    return {
+        f"{name}_SERVICE_HOST": "10.0.171.239",
+        f"{name}_SERVICE_PORT": "8000",
+        f"{name}_SERVICE_PORT_HTTP": "8000",
+        f"{name}_PORT": "tcp://10.0.171.239:8000",
+        f"{name}_PORT_8000_TCP": "tcp://10.0.171.239:8000",
+        f"{name}_PORT_8000_TCP_PROTO": "tcp",
+        f"{name}_PORT_8000_TCP_PORT": "8000",
+        f"{name}_PORT_8000_TCP_ADDR": "10.0.171.239",
+        f"{name}_PORT_53_UDP": "udp://10.0.171.239:53",
+        f"{name}_PORT_53_UDP_ADDR": "fd00::53",
+    }
+
+
+@pytest.mark.parametrize("service", ["headrace", "headrace-serve", "headrace-stream-metrics", "headrace-log-2"])
+def test_variables_of_kubernetes_services_are_ignored(service: str) -> None:
+    variables = find_service_variables(service)
+
+    assert load(environ=variables) == Settings()
+    assert load(environ=variables | {"HEADRACE_SERVE__PORT": "1"}).serve.port == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HEADRACE_SERVE_PORT", "9000"),
+        ("HEADRACE_SERVE_HOST", "0.0.0.0"),
+        ("HEADRACE_SERVICE_HOST", "localhost"),
+        ("HEADRACE_STREAM_METRICS_PORT", "9101"),
+        ("HEADRACE_SERVICE__PORT", "8000"),
+        ("HEADRACE_LOG_URL", "kafka://b:1"),
+    ],
+)
+def test_misspelled_setting_is_no_service_variable(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable} is an unknown setting; the nearest valid name is"):
+        load(environ={variable: value})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[serve]\nadmin_key = 314159265\n", "[store]\nurl = ['redis://:314159265@h:1']\n", "[log]\nurl = 314159265\n"],
+)
+def test_error_about_a_secret_hides_its_value(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match="valid string") as error_info:
+        load(write_config(tmp_path, text), {})
+
+    assert "314159265" not in str(error_info.value)
+
+
+def test_settings_file_that_is_a_folder_gives_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"settings file {tmp_path} cannot be read .is a directory.: make it a"):
+        load(tmp_path, {})
 
 
 @pytest.mark.parametrize("content", [b"[serve", b"\xff\xfe", b"a = 1\na = 2\n"])

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,11 @@ from stream import jit
 from stream.jit import fastmath_kernel, kernel
 
 CACHE_DIR_SCRIPT = "import stream.sums; print(stream.sums.total._cache.cache_path)"
+# Another user, who may read everything (the interpreter can be in the home of root) and change nothing.
+STRANGER = (
+    "setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "--inh-caps=+dac_read_search",
+    "--ambient-caps=+dac_read_search",
+)  # fmt: skip
 KERNEL = "@kernel\ndef total(values):\n    return values.sum() + MOST\n"
 
 
@@ -149,3 +156,60 @@ def test_processes_compiling_different_types_share_no_file(tmp_path: Path) -> No
 
     assert outputs == ["3.0", "3", "3.0"]
     assert len(writers) == len(set(writers)) == 2
+
+
+def run_as_stranger(folder: Path, environ: dict[str, str]) -> tuple[str, str]:
+    """Output and errors of a kernel that a user without a home and rights runs."""
+    write_package(folder)
+    script = "import numpy, stream.sums as s; print(s.total(numpy.ones(2)), s.total._cache.cache_path)"
+    result = subprocess.run(
+        [*STRANGER, sys.executable, "-c", script], cwd=folder, env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return result.stdout.strip(), result.stderr
+
+
+@pytest.fixture
+def foreign_folder() -> Iterator[Path]:
+    """A folder that every user can read and only its owner can change."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to become another user")
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_user_without_a_home_caches_kernels_among_temporary_files(foreign_folder: Path) -> None:
+    temporary = foreign_folder / "temporary"
+    temporary.mkdir()
+    temporary.chmod(0o1777)
+    output, errors = run_as_stranger(foreign_folder, {"TMPDIR": str(temporary)})
+
+    assert output.startswith(f"3.0 {temporary}/headrace-kernels-54321/kernels-")
+    assert errors.count("\n") <= 1
+
+
+def test_user_without_a_home_prefers_the_data_folder(foreign_folder: Path) -> None:
+    data = foreign_folder / "data"
+    data.mkdir()
+    os.chown(data, 54_321, 54_321)
+    output, errors = run_as_stranger(
+        foreign_folder, {"HOME": "/nowhere", "HEADRACE_DATA__FOLDER": str(data), "TMPDIR": str(foreign_folder)}
+    )
+
+    assert output.startswith(f"3.0 {data}/kernels/kernels-")
+    assert errors.count("\n") == 1
+    assert "because /nowhere/.cache/headrace is not writable" in errors
+
+
+def test_kernels_of_another_user_are_not_loaded(foreign_folder: Path) -> None:
+    temporary = foreign_folder / "temporary"
+    temporary.mkdir()
+    temporary.chmod(0o1777)
+    (temporary / "headrace-kernels-54321").mkdir()
+    (temporary / "headrace-kernels-54321").chmod(0o777)
+    output, errors = run_as_stranger(foreign_folder, {"TMPDIR": str(temporary)})
+
+    assert output == "3.0 None"
+    assert "kernels are compiled at every start, because none of" in errors
+    assert not list((temporary / "headrace-kernels-54321").iterdir())

@@ -167,9 +167,11 @@ class Kafka:
 
 
 class Redis:
-    """Redis server, with a file (`appendonly`) or without."""
+    """Redis server, with a file (`appendonly`) or without; `arguments` go to redis-server."""
 
-    def __init__(self, folder: Path, is_persistent: bool = False, cluster: bool = False) -> None:
+    def __init__(
+        self, folder: Path, is_persistent: bool = False, cluster: bool = False, arguments: Sequence[str] = ()
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (port,) = free_ports(1)
         self.port = port
@@ -179,6 +181,7 @@ class Redis:
         if cluster:
             (bus,) = free_ports(1)
             command += ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "2000"]
+        command += arguments
         self._process = ServerProcess("redis", command, folder, lambda: _is_redis_ready(port))
         self.start = self._process.start
         self.stop = self._process.stop

@@ -16,7 +16,7 @@ from online_models.worker import LearnWorker
 from stream.clock import ManualClock, SystemClock
 from stream.config import DataSettings, LogSettings, Settings
 from stream.drivers import open_store
-from stream.process import acquire_lock
+from stream.process.locks import acquire_lock
 from stream.topics import EVENTS, MODEL_UPDATES, open_topics
 from stream.worker.worker import StreamWorker
 from tests.support.live_folder import LiveFolder

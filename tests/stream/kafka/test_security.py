@@ -15,32 +15,11 @@ import pytest
 
 from stream.drivers import open_log
 from stream.kafka.url import CLIENTS
-from tests.conftest import create_or_skip, find_program_or_skip
+from tests.conftest import create_or_skip
+from tests.support.certificates import KEY_PASSPHRASE, create_certificates
 from tests.support.services import PASSWORD, USER, Kafka, Listener
 
-KEY_PASSPHRASE = "of the key"
-EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "2")
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-
-
-def create_certificates(folder: Path) -> None:
-    """Create two authorities, and certificates of the first for a broker and a client."""
-    folder.mkdir()
-    for name in ("ca", "stranger"):
-        run_openssl(folder, *EC, "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")
-    ca_options = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1")
-    run_openssl(
-        folder, *EC, *ca_options, "-nodes", "-subj", "/CN=broker", "-keyout", "broker.key", "-out", "broker.pem"
-    )
-    passphrase_options = ("-passout", f"pass:{KEY_PASSPHRASE}")
-    client_options = ("-subj", "/CN=client", "-keyout", "client.key", "-out", "client.pem")
-    run_openssl(folder, *EC, *ca_options, *passphrase_options, *client_options)
-    (folder / "broker.store").write_text((folder / "broker.key").read_text() + (folder / "broker.pem").read_text())
-
-
-def run_openssl(folder: Path, *arguments: str) -> None:
-    binary = find_program_or_skip("openssl", "openssl")
-    subprocess.run([binary, "req", "-x509", *arguments], cwd=folder, capture_output=True, timeout=60, check=True)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +31,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def broker(keys: Path) -> Iterator[Kafka]:
-    keystore = {"ssl.keystore.type": "PEM", "ssl.keystore.location": f"{keys}/broker.store"}
+    keystore = {"ssl.keystore.type": "PEM", "ssl.keystore.location": f"{keys}/server.store"}
     truststore = {"ssl.truststore.type": "PEM", "ssl.truststore.location": f"{keys}/ca.pem"}
     listeners = (
         Listener("TLS", "SSL", keystore),

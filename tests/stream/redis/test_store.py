@@ -2,6 +2,7 @@
 
 import socket
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -203,15 +204,60 @@ def test_cluster_setting_must_match_the_server(cluster: RedisCluster, redis: Red
 # Health
 
 
-@pytest.mark.parametrize(("policy", "ok"), [("allkeys-lru", False), ("volatile-ttl", False), ("noeviction", True)])
-def test_eviction_policy_problem_shows_the_fix(redis: Redis, store: UserStore, policy: str, ok: bool) -> None:
+@pytest.mark.parametrize(
+    ("policy", "parameters", "ok"),
+    [
+        ("allkeys-lru", "", False),
+        ("volatile-ttl", "?ttl=60", False),
+        ("volatile-lru", "", True),  # deletes only keys with a time to live
+        ("noeviction", "?ttl=60", True),
+    ],
+)
+def test_eviction_policy_problem_shows_the_fix(redis: Redis, policy: str, parameters: str, ok: bool) -> None:
+    store = open_store(redis.url + parameters)
     run_command(redis, "CONFIG", "SET", "maxmemory-policy", policy)
     problem_without_limit = store.health_problem()
     run_command(redis, "CONFIG", "SET", "maxmemory", "100000000")
     problem = store.health_problem()
-    settings = Settings(log=LogSettings(url="local:unused"), store=StoreSettings(url=redis.url))
+    store.close()
+    settings = Settings(log=LogSettings(url="local:unused"), store=StoreSettings(url=redis.url + parameters))
     finding = check_store(settings)
 
     assert problem_without_limit == ""
     assert (problem == "") is finding.ok is ok
     assert ok or (policy in finding.detail and "CONFIG SET maxmemory-policy noeviction" in finding.fix)
+
+
+def test_redis_that_hides_its_configuration_raises_no_false_alarm(redis: Redis) -> None:
+    run_command(redis, "ACL", "SETUSER", "shop", "on", ">open-sesame", "~*", "+@all", "-@dangerous")
+    url = f"redis://shop:open-sesame@127.0.0.1:{redis.port}/0"
+    finding = check_store(Settings(log=LogSettings(url="local:unused"), store=StoreSettings(url=url)))
+
+    assert finding.ok
+    assert "0 users; maxmemory-policy is unknown" in finding.detail
+    assert "open-sesame" not in finding.detail
+
+
+# Failover
+
+
+def test_error_of_a_write_hides_the_record(redis: Redis, store: UserStore) -> None:
+    (port,) = free_ports(1)
+    run_command(redis, "REPLICAOF", "127.0.0.1", str(port))
+    record = b"secret".hex().encode()
+
+    with pytest.raises(ConnectionError, match="it is a replica") as error_info:
+        store.put_many(make_keys(1), [record], [StoreWatermark(0, "", "1")])
+    text = "".join(traceback.format_exception(error_info.value))
+    assert record.decode() not in text
+
+
+def test_store_heals_when_the_replica_is_promoted(redis: Redis, store: UserStore) -> None:
+    (port,) = free_ports(1)
+    run_command(redis, "REPLICAOF", "127.0.0.1", str(port))
+    with pytest.raises(ConnectionError, match="it is a replica"):
+        store.put_many(make_keys(1), [b"a"], [StoreWatermark(0, "", "1")])
+    run_command(redis, "REPLICAOF", "NO", "ONE")
+    store.put_many(make_keys(1), [b"a"], [StoreWatermark(0, "", "1")])
+
+    assert (store.get(1), store.watermark(0)) == (b"a", "1")

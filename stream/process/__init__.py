@@ -1,0 +1,1 @@
+"""Lifecycle shared by all processes: signals, locks, log lines, metrics."""

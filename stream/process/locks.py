@@ -1,0 +1,27 @@
+"""Locks that a process holds on a folder until it ends."""
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+
+def acquire_lock(path: Path) -> IO[str]:
+    """Lock a folder for this process until the returned file is closed or the process ends.
+
+    BlockingIOError, with the id of the other process, if another process holds the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock_file = path.open("a+")
+    try:
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock_file.seek(0)
+        message = f"process {lock_file.read() or 'unknown'} holds it: stop it, or use another HEADRACE_DATA__FOLDER"
+        lock_file.close()
+        raise BlockingIOError(errno.EWOULDBLOCK, message, str(path)) from None
+    lock_file.truncate(0)
+    lock_file.write(str(os.getpid()))
+    lock_file.flush()
+    return lock_file
