@@ -104,6 +104,11 @@ class TestService:
     def test_resources_are_limited(self, name: str) -> None:
         assert SERVICES[name]["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
 
+    def test_process_has_time_to_stop(self, name: str) -> None:
+        lame_duck_s = float(SERVICES[name].get("environment", {}).get("HEADRACE_SERVE__LAME_DUCK", 0))
+
+        assert float(SERVICES[name].get("stop_grace_period", "10s").removesuffix("s")) >= lame_duck_s + 10
+
     def test_mounted_paths_exist(self, name: str) -> None:
         for volume in SERVICES[name]["volumes"]:
             source = volume.partition(":")[0]
@@ -194,7 +199,8 @@ class Cluster:
 
     def environment(self, name: str, port: int) -> dict[str, str]:
         """The environment of a service, with the URLs, folder and port of this machine."""
-        environ = {variable: str(value) for variable, value in SERVICES[name]["environment"].items()}
+        # A variable that is not set is empty here, and None after YAML.
+        environ = {variable: str(value or "") for variable, value in SERVICES[name]["environment"].items()}
         assert environ["HEADRACE_LOG__URL"].startswith("kafka://kafka:")
         assert environ["HEADRACE_STORE__URL"].startswith("redis://redis:")
         environ |= self._drivers

@@ -168,7 +168,9 @@ class TestComponent:
         assert probe["periodSeconds"] * probe["failureThreshold"] >= 300
 
     def test_pod_has_time_to_stop(self, component: str) -> None:
-        assert pod_of(component)["terminationGracePeriodSeconds"] > STOP_S
+        settings = load(environ=read_env_file(KUBERNETES / "settings.env"))
+
+        assert pod_of(component)["terminationGracePeriodSeconds"] >= settings.serve.lame_duck + STOP_S
 
     def test_pod_is_unprivileged(self, component: str) -> None:
         pod, container = pod_of(component), container_of(component)
