@@ -15,7 +15,7 @@ from serving.pipeline.schemas import RecommendationRequest
 from stream.records.catalog import Item
 from stream.records.events import Event
 
-_FIELD_PATTERN = re.compile(r"`\$\.?([\w.]+)|(?:unknown|required) field `([^`]*)`")
+_FIELD_PATTERN = re.compile(r"`\$\.?([\w.]+)|(?:unknown|required) (?:field|parameter) `([^`]*)`")
 _KNOWN_FIELDS = {*Event.__struct_fields__, *Item.__struct_fields__, *RecommendationRequest.__struct_fields__}
 _RETRY_AFTER_S = "1"  # when the log or the user store is unavailable
 _logger = logging.getLogger(__name__)

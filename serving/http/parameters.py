@@ -34,7 +34,8 @@ def decode_query(params: MultiDict[Any], query_type: type[T]) -> T:
     try:
         return msgspec.convert(values, query_type, strict=False)
     except msgspec.ValidationError as error:
-        raise validation_problem(suggest_field(error, query_type)) from None
+        message = str(suggest_field(error, query_type)).replace("Object contains unknown field", "unknown parameter")
+        raise validation_problem(ValueError(message)) from None
 
 
 def _decode_json(name: str, text: str) -> Any:

@@ -147,10 +147,11 @@ def validate(events: Sequence[Event], times: Sequence[int], limits: Limits) -> d
 
 def _is_plain_slate(impression: Event) -> bool:
     """Return True if an impression with valid ids has the usual shape; others need a check."""
-    size, propensities, sources = len(impression.items or ()), impression.propensities, impression.sources
+    items, propensities, sources = impression.items or (), impression.propensities, impression.sources
+    size = len(items)
     if impression.impression_id is None or not 0 < size <= MAX_SLATE or (sources is not None and len(sources) != size):
         return False
-    if len(set(impression.items or ())) != size:
+    if len(set(items)) != size:
         return False
     if propensities is None:
         return impression.propensity is None

@@ -20,6 +20,7 @@ def test_unknown_parameter_of_similar_is_refused(shared_loop: LiveLoop, query: s
     response = shared_loop.http.get(f"/v1/items/a/similar?k=5&{query}")
 
     assert_problem(response, 422)
+    assert response.json()["detail"].startswith("unknown parameter")
     assert "the nearest valid name is 'k'" in response.json()["detail"]
 
 

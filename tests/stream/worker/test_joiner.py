@@ -30,7 +30,8 @@ def make_impression(impression: str, ts: float, *items: str, user: str = "u") ->
 
 def make_action(impression: str | None, ts: float, item: str, action_type: str = "click", user: str = "u") -> Event:
     event_id = f"{impression}-{item}-{action_type}-{ts}"
-    return Event(event_id, action_type, int(ts * SECOND), user, item, impression_id=impression)  # type: ignore[arg-type]
+    value = 3.0 if action_type == "rating" else None
+    return Event(event_id, action_type, int(ts * SECOND), user, item, impression_id=impression, value=value)  # type: ignore[arg-type]
 
 
 class JoinerHarness:
