@@ -25,6 +25,7 @@ from online_models.guard.guard import Guard
 from online_models.model import RecommenderModel, settings_with_seed
 from online_models.training import journal
 from online_models.training.journal import Entry, Journal, Rollback, Step
+from online_models.training.log_continuity import check_log_continues
 from online_models.training.progress import Progress
 from online_models.training.progressive_metrics import ProgressiveMetrics
 from online_models.training.rollback import (
@@ -38,7 +39,7 @@ from online_models.training.updates import ModelUpdate, encode_update
 from online_models.versions import checkpoints, gate
 from online_models.versions.checkpoint_writer import CheckpointWriter
 from online_models.versions.checkpoints import Manifest, version_name
-from stream.clock import Clock
+from stream.clock import Clock, Interval
 from stream.config import Settings
 from stream.logs import EventLog, Position, Records
 from stream.monitoring.heartbeat import Heartbeat
@@ -62,7 +63,7 @@ class LearnWorker:
     """
 
     _replica_checkpoints = 3  # model updates older than the last so many checkpoints are deleted
-    _gauge_interval_ms = 5_000
+    _gauge_interval_s = 5.0
     _warning_interval_ms = 60_000
 
     def __init__(self, log: EventLog, settings: Settings, clock: Clock) -> None:
@@ -87,7 +88,8 @@ class LearnWorker:
         self._recover()
         self._journal = Journal(self._folder / "journal")
         self._journal.rotate(self.progress.epoch, self.progress.step)
-        self._saved_at = self._gauges_updated_at = clock.now_ms()
+        self._checkpoint_interval = Interval(settings.learn.checkpoint_every, clock)
+        self._gauge_interval = Interval(self._gauge_interval_s, clock)
         self._pause = current_pause(log, self.progress.control_offset)
         metrics.learn_paused.set(self._pause is not None)
         if settings.guard.enabled:
@@ -149,10 +151,10 @@ class LearnWorker:
         items_end = self._log.end_offset(ITEMS, 0)
         if batches or items_end > self.progress.items_offset:
             self._take_step(batches, items_end)
-        if self._clock.now_ms() - self._saved_at >= self._settings.learn.checkpoint_every * 1000:
+        if self._checkpoint_interval.is_due():
             self.save()
         self._checkpoint_writer.poll()
-        if self._clock.now_ms() - self._gauges_updated_at >= self._gauge_interval_ms:
+        if self._gauge_interval.is_due():
             self._update_gauges()
         return sum(len(records) for records in batches)
 
@@ -176,7 +178,7 @@ class LearnWorker:
 
     def save(self) -> None:
         """Write a checkpoint of this step in the background, unless it has one."""
-        self._saved_at = self._clock.now_ms()
+        self._checkpoint_interval.restart()
         if self.progress.step == 0 or (version := self.version) == self._parent:
             return
         self._checkpoint_writer.save(self._build_manifest(version), self.model.state(), self._base)
@@ -196,7 +198,6 @@ class LearnWorker:
 
     def _update_gauges(self) -> None:
         """Set the gauges of slow values, some of which other processes change through the log."""
-        self._gauges_updated_at = self._clock.now_ms()
         metrics.quarantine_events.set(self._log.end_offset(QUARANTINE, 0))
         metrics.item_coverage_ratio.set(self.model.items.coverage_ratio())
 
@@ -248,6 +249,7 @@ class LearnWorker:
         on_path = [version for version in reversed(versions) if any(segment.contains(version) for segment in segments)]
         if checkpoint := checkpoints.load_latest(self._folder, on_path):
             self.progress = progress_from_manifest(checkpoint[0])
+        check_log_continues(self._log, self.progress, checkpoint[0] if checkpoint else None)
         entries = list(journal.read_entries_after(folder, segments, self.progress.epoch, self.progress.step))
         # Steps are repeated with the ranker that took them, also when the settings name another one now.
         ranker = next((entry.ranker for entry in entries if isinstance(entry, Step)), self._settings.learn.ranker)
@@ -389,6 +391,7 @@ class LearnWorker:
             items_offset=progress.items_offset,
             control_offset=progress.control_offset,
             updates_offset=self._log.end_offset(MODEL_UPDATES, 0),
+            examples_topic=self._log.topic_id(EXAMPLES),
             watermark=progress.watermark,
             open_alarm=self._guard.open_alarm if self._guard else "",
             blocked_reason=self._guard.version_block_reason() if self._guard else "",

@@ -23,6 +23,12 @@ class RecordedLog:
         self.differing_offsets: list[int] = []  # of the live blocks that the replay did not reproduce
         self.next_offset = 0
 
+    def partitions(self, topic: str) -> int:
+        return self._log.partitions(topic)
+
+    def topic_id(self, topic: str) -> str:
+        return self._log.topic_id(topic)
+
     def micro_batches(self) -> Iterator[BlockRange]:
         """Yield the last block of each micro-batch of the live worker."""
         log, partition = self._log, self.partition
@@ -56,6 +62,8 @@ class RecordedLog:
             return Records(partition, [], [], [], [])
         if topic == USERS:
             limit = min(limit, self._users_end - offset)
+        if limit < 1:
+            return Records(partition, [], [], [], [])
         return self._log.read(topic, partition, offset, limit)
 
     def append(self, topic: str, partition: int, records: Sequence[Record]) -> int:
@@ -81,7 +89,8 @@ class RecordedLog:
         self._users_end = block_range.next_users_offset
         first = self.next_offset or self._log.start_offset(EVENTS, self.partition)
         self.next_offset = block_range.batch_next_offset
-        return self._log.read(EVENTS, self.partition, first, block_range.batch_next_offset - first)
+        records = self._log.read(EVENTS, self.partition, first, block_range.batch_next_offset - first)
+        return records.before(block_range.batch_next_offset)  # more where offsets have gaps
 
 
 class RecordedSource:

@@ -23,6 +23,58 @@ class SystemClock:
         return int(time.time() * 1000)
 
 
+MAX_STEP_BACK_MS = MINUTE_MS  # by which append times wait for a clock that was set back
+
+
+def elapsed_seconds() -> float:
+    """Seconds since the machine started, with those that it slept.
+
+    Setting the clock does not change them.
+    """
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def next_append_time(last_ms: int, now_ms: int) -> int:
+    """Time of an append after one at `last_ms`.
+
+    It does not fall when the clock is corrected by seconds. After a clock that was ahead by days, it falls once:
+    otherwise every later event would count as days old.
+
+    >>> next_append_time(60_000, 59_000), next_append_time(60_000, 61_000), next_append_time(86_400_000, 60_000)
+    (60000, 61000, 60000)
+    """
+    return now_ms if last_ms - now_ms > MAX_STEP_BACK_MS else max(last_ms, now_ms)
+
+
+class Interval:
+    """Interval by a clock that can be set back, which starts the interval again.
+
+    >>> clock = ManualClock(100_000)
+    >>> interval = Interval(60, clock)
+    >>> clock.advance(60)
+    >>> interval.is_due(), interval.is_due()
+    (True, False)
+    """
+
+    def __init__(self, seconds: float, clock: "Clock") -> None:
+        self._interval_ms = seconds * 1000
+        self._clock = clock
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the interval now."""
+        self._started_at = self._clock.now_ms()
+
+    def is_due(self) -> bool:
+        """Return True once per interval."""
+        now = self._clock.now_ms()
+        self._started_at = min(self._started_at, now)
+        is_due = now - self._started_at >= self._interval_ms
+        if is_due:
+            self._started_at = now
+        return is_due
+
+
 class ManualClock:
     """Clock that moves only when a test advances it.
 
@@ -47,7 +99,8 @@ class ManualClock:
 class Watermark:
     """Event time before which no more events are expected.
 
-    It is the latest `ts` minus the allowed lateness, and it never falls; `ts` is None until the first event. Keep one
+    It is the latest `ts` minus the allowed lateness, and `update` never lets it fall; `ts` is None until the first
+    event. Keep one
     per partition, because partitions are read at different speeds, and restore it with the position it belongs to.
 
     >>> watermark = Watermark(lateness=2.0)
@@ -60,6 +113,14 @@ class Watermark:
             raise ValueError(f"lateness must be a finite number of seconds of at least 0, got {lateness}")
         self.ts = ts
         self._lateness_ms = round(lateness * 1000)
+
+    def correct(self, time: int, max_lead_ms: int) -> None:
+        """Return to the time of a record, ms, if the watermark is too far ahead of it.
+
+        Events that were accepted while the clock was ahead have moved it there.
+        """
+        if self.ts is not None and self.ts > time + max_lead_ms:
+            self.ts = time - self._lateness_ms
 
     def copy(self) -> "Watermark":
         """Watermark with the same time that advances independently."""

@@ -1,6 +1,7 @@
 """Skip duplicate events, and detect the replay of an old part of the log."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -63,8 +64,15 @@ class StaleDuplicateDetector:
         )
 
 
+class DuplicateCheck(NamedTuple):
+    """Result for each event; one that is neither new nor a conflict is an identical repeat."""
+
+    is_new: np.ndarray  # (n,) bool
+    is_conflict: np.ndarray  # (n,) bool, the id is known with another content
+
+
 class Deduplicator:
-    """Remember at least the last n event keys.
+    """Remember at least the last n event keys, each with a hash of its content.
 
     It keeps two generations; when the newer one is full, the older one is dropped.
     """
@@ -73,17 +81,25 @@ class Deduplicator:
         self._n = n
         self._current, self._previous = KeyIndex(), KeyIndex()
 
-    def check_and_add(self, keys: np.ndarray) -> np.ndarray:
-        """Return True for keys, (n,) uint64, that are new, and remember them."""
-        is_first = np.zeros(keys.size, np.bool_)
-        is_first[np.unique(keys, return_index=True)[1]] = True
-        is_new: np.ndarray = is_first & ~self.contains(keys)
-        self._current.lookup_or_insert(keys[is_new], len(self._current))
+    def check_and_add(self, keys: np.ndarray, contents: np.ndarray) -> DuplicateCheck:
+        """Find the keys, (n,) uint64, that are new, and remember them.
+
+        `contents`: (n,) int32, hashes of at least 0; see `stream.records.content_hashes`.
+        """
+        previous = self._previous.lookup(keys)
+        current = self._current.setdefault(keys, np.where(previous >= 0, previous, contents))
         if len(self._current) >= self._n:
             self._current, self._previous = KeyIndex(), self._current
-        return is_new
+        return _compare(np.where(previous >= 0, previous, current), contents)
 
-    def contains(self, keys: np.ndarray) -> np.ndarray:
-        """Return True for keys, (n,) uint64, that are known; changes nothing."""
-        is_known: np.ndarray = (self._current.lookup(keys) >= 0) | (self._previous.lookup(keys) >= 0)
-        return is_known
+    def check(self, keys: np.ndarray, contents: np.ndarray) -> DuplicateCheck:
+        """Return the result of `check_and_add`; changes nothing."""
+        previous, current = self._previous.lookup(keys), self._current.lookup(keys)
+        known = np.where(previous >= 0, previous, current)
+        first = KeyIndex(keys.size).setdefault(keys, np.where(known >= 0, known, contents))
+        return _compare(np.where(known >= 0, known, first), contents)
+
+
+def _compare(known: np.ndarray, contents: np.ndarray) -> DuplicateCheck:
+    """Compare contents with the known ones, -1 for an unknown key."""
+    return DuplicateCheck(known < 0, (known >= 0) & (known != contents))

@@ -44,6 +44,29 @@ def partition_for_id(name: str, partitions: int) -> int:
     return int(_murmur2(np.frombuffer(name.encode(), np.uint8)) & 0x7FFFFFFF) % partitions
 
 
+def partitions_for_ids(names: Sequence[str], partitions: int) -> np.ndarray:
+    """Partitions that own ids, (n,) int64, as `partition_for_id` gives them.
+
+    >>> partitions_for_ids(["u1", "ü", ""], 12).tolist() == [partition_for_id(name, 12) for name in ("u1", "ü", "")]
+    True
+    """
+    text = "".join(names)
+    data = text.encode(errors="surrogatepass")
+    pieces = names if len(data) == len(text) else [name.encode(errors="surrogatepass") for name in names]
+    ends = np.cumsum(np.fromiter(map(len, pieces), np.int64, len(names)))
+    owners = np.empty(len(names), np.int64)
+    _assign_partitions(np.frombuffer(data, np.uint8), ends, partitions, owners)
+    return owners
+
+
+@kernel
+def _assign_partitions(data: np.ndarray, ends: np.ndarray, partitions: int, owners: np.ndarray) -> None:
+    start = 0
+    for i in range(ends.size):
+        owners[i] = (_murmur2(data[start : ends[i]]) & 0x7FFFFFFF) % partitions
+        start = ends[i]
+
+
 @kernel
 def _murmur2(data: np.ndarray) -> int:
     """MurmurHash2 (Appleby) with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2)."""
@@ -110,6 +133,23 @@ def _insert(slot_keys: np.ndarray, slot_rows: np.ndarray, keys: np.ndarray, rows
         slot = _find_slot(slot_keys, keys[i])
         slot_keys[slot] = keys[i]
         slot_rows[slot] = rows[i]
+
+
+@kernel
+def _set_defaults(
+    slot_keys: np.ndarray, slot_rows: np.ndarray, keys: np.ndarray, rows: np.ndarray, known: np.ndarray
+) -> int:
+    """Insert unknown keys; returns their number."""
+    count = 0
+    for i in range(keys.size):
+        slot = _find_slot(slot_keys, keys[i])
+        if slot_keys[slot] == keys[i]:
+            known[i] = slot_rows[slot]
+            continue
+        slot_keys[slot], slot_rows[slot] = keys[i], rows[i]
+        known[i] = -1
+        count += 1
+    return count
 
 
 @kernel
@@ -206,6 +246,16 @@ class KeyIndex:
         count = _lookup_or_insert(self._keys, self._rows, keys, rows, new_keys, n_rows)
         self._count += count
         return rows, new_keys[:count]
+
+    def setdefault(self, keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Rows of known keys, (n,) int32; the others get the given rows, and -1 as result.
+
+        A key that occurs twice is known at its second occurrence.
+        """
+        self._reserve(keys.size)
+        known = np.empty(keys.size, np.int32)
+        self._count += _set_defaults(self._keys, self._rows, keys, rows, known)
+        return known
 
     def _reserve(self, extra: int) -> None:
         if 2 * (self._count + extra) <= self._keys.size:

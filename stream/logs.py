@@ -1,6 +1,7 @@
 """Protocol of the event log: durable topics of ordered partitions."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -23,10 +24,20 @@ class Records:
     offsets: Sequence[int]  # ascending; gaps where records were compacted away
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]  # None = tombstone
-    times: Sequence[int]  # append time, ms; never falls within a partition
+    times: Sequence[int]  # append time, ms; falls only when a clock that was ahead is corrected
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def part(self, start: int, end: int) -> "Records":
+        """Select consecutive records by index."""
+        columns = self.offsets[start:end], self.keys[start:end], self.values[start:end], self.times[start:end]
+        return Records(self.partition, *columns)
+
+    def before(self, offset: int) -> "Records":
+        """Select the records below an offset."""
+        n = bisect_left(self.offsets, offset)
+        return self if n == len(self) else self.part(0, n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,13 @@ class TopicProblem(NamedTuple):
 
 class OwnershipLost(OSError):
     """Another process owns the partition now; this one must not write or commit for it."""
+
+
+class TopicChanged(ValueError):
+    """A topic was deleted, replaced, or has another number of partitions.
+
+    Positions in it, and the partitions of users, mean nothing any more.
+    """
 
 
 class Fenced(OSError):
@@ -110,6 +128,13 @@ class EventLog(Protocol):
         ...
 
     def partitions(self, topic: str) -> int: ...
+
+    def topic_id(self, topic: str) -> str:
+        """Id that a topic gets when it is created.
+
+        It is empty if there is no such topic, or for a Kafka broker before version 2.8, which has none.
+        """
+        ...
 
     def append(self, topic: str, partition: int, records: Sequence[Record]) -> int:
         """Append records and return the first offset; the records are durable on return."""
@@ -177,6 +202,32 @@ class EventLog(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class TopicIdentity(NamedTuple):
+    """Facts about a topic that never change; another id means another topic with the same name."""
+
+    id: str
+    partitions: int
+
+
+def describe_change(topic: str, was: TopicIdentity, now: TopicIdentity | None) -> str:
+    """Sentence about a topic that has changed, with the way out; `now`: None for a deleted one."""
+    fix = "see the section Partitions of docs/kafka.md" if now else "see the section Replaced topics of docs/kafka.md"
+    if now is None:
+        return f"topic {topic!r} was deleted: restore it, or start over with another HEADRACE_LOG__PREFIX; {fix}"
+    if now.partitions != was.partitions:
+        return (
+            f"topic {topic!r} was created with {was.partitions} partitions and has {now.partitions} now, so that the "
+            "events of a user are in two partitions: copy the log to another HEADRACE_LOG__PREFIX with "
+            f"HEADRACE_LOG__PARTITIONS={now.partitions}; {fix}"
+        )
+    return (
+        f"topic {topic!r} was deleted and created again, or the log is another one (id {now.id[:8]}, expected "
+        f"{was.id[:8]}), so that stored offsets mean other records: restore the topic, or start over with another "
+        "HEADRACE_LOG__PREFIX, HEADRACE_STORE__PREFIX and HEADRACE_DATA__FOLDER; see the section Replaced topics of "
+        "docs/kafka.md"
+    )
 
 
 def validate_name(kind: str, name: str) -> str:

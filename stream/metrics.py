@@ -34,6 +34,10 @@ user_store_writes = Counter("headrace_user_store_writes", "User records written 
 batch_duration_seconds = Histogram(
     "headrace_stream_batch_duration_seconds", "Time to process one micro-batch, from records to the commit"
 )
+records_lost = Counter(
+    "headrace_stream_records_lost",
+    "Records of the events topic that were deleted by retention before they were processed",
+)
 lag = Gauge("headrace_stream_lag_records", "Records of the events topic that are not yet processed", ["partition"])
 watermark = Gauge(
     "headrace_watermark_timestamp_seconds", "Event time before which no more events are expected", ["partition"]

@@ -6,10 +6,13 @@ from stream.clock import Clock
 from stream.config import Settings
 from stream.drivers import open_log
 from stream.logs import EventLog
+from stream.records.topic_registry import REGISTRY, check_topics, read_registry, register_topics
 
 EVENTS, ITEMS, USERS, EXAMPLES = "events", "items", "users", "examples"
 MODEL_UPDATES, DEAD_LETTER, QUARANTINE = "model-updates", "dead-letter", "quarantine"
 CONTROL, ALARMS = "control", "alarms"
+# Offsets of these are stored outside the log, in the user store, in checkpoints and by groups.
+POSITIONED = (EVENTS, EXAMPLES, USERS, ITEMS, MODEL_UPDATES, CONTROL)
 
 
 class TopicSpec(NamedTuple):
@@ -43,7 +46,18 @@ def create_topics(log: EventLog, partitions: int = 1) -> None:
 
 
 def open_topics(settings: Settings, clock: Clock) -> EventLog:
-    """Open the configured log with every topic; the first process to start creates them."""
+    """Open the configured log with every topic; the first process to start creates them.
+
+    TopicChanged if a topic was deleted, replaced or extended since.
+    """
     log = open_log(settings.log_url, settings.log.prefix, clock)
-    create_topics(log, settings.log.partitions)
+    try:
+        log.create(REGISTRY, 1)
+        registered = read_registry(log)
+        check_topics(log, registered)
+        create_topics(log, settings.log.partitions)
+        register_topics(log, POSITIONED, registered)
+    except BaseException:
+        log.close()
+        raise
     return log

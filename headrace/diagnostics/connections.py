@@ -11,6 +11,7 @@ from stream.drivers import open_log, open_store
 from stream.kafka.url import parse_url
 from stream.logs import EventLog, TopicProblem
 from stream.process.secrets import mask_url
+from stream.records.topic_registry import registry_problems
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, topic_specs
 
 _PATIENCE_S = 5.0  # for which a Kafka client retries; below the time limit of a check, so that its error is shown
@@ -105,10 +106,10 @@ def _find_topic_problems(access: LogAccess, settings: Settings) -> Iterator[Topi
             log.create(*spec)  # it exists: this compares it with the settings
         except ValueError as error:
             mismatches.append(TopicProblem(spec.topic, *_split_fix(str(error))))
-    problems = log.topic_problems(settings.log.retention)
-    described = {problem.topic for problem in problems}
-    yield from problems
-    yield from (mismatch for mismatch in mismatches if mismatch.topic not in described)
+    described = set[str]()
+    for problems in (registry_problems(log), log.topic_problems(settings.log.retention), mismatches):
+        yield from (problem for problem in problems if problem.topic not in described)
+        described |= {problem.topic for problem in problems}
 
 
 def _split_fix(message: str) -> tuple[str, str]:

@@ -40,6 +40,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     items_offset: int = 0  # next offset of the items topic
     control_offset: int = 0  # next offset of the control topic
     updates_offset: int = 0  # first offset of model-updates that a replica has to apply
+    examples_topic: str = ""  # id of the examples topic
     watermark: int = 0
     open_alarm: str = ""  # id of the alarm open at the time of writing: the guard does not roll back to this version
     blocked_reason: str = ""  # "" if it may be served, as of writing; see `gate.apply_override`

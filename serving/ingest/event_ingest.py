@@ -17,12 +17,14 @@ from stream.clock import Clock
 from stream.deduplication import Deduplicator
 from stream.ids import NO_KEY, hash_id, hash_ids
 from stream.logs import EventLog
+from stream.records.content_hashes import batch_content_hashes, event_content_hashes
 from stream.records.dead_letters import RejectedEvent, encode_dead_letter
 from stream.records.decoding import decode_records
-from stream.records.events import Event, Limits, Rejection, guess_time_unit, parse, validate
+from stream.records.events import CONFLICTING_EVENT_ID, Event, Limits, Rejection, parse, validate
+from stream.records.timestamps import guess_time_unit
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS
-from stream.users.profiles import decode_profile
+from stream.users.profiles import EMPTY_PROFILE, Profile, decode_profile, has_action
 
 _logger = logging.getLogger(__name__)
 
@@ -65,12 +67,14 @@ class EventIngest:
         for partition in range(log.partitions(EVENTS)):
             end, n_records = log.end_offset(EVENTS, partition), self._settings.tail_records
             tail = log.read(EVENTS, partition, max(0, end - n_records), n_records)
-            self._deduplicator.check_and_add(decode_records(tail, limits).batch.event)
+            batch = decode_records(tail, limits).batch
+            self._deduplicator.check_and_add(batch.event, batch_content_hashes(batch))
 
     async def ingest(self, raws: Sequence[msgspec.Raw]) -> IngestResult:
         """Validate and append the events of one request; they are durable when this returns."""
         values = [bytes(raw) for raw in raws]
         events, rejections = self._validate(values)
+        self._reject_conflicts(events, rejections)
         is_new = self._find_new(list(events.values()))
         new_events = [(i, event) for (i, event), new in zip(events.items(), is_new, strict=True) if new]
         records = [(event.user_id, values[i]) for i, event in new_events]
@@ -80,7 +84,7 @@ class EventIngest:
             writes = [(event.user_id, _acted_on(event)) for _, event in new_events]
             self._pending_writes.record(writes, first_offsets, self._clock.now_ms())
         # Only after the write: if it fails, a retry is not a duplicate.
-        self._deduplicator.check_and_add(hash_ids([event.event_id for event in events.values()]))
+        self._deduplicator.check_and_add(*_dedup_columns(list(events.values())))
         metrics.events_accepted.inc(len(events))
         warnings = self._find_suspect_times(list(events.values()))
         refused = [RefusedRecord(i, rejection.detail, rejection.reason) for i, rejection in sorted(rejections.items())]
@@ -131,27 +135,33 @@ class EventIngest:
             return Rejection(*invalid_field) if invalid_field else result
         return result
 
+    def _reject_conflicts(self, events: dict[int, Event], rejections: dict[int, Rejection]) -> None:
+        """Move events whose id is known with another content to the rejections.
+
+        The stream worker finds those that this process has not seen, except in another partition.
+        """
+        conflicts = self._deduplicator.check(*_dedup_columns(list(events.values()))).is_conflict
+        for i, is_conflict in zip(list(events), conflicts.tolist(), strict=True):
+            if is_conflict:
+                rejections[i] = CONFLICTING_EVENT_ID
+                del events[i]
+
     def _find_new(self, events: Sequence[Event]) -> list[bool]:
         """Return for each event if it is new; the stream worker makes the final decision."""
-        keys = hash_ids([event.event_id for event in events])
-        is_duplicate = self._deduplicator.contains(keys)
-        if keys.size > 1:
-            is_repeated = np.ones(keys.size, np.bool_)
-            is_repeated[np.unique(keys, return_index=True)[1]] = False
-            is_duplicate |= is_repeated
+        is_duplicate = ~self._deduplicator.check(*_dedup_columns(events)).is_new
         candidates = [event for event, duplicate in zip(events, is_duplicate, strict=True) if not duplicate]
-        history_texts = self._load_history_texts(candidates)
+        profiles = self._load_profiles(candidates)
         return [
-            not duplicate and f"\t{event.event_id}\n".encode() not in history_texts.get(event.user_id, b"")
+            not duplicate and not has_action(profiles.get(event.user_id, EMPTY_PROFILE), event)
             for event, duplicate in zip(events, is_duplicate, strict=True)
         ]
 
-    def _load_history_texts(self, events: Sequence[Event]) -> Mapping[str, bytes]:
-        """Encoded history of the events' users, by user id; empty if the store is unavailable."""
+    def _load_profiles(self, events: Sequence[Event]) -> Mapping[str, Profile]:
+        """Profiles of the events' users, by user id; empty if the store is unavailable."""
         users = sorted({event.user_id for event in events})
         try:
             records = zip(users, self._store.get_many(hash_ids(users)), strict=True)
-            return {user: decode_profile(value).text for user, value in records if value is not None}
+            return {user: decode_profile(value) for user, value in records if value is not None}
         except (OSError, ValueError, msgspec.DecodeError) as error:  # unavailable, or a record of another schema
             _logger.warning("cannot read the user store; the stream worker drops the duplicates: %s", error)
             metrics.fallbacks.labels("store").inc()
@@ -170,3 +180,8 @@ class EventIngest:
 def _acted_on(event: Event) -> int:
     """Key of the item of an action; NO_KEY for an impression."""
     return NO_KEY if event.type == "impression" or not event.item_id else hash_id(event.item_id)
+
+
+def _dedup_columns(events: Sequence[Event]) -> tuple[np.ndarray, np.ndarray]:
+    """Keys of event ids and content hashes, as `Deduplicator` takes them."""
+    return hash_ids([event.event_id for event in events]), event_content_hashes(events)

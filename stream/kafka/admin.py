@@ -1,5 +1,6 @@
 """Create, check and trim the topics of a Kafka cluster."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,7 +23,10 @@ from stream.kafka.topic_settings import (
     topic_state,
 )
 from stream.kafka.url import KafkaSettings
-from stream.logs import Position, TopicProblem, validate_name
+from stream.logs import Position, TopicChanged, TopicIdentity, TopicProblem, describe_change, validate_name
+
+_WATCH_INTERVAL_S = 3.0
+_UNKNOWN_TOPIC_ERROR = 3
 
 
 class KafkaAdmin:
@@ -34,7 +38,11 @@ class KafkaAdmin:
         self._lock = threading.Lock()
         self._client: RawAdminClient | None = None
         self._partitions: dict[str, int] = {}
+        self._ids: dict[str, str] = {}
         self._compacted: dict[str, bool] = {}
+        self._change = ""  # sentence about a topic that has changed since this object saw it first
+        self._closed = threading.Event()
+        self._watcher: threading.Thread | None = None
         self._expected: dict[str, tuple[int, bool]] = {}  # partitions and compaction, by topic
 
     def topic_name(self, topic: str) -> str:
@@ -85,6 +93,10 @@ class KafkaAdmin:
             raise ValueError(f"topic {topic!r} does not exist in {self._settings}: create it first")
         return count
 
+    def topic_id(self, topic: str) -> str:
+        self._find_partition_count(topic)
+        return self._ids.get(topic, "")
+
     def _find_partition_count(self, topic: str) -> int | None:
         """Number of partitions of a topic; None if it does not exist."""
         if topic not in self._partitions:
@@ -92,8 +104,39 @@ class KafkaAdmin:
             (description,) = self._call(lambda client: client.describe_topics([name]))
             if description["error_code"] or not description["partitions"]:
                 return None
+            self._ids[topic] = description["topic_id"] or ""
             self._partitions[topic] = len(description["partitions"])
         return self._partitions[topic]
+
+    def check_unchanged(self) -> None:
+        """Raise TopicChanged if a topic was deleted, replaced or extended since the start.
+
+        A thread asks the broker every few seconds, so that this takes no time.
+        """
+        if self._change:
+            raise TopicChanged(self._change)
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._watch, name="kafka-topics", daemon=True)
+            self._watcher.start()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_WATCH_INTERVAL_S) and not self._change:
+            with contextlib.suppress(OSError):  # the broker is away: nothing has changed that matters now
+                self._change = self._find_change()
+
+    def _find_change(self) -> str:
+        """Sentence about the first topic that is not as it was; empty if all are."""
+        known = dict(self._partitions)
+        names = {self.topic_name(topic): topic for topic in known}
+        for entry in self._call(lambda client: client.describe_topics(list(names))):
+            topic = names[entry["name"]]
+            was = TopicIdentity(self._ids[topic], known[topic])
+            if entry["error_code"] == _UNKNOWN_TOPIC_ERROR:
+                return describe_change(topic, was, None)
+            now = TopicIdentity(entry["topic_id"] or "", len(entry["partitions"]))
+            if not entry["error_code"] and now != was:
+                return describe_change(topic, was, now)
+        return ""
 
     def is_compacted(self, topic: str) -> bool:
         if topic not in self._compacted:
@@ -158,6 +201,7 @@ class KafkaAdmin:
             return retry(self._settings, lambda: operation(client))
 
     def close(self) -> None:
+        self._closed.set()
         with self._lock:
             if self._client is not None:
                 self._client.close()

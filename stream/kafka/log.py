@@ -33,6 +33,9 @@ class KafkaLog:
     def create(self, topic: str, partitions: int, compacted: bool = False, durable: bool = True) -> None:
         self._admin.create(topic, partitions, compacted)
 
+    def topic_id(self, topic: str) -> str:
+        return self._admin.topic_id(topic)
+
     def partitions(self, topic: str) -> int:
         return self._admin.partitions(topic)
 
@@ -62,6 +65,7 @@ class KafkaLog:
         return self._reader.end_offsets(self._admin.topic_name(topic), [partition])[partition]
 
     def end_offsets(self, topic: str) -> dict[int, int]:
+        self._admin.check_unchanged()
         return self._reader.end_offsets(self._admin.topic_name(topic), range(self._admin.partitions(topic)))
 
     def offset_for_time(self, topic: str, partition: int, ts: int) -> int:
@@ -113,6 +117,7 @@ class KafkaLog:
         self._admin.close()
 
     def _validate_partition(self, topic: str, partition: int) -> int:
+        self._admin.check_unchanged()
         count = self._admin.partitions(topic)
         if not 0 <= partition < count:
             raise ValueError(f"topic {topic!r} has partitions 0 to {count - 1}, got {partition}")

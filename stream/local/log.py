@@ -49,6 +49,9 @@ class LocalLog:
         if count != partitions:
             raise ValueError(f"topic {topic!r} in {self._folder} has {count} partitions, expected {partitions}")
 
+    def topic_id(self, topic: str) -> str:
+        return self._topic(topic).id if self._path(topic).exists() else ""
+
     def partitions(self, topic: str) -> int:
         return self._topic(topic).partitions
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from stream.clock import next_append_time
 from stream.local.sqlite import SQLiteDatabase, SQLiteReader, corruption_error
 from stream.logs import Record, Records
 
@@ -52,6 +53,18 @@ class LocalTopic:
         self.partitions = int(partitions)
         self.compacted = bool(compacted)
         self._file.set_durable(bool(durable))
+        self.id = self._read_id()
+
+    def _read_id(self) -> str:
+        """Id of this file, which a copy shares; a file of an older version gets one now."""
+        if self._file.reader.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'identity'"):
+            return str(self._file.reader.fetch_all("SELECT id FROM identity")[0][0])
+        with self._file.write_transaction() as db:
+            db.execute("CREATE TABLE IF NOT EXISTS identity (id TEXT NOT NULL)")
+            missing = "WHERE NOT EXISTS (SELECT * FROM identity)"
+            db.execute(f"INSERT INTO identity SELECT lower(hex(randomblob(16))) {missing}")
+            (topic_id,) = db.execute("SELECT id FROM identity").fetchone()
+        return str(topic_id)
 
     def append_many(self, batches: Mapping[int, Sequence[Record]], now_ms: int) -> dict[int, int]:
         blocks = {
@@ -63,7 +76,7 @@ class LocalTopic:
                 query = "SELECT end, time FROM partitions WHERE partition = ?"
                 end, time = db.execute(query, (partition,)).fetchone()
                 first_offsets[partition] = end
-                time = max(time, now_ms)
+                time = next_append_time(time, now_ms)
                 for count, body in partition_blocks:
                     row = (_block_id(partition, end), end + count, time, body)
                     db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?)", row)

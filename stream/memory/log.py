@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stream.clock import Clock, ManualClock
+from stream.clock import Clock, ManualClock, next_append_time
 from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, RevokeCallback, TopicProblem, validate_name
 from stream.memory.source import MemorySource
 
@@ -71,6 +71,9 @@ class MemoryLog:
         if count != partitions:
             raise ValueError(f"topic {topic!r} has {count} partitions, expected {partitions}")
 
+    def topic_id(self, topic: str) -> str:
+        return f"memory-{topic}" if topic in self._topics else ""
+
     def partitions(self, topic: str) -> int:
         return len(self._topic(topic).partitions)
 
@@ -86,7 +89,7 @@ class MemoryLog:
             targets = {number: self._partition(topic, number) for number in batches}
             first_offsets = {number: partition.end for number, partition in targets.items()}
             for number, partition in targets.items():
-                partition.time = max(partition.time, self._clock.now_ms())
+                partition.time = next_append_time(partition.time, self._clock.now_ms())
                 for record in batches[number]:
                     partition.rows.append((partition.end, partition.time, record))
                     partition.end += 1

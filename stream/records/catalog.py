@@ -9,7 +9,8 @@ from msgspec import Meta
 
 from stream.ids import hash_id
 from stream.logs import EventLog
-from stream.records.events import MAX_TS, validate_id
+from stream.records.events import validate_id
+from stream.records.timestamps import MAX_TS
 from stream.topics import ITEMS
 
 _READ_SIZE = 4096

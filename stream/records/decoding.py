@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, cast
 import msgspec
 import numpy as np
 
-from stream.ids import NO_KEY, hash_ids
+from stream.ids import NO_KEY, hash_ids, partitions_for_ids
 from stream.logs import Records
 from stream.records.batches import N_CONTEXT, CandidateLists, Columns, EventType, flatten_ragged, ragged_starts
-from stream.records.dead_letters import RejectedEvent
-from stream.records.events import Event, Limits, decode_event, parse_record, shown_items, validate
+from stream.records.dead_letters import RejectedEvent, describe_misplaced
+from stream.records.events import Event, Limits, Rejection, decode_event, parse_record, shown_items, validate
 from stream.records.feature_codec import decode_features
 
 _TYPE_NUMBERS = {kind.name: int(kind) for kind in EventType}
@@ -71,6 +71,10 @@ class DecodedBatch:
             self.records,
         )
 
+    def reject(self, row: int, rejection: Rejection) -> RejectedEvent:
+        """Rejected event of a row."""
+        return RejectedEvent(int(self.batch.offset[row]), self.locations[row][1], rejection, self.raw_event(row))
+
     def raw_event(self, row: int) -> bytes:
         """Bytes of the event of a row."""
         n, index = self.locations[row]
@@ -102,7 +106,8 @@ def decode_records(records: Records, limits: Limits) -> DecodedBatch:
 def _reject_invalid(parsed: _ParsedRecords, records: Records, limits: Limits) -> _ParsedRecords:
     """Move invalid events to the rejected ones."""
     events, locations, rejected = parsed
-    rejections = validate(events, [records.times[n] for n, _ in locations], limits)
+    rejections = _find_misplaced(events, records.partition, limits)
+    rejections |= validate(events, [records.times[n] for n, _ in locations], limits)
     if not rejections:
         return parsed
     for i, rejection in rejections.items():
@@ -111,6 +116,17 @@ def _reject_invalid(parsed: _ParsedRecords, records: Records, limits: Limits) ->
         rejected.append(RejectedEvent(records.offsets[n], index, rejection, raw))
     valid_rows = [i for i in range(len(events)) if i not in rejections]
     return _ParsedRecords([events[i] for i in valid_rows], [locations[i] for i in valid_rows], rejected)
+
+
+def _find_misplaced(events: Sequence[Event], partition: int, limits: Limits) -> dict[int, Rejection]:
+    """Rejections of events in another partition than their user, by index."""
+    if limits.partitions == 1:
+        return {}
+    owners = partitions_for_ids([event.user_id for event in events], limits.partitions)
+    return {
+        i: Rejection("wrong_partition", describe_misplaced(int(owners[i]), partition, limits.partitions))
+        for i in np.flatnonzero(owners != partition).tolist()
+    }
 
 
 def _find_released(records: Records, locations: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -9,14 +9,12 @@ import msgspec
 from msgspec import Meta
 
 from stream.records.batches import EventType
+from stream.records.timestamps import MAX_TS, TS_UNIT, validate_time
 
 TypeName = Literal["impression", "view", "click", "like", "dislike", "cart", "purchase", "dwell", "rating"]
 MAX_ID_BYTES = 256
 MAX_SLATE = 1000
-MAX_TS = 1 << 53  # largest integer that every JSON reader keeps exact
 _MAX_VALUE = 3.4e38  # largest value of a float32 column
-_UNITS_PER_SECOND = {"seconds": 1, "microseconds": 10**6, "nanoseconds": 10**9}
-_TS_UNIT = "in milliseconds since 1970, a whole number"
 _CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -55,6 +53,13 @@ class Rejection:
     detail: str  # sentence for the producer: field, value, expected value
 
 
+CONFLICTING_EVENT_ID = Rejection(
+    "conflicting_event_id",
+    "event_id is that of an earlier event with another user, type, ts, item or value; expected an id that is unique"
+    " among all events, such as a UUID",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits for the size and the time of an event."""
@@ -62,6 +67,7 @@ class Limits:
     max_age: float  # seconds; 0 accepts events of any age
     max_skew: float  # seconds by which a producer's clock may be ahead
     max_bytes: int = 1 << 20
+    partitions: int = 1  # of the topic; above 1, a record in another partition than its user's is rejected
 
     def __post_init__(self) -> None:
         if self.max_age < 0 or self.max_skew < 0:
@@ -120,7 +126,7 @@ def _explain(message: str) -> tuple[str, str]:
         return "missing_field", message
     if "$" not in message:
         return "not_object", f"{message}; an event is a JSON object"
-    return "wrong_type", f"{message}; ts is {_TS_UNIT}" if message.endswith("`$.ts`") else message
+    return "wrong_type", f"{message}; ts is {TS_UNIT}" if message.endswith("`$.ts`") else message
 
 
 def validate(events: Sequence[Event], times: Sequence[int], limits: Limits) -> dict[int, Rejection]:
@@ -191,30 +197,8 @@ def _validate_event(event: Event, time: int, limits: Limits) -> tuple[str, str] 
             name = getattr(event, field)
             if name is not None and (error := validate_id(field, name)):
                 return error
-    return _validate_time(event, time, limits) or _validate_value(event) or _validate_shape(event)
-
-
-def _validate_time(event: Event, time: int, limits: Limits) -> tuple[str, str] | None:
-    ts, unit = event.ts, guess_time_unit(event.ts)
-    hint = f"ts {ts} looks like {unit}; ts is {_TS_UNIT}" if unit else ""
-    if not 0 <= ts <= MAX_TS:
-        return "bad_ts", hint or f"ts {ts} is not epoch milliseconds; expected 0 to {MAX_TS}"
-    if ts > time + limits.max_skew * 1000:
-        detail = f"ts {ts} is {(ts - time) / 1000:.0f} s ahead of the clock; at most {limits.max_skew:.0f} s is allowed"
-        return "too_early", hint or f"{detail} (events.max_skew)"
-    if limits.max_age and ts < time - limits.max_age * 1000:
-        detail = f"ts {ts} is {(time - ts) / 1000:.0f} s old; at most {limits.max_age:.0f} s is allowed"
-        return "too_old", hint or f"{detail} (events.max_age)"
-    return None
-
-
-def guess_time_unit(ts: int) -> str | None:
-    """Unit in which a time is of the years 1973 to 2286, if it is not milliseconds.
-
-    >>> guess_time_unit(1767225600), guess_time_unit(1767225600_000), guess_time_unit(1767225600_000_000)
-    ('seconds', None, 'microseconds')
-    """
-    return next((unit for unit, scale in _UNITS_PER_SECOND.items() if 1e8 * scale <= ts < 1e10 * scale), None)
+    error = validate_time(event.ts, time, limits.max_age, limits.max_skew)
+    return error or _validate_value(event) or _validate_shape(event)
 
 
 def _validate_value(event: Event) -> tuple[str, str] | None:

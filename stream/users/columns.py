@@ -22,6 +22,7 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "key": ("uint64", ()),
     "offset": ("int64", ()),  # of the last event applied
     "users_offset": ("int64", ()),  # of the last record of the users topic applied
+    "partition": ("int32", ()),  # of both offsets, -1 = unknown
     "last_ts": ("int64", ()),
     "session_start": ("int64", ()),
     "session_depth": ("int32", ()),
@@ -43,6 +44,7 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "slates_size": ("int32", ()),
     "slates": ("uint64", (2 * N_SLATES,)),
 }
+_POSITION_COLUMNS = ("offset", "users_offset", "partition")
 _NUMBERS = ("offset", "users_offset", "last_ts", "session_start", "session_depth")
 _GUARD_STATE = ("minute_counts_ts", "last_alarm_ts", "ban_end_ts", "banned_item")
 # A row of these is filled up to the size column in _SIZES; the rest of the row is undefined.
@@ -59,7 +61,7 @@ def allocate_columns(rows: int) -> ColumnArrays:
 def clear(columns: ColumnArrays) -> None:
     """Empty all rows in place, which is faster than a new allocation."""
     for name in columns.keys() - set(_RAGGED_COLUMNS):
-        columns[name][:] = -1 if name in ("offset", "users_offset") else 0
+        columns[name][:] = -1 if name in _POSITION_COLUMNS else 0
 
 
 def grow(columns: ColumnArrays, rows: int) -> ColumnArrays:
@@ -72,7 +74,7 @@ def grow(columns: ColumnArrays, rows: int) -> ColumnArrays:
 
 def forget(columns: ColumnArrays, row: int) -> None:
     """Empty a row except its key and the offsets of the records that were applied to it."""
-    for name in columns.keys() - {*_RAGGED_COLUMNS, "key", "offset", "users_offset"}:
+    for name in columns.keys() - {*_RAGGED_COLUMNS, *_POSITION_COLUMNS, "key"}:
         columns[name][row] = 0
 
 
@@ -103,6 +105,7 @@ def encode_rows(
         _slice_bytes(columns["minute_counts"], rows, 0, np.full(rows.size, N_MINUTE_COUNTS)),
         list(zip(*(columns[name][rows].tolist() for name in _GUARD_STATE), strict=True)),
         _slice_bytes(columns["slates"], rows, columns["slates_size"][rows] - n_slates, n_slates),
+        columns["partition"][rows].tolist(),
         strict=True,
     )
     return [encode_profile_fields(*values) for values in fields]
@@ -114,6 +117,7 @@ def write_profiles(columns: ColumnArrays, rows: np.ndarray, records: Sequence[St
         columns[name][rows] = numbers
     for name, numbers in zip(_GUARD_STATE, zip(*(record.guard_state for record in records), strict=True), strict=True):
         columns[name][rows] = numbers
+    columns["partition"][rows] = [record.partition for record in records]
     lengths = {
         name: _assign_bytes(columns[name], rows, [getattr(record, name) for record in records])
         for name in ("counts", "rates", "minute_counts", *_RAGGED_COLUMNS)

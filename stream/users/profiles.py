@@ -46,6 +46,7 @@ class Profile:
     ban_end_ts: int  # event time up to which actions on banned_item are quarantined, ms
     banned_item: int  # key of an item; NO_KEY = every item
     slates: np.ndarray  # (i,) uint64, impressions of the user, oldest first
+    partition: int = -1  # of the offsets; -1 = unknown, in records of older versions
 
     @property
     def is_empty(self) -> bool:
@@ -71,6 +72,7 @@ class StoredProfile(msgspec.Struct, array_like=True, gc=False):
     minute_counts: bytes = bytes(4 * N_MINUTE_COUNTS)
     guard_state: tuple[int, int, int, int] = (0, 0, 0, 0)  # minute_counts_ts, last_alarm_ts, ban_end_ts, banned_item
     slates: bytes = b""
+    partition: int = -1
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -100,7 +102,7 @@ def decode_profile(value: bytes) -> Profile:
         np.frombuffer(record.item, np.uint64), np.frombuffer(record.type, np.uint8), np.frombuffer(record.ts, np.int64),
         np.frombuffer(record.interacted, np.uint64), record.text, record.attributes,
         np.frombuffer(record.shown, np.uint64), np.frombuffer(record.minute_counts, np.float32), *record.guard_state,
-        np.frombuffer(record.slates, np.uint64),
+        np.frombuffer(record.slates, np.uint64), record.partition,
     )  # fmt: skip
 
 
@@ -148,6 +150,16 @@ def history_line(event: Event) -> bytes:
     Ids hold no control characters, so a tab separates them.
     """
     return b"" if event.type == "impression" else f"{event.item_id}\t{event.event_id}\n".encode()
+
+
+def has_action(profile: Profile, event: Event) -> bool:
+    """Return True if a history has an action with the same event_id, item, type and ts."""
+    line = history_line(event)
+    if not line or line not in profile.text:
+        return False
+    lines = profile.text.split(b"\n")[:-1][-profile.item.size :]
+    actions = zip(lines, profile.type.tolist(), profile.ts.tolist(), strict=True)
+    return (line[:-1], EventType[event.type], event.ts) in actions
 
 
 def validate_user_record(key: bytes | None, value: bytes | None) -> str | None:

@@ -29,7 +29,8 @@ class ApplyResult:
 class UserTable:
     """Read users from the store on first use, apply events, write back changed users.
 
-    Each user stores the offset of the last event applied, so events that are applied again change nothing. Only
+    Each user stores the offset of the last event applied and its partition, so events that are applied again change
+    nothing, and offsets of another partition are not compared. Only
     `flush` writes, because examples must be published before users are stored. So the table grows beyond `rows` when
     one micro-batch needs it.
     """
@@ -53,13 +54,14 @@ class UserTable:
         self._used = 0
         self._changed = np.zeros(self._capacity, np.bool_)
 
-    def apply(self, batch: EventBatch, events: Sequence[Event]) -> ApplyResult:
+    def apply(self, batch: EventBatch, events: Sequence[Event], partition: int = 0) -> ApplyResult:
         """Apply events in order; returns the state of each user just before each event.
 
         An event that violates a rate limit changes only the counts of the rate limits. `events`: one per row of
-        `batch`.
+        `batch`. `partition`: of the events.
         """
         rows = self._find_or_load(batch.user)
+        self._set_partition(rows, partition)
         columns = UserColumns(*(self._columns[name] for name in UserColumns._fields))
         max_history = np.minimum(columns.size[rows] + np.arange(len(batch)), N_QUERY_HISTORY)
         pre_event = allocate(len(batch), int(max_history.sum()))
@@ -104,10 +106,16 @@ class UserTable:
             self._texts[row] = b"".join((self._texts[row], *new_lines))
 
     def set_attributes(
-        self, keys: np.ndarray, user_ids: Sequence[str], offsets: Sequence[int], values: Sequence[bytes | None]
+        self,
+        keys: np.ndarray,
+        user_ids: Sequence[str],
+        offsets: Sequence[int],
+        values: Sequence[bytes | None],
+        partition: int = 0,
     ) -> None:
         """Apply records of the users topic: attributes as JSON, or None to forget the user."""
         rows = self._find_or_load(keys)
+        self._set_partition(rows, partition)
         for row, user_id, offset, value in zip(rows.tolist(), user_ids, offsets, values, strict=True):
             if offset <= self._columns["users_offset"][row]:
                 continue
@@ -118,9 +126,13 @@ class UserTable:
                 self._forget(row)
             self._changed[row] = True
 
-    def ban(self, keys: np.ndarray, offsets: Sequence[int], items: Sequence[int], end_ts: Sequence[int]) -> None:
+    def ban(
+        self, keys: np.ndarray, offsets: Sequence[int], items: Sequence[int], end_ts: Sequence[int], partition: int = 0
+    ) -> None:
         """Apply bans of the users topic: quarantine actions on one item up to a time, ms."""
-        for row, offset, item, ts in zip(self._find_or_load(keys).tolist(), offsets, items, end_ts, strict=True):
+        rows = self._find_or_load(keys)
+        self._set_partition(rows, partition)
+        for row, offset, item, ts in zip(rows.tolist(), offsets, items, end_ts, strict=True):
             if offset > self._columns["users_offset"][row]:
                 self._columns["users_offset"][row] = offset
                 self._columns["banned_item"][row], self._columns["ban_end_ts"][row] = item, ts
@@ -142,6 +154,13 @@ class UserTable:
             self._reserve(self._used + missing.size)
             self._load(missing)
         return self._index.lookup(keys)
+
+    def _set_partition(self, rows: np.ndarray, partition: int) -> None:
+        """Set the partition of users; offsets of another partition say nothing about this one."""
+        known = self._columns["partition"][rows]
+        moved = rows[(known >= 0) & (known != partition)]
+        self._columns["offset"][moved] = self._columns["users_offset"][moved] = -1
+        self._columns["partition"][rows] = partition
 
     def _reserve(self, rows: int) -> None:
         size = self._changed.size

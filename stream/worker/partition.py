@@ -31,15 +31,27 @@ class StorePosition:
     next_offset: int = 0  # offset of the first event that is not in the stored users
     next_users_offset: int = 0  # the same for the users topic
     examples_end: int = 0  # end of the examples topic; blocks behind it can cover later events
+    topic_id: str = ""  # of the events topic, shortened; empty if unknown
+    fingerprint: str = ""  # of the event record before next_offset; empty if unknown
+    stored_text: str = field(default="", compare=False)  # as the store has it; older versions wrote offsets only
 
     @property
     def text(self) -> str:
         """Watermark text; empty for an empty store."""
-        return "" if self == StorePosition() else f"{self.next_offset} {self.next_users_offset} {self.examples_end}"
+        if self.stored_text or not (self.next_offset or self.next_users_offset or self.examples_end):
+            return self.stored_text
+        offsets = f"{self.next_offset} {self.next_users_offset} {self.examples_end}"
+        return f"{offsets} {self.topic_id or '-'} {self.fingerprint or '-'}"
 
     @classmethod
     def parse(cls, text: str) -> "StorePosition":
-        return cls(*map(int, text.split()))
+        offsets, names = text.split()[:3], ["" if name == "-" else name for name in text.split()[3:5]] + ["", ""]
+        next_offset, next_users_offset, examples_end = map(int, offsets or (0, 0, 0))
+        return cls(next_offset, next_users_offset, examples_end, names[0], names[1], stored_text=text)
+
+    def with_users_offset(self, next_users_offset: int) -> "StorePosition":
+        """Position after more records of the users topic."""
+        return replace(self, next_users_offset=next_users_offset, stored_text="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +72,27 @@ class Partition:
     watermark: Watermark
     deduplicator: Deduplicator
     joiner: Joiner
-    dead_lettered: set[
-        tuple[int, int]
-    ]  # (offset, index) of rejected events that a crash left dead-lettered, unpublished
+    # (offset, index) of rejected records of events, and of users, that a crash left dead-lettered
+    dead_lettered: set[tuple[int, int]]
+    dead_lettered_users: set[tuple[int, int]]
     examples_end: int  # end of the examples topic, as far as this worker knows
     store_position: StorePosition
+    topic_id: str = ""  # of the events topic
+    fingerprint: str = ""  # of the record before next_offset, empty if unknown
     already_reported: AlreadyReported = field(default_factory=AlreadyReported)  # the same for quarantine and alarms
     stale_duplicates: StaleDuplicateDetector = field(default_factory=StaleDuplicateDetector)
 
     @property
     def reached_position(self) -> StorePosition:
         """Position of the store after the users of this partition are written."""
-        return StorePosition(self.next_offset, self.next_users_offset, self.examples_end)
+        return StorePosition(
+            self.next_offset, self.next_users_offset, self.examples_end, self.topic_id, self.fingerprint
+        )
 
-    def advance(self, next_offset: int) -> BatchStart:
+    def advance(self, next_offset: int, fingerprint: str) -> BatchStart:
         """Move the read position behind a micro-batch; returns the state before it."""
         start = BatchStart(self.next_offset, self.watermark.copy())
-        self.next_offset = next_offset
+        self.next_offset, self.fingerprint = next_offset, fingerprint
         return start
 
     def join(self, batch: EventBatch, result: ApplyResult) -> ExampleBatch:

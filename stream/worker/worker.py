@@ -19,17 +19,21 @@ from stream.monitoring.heartbeat import Heartbeat
 from stream.process.errors import describe_error
 from stream.process.outages import OutageLog
 from stream.quarantine import quarantine
-from stream.records.dead_letters import RejectedEvent, encode_dead_letter
+from stream.records.content_hashes import batch_content_hashes
+from stream.records.dead_letters import RejectedEvent
 from stream.records.decoding import DecodedBatch, decode_records
-from stream.records.events import Limits
+from stream.records.events import CONFLICTING_EVENT_ID
 from stream.records.example_blocks import keyed_blocks
 from stream.records.item_ids import collect_ids
 from stream.stores import UserStore
-from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS
+from stream.topics import EVENTS, EXAMPLES, USERS
 from stream.users.rate_limits import DETECTORS, rate_limits_from_settings
 from stream.users.table import UserTable
+from stream.worker.clock_jumps import MAX_TIME_FALL_MS, split_at_time_falls
+from stream.worker.continuity import GapReporter, fingerprint
 from stream.worker.partition import Partition, flush
-from stream.worker.recovery import Recovery
+from stream.worker.recovery import Recovery, event_limits
+from stream.worker.rejections import RejectionReporter
 from stream.worker.retention import Retention
 from stream.worker.user_updates import apply_user_records
 
@@ -71,9 +75,12 @@ class StreamWorker:
         self._log = log
         self._settings = settings
         self._retention = retention
-        self._limits = Limits(settings.events.max_age, settings.events.max_skew)
+        self._limits = event_limits(log, settings)
+        self._rejections = RejectionReporter(log)
+        self._gaps = GapReporter(log)
+        self._max_lead_ms = round(settings.events.max_skew * 1000) + MAX_TIME_FALL_MS
         self._users = UserTable(store, settings.stream.cached_users, rate_limits_from_settings(settings.guard))
-        self._recovery = Recovery(log, store, self._users, settings)
+        self._recovery = Recovery(log, store, self._users, settings, self._limits, self._rejections)
         self._source = log.open_source(EVENTS, "stream", on_revoke=self._on_revoke)
         self._partitions: dict[int, Partition] = {}
         self._owner_note = f"{socket.gethostname()}:{os.getpid()}"  # committed beside the offset: names the owner
@@ -117,6 +124,8 @@ class StreamWorker:
         # A new partition is read again from the offset where its recovery ended.
         batches = [records for records in batches if records.partition not in new_partitions]
         self._apply_user_records()
+        self._rejections.log_rates_if_due()
+        batches = self._add_skipped(batches)
         if batches:
             with metrics.batch_duration_seconds.time():
                 self._process_batches(batches)
@@ -125,48 +134,75 @@ class StreamWorker:
     def close(self) -> None:
         self._source.close()
 
+    def _add_skipped(self, batches: Sequence[Records]) -> list[Records]:
+        """Add an empty batch for each partition that the source has moved on without records."""
+        active = {records.partition for records in batches}
+        skipped = [
+            Records(number, [], [], [], [])
+            for number, offset in self._source.snapshot().items()
+            if number not in active and number in self._partitions and offset > self._partitions[number].next_offset
+        ]
+        return [*batches, *skipped]
+
     def _process_batches(self, batches: Sequence[Records]) -> None:
         """Process one micro-batch per partition, then publish, flush and commit, in this order."""
-        blocks = {records.partition: self._process_records(records) for records in batches if len(records)}
+        positions = self._source.snapshot()
+        blocks = {
+            records.partition: [
+                block
+                for part in split_at_time_falls(records)
+                for block in self._process_records(part, _next_offset(part, records, positions[records.partition]))
+            ]
+            for records in batches
+        }
         partitions = [self._partitions[number] for number in blocks]
         self._publish(blocks)
         self._flush_users(partitions)
         self._commit(partitions)
         self._report_lag(partitions)
 
-    def _process_records(self, records: Records) -> list[bytes]:
-        """Turn the records of one partition into blocks of examples, for `_publish`."""
+    def _process_records(self, records: Records, next_offset: int) -> list[bytes]:
+        """Turn the records of one partition into blocks of examples, for `_publish`.
+
+        There can be no records up to `next_offset`: the end of a transaction takes an offset.
+        """
         partition = self._partitions[records.partition]
+        if not len(records) or records.offsets[0] > partition.next_offset:
+            self._gaps.report(partition.number, partition.next_offset)
         decoded = decode_records(records, self._limits)
-        self._dead_letter(partition, decoded.rejected)
-        start = partition.advance(records.offsets[-1] + 1)
-        new = self._skip_duplicates(partition, decoded)
-        result = self._users.apply(new.batch, new.events)
+        if not self._limits.max_age:
+            self._rejections.warn_of_seconds(partition.number, decoded.batch.ts)
+        new, conflicts = self._skip_duplicates(partition, decoded)
+        rejected = [*decoded.rejected, *conflicts]
+        if rejected:
+            self._rejections.report(partition.number, rejected, partition.dead_lettered, records.times[-1])
+        if len(records):
+            partition.watermark.correct(records.times[0], self._max_lead_ms)
+        start = partition.advance(next_offset, fingerprint(records))
+        result = self._users.apply(new.batch, new.events, partition.number)
         metrics.count_events(new.batch.type[result.violation == 0])
         quarantine(self._log, partition.number, new, result, partition.already_reported)
         examples = partition.join(new.batch, result)
         ids_by_offsets = partial(collect_ids, new.batch, new.events, result.violation > 0)
         return partition.encode_blocks(start, examples, ids_by_offsets)
 
-    def _dead_letter(self, partition: Partition, rejected: Sequence[RejectedEvent]) -> None:
-        """Append rejected events to dead-letter, except those appended before a crash."""
-        if not rejected:
-            return
-        for event in rejected:
-            metrics.dead_letter.labels(event.rejection.reason).inc()
-        unreported = [event for event in rejected if (event.offset, event.index) not in partition.dead_lettered]
-        self._log.append(DEAD_LETTER, 0, [(None, encode_dead_letter(event, partition.number)) for event in unreported])
+    def _skip_duplicates(
+        self, partition: Partition, decoded: DecodedBatch
+    ) -> tuple[DecodedBatch, Sequence[RejectedEvent]]:
+        """Select the events whose event_id is new, and reject those whose id has another content.
 
-    def _skip_duplicates(self, partition: Partition, decoded: DecodedBatch) -> DecodedBatch:
-        """Select the events whose event_id is new; many old duplicates raise an alarm."""
-        is_new = partition.deduplicator.check_and_add(decoded.batch.event)
-        rows = np.flatnonzero(is_new)
-        metrics.events_duplicate.inc(is_new.size - rows.size)
+        Many old duplicates raise an alarm.
+        """
+        contents = batch_content_hashes(decoded.batch)
+        is_new, is_conflict = partition.deduplicator.check_and_add(decoded.batch.event, contents)
+        rows, conflicts = np.flatnonzero(is_new), np.flatnonzero(is_conflict)
+        metrics.events_duplicate.inc(is_new.size - rows.size - conflicts.size)
         if self._settings.guard.enabled:
-            share = partition.stale_duplicates.update(decoded.batch.ts, is_new)
+            share = partition.stale_duplicates.update(decoded.batch.ts, is_new | is_conflict)
             if share:
                 raise_alarms(self._log, [_stale_duplicates_alarm(partition, share)])
-        return decoded if rows.size == is_new.size else decoded.take(rows)
+        new = decoded if rows.size == is_new.size else decoded.take(rows)
+        return new, [decoded.reject(row, CONFLICTING_EVENT_ID) for row in conflicts.tolist()]
 
     def _publish(self, blocks: Mapping[int, Sequence[bytes]]) -> None:
         """Append blocks in chunks that are small enough for a log to append whole or not at all."""
@@ -202,7 +238,7 @@ class StreamWorker:
     def _apply_user_records(self) -> None:
         ends = self._log.end_offsets(USERS) if self._partitions else {}
         for partition in self._partitions.values():
-            apply_user_records(self._log, self._users, partition, ends[partition.number])
+            apply_user_records(self._log, self._users, partition, ends[partition.number], self._rejections)
 
     def _acquire_partitions(self) -> set[int]:
         """Restore the partitions that the group has assigned since the last call; returns them."""
@@ -225,6 +261,12 @@ class StreamWorker:
         """Forget all state in memory, which can be outdated; the next step restores it."""
         self._partitions.clear()
         self._users.clear_cache()
+
+
+def _next_offset(part: Records, records: Records, next_offset: int) -> int:
+    """Offset after a part of some records, of which the last one ends at `next_offset`."""
+    is_last = not len(records) or part.offsets[-1] == records.offsets[-1]
+    return next_offset if is_last else part.offsets[-1] + 1
 
 
 def _stale_duplicates_alarm(partition: Partition, share: float) -> Alarm:

@@ -69,10 +69,11 @@ def test_golden_block_has_the_ids_of_items() -> None:
     assert decode_item_ids(read_golden("examples-1.block")).key.size == 0
 
 
-def test_golden_user_record_decodes() -> None:
-    profile = decode_profile(read_golden("user-1.record"))
+@pytest.mark.parametrize(("name", "partition"), [("user-1.record", -1), ("user-2.record", 0)])
+def test_golden_user_record_decodes(name: str, partition: int) -> None:
+    profile = decode_profile(read_golden(name))
 
-    assert (profile.offset, profile.users_offset) == (41, 5)
+    assert (profile.offset, profile.users_offset, profile.partition) == (41, 5, partition)
     assert profile.interacted.tolist() == [hash_id("b")]
     description = describe(profile)
 

@@ -14,31 +14,51 @@ def make_keys(numbers: list[int]) -> np.ndarray:
     return np.array(numbers, np.uint64)
 
 
-@given(st.lists(st.lists(st.integers(1, 40), max_size=12), max_size=20))
-def test_deduplicator_equals_a_set_within_its_capacity(batches: list[list[int]]) -> None:
-    deduplicator, known = Deduplicator(1000), set[int]()
-    for batch in batches:
-        results = deduplicator.check_and_add(make_keys(batch)).tolist()
-        for key, is_new in zip(batch, results, strict=True):
-            assert is_new == (key not in known)
+def make_contents(numbers: list[int]) -> np.ndarray:
+    return np.array(numbers, np.int32)
 
-            known.add(key)
+
+EVENTS = st.lists(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), max_size=12), max_size=20)
+
+
+@given(EVENTS)
+def test_deduplicator_equals_a_dictionary_within_its_capacity(batches: list[list[tuple[int, int]]]) -> None:
+    deduplicator, known = Deduplicator(1000), dict[int, int]()
+    for batch in batches:
+        keys, contents = make_keys([key for key, _ in batch]), make_contents([content for _, content in batch])
+        preview = deduplicator.check(keys, contents)
+        is_new, is_conflict = deduplicator.check_and_add(keys, contents)
+        assert [column.tolist() for column in preview] == [is_new.tolist(), is_conflict.tolist()]
+        for (key, content), new, conflict in zip(batch, is_new.tolist(), is_conflict.tolist(), strict=True):
+            assert new == (key not in known)
+            assert conflict == (known.setdefault(key, content) != content)
 
 
 def test_oldest_events_are_evicted() -> None:
     deduplicator = Deduplicator(10)
     for key in range(1, 41):
-        deduplicator.check_and_add(make_keys([key]))
+        deduplicator.check_and_add(make_keys([key]), make_contents([1]))
+    keys = make_keys(list(range(1, 41)))
+    is_new = deduplicator.check(keys, np.ones(40, np.int32)).is_new
 
-    assert deduplicator.contains(make_keys(list(range(31, 41)))).all()
-    assert not deduplicator.contains(make_keys(list(range(1, 21)))).any()
+    assert not is_new[30:].any()
+    assert is_new[:20].all()
 
 
-def test_contains_adds_nothing() -> None:
+def test_repeat_keeps_the_first_content() -> None:
+    deduplicator = Deduplicator(2)
+    deduplicator.check_and_add(make_keys([7, 8]), make_contents([1, 1]))  # fills a generation
+    for content, conflict in [(2, True), (1, False), (2, True)]:
+        check = deduplicator.check_and_add(make_keys([7]), make_contents([content]))
+
+        assert (check.is_new.tolist(), check.is_conflict.tolist()) == ([False], [conflict])
+
+
+def test_check_adds_nothing() -> None:
     deduplicator = Deduplicator(10)
 
-    assert not deduplicator.contains(make_keys([7])).any()
-    assert deduplicator.check_and_add(make_keys([7])).all()
+    assert deduplicator.check(make_keys([7]), make_contents([1])).is_new.all()
+    assert deduplicator.check_and_add(make_keys([7]), make_contents([1])).is_new.all()
 
 
 GAP = 500  # ms between events

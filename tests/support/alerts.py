@@ -134,6 +134,7 @@ CASES: Mapping[str, Sequence[Case]] = {
     "EventsPileUp": [Case(_instance_series("serve", "b", "headrace_lag_events", "3x170 20000x9"))],
     "RecordsStale": [Case(_series("serve", "headrace_recommendation_fallbacks_total", "0+60x180", component="record"))],
     "StreamBehind": [Case(_series("stream", "headrace_stream_lag_records", "2x170 60000x9", partition="0"))],
+    "RecordsLost": [Case(_series("stream", "headrace_stream_records_lost_total", "0x175 40x4"))],
     "LearnBehind": [Case(_series("learn", "headrace_learn_lag_blocks", "1x170 600x9"))],
     "ReplicasDisagree": [
         Case(_instance_series("serve", "b", "headrace_model_step", "0+60x150 9000x29")),
@@ -183,6 +184,12 @@ CASES: Mapping[str, Sequence[Case]] = {
         Case(_series("stream", "headrace_events_total", "0+60x100 6000x79", type="click"), {"type": "click"})
     ],
     "EventsRefused": [Case(_series("stream", "headrace_dead_letter_total", "0+1x160 220+60x19", reason="bad_ts"))],
+    "ProducerWrong": [
+        Case(
+            _series("stream", "headrace_dead_letter_total", "0x175 5x4", reason="wrong_partition"),
+            {"reason": "wrong_partition"},
+        )
+    ],
     "AlarmRaised": [
         Case(_series("stream", "headrace_alarms_total", "2x175 3x4", **_FLOOD), _FLOOD),
         Case(_series("learn", "headrace_alarms_total", "0x175 1x4", **_CLICK_THROUGH_ALARM), _CLICK_THROUGH_ALARM),

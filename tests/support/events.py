@@ -28,11 +28,12 @@ class EventGenerator:
         self.rng = random.Random(self.seed)
 
     def generate_records(self, count: int) -> dict[int, list[Record]]:
-        """Generate records; about one in ten is a duplicate, invalid, or an array of events."""
+        """Generate records; one in seven is a duplicate, invalid, misplaced, or an array of events."""
         records: dict[int, list[Record]] = {partition: [] for partition in range(self.partitions)}
         for _ in range(count):
             user, value = self._make_record()
-            records[partition_for_id(user, self.partitions)].append((user.encode(), value))
+            shift = int(self.rng.random() < 0.02)  # to another partition than that of the user
+            records[(partition_for_id(user, self.partitions) + shift) % self.partitions].append((user.encode(), value))
         return records
 
     def _make_record(self) -> tuple[str, bytes]:
@@ -40,6 +41,9 @@ class EventGenerator:
         if draw < 0.06 and self.events:
             duplicate = self.rng.choice(self.events[-60:])
             return duplicate["user_id"], msgspec.json.encode(duplicate)
+        if draw < 0.08 and self.events:
+            conflict = self.rng.choice(self.events[-60:])
+            return conflict["user_id"], msgspec.json.encode(conflict | {"ts": conflict["ts"] + 1})
         user = f"u{self.rng.randrange(self.users)}"
         if draw < 0.1:
             return user, self._make_invalid_value()

@@ -10,5 +10,5 @@ def encode_profile(profile: Profile) -> bytes:
         p.user_id, (p.offset, p.users_offset, p.last_ts, p.session_start, p.session_depth),
         p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(),
         p.interacted.tobytes(), p.text, p.attributes, p.shown.tobytes(), p.minute_counts.tobytes(),
-        (p.minute_counts_ts, p.last_alarm_ts, p.ban_end_ts, p.banned_item), p.slates.tobytes(),
+        (p.minute_counts_ts, p.last_alarm_ts, p.ban_end_ts, p.banned_item), p.slates.tobytes(), p.partition,
     )  # fmt: skip

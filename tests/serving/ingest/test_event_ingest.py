@@ -204,6 +204,21 @@ class TestDuplicates:
         assert loop.http.post("/v1/events", json=duplicate).json() == accepted(1, repeated=1)
         assert len(loop.read_values(EVENTS)) == 2
 
+    def test_repeated_id_with_other_content_is_refused(self, loop: LiveLoop) -> None:
+        event, other = make_event(), make_event()
+        conflicts = [event | {"user_id": "somebody else"}, event | {"item_id": "z"}, event | {"ts": event["ts"] + 1}]
+        loop.send_events(event)
+
+        result = loop.send_events(conflicts[0], other, other | {"type": "like"}, *conflicts[1:], event)
+
+        assert (result["accepted"], result["repeated"]) == (2, 1)
+        assert [entry["index"] for entry in result["refused"]] == [0, 2, 3, 4]
+        assert {entry["reason"].split(" with")[0] for entry in result["refused"]} == {
+            "event_id is that of an earlier event"
+        }
+        assert loop.http.post("/v1/events", json=conflicts[0]).status_code == 422
+        assert len(loop.read_values(EVENTS)) == 2
+
     def test_duplicates_are_found_in_the_log_after_a_restart(self, loop: LiveLoop) -> None:
         events = [make_event(), make_impression(["a"])]
         loop.send_events(*events)

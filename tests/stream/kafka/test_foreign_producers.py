@@ -2,14 +2,19 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 
+from stream.clock import SystemClock
 from stream.drivers import open_log
+from stream.ids import partition_for_id
 from stream.kafka.url import CLIENTS
 from stream.logs import EventLog, Source
+from stream.records.events import Event, Limits, validate
+from tests.support.foreign_producers import open_producer, run_transaction
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
@@ -25,13 +30,6 @@ def log(request: pytest.FixtureRequest, kafka_url: str, prefix: str) -> Iterator
     event_log.create("events", 1)
     yield event_log
     event_log.close()
-
-
-def open_producer(kafka_url: str, **options: object) -> Any:
-    """Open a producer of librdkafka, which many languages use."""
-    from confluent_kafka import Producer
-
-    return Producer({"bootstrap.servers": kafka_url.removeprefix("kafka://"), **options})
 
 
 def read_values(source: Source, count: int) -> list[bytes | None]:
@@ -65,16 +63,6 @@ def test_large_compressed_batch_is_readable(log: EventLog, kafka_url: str, prefi
     assert list(map(len, log.read("events", 0, 0, 10).values)) == [3 << 20] * len(CODECS)  # type: ignore[arg-type]
 
 
-def run_transaction(kafka_url: str, topic: str, values: list[bytes], is_committed: bool) -> None:
-    producer = open_producer(kafka_url, **{"transactional.id": str(uuid4())})
-    producer.init_transactions(20)
-    producer.begin_transaction()
-    for value in values:
-        producer.produce(topic, value, b"u")
-    producer.flush(20)
-    (producer.commit_transaction if is_committed else producer.abort_transaction)(20)
-
-
 def test_aborted_transactions_are_not_read(log: EventLog, kafka_url: str, prefix: str) -> None:
     topic = f"{prefix}events"
     run_transaction(kafka_url, topic, [b"a", b"b"], is_committed=False)
@@ -86,3 +74,21 @@ def test_aborted_transactions_are_not_read(log: EventLog, kafka_url: str, prefix
 
     assert values == [b"c", b"d"]
     assert list(log.read("events", 0, 0, 100).values) == [b"c", b"d"]
+
+
+def test_documented_producer_writes_to_the_partition_of_the_user(kafka_url: str, prefix: str) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "events.md").read_text()
+    code = page.partition("<!-- producer -->")[2].partition("```python\n")[2].partition("```")[0]
+    code = code.replace("broker:9092", kafka_url.removeprefix("kafka://")).replace('"events"', f'"{prefix}events"')
+    log = open_log(kafka_url, prefix)
+    log.create("events", 12)
+    for user_id in ("u1", "Zoë", "x" * 200):
+        exec(code.replace('"u1"', repr(user_id)), {})
+        (value,) = log.read("events", partition_for_id(user_id, 12), 0, 10).values
+        assert value
+
+        event = msgspec.json.decode(value, type=Event)
+        log.trim("events", partition_for_id(user_id, 12), 1)
+        assert event.user_id == user_id
+        assert validate([event], [SystemClock().now_ms()], Limits(max_age=60, max_skew=60)) == {}
+    log.close()

@@ -16,8 +16,9 @@ from stream.records.events import Event, Limits
 from stream.records.feature_codec import encode_features
 
 LIMITS = Limits(max_age=0, max_skew=300)
+APPENDED_AT = 10**14 - 10**8  # ms
 NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
-TIMES = st.integers(0, 2**50)
+TIMES = st.integers(0, 10**8 - 1) | st.integers(10**11, 10**14 - 10**9)  # ms, in no other unit
 VALUES = st.none() | st.floats(0, 2.0**99, width=32)
 ACTIONS = st.builds(
     Event, event_id=NAMES, type=st.sampled_from([kind.name for kind in EventType if kind]), ts=TIMES, user_id=NAMES,
@@ -38,7 +39,7 @@ def impressions(draw: st.DrawFn) -> Event:
     )  # fmt: skip
 
 
-def decode_values(*values: bytes | None, now: int = 2**52) -> DecodedBatch:
+def decode_values(*values: bytes | None, now: int = APPENDED_AT) -> DecodedBatch:
     n = len(values)
     return decode_records(Records(0, range(10, 10 + n), [None] * n, values, [now] * n), LIMITS)
 
@@ -76,7 +77,7 @@ def is_same_float32(values: list[float], expected: list[float]) -> bool:
 
 def test_rejected_events_carry_offset_and_index() -> None:
     valid = msgspec.json.encode(Event("e1", "click", 5, "u1", "i1"))
-    too_early = msgspec.json.encode(Event("e2", "click", 2**52 + 10**7, "u1", "i1"))
+    too_early = msgspec.json.encode(Event("e2", "click", APPENDED_AT + 10**7, "u1", "i1"))
     decoded_batch = decode_values(valid, b"?", b"[" + valid + b",7," + too_early + b"]", None)
     rejected = sorted(
         (event.offset, event.index, event.rejection.reason, event.raw) for event in decoded_batch.rejected

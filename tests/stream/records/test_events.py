@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from stream.clock import DAY_MS
 from stream.records.events import (
     MAX_SLATE,
-    MAX_TS,
     Event,
     Limits,
     Rejection,
@@ -19,8 +18,10 @@ from stream.records.events import (
     shown_items,
     validate,
 )
+from stream.records.timestamps import MAX_TS, guess_time_unit
 
 NOW = 1_767_225_600_000
+MIN_YEAR_MS, MAX_YEAR_MS = 315_532_800_000, 4_102_444_800_000  # 1980 and 2100
 LIMITS = Limits(max_age=86_400, max_skew=300)
 CLICK = {"event_id": "e1", "type": "click", "ts": NOW, "user_id": "u1", "item_id": "i1"}
 IMPRESSION = {
@@ -131,6 +132,28 @@ def test_events_of_any_age_are_accepted_without_an_age_limit() -> None:
     event = msgspec.json.decode(encode_event(CLICK, ts=0), type=Event)
 
     assert validate([event], [NOW], Limits(max_age=0, max_skew=300)) == {}
+
+
+@pytest.mark.parametrize(
+    ("time", "hint"),
+    [(NOW // 1000, "record looks like seconds: set message.timestamp.type=LogAppendTime"),
+     (NOW * 1000, "record looks like microseconds"), (NOW - 10 * DAY_MS, "(2025-12-22T00:00:00+00:00)"), (-1, "-1 ms")],
+)  # fmt: skip
+def test_rejection_names_the_time_of_the_record(time: int, hint: str) -> None:
+    event = msgspec.json.decode(encode_event(CLICK), type=Event)
+    rejection = validate([event], [time], LIMITS)[0]
+
+    assert rejection.reason in ("too_early", "too_old")
+    assert f"the time of its record, {time} ms" in rejection.detail
+    assert hint in rejection.detail
+
+
+@given(st.integers(MIN_YEAR_MS, MAX_YEAR_MS))
+def test_milliseconds_of_a_century_are_no_other_unit(ts: int) -> None:
+    assert guess_time_unit(ts) is None
+    assert guess_time_unit(ts // 1000) == "seconds"
+    assert guess_time_unit(ts * 1000) == "microseconds"
+    assert guess_time_unit(ts * 1_000_000) == "nanoseconds"
 
 
 def test_invalid_event_leaves_its_neighbors_alone() -> None:

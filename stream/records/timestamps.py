@@ -1,0 +1,50 @@
+"""Validate event times, and name the unit that a wrong one seems to have."""
+
+from datetime import UTC, datetime
+
+MAX_TS = 1 << 53  # largest integer that every JSON reader keeps exact
+TS_UNIT = "in milliseconds since 1970, a whole number"
+_UNITS_PER_SECOND = {"seconds": 1, "microseconds": 10**6, "nanoseconds": 10**9}
+
+
+def guess_time_unit(ts: int) -> str | None:
+    """Unit in which a time is of the years 1973 to 2286, if it is not milliseconds.
+
+    >>> guess_time_unit(1767225600), guess_time_unit(1767225600_000), guess_time_unit(1767225600_000_000)
+    ('seconds', None, 'microseconds')
+    """
+    return next((unit for unit, scale in _UNITS_PER_SECOND.items() if 1e8 * scale <= ts < 1e10 * scale), None)
+
+
+def validate_time(ts: int, time: int, max_age: float, max_skew: float) -> tuple[str, str] | None:
+    """Error of an event time as (reason, detail), or None.
+
+    `time`: of the record, ms. `max_age` and `max_skew` in seconds; an age of 0 accepts any.
+    """
+    unit = guess_time_unit(ts)
+    hint = f"ts {ts} looks like {unit}; ts is {TS_UNIT}" if unit else ""
+    if not 0 <= ts <= MAX_TS:
+        return "bad_ts", hint or f"ts {ts} is not epoch milliseconds; expected 0 to {MAX_TS}"
+    if ts > time + max_skew * 1000:
+        detail = f"ts {ts} is {(ts - time) / 1000:.0f} s ahead of {_describe_time(time)}"
+        limit = f"at most {max_skew:.0f} s is allowed (events.max_skew)"
+        return "too_early", hint or f"{detail}; {limit}{_time_hint(time)}"
+    if max_age and ts < time - max_age * 1000:
+        detail = f"ts {ts} is {(time - ts) / 1000:.0f} s older than {_describe_time(time)}"
+        return "too_old", hint or f"{detail}; at most {max_age:.0f} s is allowed (events.max_age){_time_hint(time)}"
+    return None
+
+
+def _describe_time(time: int) -> str:
+    try:
+        text = datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):  # a producer can write any number
+        return f"the time of its record, {time} ms"
+    return f"the time of its record, {time} ms ({text})"
+
+
+def _time_hint(time: int) -> str:
+    """Advice for a record time in another unit, which only a producer can have set."""
+    unit = guess_time_unit(time)
+    fix = "set message.timestamp.type=LogAppendTime on the topic"
+    return f"; the time of the record looks like {unit}: {fix}" if unit else ""
