@@ -76,6 +76,22 @@ class Lag(Struct, frozen=True):
     model_version: Annotated[str, Meta(description="Version that serves: epoch and step.")]
 
 
+class MetricSample(Struct, frozen=True):
+    """One series of a metric."""
+
+    labels: Annotated[dict[str, str], Meta(description="Values of the labels by name.")]
+    value: Annotated[float, Meta(description="Current value.")]
+
+
+class Overview(Struct, frozen=True):
+    """Current numbers of the replica that answers, for the console."""
+
+    replica: Annotated[str, Meta(description="Name of the replica; counts of two replicas do not compare.")]
+    model_version: Annotated[str, Meta(description="Version that serves: epoch and step.")]
+    lag: Annotated[int, Meta(description="Events that were not in the answers when the lag was measured last.")]
+    metrics: Annotated[dict[str, list[MetricSample]], Meta(description="Series by the name of the metric.")]
+
+
 class HistoryEntry(Struct, frozen=True):
     """One event of a user."""
 

@@ -39,7 +39,7 @@ class HttpSettings:
     switch_interval_s: float = 0.0005  # time that a request holds the interpreter before the log's threads may run
     keep_alive_timeout_s: int = 75  # longer than a client's connection pool keeps an idle connection
     drain_timeout_s: int = 10  # for running requests at shutdown
-    load_stop_timeout_s: float = 3.0  # for a service that still loads at shutdown
+    thread_timeout_s: float = 3.0  # at shutdown, for a service that still loads, or for a log that does not answer
     backlog: int = 1024
     stop_check_interval_s: float = 0.05
 
@@ -92,7 +92,8 @@ class _ServeProcess:
             await self._abandon(loading, serving)
             return
         try:
-            async with _running(await loading, self._gate):
+            service = await loading
+            async with _running(service, self._gate):
                 serving = serving or asyncio.create_task(self._server.serve([listener]))
                 _logger.info("serving on http://%s", address)
                 await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -102,6 +103,10 @@ class _ServeProcess:
             self._stop.set()
             self._server.should_exit = True
             await asyncio.gather(stopping, *([serving] if serving else []), return_exceptions=True)
+        closing = _run_in_thread(lambda: _close(service))
+        await asyncio.wait([closing], timeout=self._http.thread_timeout_s)
+        _end_unless(closing)
+        await closing
 
     async def _wait_for_stop(self) -> None:
         while not self._stop.is_set():
@@ -119,11 +124,22 @@ class _ServeProcess:
         """End while the service loads; a thread that compiles kernels cannot be stopped."""
         self._server.should_exit = True
         with contextlib.suppress(Exception):
-            await asyncio.wait([loading], timeout=self._http.load_stop_timeout_s)
+            await asyncio.wait([loading], timeout=self._http.thread_timeout_s)
             await asyncio.gather(*([serving] if serving else []))
-        if not loading.done():
-            logging.shutdown()
-            os._exit(0)
+        _end_unless(loading)
+
+
+def _close(service: "Service") -> None:
+    service.store.close()
+    service.log.close()
+
+
+def _end_unless(future: "asyncio.Future[Any]") -> None:
+    """End the process at once unless a thread has finished; nothing can interrupt it."""
+    if not future.done():
+        _logger.warning("ending without waiting for a thread that compiles, or for a log that does not answer")
+        logging.shutdown()
+        os._exit(0)
 
 
 def _open_service(settings: Settings) -> "Service":
@@ -145,15 +161,13 @@ def _open_service(settings: Settings) -> "Service":
 
 @contextlib.asynccontextmanager
 async def _running(service: "Service", gate: Gate) -> AsyncIterator[None]:
-    """Open the gate to a service; close its log and store at the end."""
+    """Run the application of a service, with its gate open."""
     from serving.http.app import create_app
 
     application = create_app(service)
     async with application.lifespan():
         gate.open(application)
         yield
-    service.store.close()
-    service.log.close()
 
 
 def _run_in_thread(call: Callable[[], T]) -> "asyncio.Future[T]":

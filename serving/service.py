@@ -4,33 +4,38 @@ import asyncio
 import gc
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import TypeVar
 
 import numpy as np
 
 from serving import metrics
 from serving.exploration.explorer import Explorer
 from serving.ingest.event_ingest import EventIngest
-from serving.ingest.group_commit import GroupCommitWriter
+from serving.ingest.group_commit import CommitSettings, GroupCommitWriter
 from serving.ingest.pending_writes import PendingWrites
 from serving.pipeline.batcher import RequestBatcher
 from serving.pipeline.recommender import Recommender, RecommenderSettings
 from serving.pipeline.responses import Slate, impression_event
 from serving.pipeline.schemas import RecommendationRequest, RecommendationResponse
 from serving.pipeline.warmup import warm_up
+from serving.replica.log_reads import LogReads
 from serving.replica.replica import Replica
 from stream.clock import Clock
 from stream.config import Settings
 from stream.ids import hash_id
 from stream.logs import EventLog
 from stream.monitoring.heartbeat import Heartbeat
+from stream.process.errors import describe_error
+from stream.process.outages import OutageLog
 from stream.records.events import Limits
 from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS
 from stream.users.profiles import decode_profile
 
+T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 
@@ -55,7 +60,10 @@ class Service:
         self.store = store
         self.settings = settings
         self.clock = clock
-        self.writer = GroupCommitWriter(log)
+        self.writer = GroupCommitWriter(log, CommitSettings(settings.serve.log_timeout))
+        self._reads = LogReads(settings.serve.log_timeout)
+        self.known_lag: dict[str, int] = {}  # as it was measured last
+        self._lag_measured_ms = clock.now_ms()
         self.replica = Replica(log, settings)
         limits = Limits(settings.events.max_age, settings.events.max_skew)
         pending_writes = PendingWrites(log.partitions(EVENTS))
@@ -104,7 +112,11 @@ class Service:
     async def put_items(self, records: list[tuple[str, bytes | None]]) -> None:
         """Write items; this process's catalog has them when this returns."""
         await self.writer.append(ITEMS, records)
-        await self._apply_updates()
+        self.replica.apply(await self.read_log(self.replica.fetch))
+
+    async def read_log(self, read: Callable[[], T]) -> T:
+        """Run a read of the log in a thread; `LogUnavailable` if it does not answer in time."""
+        return await self._reads.run(read)
 
     async def forget_user(self, user_id: str) -> None:
         """Ask the stream worker to forget a user, and wait up to `forget_timeout_s` for it."""
@@ -122,10 +134,18 @@ class Service:
         return -1 if value is None else decode_profile(value).users_offset
 
     async def measure_lag(self) -> dict[str, int]:
-        """Acknowledged events that the replica does not cover yet, by partition."""
-        lag_by_partition = await asyncio.to_thread(self.replica.lag, EVENTS)
+        """Acknowledged events that the replica does not cover yet, by partition.
+
+        `LogUnavailable` if the log does not answer; `known_lag` stays as it was.
+        """
+        lag_by_partition = await self.read_log(lambda: self.replica.lag(EVENTS))
+        self.known_lag, self._lag_measured_ms = lag_by_partition, self.clock.now_ms()
         metrics.lag.set(sum(lag_by_partition.values()))
         return lag_by_partition
+
+    @property
+    def known_lag_age_s(self) -> float:
+        return (self.clock.now_ms() - self._lag_measured_ms) / 1000
 
     async def _apply_updates(self) -> int:
         """Apply new updates; a thread reads them, since a broker may be slow."""
@@ -134,6 +154,7 @@ class Service:
     async def _poll_updates(self) -> None:
         """Update the replica between requests."""
         heartbeat = Heartbeat("serve")
+        outage = OutageLog(_logger.error, _logger.info)
         for iteration in count():
             try:
                 while await self._apply_updates():
@@ -143,9 +164,13 @@ class Service:
                 if iteration % self._polls.polls_per_lag_update == 0:
                     metrics.catalog_items.set(len(self.replica.catalog))
                     await self.measure_lag()
-            except Exception:
+                outage.end("model updates are read from the log again")
+            except Exception as error:
                 # Requests are served from the current state. If this task ended, that state would age unnoticed.
-                _logger.exception("cannot read model updates from the log; retrying")
+                if isinstance(error, OSError):
+                    outage.report("cannot read model updates from the log; retrying: %s", describe_error(error))
+                else:
+                    _logger.exception("cannot read model updates from the log; retrying")
                 metrics.fallbacks.labels("updates").inc()
                 await asyncio.sleep(self._polls.retry_delay_s)
             await asyncio.sleep(self._polls.interval_s)

@@ -178,6 +178,13 @@ class ServeSettings(_Section):
     processes: int = Field(
         1, ge=1, le=64, description="`headrace serve` processes that share the port under `headrace up`."
     )
+    log_timeout: float = Field(
+        1.8,
+        gt=0,
+        le=600,
+        description="Seconds that a request waits for the event log before it gets 503. While the log does not answer,"
+        " later requests get 503 at once; recommendations go on.",
+    )
     lame_duck: float = Field(
         0,
         ge=0,

@@ -66,7 +66,7 @@ async def rollback(state: State, request: Request[Any, Any, Any]) -> RollbackRes
     _check_version_exists(service, command.version)
     _check_ranges(service, "skip", command.skip or {})
     _check_ranges(service, "skip_impressions", command.skip_impressions)
-    _check_version_usable(service, command.version)
+    await service.read_log(lambda: _check_version_usable(service, command.version))
     commands: list[Command] = [command]
     if command.skip_impressions:
         commands.insert(0, ExcludeActionsCommand(command.skip_impressions, command.reason))
@@ -106,8 +106,9 @@ def _check_version_usable(service: Service, version: str) -> None:
 @get("/v1/alarms", tags=["operations"], opt=contract(_LIST_ALARMS))
 async def list_alarms(state: State) -> list[dict[str, Any]]:
     """List all alarms, oldest first; the list only grows."""
-    log = get_service(state).log
-    records = log.read(ALARMS, 0, log.start_offset(ALARMS, 0), _MAX_ALARMS)
+    service = get_service(state)
+    log = service.log
+    records = await service.read_log(lambda: log.read(ALARMS, 0, log.start_offset(ALARMS, 0), _MAX_ALARMS))
     return [msgspec.json.decode(value) for value in records.values if value]
 
 

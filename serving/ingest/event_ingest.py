@@ -17,6 +17,8 @@ from stream.clock import Clock
 from stream.deduplication import Deduplicator
 from stream.ids import NO_KEY, hash_id, hash_ids
 from stream.logs import EventLog
+from stream.process.errors import describe_error
+from stream.process.outages import OutageLog
 from stream.records.content_hashes import batch_content_hashes, event_content_hashes
 from stream.records.dead_letters import RejectedEvent, encode_dead_letter
 from stream.records.decoding import decode_records
@@ -58,6 +60,7 @@ class EventIngest:
     ) -> None:
         self._store = store
         self._writer = writer
+        self._store_outage = OutageLog(_logger.warning, _logger.info)
         self._pending_writes = pending_writes
         self._limits = limits
         self._clock = clock
@@ -161,11 +164,14 @@ class EventIngest:
         users = sorted({event.user_id for event in events})
         try:
             records = zip(users, self._store.get_many(hash_ids(users)), strict=True)
-            return {user: decode_profile(value) for user, value in records if value is not None}
+            profiles = {user: decode_profile(value) for user, value in records if value is not None}
         except (OSError, ValueError, msgspec.DecodeError) as error:  # unavailable, or a record of another schema
-            _logger.warning("cannot read the user store; the stream worker drops the duplicates: %s", error)
+            message = "cannot read the user store; the stream worker drops the duplicates: %s"
+            self._store_outage.report(message, describe_error(error))
             metrics.fallbacks.labels("store").inc()
             return {}
+        self._store_outage.end("the user store is readable again")
+        return profiles
 
     def _dead_letter(self, rejections: Mapping[int, Rejection], values: Sequence[bytes]) -> None:
         records = []

@@ -1,12 +1,28 @@
 """Find out why a broker rejects a connection; kafka-python reports only that it tried."""
 
+import logging
 import socket
 import ssl
 from collections.abc import Mapping
+from functools import cache
 
 from stream.kafka.url import KafkaSettings
+from stream.process.outages import OutageLog
 
+_logger = logging.getLogger(__name__)
 _TIMEOUT = 1.0  # seconds
+
+
+@cache
+def connection_outage(settings_text: str) -> OutageLog:
+    """Log of the outages of a cluster, which all clients of this process share.
+
+    The libraries log every attempt of every connection to connect again; they are silenced.
+    """
+    return OutageLog(
+        lambda reason: _logger.warning("%s does not answer; retrying (%s)", settings_text, reason),
+        lambda: _logger.info("%s answers again", settings_text),
+    )
 
 
 def diagnose(settings: KafkaSettings) -> str:

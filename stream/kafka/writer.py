@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 from stream.kafka.clients import Producer
+from stream.kafka.diagnostics import connection_outage
 from stream.kafka.kafka_python.connections import BATCH_BYTES
 from stream.kafka.libraries import load_client
 from stream.kafka.url import KafkaSettings
@@ -39,11 +40,14 @@ class KafkaWriter:
                 ):
                     for partition, first in self._producer.send(topic, [run for run in flush if run]):
                         first_offsets.setdefault(partition, first)
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, ConnectionError):
+                    connection_outage(str(self._settings)).report(error.strerror or error)
                 # Pending records must not follow those that failed.
                 self._producer.abort()
                 self._producer = None
                 raise
+        connection_outage(str(self._settings)).end()
         return first_offsets
 
     def close(self) -> None:

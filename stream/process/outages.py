@@ -19,18 +19,18 @@ class OutageLog:
         self._lock = threading.Lock()
         self._is_out = False
 
-    def report(self, message: str, *arguments: object) -> None:
+    def report(self, *arguments: object) -> None:
         """Report a failure; only the first of an outage is logged."""
         with self._lock:
             is_new, self._is_out = not self._is_out, True
         if is_new:
-            self._log_start(message, *arguments)
+            self._log_start(*arguments)
 
-    def end(self, message: str, *arguments: object) -> None:
+    def end(self, *arguments: object) -> None:
         """Report a success; only the first after an outage is logged."""
         if not self._is_out:
             return
         with self._lock:
             has_ended, self._is_out = self._is_out, False
         if has_ended:
-            self._log_end(message, *arguments)
+            self._log_end(*arguments)

@@ -52,16 +52,34 @@ def share_metrics(port: int) -> "IO[bytes] | None":
 
 def render_metrics() -> tuple[bytes, str]:
     """Metrics of all sharing processes in the Prometheus text format, and the content type."""
-    from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+    with _open_registry() as registry:
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def read_samples(prefix: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of each series whose name has a prefix, over all sharing processes."""
+    with _open_registry() as registry:
+        for metric in registry.collect():
+            for sample in metric.samples:
+                if sample.name.startswith(prefix):
+                    yield sample.name, sample.labels, sample.value
+
+
+@contextmanager
+def _open_registry() -> Iterator[Any]:
+    from prometheus_client import REGISTRY
 
     if _VARIABLE not in os.environ:
-        return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
+        yield REGISTRY
+        return
     folder = Path(os.environ[_VARIABLE])
     with _locked(folder):
         for path in folder.glob("*.live"):
             if not _is_alive(path):
                 _bury(folder, path)
-        return generate_latest(_SharedRegistry(folder)), CONTENT_TYPE_LATEST
+        yield _SharedRegistry(folder)
 
 
 class _SharedRegistry:

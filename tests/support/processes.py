@@ -35,6 +35,7 @@ class RunningSystem:
             "HEADRACE_DATA__FOLDER": str(folder),
             "HEADRACE_SERVE__PORT": str(self.port),
             "HEADRACE_SERVE__ADMIN_KEY": "key",
+            "HEADRACE_SERVE__LOG_TIMEOUT": "20",  # a busy machine can stall; see test_broker_outage.py for the default
             "HEADRACE_STREAM__METRICS_PORT": str(free_port()),
             "HEADRACE_LEARN__METRICS_PORT": str(free_port()),
             **settings,

@@ -40,7 +40,7 @@ def make_impression(items: Sequence[str], **fields: Any) -> dict[str, Any]:
 
 
 def make_settings(folder: Path, events: EventsSettings | None = None, **serve: Any) -> Settings:
-    serve_settings = ServeSettings(**{"admin_key": "key", "seed": 1} | serve)
+    serve_settings = ServeSettings(**{"admin_key": "key", "seed": 1, "log_timeout": 20} | serve)
     return Settings(data=DataSettings(folder=folder), events=events or EventsSettings(), serve=serve_settings)
 
 

@@ -21,6 +21,7 @@ import httpx
 import pytest
 import yaml
 
+from serving.http.console import PAGE
 from tests.conftest import find_program_or_skip
 from tests.support.manifests import iter_probes
 from tests.support.processes import free_port
@@ -349,6 +350,18 @@ def test_kubernetes_probes_pass_for_every_process(cluster: Cluster, name: str) -
 @pytest.mark.slow
 def test_gateway_hides_metrics(cluster: Cluster) -> None:
     assert cluster.http.get("/metrics").status_code == 404
+
+
+@pytest.mark.slow
+def test_gateway_passes_everything_that_the_console_reads(cluster: Cluster) -> None:
+    paths = set(re.findall(r'(?:read|call)\("(/[\w/]+)"\)', PAGE))
+    overviews = [cluster.http.get("/v1/overview").raise_for_status().json() for _ in range(10)]
+
+    assert "/v1/overview" in paths
+    for path in paths:
+        assert cluster.http.get(path).status_code == 200, path
+    assert len({overview["replica"] for overview in overviews}) == 1
+    assert overviews[0]["metrics"]["headrace_events_accepted_total"]
 
 
 @pytest.mark.slow

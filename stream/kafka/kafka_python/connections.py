@@ -12,7 +12,7 @@ from kafka import codec as codecs
 from kafka.admin import ConfigResource
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from stream.kafka.diagnostics import diagnose
+from stream.kafka.diagnostics import connection_outage, diagnose
 from stream.kafka.kafka_python.fast_decoding import patch_decoding
 from stream.kafka.kafka_python.rejoin_patch import patch_rejoin
 from stream.kafka.url import KafkaSettings
@@ -35,6 +35,7 @@ FETCH_BYTES = 4 << 20  # per partition and fetch: more than a micro-batch of sin
 PREFETCH_BYTES = 16 << 20  # of all partitions
 _CONSUMER_OPTIONS = {"isolation_level": "read_committed", "enable_auto_commit": False, "auto_offset_reset": "earliest"}
 _COMMON_OPTIONS = {"metrics_enabled": False, "allow_auto_create_topics": False}
+_TRANSIENT_S = 1.0  # for which an error is no outage: a new broker elects its coordinators
 _BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between attempts
 _OWNERSHIP_LOST_ERRORS = (
     errors.CommitFailedError,
@@ -49,7 +50,8 @@ _AUTH_ERRORS = (
     errors.IllegalSaslStateError,
 )
 _SIZE_ERRORS = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
-logging.getLogger("kafka").setLevel(logging.ERROR)  # logs every attempt; `translate_errors` reports what matters
+# It logs every attempt to connect; `connection_outage` and `translate_errors` report what matters.
+logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
 def create_producer(settings: KafkaSettings) -> RawProducer:
@@ -160,14 +162,21 @@ def _describe_error(error: Exception) -> str:
 
 def retry(settings: KafkaSettings, call: Callable[[], _T]) -> _T:
     """Call an idempotent function, with back-off, until it succeeds or `retry_timeout` passes."""
-    deadline = time.monotonic() + settings.retry_timeout
+    started = time.monotonic()
+    deadline = started + settings.retry_timeout
+    outage = connection_outage(str(settings))
     attempts = 0
     while True:
         try:
             with translate_errors(settings):
-                return call()
-        except ConnectionError:
+                result = call()
+        except ConnectionError as error:
+            if time.monotonic() > started + _TRANSIENT_S:
+                outage.report(error.strerror or error)
             if time.monotonic() >= deadline:
                 raise
+        else:
+            outage.end()
+            return result
         time.sleep(_BACK_OFF[min(attempts, len(_BACK_OFF) - 1)])
         attempts += 1

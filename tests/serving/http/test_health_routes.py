@@ -1,8 +1,11 @@
 """Routes for probes and dashboards: lag, health, readiness, metrics, console; and HEAD."""
 
+import re
+
 import pytest
 from prometheus_client import REGISTRY
 
+from serving.http.console import PAGE
 from stream.topics import EVENTS
 from tests.support.serving_loop import LiveLoop, list_item_ids, make_event
 
@@ -80,3 +83,15 @@ class TestHealth:
 
 def read_metric(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_overview_has_every_metric_of_the_console(shared_loop: LiveLoop) -> None:
+    shared_loop.put_items("a", "b")
+    shared_loop.recommend(k=2)
+    overview = shared_loop.http.get("/v1/overview").json()
+    names = set(re.findall(r"headrace_[a-z_]+", PAGE))
+
+    assert names
+    assert names <= overview["metrics"].keys()
+    assert overview["model_version"] == shared_loop.service.replica.version
+    assert isinstance(overview["lag"], int)

@@ -1,22 +1,36 @@
 """Group commit: durable, ordered, and working again after an error."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
-from serving.ingest.group_commit import GroupCommitWriter
+from serving import metrics
+from serving.ingest.group_commit import CommitSettings, GroupCommitWriter
+from serving.replica.log_reads import LogUnavailable
+from stream.ids import partition_for_id
 from stream.logs import Record
 from stream.testing import MemoryLog
 from stream.topics import EVENTS, ITEMS
 
 
 class FlakyLog(MemoryLog):
-    """A log whose appends fail while `is_full` is set."""
+    """A log whose appends fail while `is_full` is set, and wait for `answers`."""
 
     is_full = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+        self.answers.set()
+        self.is_unreachable = False
+
     def append_many(self, topic: str, batches: Mapping[int, Sequence[Record]]) -> dict[int, int]:
+        self.answers.wait(20)
+        if self.is_unreachable:
+            raise ConnectionError("no broker answered")
         if self.is_full:
             raise OSError("no space left on device")
         return super().append_many(topic, batches)
@@ -90,3 +104,70 @@ def test_close_writes_the_pending_records(log: FlakyLog) -> None:
 
 def test_empty_append_succeeds(writer: GroupCommitWriter) -> None:
     assert asyncio.run(writer.append(ITEMS, [])) == {}
+
+
+IMPATIENT = CommitSettings(timeout_s=0.2, max_deferred=5, retry_delay_s=0.01)
+
+
+def test_append_fails_in_time_and_later_ones_at_once(log: FlakyLog) -> None:
+    writer = GroupCommitWriter(log, IMPATIENT)
+
+    async def append_all() -> list[float]:
+        seconds = []
+        for value in (b"first", b"second", b"third"):
+            started = time.monotonic()
+            with pytest.raises(LogUnavailable, match=r"did not answer within 0\.2 s"):
+                await writer.append(ITEMS, [("a", value)])
+            seconds.append(time.monotonic() - started)
+        return seconds
+
+    log.answers.clear()
+    first, *later = asyncio.run(append_all())
+    log.answers.set()
+    writer.close()
+
+    assert first >= 0.2
+    assert max(later) < 0.15
+    assert log.read(ITEMS, 0, 0, 10).values == [b"first"]  # the others were not even tried
+
+
+def test_deferred_writes_survive_an_outage_in_order(log: FlakyLog) -> None:
+    writer = GroupCommitWriter(log, IMPATIENT)
+    log.is_unreachable = True
+    for n in range(3):
+        writer.append_later(EVENTS, [("u", b"%d" % n)])
+    with pytest.raises(ConnectionError, match="no broker"):
+        asyncio.run(writer.append(ITEMS, [("a", b"rejected")]))
+    log.is_unreachable = False
+    asyncio.run(writer.append(EVENTS, [("u", b"3")]))
+    writer.close()
+    partition = partition_for_id("u", 3)
+
+    assert log.read(EVENTS, partition, 0, 10).values == [b"0", b"1", b"2", b"3"]
+    assert log.end_offset(ITEMS, 0) == 0
+
+
+def test_deferred_writes_are_bounded_and_losses_counted(log: FlakyLog) -> None:
+    before = metrics.impressions_lost._value.get()
+    writer = GroupCommitWriter(log, IMPATIENT)
+    log.answers.clear()
+    for _ in range(20):
+        writer.append_later(EVENTS, [("u", b"x")])
+    log.answers.set()
+    writer.close()
+    lost = metrics.impressions_lost._value.get() - before
+
+    assert lost + log.end_offset(EVENTS, partition_for_id("u", 3)) == 20
+    assert lost >= 10
+
+
+def test_close_does_not_wait_for_a_log_that_is_away(log: FlakyLog) -> None:
+    writer = GroupCommitWriter(log, CommitSettings(close_timeout_s=0.1))
+    log.answers.clear()
+    writer.append_later(EVENTS, [("u", b"x")])
+    started = time.monotonic()
+    writer.close()
+    seconds = time.monotonic() - started
+    log.answers.set()
+
+    assert seconds < 5
