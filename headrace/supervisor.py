@@ -86,7 +86,7 @@ class ProcessSupervisor:
         """Restart each process that has died, with a longer delay after every consecutive crash."""
         now = time.monotonic()
         for name, child in self._children.items():
-            if child.poll() is not None and not self._restart_at[name]:
+            if child.poll() is not None and not self._restart_at[name] and not self._cannot_start(name, child):
                 delay = self._count_crash(name, now)
                 self._restart_at[name] = now + delay
                 _logger.error("%s died with exit code %s; restarting it in %.1f s", name, child.returncode, delay)

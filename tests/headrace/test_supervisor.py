@@ -44,6 +44,17 @@ def test_process_that_cannot_start_ends_the_supervisor(monkeypatch: pytest.Monke
         assert supervisor.unable_to_start() == "stream"
 
 
+def test_process_that_cannot_start_is_not_announced_as_restarting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with make_supervisor(monkeypatch, EXIT.format(1)) as supervisor:
+        while supervisor.unable_to_start() is None:
+            time.sleep(0.01)
+        supervisor.restart_dead()
+
+        assert caplog.text == ""
+
+
 def test_settings_rejected_after_a_restart_end_the_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     with make_supervisor(monkeypatch, f"{BEAT}; {EXIT.format(1)}", EXIT.format(2)) as supervisor:
         supervisor.run(Event())
