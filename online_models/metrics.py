@@ -7,6 +7,9 @@ examples = Counter("headrace_learn_examples", "Example rows trained on, by kind"
 step_duration_seconds = Histogram(
     "headrace_learn_step_duration_seconds", "Time to train on one micro-batch and publish its changes"
 )
+blocks_lost = Counter(
+    "headrace_learn_blocks_lost", "Example blocks that were deleted by retention before they were trained on"
+)
 lag = Gauge("headrace_learn_lag_blocks", "Example blocks not yet trained on")
 learn_paused = Gauge("headrace_learn_paused", "1 while training is paused, 0 otherwise")
 rollbacks = Counter("headrace_rollbacks", "Rollbacks carried out")

@@ -25,7 +25,7 @@ from online_models.guard.guard import Guard
 from online_models.model import RecommenderModel, settings_with_seed
 from online_models.training import journal
 from online_models.training.journal import Entry, Journal, Rollback, Step
-from online_models.training.log_continuity import check_log_continues
+from online_models.training.log_continuity import check_log_continues, report_lost_blocks
 from online_models.training.progress import Progress
 from online_models.training.progressive_metrics import ProgressiveMetrics
 from online_models.training.rollback import (
@@ -260,6 +260,7 @@ class LearnWorker:
             self._replay_entry(entry)
         self.model = self.model.with_ranker(self._settings.learn.ranker)
         self._seek()
+        report_lost_blocks(self._log, self.progress)
         _logger.info("recovered version %s: checkpoint %s, %d journal steps", self.version, self._parent, len(entries))
 
     def _seek(self) -> None:

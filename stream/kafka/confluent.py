@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from stream.kafka.diagnostics import describe_tls_error
+from stream.kafka.diagnostics import describe_tls_error, describe_unreadable
 from stream.kafka.kafka_python.connections import BATCH_BYTES, FETCH_BYTES, MAX_RECORD_BYTES, PREFETCH_BYTES, retry
 from stream.kafka.url import KafkaSettings
 from stream.logs import Fenced, OwnershipLost, Position, Record, Records
@@ -41,6 +41,7 @@ _AUTH_ERRORS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 }
+_UNREADABLE_ERRORS = {KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED}
 _CERTIFICATE_TEXT = "verif"  # part of the message about a certificate of another authority
 _SIZE_ERRORS = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
 # Errors that a consumer receives between records and recovers from by itself.
@@ -279,6 +280,8 @@ def _to_os_error(error: Any, settings: KafkaSettings, fatal: type[OSError]) -> O
     if error.code() in _AUTH_ERRORS:
         fix = "correct sasl_username and sasl_password in HEADRACE_LOG__URL, or grant that user access"
         return PermissionError(errno.EACCES, f"access denied ({detail}): {fix}", str(settings))
+    if error.code() in _UNREADABLE_ERRORS:
+        return OSError(errno.EIO, describe_unreadable("the position of the consumer", detail), str(settings))
     if error.code() == KafkaError._SSL:
         return PermissionError(errno.EACCES, describe_tls_error(detail), str(settings))
     if error.code() in _SIZE_ERRORS:

@@ -41,6 +41,14 @@ def diagnose(settings: KafkaSettings) -> str:
     return f"a broker listens there but rejects the connection: {fix}"
 
 
+def describe_unreadable(place: str, detail: str) -> str:
+    """Sentence about records that no retry makes readable, with the way out."""
+    return (
+        f"records at {place} cannot be read ({detail[:300]}): the records before them are processed; restore the topic,"
+        " or skip these with kafka-delete-records.sh, which deletes all below an offset, and start again"
+    )
+
+
 def describe_tls_error(error_text: str) -> str:
     fix = "correct ssl_cafile, ssl_certfile, ssl_keyfile and ssl_password in HEADRACE_LOG__URL"
     return f"the TLS handshake failed ({error_text}): {fix}"

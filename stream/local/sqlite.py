@@ -42,6 +42,7 @@ class SQLiteDatabase:
             with translate_errors(path):
                 self._prepare(schema, version, page_size)
             self.set_durable(True)
+            self._inode = path.stat().st_ino
             self.reader = self.open_reader()
         except BaseException:
             self._writer.close()
@@ -87,6 +88,7 @@ class SQLiteDatabase:
     @contextmanager
     def write_transaction(self) -> Iterator[Connection]:
         """Run a transaction that excludes other writers; an error rolls it back."""
+        _check_inode(self.path, self._inode)
         with self._lock, translate_errors(self.path):
             with self._transaction():
                 yield self._writer
@@ -140,6 +142,7 @@ class SQLiteReader:
         self._lock = threading.Lock()
         self._connection = _connect(path, _BUSY_TIMEOUT)
         self._connection.execute("PRAGMA query_only = 1")
+        self._inode = path.stat().st_ino
 
     @contextmanager
     def open_cursor(self) -> Iterator[Cursor]:
@@ -160,12 +163,27 @@ class SQLiteReader:
 
     def data_version(self) -> int:
         """Number that changes when another connection commits."""
+        _check_inode(self._path, self._inode)
         with self._lock, translate_errors(self._path):
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+
+def _check_inode(path: Path, inode: int) -> None:
+    """Raise an OSError if a file was moved, deleted or replaced while it is open.
+
+    SQLite would continue with the old file, which no other process sees.
+    """
+    try:
+        is_same = path.stat().st_ino == inode
+    except FileNotFoundError:
+        is_same = False
+    if not is_same:
+        message = "the file was moved, deleted or replaced while it is in use; restore it, then restart all processes"
+        raise OSError(errno.ESTALE, message, str(path))
 
 
 def _connect(path: Path, busy_timeout: float) -> Connection:

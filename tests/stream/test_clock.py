@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.clock import ManualClock, SystemClock, Watermark
+from stream.clock import DAY_MS, Interval, ManualClock, SystemClock, Watermark
 
 
 def test_system_clock_returns_epoch_milliseconds() -> None:
@@ -53,3 +53,22 @@ def test_update_many_equals_single_updates(ts: list[int], lateness: int, start_t
 
     assert batched.update_many(np.array(ts, np.int64)).tolist() == [single.update(event_ts) for event_ts in ts]
     assert batched.ts == single.ts
+
+
+class SettableClock:
+    def __init__(self) -> None:
+        self.ms = 10 * DAY_MS
+
+    def now_ms(self) -> int:
+        return self.ms
+
+
+def test_clock_that_is_set_back_restarts_an_interval() -> None:
+    clock = SettableClock()
+    interval = Interval(60, clock)
+    clock.ms -= 9 * DAY_MS
+    assert not interval.is_due()
+    clock.ms += 60_000
+
+    assert interval.is_due()
+    assert not interval.is_due()

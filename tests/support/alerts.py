@@ -134,7 +134,10 @@ CASES: Mapping[str, Sequence[Case]] = {
     "EventsPileUp": [Case(_instance_series("serve", "b", "headrace_lag_events", "3x170 20000x9"))],
     "RecordsStale": [Case(_series("serve", "headrace_recommendation_fallbacks_total", "0+60x180", component="record"))],
     "StreamBehind": [Case(_series("stream", "headrace_stream_lag_records", "2x170 60000x9", partition="0"))],
-    "RecordsLost": [Case(_series("stream", "headrace_stream_records_lost_total", "0x175 40x4"))],
+    "RecordsLost": [
+        Case(_series("stream", "headrace_stream_records_lost_total", "0x175 40x4")),
+        Case(_series("learn", "headrace_learn_blocks_lost_total", "0x175 40x4")),
+    ],
     "LearnBehind": [Case(_series("learn", "headrace_learn_lag_blocks", "1x170 600x9"))],
     "ReplicasDisagree": [
         Case(_instance_series("serve", "b", "headrace_model_step", "0+60x150 9000x29")),

@@ -5,6 +5,7 @@ fetcher: the loop over fetched records. Offsets, checksums, compression and the 
 of the library. A later version without that method runs unpatched.
 """
 
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from kafka import errors
 from kafka.consumer.fetcher import Fetcher, IsolationLevel
 
 from stream.jit import kernel
+from stream.kafka.diagnostics import describe_unreadable
 from stream.logs import Records
 
 _PATCHED_METHOD = "_unpack_records"
@@ -32,29 +34,26 @@ def patch_decoding(consumer: Any) -> Any:
     """Make a consumer of kafka-python decode with this module; returns the consumer."""
     fetcher: Any = getattr(consumer, "_fetcher", None)
     if hasattr(getattr(fetcher, "PartitionRecords", None), _PATCHED_METHOD):
-        fetcher.PartitionRecords = _FastPartitionRecords
+        fetcher.PartitionRecords = FastPartitionRecords
     return consumer
 
 
 def is_decoding_patched(consumer: Any) -> bool:
     """Return True if a consumer decodes with the kernel of this module."""
-    return getattr(getattr(consumer, "_fetcher", None), "PartitionRecords", None) is _FastPartitionRecords
+    return getattr(getattr(consumer, "_fetcher", None), "PartitionRecords", None) is FastPartitionRecords
 
 
-class _FastPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the library has no types
+class FastPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the library has no types
     """Fetched records of one partition."""
 
     def _unpack_records(self, topic_partition: Any, records: Any, *_: object) -> Iterator[KafkaRecord]:
         for batch in iter(records.next_batch, None):
-            if self.check_crcs and not batch.validate_crc():
-                raise errors.CorruptRecordError(
-                    f"a batch of {topic_partition} at offset {batch.base_offset} fails its checksum"
-                )
             if batch.magic >= _MAGIC_V2:
                 self.leader_epoch = batch.leader_epoch
-            if not self._is_skipped(batch):
+            rows = self._decode(topic_partition, batch)
+            if rows is not None:
                 self.bytes_read += batch.size_in_bytes
-                for row in decode_batch(batch):
+                for row in rows:
                     self.records_read += 1
                     self.next_fetch_offset = row.offset + 1
                     yield row
@@ -62,6 +61,20 @@ class _FastPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # 
                 # Compaction can delete the last records of a batch; the next fetch starts behind them.
                 self.next_fetch_offset = batch.next_offset
         self.drain()
+
+    def _decode(self, topic_partition: Any, batch: Any) -> Iterable[KafkaRecord] | None:
+        """Decode a batch, or return None for one to skip.
+
+        OSError for a damaged one, with its place and the way out.
+        """
+        try:
+            if self.check_crcs and not batch.validate_crc():
+                raise errors.CorruptRecordError("the checksum is wrong")
+            return None if self._is_skipped(batch) else decode_batch(batch)
+        except Exception as error:  # each codec has errors of its own
+            place = f"topic {topic_partition.topic}, partition {topic_partition.partition}, offset {batch.base_offset}"
+            message = describe_unreadable(place, f"{type(error).__name__}: {error}")
+            raise OSError(errno.EIO, message) from error
 
     def _is_skipped(self, batch: Any) -> bool:
         """Return True for the end of a transaction, and for records of an aborted one."""

@@ -87,6 +87,23 @@ def test_replaced_log_is_refused_by_the_worker(tmp_path: Path) -> None:
     log.close()
 
 
+def test_topic_file_that_is_replaced_while_in_use_is_refused(tmp_path: Path) -> None:
+    process_events(tmp_path, 3)
+    log = open_folder(tmp_path)
+    source = log.open_source(EVENTS, None)
+    source.next_batch(10, timeout=0)
+    remove_topic(tmp_path, EVENTS)
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"moved, deleted or replaced while it is in use; .*events\.topic\.db"):
+            append_events(log, 1, first=9)
+        with pytest.raises(OSError, match="moved, deleted or replaced while it is in use"):
+            source.next_batch(10, timeout=0)
+        other = open_log(f"local:{tmp_path}/log", clock=ManualClock(START))
+        other.create(EVENTS, 1)  # as another process does
+        other.close()
+    log.close()
+
+
 def copy_log(folder: Path, backup: Path) -> None:
     shutil.copytree(folder / "log", backup)
 

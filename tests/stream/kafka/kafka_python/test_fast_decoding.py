@@ -4,6 +4,7 @@ import struct
 import time
 from uuid import uuid4
 
+import crc32c
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,8 +13,13 @@ from kafka import errors
 
 from stream.drivers import open_log
 from stream.kafka.kafka_python.client import KafkaPythonConsumer
-from stream.kafka.kafka_python.connections import create_consumer, create_reader
-from stream.kafka.kafka_python.fast_decoding import decode_batch, decode_offsets, is_decoding_patched
+from stream.kafka.kafka_python.connections import TopicAndPartition, create_consumer, create_reader
+from stream.kafka.kafka_python.fast_decoding import (
+    FastPartitionRecords,
+    decode_batch,
+    decode_offsets,
+    is_decoding_patched,
+)
 from stream.kafka.kafka_python.rejoin_patch import is_rejoin_patched
 from stream.kafka.url import parse_url
 
@@ -73,6 +79,21 @@ def test_truncated_batch_raises_an_error(cut: int) -> None:
 
     with pytest.raises((errors.CorruptRecordError, struct.error)):
         decode_rows(data[: size - min(cut, size)])
+
+
+@pytest.mark.parametrize("codec", [1, 2, 3, 4], ids=["gzip", "snappy", "lz4", "zstd"])
+@pytest.mark.parametrize("damage", ["checksum", "content"])
+def test_damaged_batch_error_names_the_place_and_the_way_out(codec: int, damage: str) -> None:
+    from kafka.record.memory_records import MemoryRecords
+
+    data = bytearray(encode_batch([(b"key", b"value" * 50, [], 1)] * 4, codec))
+    data[61:] = bytes(len(data) - 61)  # the compressed records
+    if damage == "content":
+        struct.pack_into(">I", data, 17, crc32c.crc32c(bytes(data[21:])))
+    records = FastPartitionRecords(0, TopicAndPartition("events", 3), MemoryRecords(bytes(data)))
+
+    with pytest.raises(OSError, match=r"topic events, partition 3, offset 0 cannot be read .*kafka-delete-records"):
+        records.take(10)
 
 
 def test_both_library_patches_are_applied(kafka_url: str) -> None:
