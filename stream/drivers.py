@@ -17,7 +17,7 @@ def open_log(url: str, prefix: str = "", clock: Clock | None = None) -> EventLog
         from stream.kafka.log import open_url as open_kafka
 
         return open_kafka(url, prefix, clock or SystemClock())
-    raise ValueError(f"log URL must be local:FOLDER or kafka://host:port,…, got {mask_url(url)!r}")
+    raise ValueError(f"log URL must be local:FOLDER or kafka://HOST:PORT,…, got {mask_url(url)!r}")
 
 
 def open_store(url: str, prefix: str = "") -> UserStore:
@@ -31,5 +31,5 @@ def open_store(url: str, prefix: str = "") -> UserStore:
         from stream.redis.url import open_url as open_redis
 
         return open_redis(url, prefix)
-    expected = "local:FOLDER, redis://host:port/db or rediss://host:port/db"
+    expected = "local:FOLDER, redis://HOST:PORT/DB or rediss://HOST:PORT/DB"
     raise ValueError(f"store URL must be {expected}, got {mask_url(url)!r}")

@@ -12,6 +12,8 @@ _PUBLIC_PARAMETERS = frozenset(
     )
 )  # fmt: skip
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"`<>]+", re.IGNORECASE)
+# The form of a URL, as errors show it.
+_FORM = re.compile(r"[a-z]+://(USER:PASSWORD@)?HOST:PORT(,…|/DB(\?NAME=VALUE)?)?")
 _TRAILING = ":,;.)]}"  # punctuation of the sentence around a URL
 _ASSIGNMENT = re.compile(
     r"(\b\w*(?:password|passwd|passphrase|secret|token|admin_key|admin__key)['\"]?\s*=\s*)"
@@ -55,7 +57,7 @@ def mask_secrets(text: str) -> str:
 
 def _mask_match(match: re.Match[str]) -> str:
     url = match[0].rstrip(_TRAILING)
-    return mask_url(url) + match[0][len(url) :]
+    return (url if _FORM.fullmatch(url) else mask_url(url)) + match[0][len(url) :]
 
 
 def mask_assignments(text: str) -> str:

@@ -218,7 +218,7 @@ _DISK_FIX = "it cannot save to its disk; free space there"
 _MEMORY_FIX = "raise its maxmemory, and keep maxmemory-policy noeviction, so that no user is deleted silently"
 _CLUSTER_FIX = f"it is a cluster; add ?cluster=true to {_URL_VARIABLE}"
 _PERMISSION_FIX = (
-    f"correct user and password in {_URL_VARIABLE} (redis://user:password@host:port/db), or grant that user access"
+    f"correct user and password in {_URL_VARIABLE} (redis://USER:PASSWORD@HOST:PORT/DB), or grant that user access"
 )
 _ERROR_FIXES: tuple[tuple[type[Exception], str, type[OSError], int, str], ...] = (
     (exceptions.AuthenticationError, "", PermissionError, errno.EACCES, _PERMISSION_FIX),

@@ -14,7 +14,7 @@ from stream.redis.cluster_store import RedisClusterStore
 from stream.redis.parameters import parse_parameters
 from stream.redis.store import RedisStore, translate_errors
 
-_FORM = "redis://user:password@host:port/db?name=value"
+_FORM = "redis://USER:PASSWORD@HOST:PORT/DB?NAME=VALUE"
 _TIMEOUTS = {"socket_connect_timeout": 1.0, "socket_timeout": 10.0}
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
@@ -35,13 +35,12 @@ def open_url(url: str, prefix: str) -> RedisStore:
     client_url = parts._replace(query=urlencode(parameters)).geturl()
     address = f"{parts.scheme}://{_host(parts)}:{parts.port or 6379}"
     try:
-        if cluster == "true":
-            return RedisClusterStore(_connect_cluster(client_url, address), address, prefix, int(ttl))
-        return RedisStore(_connect(client_url), address, prefix, int(ttl))
+        client = _connect_cluster(client_url, address) if cluster == "true" else _connect(client_url)
     except TypeError:  # names the parameter, which may be the end of a password with an & in it
         raise ValueError(f"store URL {mask_url(url)!r} has an unknown parameter; expected {_FORM}") from None
     except ValueError as error:
         raise ValueError(f"store URL is invalid ({error}); expected {_FORM}") from None
+    return (RedisClusterStore if cluster == "true" else RedisStore)(client, address, prefix, int(ttl))
 
 
 def _split(url: str) -> SplitResult:

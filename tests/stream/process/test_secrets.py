@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -148,6 +149,11 @@ def test_error_of_the_settings_hides_the_secret(tmp_path: Path, text: str) -> No
 def test_masked_url_still_names_the_server(url: str, shown: str) -> None:
     assert mask_url(url) == shown
     assert mask_secrets(f"no answer from {url}.") == f"no answer from {shown}."
+
+
+@pytest.mark.parametrize("open_url", [lambda: open_store("valkey://h:1/0"), lambda: open_store("redis://h:x")])
+def test_error_shows_the_expected_form(open_url: Callable[[], object]) -> None:
+    assert re.search(r"redis://(USER:PASSWORD@)?HOST:PORT/DB", describe_error(find_error(open_url)))
 
 
 def test_text_without_secrets_stays_as_it_is() -> None:
