@@ -19,6 +19,7 @@ class EventGenerator:
 
     seed: int
     partitions: int = 3
+    misplaced_ratio: float = 0.02  # share of records in another partition than that of their user
     users: int = 24
     items: int = 40
     ts: int = START
@@ -32,7 +33,7 @@ class EventGenerator:
         records: dict[int, list[Record]] = {partition: [] for partition in range(self.partitions)}
         for _ in range(count):
             user, value = self._make_record()
-            shift = int(self.rng.random() < 0.02)  # to another partition than that of the user
+            shift = int(self.rng.random() < self.misplaced_ratio)
             records[(partition_for_id(user, self.partitions) + shift) % self.partitions].append((user.encode(), value))
         return records
 

@@ -35,7 +35,7 @@ class LiveFolder:
         )
         self.log: EventLog = open_topics(self.settings, SystemClock())
         self._store = open_store(self.settings.store_url)
-        self._events = EventGenerator(seed=3, partitions=PARTITIONS)
+        self._events = EventGenerator(seed=3, partitions=PARTITIONS, misplaced_ratio=0)
         if not self.log.end_offset(ITEMS, 0):
             self._write_items()
         self.stream = StreamWorker(self.log, self._store, self.settings)

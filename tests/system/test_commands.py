@@ -145,6 +145,7 @@ def write_files(folder: Path, items: list[dict[str, Any]]) -> None:
     """Write the files that the documents name: our own layout, and MovieLens."""
     events = [make_event(n, f"new{n % 5}", "abc"[n % 3]) for n in range(50)]
     write_lines(folder / "items.jsonl.gz", items)
+    write_lines(folder / "users.jsonl.gz", [{"user_id": f"new{n}", "attributes": {"country": "CH"}} for n in range(5)])
     write_lines(folder / "events.jsonl.gz", events)
     write_table(folder / "events.csv", [event | {"event_id": f"csv-{n}"} for n, event in enumerate(events)])
     now = int(time.time())
