@@ -1,5 +1,6 @@
 """Run `headrace up` for a test, in its own folder and on its own ports."""
 
+import contextlib
 import json
 import os
 import signal
@@ -22,6 +23,13 @@ VERBS = ("stream", "learn", "serve")
 
 def free_port() -> int:
     return free_ports(1)[0]
+
+
+def is_alive(pid: int) -> bool:
+    """Return True if the process runs; one that ended and waits for its parent does not."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 class RunningSystem:
@@ -121,10 +129,12 @@ class RunningSystem:
         return pids
 
     def kill(self, verb: str) -> bool:
-        """Send SIGKILL to a process; False if it is not running."""
+        """Kill a process and wait until its sockets are closed; False if it is not running."""
         pid = self.children().get(verb)
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
+            while is_alive(pid):
+                time.sleep(0.005)
         return pid is not None
 
     def command(self, *words: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
