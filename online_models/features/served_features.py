@@ -27,11 +27,6 @@ class ServedFeatures:
         self._max_abs_value = max_abs_value  # of a logged feature; features are logarithms and shares
         self._cache = FeatureCache(len(features))
 
-    @property
-    def cached_share(self) -> float:
-        """Share of the lists without logged features that is cached."""
-        return self._cache.share
-
     def state(self) -> State:
         return self._cache.state()
 
