@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from headrace.commands.output import format_count
 from headrace.produce.outcome import StreamOutcome
 from replay.file_loader import LoadResult
 from replay.files.plans import Plan
@@ -88,7 +89,7 @@ def print_report(console: Console, report: FileReport, is_dry_run: bool) -> None
         say(f"{report.path}: read by the preset {preset.name} ({preset.description})")
     would = "would be " if is_dry_run else ""
     topics = ", ".join(
-        f"{count:,} records {would}written to {topic}" for topic, count in result.written.items() if count
+        f"{format_count(count, 'record')} {would}written to {topic}" for topic, count in result.written.items() if count
     )
     say(f"{report.path}: {topics or f'0 records {would}written'}")
     if result.skipped:
@@ -114,7 +115,7 @@ def _print_outcome(report: FileReport, say: Any) -> None:
         say(f"  {_NO_STREAM}")
         return
     waiting = f", {outcome.waiting:,} not read yet" if outcome.waiting else ""
-    say(f"  stream accepted {outcome.accepted:,} events{waiting}")
+    say(f"  stream accepted {format_count(outcome.accepted, 'event')}{waiting}")
     if outcome.rejected:
         first = outcome.first_rejection
         say(f"  stream rejected {outcome.rejected.total():,} events ({_join(outcome.rejected)}); first: {first}")
