@@ -9,7 +9,7 @@ import msgspec
 from replay.files.sources.json_rows import explain_bad_json
 from replay.files.sources.tables import Refusal
 from stream.records.catalog import parse_item
-from stream.records.events import Event, Rejection, decode_event, parse
+from stream.records.events import Event, Rejection, decode_events, parse
 from stream.users.profiles import validate_user_record
 
 Kind = Literal["events", "items", "users"]
@@ -80,7 +80,7 @@ def _decode_records(
 def _decode_events(lines: Sequence[bytes]) -> list[Event] | None:
     """Decode the usual batch, events only and no recorded dislikes; None for any other."""
     try:
-        events = list(map(decode_event, lines))
+        events = decode_events(lines)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return None if any(event.value == -1 for event in events) else events

@@ -12,7 +12,16 @@ from stream.ids import NO_KEY, hash_ids, partitions_for_ids
 from stream.logs import Records
 from stream.records.batches import N_CONTEXT, CandidateLists, Columns, EventType, flatten_ragged, ragged_starts
 from stream.records.dead_letters import RejectedEvent, describe_misplaced
-from stream.records.events import Event, Limits, Rejection, decode_event, parse_record, shown_items, validate
+from stream.records.events import (
+    Event,
+    Limits,
+    Rejection,
+    decode_event,
+    decode_events,
+    parse_record,
+    shown_items,
+    validate,
+)
 from stream.records.feature_codec import decode_features
 
 _TYPE_NUMBERS = {kind.name: int(kind) for kind in EventType}
@@ -143,7 +152,7 @@ def _parse_single_events(records: Records, limits: Limits) -> _ParsedRecords | N
     if None in values or max(map(len, values), default=0) > limits.max_bytes:
         return None
     try:
-        return _ParsedRecords(list(map(decode_event, values)), list(zip(range(len(values)), repeat(0))), [])
+        return _ParsedRecords(decode_events(values), list(zip(range(len(values)), repeat(0))), [])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

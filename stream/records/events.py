@@ -9,12 +9,13 @@ import msgspec
 from msgspec import Meta
 
 from stream.records.batches import EventType
-from stream.records.timestamps import MAX_TS, TS_UNIT, validate_time
+from stream.records.timestamps import MAX_TS, TS_UNIT, parse_text_time, validate_time
 
 TypeName = Literal["impression", "view", "click", "like", "dislike", "cart", "purchase", "dwell", "rating"]
 MAX_ID_BYTES = 256
 MAX_SLATE = 1000
 _MAX_VALUE = 3.4e38  # largest value of a float32 column
+_TIME_SCHEMA = {"anyOf": [{"type": "integer"}, {"type": "string", "format": "date-time"}]}
 _CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -23,7 +24,7 @@ class Event(msgspec.Struct, gc=False):
 
     event_id: Annotated[str, Meta(description="Unique id; a repeated one changes nothing.")]
     type: Annotated[TypeName, Meta(description="What happened.")]
-    ts: Annotated[int, Meta(description="Event time in milliseconds since 1970.")]
+    ts: Annotated[int, Meta(description="Event time: ms since 1970, or ISO 8601 text.", extra_json_schema=_TIME_SCHEMA)]
     user_id: Annotated[str, Meta(description="The user; the partition key.")]
     item_id: Annotated[str | None, Meta(description="Item of an action, or of an impression of one item.")] = None
     session_id: Annotated[str | None, Meta(description="Session of the user.")] = None
@@ -74,8 +75,28 @@ class Limits:
             raise ValueError(f"max_age and max_skew must not be negative, got {self.max_age} and {self.max_skew}")
 
 
-decode_event = msgspec.json.Decoder(Event).decode  # raises msgspec.DecodeError
+_decode = msgspec.json.Decoder(Event).decode
 _raw_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def decode_events(values: Sequence[bytes]) -> list[Event]:
+    """Decode events whose times are numbers; msgspec.DecodeError at the first other value."""
+    return list(map(_decode, values))
+
+
+def decode_event(value: bytes | msgspec.Raw) -> Event:
+    """Decode an event, also one whose time is text; msgspec.DecodeError names the invalid field."""
+    try:
+        return _decode(value)
+    except msgspec.ValidationError as error:
+        if not str(error).endswith("got `str` - at `$.ts`"):
+            raise
+    fields = msgspec.json.decode(value)
+    try:
+        time = parse_text_time(fields["ts"])
+    except (ValueError, OverflowError):
+        raise msgspec.ValidationError(f"Expected a time, got {fields['ts'][:64]!r} - at `$.ts`") from None
+    return msgspec.convert(fields | {"ts": time}, Event)
 
 
 def parse(value: bytes | msgspec.Raw) -> Event | Rejection:

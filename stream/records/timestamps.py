@@ -1,10 +1,23 @@
 """Validate event times, and name the unit that a wrong one seems to have."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 MAX_TS = 1 << 53  # largest integer that every JSON reader keeps exact
-TS_UNIT = "in milliseconds since 1970, a whole number"
+TS_UNIT = "in milliseconds since 1970, a whole number, or ISO 8601 text"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS_PER_SECOND = {"seconds": 1, "microseconds": 10**6, "nanoseconds": 10**9}
+
+
+def parse_text_time(text: str) -> int:
+    """Convert ISO 8601 text to milliseconds since 1970; without a zone it is UTC.
+
+    ValueError if it is another text.
+
+    >>> parse_text_time("2026-01-01T01:00:00.250+01:00"), parse_text_time("2026-01-01 00:00:00")
+    (1767225600250, 1767225600000)
+    """
+    time = datetime.fromisoformat(text)
+    return (time.replace(tzinfo=time.tzinfo or UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def guess_time_unit(ts: int) -> str | None:

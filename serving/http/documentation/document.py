@@ -73,6 +73,8 @@ def make_document_builder(routes: Sequence[Route]) -> Callable[[int], dict[str, 
     """
     types = [kind for route in routes for kind in _iter_types(route.operation)] + [ProblemDocument]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    for schema in components.values():
+        _widen_types(schema)
     schema_by_type = {_identify(kind): schema for kind, schema in zip(types, schemas, strict=True)}
 
     def build(now_ms: int) -> dict[str, Any]:
@@ -85,6 +87,13 @@ def make_document_builder(routes: Sequence[Route]) -> Callable[[int], dict[str, 
         }
 
     return build
+
+
+def _widen_types(schema: dict[str, Any]) -> None:
+    """Let `anyOf` replace the one type that a field has after decoding."""
+    for field in schema.get("properties", {}).values():
+        if "anyOf" in field:
+            field.pop("type", None)
 
 
 _HEAD = {

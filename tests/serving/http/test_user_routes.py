@@ -1,5 +1,7 @@
 """Routes of users: read and forget."""
 
+from datetime import UTC, datetime
+
 from tests.support.serving_loop import NOW, LiveLoop, assert_problem, list_item_ids, make_event
 
 
@@ -23,6 +25,13 @@ class TestUsers:
         assert [entry["event_id"] for entry in history] == [f"n{n}" for n in range(first, 250)]
         assert history[-1] == {"item_id": "i249", "type": "click", "ts": NOW + 249, "event_id": "n249"}
         assert (user["counts"]["click"], user["counts"]["like"]) == (65 + 120, 65)
+
+    def test_event_with_a_text_time_is_in_the_history_at_its_milliseconds(self, loop: LiveLoop) -> None:
+        time = datetime.fromtimestamp(NOW / 1000, UTC).isoformat()
+        loop.send_events(make_event(event_id="e1", item_id="a", ts=time))
+        loop.run_until_idle()
+
+        assert loop.http.get("/v1/users/u1").json()["history"][0]["ts"] == NOW
 
     def test_unknown_user_gets_404(self, shared_loop: LiveLoop) -> None:
         assert_problem(shared_loop.http.get("/v1/users/nobody"), 404)

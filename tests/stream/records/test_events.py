@@ -156,6 +156,28 @@ def test_milliseconds_of_a_century_are_no_other_unit(ts: int) -> None:
     assert guess_time_unit(ts * 1_000_000) == "nanoseconds"
 
 
+@pytest.mark.parametrize(
+    ("text", "ts"),
+    [("2026-01-01T00:00:03.210Z", 1767225603210), ("2026-01-01T01:00:00+01:00", 1767225600000),
+     ("2026-01-01 00:00:00", 1767225600000), ("2026-01-01", 1767225600000)],
+)  # fmt: skip
+def test_time_may_be_iso_8601_text(text: str, ts: int) -> None:
+    event = parse(encode_event(CLICK, ts=text))
+
+    assert isinstance(event, Event)
+    assert event == parse(encode_event(CLICK, ts=ts))
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "1767225600000", "2026-13-01", "2026-01-01T25:00:00Z"])
+def test_text_that_is_no_time_is_rejected_with_its_value(text: str) -> None:
+    rejection = parse(encode_event(CLICK, ts=text))
+
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason == "wrong_type"
+    assert f"got {text!r}" in rejection.detail
+    assert "ISO 8601" in rejection.detail
+
+
 def test_invalid_event_leaves_its_neighbors_alone() -> None:
     value = b"[" + b",".join([encode_event(CLICK), b'{"type":7}', encode_event(CLICK), b'"x"']) + b"]"
     results = parse_record(value, LIMITS)
