@@ -5,7 +5,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from online_models.training import learner_identity
 from online_models.versions import checkpoints
+from online_models.versions.durable_files import write_file
 
 JOURNAL, GATE = "journal", "gate"
 
@@ -26,7 +28,7 @@ class CheckpointFiles:
 def list_files(folder: Path) -> CheckpointFiles:
     """List the files; it reads no large one."""
     journal = sorted((folder / JOURNAL).glob("*.jsonl"))
-    small = [*journal[-1:], *(folder / GATE).glob("*.json")]
+    small = [*journal[-1:], *(folder / GATE).glob("*.json"), *folder.glob(learner_identity.FILE_NAME)]
     return CheckpointFiles(
         versions=checkpoints.list_version_names(folder),
         journal_sizes={path.name: path.stat().st_size for path in journal[:-1]},
@@ -68,15 +70,6 @@ def _copy_start(path: Path, size: int, target: Path) -> None:
     except FileNotFoundError:  # the learner has deleted it: nothing needs it any more
         return
     write_file(target, content)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file durably."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def copy_file(source: str, target: str) -> str:

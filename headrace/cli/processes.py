@@ -55,6 +55,7 @@ def learn(config: Config = None, child: Child = False) -> None:
     """Train the model on examples and write its checkpoints."""
     settings, stop = _start_process("learn", config, is_child=child)
 
+    from online_models.training.learner_identity import claim_log
     from online_models.worker import LearnWorker
     from stream.clock import SystemClock
     from stream.process.locks import acquire_lock
@@ -65,6 +66,7 @@ def learn(config: Config = None, child: Child = False) -> None:
     # A log with consumer groups would admit two learners, and each would overwrite the other's checkpoints.
     with acquire_lock(settings.checkpoints / "learn.lock"):
         log = open_topics(settings, SystemClock())
+        claim_log(log, settings.checkpoints)
         LearnWorker(log, settings, SystemClock()).run(stop)
         log.close()
 

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from headrace.diagnostics.results import CheckResult, failed, format_count, format_seconds, passed
+from online_models.training.learner_identity import describe_mismatch
 from online_models.training.updates import decode_update
 from online_models.versions import checkpoints
 from online_models.versions.checkpoints import DamagedCheckpoint, Manifest
@@ -20,6 +21,9 @@ _NAME = "checkpoints"
 def check_checkpoints(settings: Settings, log: EventLog | None, now_ms: int) -> CheckResult:
     """Verify the versions, and compare the age of the newest with `learn.checkpoint_every`."""
     folder = settings.checkpoints
+    if log and (problem := describe_mismatch(log, folder)):
+        detail, _, fix = problem.partition(": ")
+        return failed(_NAME, detail, fix)
     names = checkpoints.list_version_names(folder)
     if not names:
         return _check_first(settings, log, now_ms)

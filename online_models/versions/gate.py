@@ -1,7 +1,6 @@
 """Decide if a version may serve: finite, and blocked by neither guard nor operator."""
 
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from online_models.versions import checkpoints
 from online_models.versions.checkpoints import DamagedCheckpoint, Manifest, State
+from online_models.versions.durable_files import write_file
 
 _FOLDER = "gate"
 _logger = logging.getLogger(__name__)
@@ -28,15 +28,8 @@ class ServingOverride(msgspec.Struct, frozen=True):
 
 def override(folder: Path, version: str, blocked_reason: str) -> None:
     """Block a version for this reason, or approve it by "". Durable when this returns."""
-    path = _path(folder, version)
-    path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial_path.open("wb") as file:
-        file.write(msgspec.json.encode(ServingOverride(blocked_reason)))
-        file.flush()
-        os.fsync(file.fileno())
-    partial_path.replace(path)
+    write_file(_path(folder, version), msgspec.json.encode(ServingOverride(blocked_reason)))
 
 
 def apply_override(folder: Path, version: str, manifest_reason: str) -> str:

@@ -1,4 +1,4 @@
-"""Registry of the topics of a log, by which every process refuses a replaced topic."""
+"""Registry of the topics and the learner of a log: every process refuses others."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,9 +11,10 @@ _READ_SIZE = 1000
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """Record of the registry: topics as some process has created or first seen them."""
+    """Record of the registry: topics as a process first saw them, or the id of a learner."""
 
     topics: dict[str, TopicIdentity]
+    learner: str = ""
 
 
 _decoder = msgspec.json.Decoder(_Entry)
@@ -22,15 +23,32 @@ _decoder = msgspec.json.Decoder(_Entry)
 def read_registry(log: EventLog) -> Mapping[str, TopicIdentity]:
     """Registered topics; the first entry of each counts. Empty without a registry."""
     identities: dict[str, TopicIdentity] = {}
+    for entry in _read_entries(log):
+        identities = entry.topics | identities
+    return identities
+
+
+def read_learner(log: EventLog) -> str:
+    """Id of the learner that registered first, "" if none has."""
+    return next((entry.learner for entry in _read_entries(log) if entry.learner), "")
+
+
+def register_learner(log: EventLog, id: str) -> str:
+    """Register a learner unless another one is; return the id of the registered one."""
+    if registered := read_learner(log):
+        return registered
+    log.append(REGISTRY, 0, [(None, msgspec.json.encode(_Entry({}, id)))])
+    return read_learner(log)  # of two that start together, the first in the log
+
+
+def _read_entries(log: EventLog) -> Iterator[_Entry]:
     try:
         offset = log.start_offset(REGISTRY, 0)
-    except ValueError:
-        return identities
+    except ValueError:  # no registry
+        return
     while len(records := log.read(REGISTRY, 0, offset, _READ_SIZE)):
-        for value in records.values:
-            identities = (_decoder.decode(value).topics if value else {}) | identities
+        yield from (_decoder.decode(value) for value in records.values if value)
         offset = records.offsets[-1] + 1
-    return identities
 
 
 def find_changes(log: EventLog, registered: Mapping[str, TopicIdentity]) -> Iterator[tuple[str, str]]:
