@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import IO
 
-from headrace.ports import find_bind_error
 from stream.config import Settings, variable_name
 from stream.process.locks import acquire_lock
+from stream.process.sockets import bind
 
 
 def claim_folder(folder: Path) -> IO[str]:
@@ -18,10 +18,6 @@ def claim_folder(folder: Path) -> IO[str]:
 
 def check_free_ports(settings: Settings) -> None:
     """Raise an OSError that names the first port on which a process could not listen."""
-    host = settings.serve.host
     for name, port in settings.listening_ports.items():
-        if port and (problem := find_bind_error(host, port)):
-            raise OSError(
-                f"port {port} of {host} cannot be used ({problem}): stop the process that listens there, or set "
-                f"{variable_name(name)} to a free port"
-            )
+        if port:
+            bind(settings.serve.host, port, variable=variable_name(name)).close()

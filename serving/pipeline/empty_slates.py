@@ -16,6 +16,8 @@ def explain_empty_slate(replica: Replica, request: RecommendationRequest) -> str
     if not available_rows.size:
         if len(replica.catalog):
             return "no item of the catalog is available"
+        if replica.is_catalog_only:
+            return "the catalog is empty and items.catalog_only is set; send items to POST /v1/items"
         return "no items are known; send items to POST /v1/items, or events that name them to POST /v1/events"
     passing = find_passing(replica.model, request.filters, available_rows)
     if not passing.size:

@@ -81,6 +81,11 @@ class Replica:
         return self._directory.is_new_eligible
 
     @property
+    def is_catalog_only(self) -> bool:
+        """True if items that only events name are never recommended."""
+        return self._settings.items.catalog_only
+
+    @property
     def revision(self) -> str:
         """Name of the state together with the catalog, which changes between two model updates."""
         return f"{self.version} {self.catalog.next_offset}"

@@ -3,10 +3,11 @@
 import socket
 
 
-def bind(host: str, port: int, is_shared: bool = False) -> socket.socket:
+def bind(host: str, port: int, is_shared: bool = False, variable: str = "HEADRACE_SERVE__PORT") -> socket.socket:
     """Bind a TCP port; OSError if the host is unknown or another process uses the port.
 
-    A shared port admits further processes that share it too. `::` accepts IPv4 as well.
+    A shared port admits further processes that share it too. `::` accepts IPv4 as well. `variable`: name of the setting
+    of the port, for the error.
     """
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_STREAM)[0]
@@ -26,7 +27,7 @@ def bind(host: str, port: int, is_shared: bool = False) -> socket.socket:
         listener.close()
         raise OSError(
             f"port {port} of {host} cannot be used ({error.strerror}): "
-            "stop the process that listens there, or set HEADRACE_SERVE__PORT to a free port",
+            f"stop the process that listens there, or set {variable} to a free port",
         ) from None
     return listener
 

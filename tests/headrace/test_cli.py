@@ -1,6 +1,9 @@
 """The command line describes and reports itself."""
 
 import re
+import signal
+import subprocess
+import time
 from importlib.metadata import version
 from typing import Any
 
@@ -11,6 +14,7 @@ from typer.testing import CliRunner
 
 import stream.metrics  # noqa: F401  # declares the metric
 from headrace.cli import app
+from tests.support.processes import HEADRACE
 
 GROUP = typer.main.get_command(app)
 
@@ -49,3 +53,15 @@ def test_build_info_has_the_version() -> None:
 @pytest.mark.parametrize("words", [["models", "hold"], ["models", "rollback", "v", "--ripple"], ["nothing"]])
 def test_unknown_verbs_and_flags_exit_with_2(words: list[str]) -> None:
     assert CliRunner().invoke(app, words).exit_code == 2
+
+
+@pytest.mark.parametrize("delay_s", [0.05, 0.15, 0.3, 0.6])
+def test_interrupt_at_the_start_prints_no_traceback(delay_s: float) -> None:
+    command = [*HEADRACE, "models", "list", "--config", "/dev/stdin"]  # waits for its settings
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(delay_s)  # of a hasty user
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+
+    assert process.returncode != 0
+    assert "Traceback" not in errors

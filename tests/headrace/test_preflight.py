@@ -49,6 +49,23 @@ def test_address_of_another_machine_is_named(tmp_path: Path) -> None:
     assert "192.0.2.1" in output
 
 
+def test_unknown_host_is_named_with_its_setting(tmp_path: Path) -> None:
+    code, output = run_up(tmp_path, HEADRACE_SERVE__HOST="nope.invalid")
+
+    assert code == 1
+    assert "nope.invalid" in output
+    assert "set HEADRACE_SERVE__HOST" in output
+
+
+def test_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("not a folder")
+    code, output = run_up(tmp_path / "data")
+
+    assert code == 1
+    assert f"{tmp_path / 'data'}: is no folder" in output
+    assert "HEADRACE_DATA__FOLDER" in output
+
+
 def test_folder_of_a_running_up_is_named(tmp_path: Path) -> None:
     with acquire_lock(tmp_path / "up.lock"):
         code, output = run_up(tmp_path)

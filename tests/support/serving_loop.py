@@ -16,7 +16,7 @@ from litestar.testing import TestClient
 from online_models.worker import LearnWorker
 from serving.http.app import create_app
 from serving.service import Service
-from stream.config import DataSettings, EventsSettings, ServeSettings, Settings
+from stream.config import DataSettings, EventsSettings, ItemsSettings, ServeSettings, Settings
 from stream.stores import UserStore
 from stream.testing import ManualClock, memory_system
 from stream.topics import EVENTS
@@ -39,9 +39,14 @@ def make_impression(items: Sequence[str], **fields: Any) -> dict[str, Any]:
     return make_event(**{"type": "impression", "item_id": None, "impression_id": "r1", "items": list(items)} | fields)
 
 
-def make_settings(folder: Path, events: EventsSettings | None = None, **serve: Any) -> Settings:
+def make_settings(
+    folder: Path, events: EventsSettings | None = None, items: ItemsSettings | None = None, **serve: Any
+) -> Settings:
     serve_settings = ServeSettings(**{"admin_key": "key", "seed": 1, "log_timeout": 20} | serve)
-    return Settings(data=DataSettings(folder=folder), events=events or EventsSettings(), serve=serve_settings)
+    return Settings(
+        data=DataSettings(folder=folder), events=events or EventsSettings(), items=items or ItemsSettings(),
+        serve=serve_settings,
+    )  # fmt: skip
 
 
 class LiveLoop:

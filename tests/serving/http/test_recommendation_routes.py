@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stream.config import EventsSettings
+from stream.config import EventsSettings, ItemsSettings
 from tests.support.serving_loop import NOW, LiveLoop, list_item_ids, make_event
 
 
@@ -85,6 +85,13 @@ class TestEmptySlates:
         ):
             response = loop.recommend(**fields)
             assert (response["items"], reason in response["reason"]) == ([], True), response
+
+    def test_reason_names_the_setting_that_hides_named_items(self, tmp_path: Path) -> None:
+        with LiveLoop(tmp_path, items=ItemsSettings(catalog_only=True)) as loop:
+            loop.send_events(make_event())
+            loop.run_until_idle()
+
+            assert "items.catalog_only" in loop.recommend()["reason"]
 
     def test_reason_names_the_history(self, loop: LiveLoop) -> None:
         loop.put_items("a")
