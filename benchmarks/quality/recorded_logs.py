@@ -17,7 +17,16 @@ from typing import Any
 from benchmarks.harness.sections import replace_section
 
 ROOT = Path(__file__).resolve().parents[2]
-TOP_K_COLUMNS = ("recall", "mrr", "ndcg", "returning_recall", "returning_mrr", "coverage", "events_per_second")
+TOP_K_COLUMNS = (
+    "recall",
+    "recall_interval",
+    "mrr",
+    "ndcg",
+    "returning_recall",
+    "returning_mrr",
+    "coverage",
+    "events_per_second",
+)
 LIST_COLUMNS = ("impression_auc", "impression_mrr", "auc", "log_loss", "calibration")
 
 
@@ -118,9 +127,11 @@ def format_table(columns: tuple[str, ...], models: dict[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *body))
 
 
-def format_value(value: float | None) -> str:
+def format_value(value: float | list[float] | None) -> str:
     if value is None:
         return "–"
+    if isinstance(value, list):
+        return " to ".join(map(format_value, value))
     return f"{value:,.0f}" if value >= 10 else f"{value:.4f}"
 
 

@@ -18,9 +18,16 @@ from stream.clock import Clock, SystemClock
 from stream.config import Settings, load
 
 _TABLES = {
-    "recommendations, evaluated on the next action": ("recall", "ndcg", "mrr", "hr", "coverage", "events_per_second"),
+    "recommendations, evaluated on the next action": (
+        "recall",
+        "recall_interval",
+        "ndcg",
+        "mrr",
+        "coverage",
+        "events_per_second",
+    ),
     "shown lists": ("impression_auc", "impression_mrr", "auc", "log_loss", "calibration"),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,21 +70,17 @@ def _evaluate(files: EventFiles, pipeline: Pipeline, options: EvaluationOptions,
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("read", total=None, rate="")
-        read = files.read_lines(lambda done, size: bars.update(task, completed=done, total=size))
-        lines: Iterator[bytes] = islice(read, options.limit)
-        first_evaluated, has_total = 0, options.evaluate_from > 0
-        if has_total:  # a share needs the total, so all events are read into memory first
-            all_lines = list(lines)
-            first_evaluated, lines = int(options.evaluate_from * len(all_lines)), iter(all_lines)
-            bars.reset(task, total=len(all_lines))
+
+        def show(done: int, size: int | None) -> None:
+            bars.update(task, completed=done, total=size)
+
+        n_events, read_lines = files.count(show) if options.evaluate_from else (0, files.read_lines)
+        first_evaluated = int(options.evaluate_from * min(n_events, options.limit or n_events))
         settings = EvaluationSettings(options.k, options.repeats, first_evaluated, options.evaluate_every)
         evaluator = ProgressiveEvaluator(pipeline, settings)
         bars.update(task, description="predict, then train")
-
-        def advance(n: int, speed: str) -> None:
-            bars.update(task, advance=n * has_total, rate=speed)
-
-        _run(evaluator, lines, options.batch, clock, advance)
+        lines = islice(read_lines(show), options.limit)
+        _run(evaluator, lines, options.batch, clock, lambda speed: bars.update(task, rate=speed))
     return evaluator
 
 
@@ -97,13 +100,13 @@ def _run(
     lines: Iterator[bytes],
     batch: int,
     clock: Clock,
-    progress: Callable[[int, str], None],
+    progress: Callable[[str], None],
 ) -> None:
     done, started = 0, clock.now_ms()
     while chunk := list(islice(lines, batch)):
         evaluator.step(chunk)
         done += len(chunk)
-        progress(len(chunk), f"{done / max(0.001, (clock.now_ms() - started) / 1000):,.0f} events/s")
+        progress(f"{done / max(0.001, (clock.now_ms() - started) / 1000):,.0f} events/s")
     evaluator.finish()
 
 
@@ -144,14 +147,17 @@ def _print_results(models: dict[str, dict[str, Any]], protocol: dict[str, Any], 
 
 def _build_table(title: str, columns: Sequence[str], models: dict[str, dict[str, Any]]) -> Table:
     """Build a table of the models that have the first of these metrics."""
-    table = Table("model", *(name.replace("_", " ") for name in columns), title=title)
+    heads = (name.replace("recall_interval", "95 %").replace("_", " ") for name in columns)
+    table = Table("model", *heads, title=title)
     for name, values in models.items():
         if values[columns[0]] is not None:
             table.add_row(name, *(_format_value(values[column]) for column in columns))
     return table
 
 
-def _format_value(value: float | None) -> str:
+def _format_value(value: float | list[float] | None) -> str:
     if value is None:
         return "–"
+    if isinstance(value, list):
+        return f"±{(value[1] - value[0]) / 2:.4f}"
     return f"{value:,.0f}" if value >= 10 else f"{value:.4f}"

@@ -41,6 +41,17 @@ class EventFiles:
         self._latest_ts = 0
         self.refusals = Refusals()
 
+    def count(self, progress: Progress) -> tuple[int, Callable[[Progress], Iterator[bytes]]]:
+        """Count the events, and return a function that then reads them.
+
+        It reads them from memory if standard input is among the files.
+        """
+        if "-" in self._paths:
+            lines = list(self.read_lines(progress))
+            return len(lines), lambda progress: iter(lines)
+        twin = EventFiles(self._paths, self._options, self._min_value)  # counts refusals of its own
+        return sum(1 for _ in twin.read_lines(progress)), self.read_lines
+
     def read_lines(self, progress: Progress) -> Iterator[bytes]:
         """Yield the JSON lines of the events.
 

@@ -11,8 +11,10 @@ from online_models.retrievers.candidates import Exclusions
 from online_models.training.journal import Step
 from online_models.training.progress import Progress
 from online_models.training.step import apply_step
-from replay.evaluation.baselines import ListScores, RankResult, grow
-from replay.evaluation.ranking_metrics import target_rank
+from replay.evaluation.baselines.item_index import grow
+from replay.evaluation.baselines.ranking import RankResults, TargetQueries
+from replay.evaluation.baselines.shown_lists import ListScores
+from replay.evaluation.ranking_metrics import target_ranks
 from serving.pipeline.candidates import truncate
 from serving.pipeline.ranking import rank
 from stream.clock import Clock
@@ -25,6 +27,7 @@ from stream.testing import MemoryLog, MemoryStore
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, ITEMS, create_topics
 from stream.worker.worker import StreamWorker
 
+_QUERIES_PER_CALL = 64  # so that the features of a call stay in the cache
 _READ_LIMIT = 1 << 40  # records: no limit
 
 
@@ -77,17 +80,23 @@ class Pipeline:
         self._add_due_items(batch)
         return batch
 
-    def rank_target(self, batch: ExampleBatch, i: int, excluded: np.ndarray, target: int) -> RankResult:
+    def rank_targets(self, batch: ExampleBatch, queries: TargetQueries) -> RankResults:
         """Rank as the live recommender does without exploration; infinity if the target is missing."""
+        parts = [
+            self._rank_part(batch, queries.take(first, first + _QUERIES_PER_CALL))
+            for first in range(0, len(queries), _QUERIES_PER_CALL)
+        ]
+        return RankResults(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("rank", "top")))
+
+    def _rank_part(self, batch: ExampleBatch, queries: TargetQueries) -> RankResults:
         model, k = self.model, self._k
-        users = model.resolve_queries(batch.queries.take(query_rows(batch)[[i]]))
-        exclusions = Exclusions(np.array([0, excluded.size]), model.items.lookup(excluded))
-        candidates = model.retrieve(users, max(k, self._candidates // 4), self._eligible, exclusions)
-        ranked_lists = rank(model, users, truncate(candidates, max(k, self._candidates)), feedback_weight=0, top_n=k)
-        keys = model.items.keys[ranked_lists.candidates.row]
-        matches = np.flatnonzero(keys == np.uint64(target))
-        n_ahead = target_rank(ranked_lists.scores, int(matches[0])) if matches.size else np.inf
-        return RankResult(n_ahead, keys[ranked_lists.get_top_entries(0)])
+        users = model.resolve_queries(batch.queries.take(query_rows(batch)[queries.rows]))
+        exclusions = Exclusions(queries.start, model.items.lookup(queries.excluded))
+        found = model.retrieve(users, max(k, self._candidates // 4), self._eligible, exclusions)
+        lists = rank(model, users, truncate(found, max(k, self._candidates)), feedback_weight=0, top_n=k)
+        keys = model.items.keys[lists.candidates.row]
+        top = np.append(keys, np.uint64(0))[lists.top_entries]  # entry -1 is the 0 at the end
+        return RankResults(target_ranks(lists.candidates.start, lists.scores, keys, queries.target), top)
 
     def score_lists(self, batch: ExampleBatch, rows: np.ndarray) -> ListScores:
         """Score shown lists with the slate ranker and the click head."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replay.evaluation.baselines import ListScores
+from replay.evaluation.baselines.shown_lists import ListScores
 
 MAX_WAIT = 86_400.0  # seconds of event time in which clicks on an impression count
 

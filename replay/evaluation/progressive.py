@@ -4,23 +4,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from replay.evaluation.baselines import (
-    Cooccurrence,
-    DecayedClicks,
-    DecayedCTR,
-    DecayedPopularity,
-    ItemIndex,
-    ListScores,
-    OriginalOrder,
-    PopularityBaseline,
-    RankResult,
-    get_item_keys,
-    positive_rows,
-)
+from replay.evaluation.baselines.cooccurrence import Cooccurrence
+from replay.evaluation.baselines.item_index import ItemIndex, get_item_keys, positive_rows
+from replay.evaluation.baselines.popularity import DecayedPopularity, PopularityBaseline
+from replay.evaluation.baselines.ranking import RankResults, TargetQueries, make_queries
+from replay.evaluation.baselines.shown_lists import DecayedClicks, DecayedCTR, ListScores, OriginalOrder
 from replay.evaluation.live_pipeline import Pipeline
 from replay.evaluation.pending_impressions import MAX_WAIT, PendingImpressions, ShownList, slice_scores
 from replay.evaluation.ranking_metrics import ClickMetrics, ListMetrics, TopKMetrics
@@ -37,8 +29,8 @@ class EvaluatedModel(Protocol):
 class CandidateModel(EvaluatedModel, Protocol):
     """A model that recommends items."""
 
-    def rank_target(self, batch: ExampleBatch, i: int, excluded: np.ndarray, target: int) -> RankResult:
-        """Rank items for the query of row i, without the excluded keys, (n,) uint64."""
+    def rank_targets(self, batch: ExampleBatch, queries: TargetQueries) -> RankResults:
+        """Rank items for the queries of some rows; there is at least one."""
         ...
 
 
@@ -141,7 +133,7 @@ class ProgressiveEvaluator:
         for shown_list in self._pending.pop_all():
             self._evaluate_list(shown_list)
 
-    def values(self) -> dict[str, dict[str, float | int | None]]:
+    def values(self) -> dict[str, dict[str, Any]]:
         """Metrics by model; list scorers only if there were impressions."""
         names = self._models if self.counts.impressions else self.candidate_models
         return {name: self._summarize(name, self.metrics[name]) for name in names}
@@ -167,28 +159,34 @@ class ProgressiveEvaluator:
             self._pending.add(int(batch.impression[row]), shown_list)
 
     def _evaluate_actions(self, batch: ExampleBatch) -> None:
+        """Rank the targets of the sampled actions, all with the state before this batch."""
         rows = positive_rows(batch)
         self.counts.events += int(((batch.kind == Kind.shown) | (batch.kind == Kind.action)).sum())
-        for row, target in zip(rows.tolist(), get_item_keys(batch, rows).tolist(), strict=True):
-            interacted = self._interacted.setdefault(int(batch.queries.user[row]), set())
-            if batch.offset[row] >= self._settings.evaluate_from and self._is_sampled():
-                self._evaluate_action(batch, row, target, interacted)
+        sampled, interacted_before = [], []
+        targets, users = get_item_keys(batch, rows), batch.queries.user[rows]
+        for i, (user, target) in enumerate(zip(users.tolist(), targets.tolist(), strict=True)):
+            interacted = self._interacted.setdefault(user, set())
+            if batch.offset[rows[i]] >= self._settings.evaluate_from and self._is_sampled():
+                sampled.append(i)
+                interacted_before.append(sorted(interacted))
+                self.counts.repeat_targets += target in interacted
             interacted.add(target)
+        if sampled:
+            excluded = [[] for _ in sampled] if self._settings.repeats else interacted_before
+            is_returning = np.array([len(items) > 0 for items in interacted_before])
+            self._evaluate_queries(batch, make_queries(rows[sampled], targets[sampled], excluded), is_returning)
 
-    def _evaluate_action(self, batch: ExampleBatch, row: int, target: int, interacted: set[int]) -> None:
-        counts = self.counts
-        counts.actions += 1
-        counts.unseen_targets += int(self._item_index.lookup(np.array([target], np.uint64))[0] < 0)
-        counts.repeat_targets += target in interacted
-        excluded = np.array([] if self._settings.repeats else sorted(interacted), np.uint64)
+    def _evaluate_queries(self, batch: ExampleBatch, queries: TargetQueries, is_returning: np.ndarray) -> None:
+        self.counts.actions += len(queries)
+        self.counts.unseen_targets += int((self._item_index.lookup(queries.target) < 0).sum())
+        users = batch.queries.user[queries.rows]
         for name, model in self.candidate_models.items():
             model_metrics = self.metrics[name]
             with model_metrics.measure_time():
-                result = model.rank_target(batch, row, excluded, target)
-            model_metrics.recommended_items.update(result.top.tolist())
-            model_metrics.top_k.update(result.rank)
-            if interacted:
-                model_metrics.returning_users.update(result.rank)
+                results = model.rank_targets(batch, queries)
+            model_metrics.recommended_items.update(np.unique(results.top).tolist())
+            model_metrics.top_k.update(results.rank, users)
+            model_metrics.returning_users.update(results.rank[is_returning], users[is_returning])
 
     def _update_clicks(self, batch: ExampleBatch) -> None:
         is_click = (batch.kind == Kind.action) & (batch.impression != 0) & np.isin(batch.type, POSITIVE_TYPES)
@@ -220,13 +218,13 @@ class ProgressiveEvaluator:
         self._n_actions += 1
         return (self._n_actions - 1) % self._settings.evaluate_every == 0
 
-    def _summarize(self, name: str, model_metrics: ModelMetrics) -> dict[str, float | int | None]:
+    def _summarize(self, name: str, model_metrics: ModelMetrics) -> dict[str, Any]:
         has_coverage = name in self.candidate_models and len(self._item_index)
         returning = model_metrics.returning_users.values()
         seconds = model_metrics.seconds
         return {
             **model_metrics.top_k.values(),
-            "coverage": len(model_metrics.recommended_items) / len(self._item_index) if has_coverage else None,
+            "coverage": len(model_metrics.recommended_items - {0}) / len(self._item_index) if has_coverage else None,
             **model_metrics.clicks.values(),
             **model_metrics.lists.values(),
             "returning_recall": returning["recall"],

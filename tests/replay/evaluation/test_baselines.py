@@ -7,23 +7,25 @@ import msgspec
 import numpy as np
 import pytest
 
-from replay.evaluation.baselines import (
-    Cooccurrence,
-    DecayedClicks,
-    DecayedCounts,
-    DecayedCTR,
-    DecayedPopularity,
-    ItemIndex,
-    OriginalOrder,
-    PopularityBaseline,
-)
+from replay.evaluation.baselines.cooccurrence import Cooccurrence
+from replay.evaluation.baselines.decayed_counts import DecayedCounts
+from replay.evaluation.baselines.item_index import ItemIndex
+from replay.evaluation.baselines.popularity import DecayedPopularity, PopularityBaseline
+from replay.evaluation.baselines.ranking import make_queries
+from replay.evaluation.baselines.shown_lists import DecayedClicks, DecayedCTR, OriginalOrder
 from replay.evaluation.live_pipeline import Pipeline
+from replay.evaluation.progressive import CandidateModel
 from stream.clock import DAY_MS, ManualClock
 from stream.config import EventsSettings, Settings
-from stream.ids import hash_id, hash_ids
+from stream.ids import hash_ids
 from stream.records.batches import ExampleBatch, Kind
 
-_NO_KEYS = np.zeros(0, np.uint64)
+
+def rank(model: CandidateModel, batch: ExampleBatch, row: int, excluded: str, target: str) -> tuple[float, list[int]]:
+    """Rank of the target in the query of a row, and the keys of the first items."""
+    queries = make_queries(np.array([row]), hash_ids([target]), [hash_ids(list(excluded)).tolist()])
+    results = model.rank_targets(batch, queries)
+    return results.rank[0], results.top[0][results.top[0] > 0].tolist()
 
 
 def make_batch(events: Sequence[dict[str, Any]]) -> ExampleBatch:
@@ -68,11 +70,8 @@ def test_popularity_ranks_by_count_without_excluded_items() -> None:
     index.add(batch.lists.item)
     baseline.learn(batch)
 
-    everything = baseline.rank_target(batch, 0, _NO_KEYS, hash_id("c"))
-    without_a = baseline.rank_target(batch, 0, hash_ids(["a"]), hash_id("c"))
-
-    assert (everything.rank, everything.top.tolist()) == (2.0, hash_ids(["a", "b"]).tolist())
-    assert (without_a.rank, without_a.top.tolist()) == (1.0, hash_ids(["b", "c"]).tolist())
+    assert rank(baseline, batch, 0, "", "c") == (2.0, hash_ids(["a", "b"]).tolist())
+    assert rank(baseline, batch, 0, "a", "c") == (1.0, hash_ids(["b", "c"]).tolist())
 
 
 def test_unknown_and_excluded_targets_have_no_rank() -> None:
@@ -82,8 +81,8 @@ def test_unknown_and_excluded_targets_have_no_rank() -> None:
     index.add(batch.lists.item)
     baseline.learn(batch)
 
-    assert baseline.rank_target(batch, 0, _NO_KEYS, hash_id("z")).rank == np.inf
-    assert baseline.rank_target(batch, 0, hash_ids(["a"]), hash_id("a")).rank == np.inf
+    assert rank(baseline, batch, 0, "", "z")[0] == np.inf
+    assert rank(baseline, batch, 0, "a", "a")[0] == np.inf
 
 
 def test_decayed_popularity_uses_the_half_life_with_most_hits() -> None:
@@ -94,8 +93,28 @@ def test_decayed_popularity_uses_the_half_life_with_most_hits() -> None:
     index.add(batch.lists.item)
     baseline.learn(batch)  # with a half-life of a week a is ahead, with an hour b
 
-    assert baseline.rank_target(batch, 0, _NO_KEYS, hash_id("a")).top.tolist() == hash_ids(["b"]).tolist()
-    assert baseline.rank_target(batch, 0, _NO_KEYS, hash_id("a")).top.tolist() == hash_ids(["a"]).tolist()
+    assert rank(baseline, batch, 0, "", "a")[1] == hash_ids(["b"]).tolist()
+    assert rank(baseline, batch, 0, "", "a")[1] == hash_ids(["a"]).tolist()
+
+
+def test_queries_of_a_batch_are_ranked_as_one_by_one() -> None:
+    batch = make_batch(
+        [*make_clicks("u", "abcab"), *make_clicks("v", "bca", ts=9000), *make_clicks("w", "ca", ts=99_000)]
+    )
+    index = ItemIndex()
+    together, one_by_one = ([cls(index, k=2) for cls in (DecayedPopularity, Cooccurrence)] for _ in range(2))
+    index.add(batch.lists.item)
+    for model in (*together, *one_by_one):
+        model.learn(batch)
+    rows, targets = np.arange(4, 10), hash_ids(list("abcabz"))
+    excluded = [hash_ids(list(items)).tolist() for items in ("", "a", "bc", "", "c", "")]
+    queries = make_queries(rows, targets, excluded)
+    for model, single in zip(together, one_by_one, strict=True):
+        results = model.rank_targets(batch, queries)
+        parts = [single.rank_targets(batch, queries.take(i, i + 1)) for i in range(len(queries))]
+
+        assert results.rank.tolist() == [part.rank[0] for part in parts]
+        assert results.top.tolist() == [part.top[0].tolist() for part in parts]
 
 
 def test_dislikes_do_not_count_as_popularity() -> None:
@@ -105,7 +124,7 @@ def test_dislikes_do_not_count_as_popularity() -> None:
     index.add(batch.lists.item)
     baseline.learn(batch)
 
-    assert baseline.rank_target(batch, 0, _NO_KEYS, hash_id("a")).rank == 0.0
+    assert rank(baseline, batch, 0, "", "a")[0] == 0.0
 
 
 def test_later_items_get_twice_the_weight_of_earlier_ones() -> None:
@@ -116,8 +135,8 @@ def test_later_items_get_twice_the_weight_of_earlier_ones() -> None:
     baseline.learn(batch)
     last = len(batch) - 1  # v has the history b: b→c 1 and b→z 1 forward, b→a 0.5 backward
 
-    assert baseline.rank_target(batch, last, hash_ids(["b"]), hash_id("a")).rank == 2.0
-    assert baseline.rank_target(batch, last, hash_ids(["b"]), hash_id("c")).rank == 0.5
+    assert rank(baseline, batch, last, "b", "a")[0] == 2.0
+    assert rank(baseline, batch, last, "b", "c")[0] == 0.5
 
 
 def test_cooccurrence_sums_over_the_last_ten_actions() -> None:
@@ -131,8 +150,8 @@ def test_cooccurrence_sums_over_the_last_ten_actions() -> None:
     baseline.learn(before)
     last = len(batch) - 1  # w has the history a, b: x gets 2 + 1.5 after a and b, y gets 1
 
-    assert baseline.rank_target(batch, last, hash_ids(["a", "b"]), hash_id("x")).rank == 0.0
-    assert baseline.rank_target(batch, last, hash_ids(["a", "b"]), hash_id("y")).rank == 1.0
+    assert rank(baseline, batch, last, "ab", "x")[0] == 0.0
+    assert rank(baseline, batch, last, "ab", "y")[0] == 1.0
 
 
 def test_users_without_history_get_popular_items() -> None:
@@ -143,8 +162,8 @@ def test_users_without_history_get_popular_items() -> None:
     index.add(before.lists.item)
     baseline.learn(before)
 
-    assert baseline.rank_target(batch, 3, _NO_KEYS, hash_id("a")).rank == 0.0
-    assert baseline.rank_target(batch, 3, _NO_KEYS, hash_id("b")).rank == 1.0
+    assert rank(baseline, batch, 3, "", "a")[0] == 0.0
+    assert rank(baseline, batch, 3, "", "b")[0] == 1.0
 
 
 def test_original_order_prefers_the_first_item() -> None:

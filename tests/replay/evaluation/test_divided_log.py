@@ -12,7 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from replay.evaluation.baselines import ItemIndex, PopularityBaseline, get_item_keys, positive_rows
+from replay.evaluation.baselines.item_index import ItemIndex, get_item_keys, positive_rows
+from replay.evaluation.baselines.popularity import PopularityBaseline
+from replay.evaluation.baselines.ranking import make_queries
 from replay.evaluation.event_files import EventFiles
 from replay.evaluation.live_pipeline import Pipeline
 from replay.files.options import ReadOptions
@@ -60,16 +62,17 @@ class HitRate:
     def measure(self, lines: Sequence[bytes]) -> tuple[float, float]:
         batch = self._pipeline.stream(lines)
         assert batch
-        hits = []
         rows = positive_rows(batch)
-        for row, target in zip(rows.tolist(), get_item_keys(batch, rows).tolist(), strict=True):
-            interacted = self._interacted[int(batch.queries.user[row])]
+        targets, queried, excluded = get_item_keys(batch, rows), list[int](), list[list[int]]()
+        for i, target in enumerate(targets.tolist()):
+            interacted = self._interacted[int(batch.queries.user[rows[i]])]
             if target not in interacted:
-                excluded = np.array(sorted(interacted), np.uint64)
-                models = self._pipeline, self._popularity
-                hits.append([model.rank_target(batch, row, excluded, target).rank < 10 for model in models])
+                queried.append(i)
+                excluded.append(sorted(interacted))
             interacted.add(target)
-        live, popularity = np.mean(hits, axis=0).tolist()
+        queries = make_queries(rows[queried], targets[queried], excluded)
+        results = (model.rank_targets(batch, queries) for model in (self._pipeline, self._popularity))
+        live, popularity = (float((result.rank < 10).mean()) for result in results)
         return live, popularity
 
 

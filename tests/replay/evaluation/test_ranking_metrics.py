@@ -10,6 +10,7 @@ from replay.evaluation.ranking_metrics import (
     ClickMetrics,
     ListMetrics,
     TopKMetrics,
+    bootstrap_interval,
     calibration_ratio,
     log_loss,
     target_rank,
@@ -38,8 +39,8 @@ def test_auc_is_the_share_of_ordered_pairs(scores: list[float], labels: list[int
 
 def test_top_k_metrics_use_ranks_below_k() -> None:
     targets = TopKMetrics(k=2)
-    for rank in (0.0, 1.0, 1.5, 2.0, math.inf):
-        targets.update(rank)
+    targets.update(np.array([0.0, 1.0]), np.array([1, 2], np.uint64))
+    targets.update(np.array([1.5, 2.0, math.inf]), np.array([1, 2, 3], np.uint64))
     values = targets.values()
 
     assert values["hr"] == values["recall"] == 3 / 5
@@ -86,3 +87,14 @@ def test_metrics_without_data_are_none() -> None:
     assert set(ListMetrics().values().values()) == {None}
     assert set(ClickMetrics().values().values()) == {None}
     assert calibration_ratio(np.array([0.5]), np.array([0.0])) is None
+
+
+def test_interval_is_wider_where_users_differ() -> None:
+    hits = np.tile([1.0, 0.0], 200)
+    alike = bootstrap_interval(hits, np.repeat(np.arange(200), 2))  # each user hits once
+    different = bootstrap_interval(hits, np.arange(400))
+
+    assert alike == [0.5, 0.5]
+    assert different[0] == pytest.approx(0.45, abs=0.01)
+    assert different[1] == pytest.approx(0.55, abs=0.01)
+    assert different == bootstrap_interval(hits, np.arange(400))

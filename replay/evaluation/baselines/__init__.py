@@ -1,0 +1,1 @@
+"""Baselines, which every model of an evaluation must beat."""
