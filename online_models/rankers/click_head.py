@@ -1,6 +1,7 @@
 """Click probability of shown items, by logistic regression over a ranker's `hidden`."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,11 +17,26 @@ class ClickHeadSettings:
     """Hyperparameters."""
 
     rate: float = 0.02  # Adagrad's
+    memory: float = 1e6  # shown items after which the gradients that set the step sizes have faded to 1 / e
+    bias_memory: float = 2e3  # the same for the bias, so that it follows a change of the click rate at any age
     prior_log_odds: float = -3.0  # before any training
 
     def __post_init__(self) -> None:
         if not 0 < self.rate < float("inf"):
             raise ValueError(f"rate must be a positive number, got {self.rate}")
+        if min(self.memory, self.bias_memory) < 1:
+            raise ValueError(f"memory and bias_memory must be at least 1, got {self.memory} and {self.bias_memory}")
+
+    @property
+    def fading(self) -> "Fading":
+        return Fading(np.float32(1 - 1 / self.memory), np.float32(1 - 1 / self.bias_memory))
+
+
+class Fading(NamedTuple):
+    """Factors of the sums of squared gradients, per shown item."""
+
+    weight: np.float32
+    bias: np.float32
 
 
 @kernel
@@ -33,9 +49,10 @@ def _log_odds(inputs: np.ndarray, weight: np.ndarray) -> np.float32:
 
 @kernel
 def _learn(
-    inputs: np.ndarray, label: np.ndarray, rate: np.float32, weight: np.ndarray, square: np.ndarray
+    inputs: np.ndarray, label: np.ndarray, rate: np.float32, fading: Fading, weight: np.ndarray, square: np.ndarray
 ) -> np.float32:
     """Train row by row; returns the sum of squared changes of the weights."""
+    weight_fading, bias_fading = fading
     size, squared_update, steps = inputs.shape[1], np.float32(0.0), np.zeros(weight.size, np.float32)
     for m in range(inputs.shape[0]):
         log_odds = _log_odds(inputs[m], weight)
@@ -45,7 +62,7 @@ def _learn(
             continue
         for j in range(size + 1):
             g = error * (min(np.float32(8.0), max(np.float32(-8.0), inputs[m, j])) if j < size else np.float32(1.0))
-            square[j] += g * g
+            square[j] = square[j] * (weight_fading if j < size else bias_fading) + g * g
             steps[j] = rate * g / np.sqrt(square[j] + np.float32(1e-3))
             weight[j] -= steps[j]
         squared_update += sum_of_squares(steps)
@@ -59,10 +76,14 @@ def sigmoid(log_odds: np.ndarray) -> np.ndarray:
 
 
 class ClickHead:
-    """A pointwise head, because a listwise score is defined only up to a constant per list."""
+    """A pointwise head, because a listwise score is defined only up to a constant per list.
+
+    Adagrad (Duchi et al. 2011) whose sums of squares fade: without that, steps get ever smaller, and an old head no
+    longer follows a change.
+    """
 
     def __init__(self, inputs: int, settings: ClickHeadSettings = ClickHeadSettings()) -> None:
-        self._rate = np.float32(settings.rate)
+        self._rate, self._fading = np.float32(settings.rate), settings.fading
         self._weight = np.zeros(inputs + 1, np.float32)
         self._weight[-1] = settings.prior_log_odds
         self._square = np.zeros(inputs + 1, np.float32)
@@ -79,7 +100,7 @@ class ClickHead:
 
     def learn(self, inputs: np.ndarray, label: np.ndarray) -> float:
         """Train on shown items with labels 0 or 1; return the root mean square update norm per item."""
-        squared_update = _learn(inputs, label, self._rate, self._weight, self._square)
+        squared_update = _learn(inputs, label, self._rate, self._fading, self._weight, self._square)
         return float(np.sqrt(squared_update / max(1, label.size)))
 
     def state(self) -> State:

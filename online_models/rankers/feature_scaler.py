@@ -5,6 +5,7 @@ import numpy as np
 from online_models.state.tables import State
 from stream.jit import kernel
 
+_CONSTANT_VARIANCE = np.float32(1e-7)  # at most that of a constant, by rounding
 _MIN_RATE = 0.002  # share of the way that settled moments move with each call
 
 
@@ -39,9 +40,12 @@ class FeatureScaler:
 
     @property
     def scale(self) -> np.ndarray:
-        """Inverse standard deviations, (size,) float32."""
-        scale: np.ndarray = np.float32(1.0) / np.sqrt(self.moments["variance"] + np.float32(1e-4))
-        return scale
+        """Inverse standard deviations, (size,) float32; 0 for a column that has been constant.
+
+        No weight is trained for such a column, so its first other value must not count.
+        """
+        variance = self.moments["variance"]
+        return np.where(variance > _CONSTANT_VARIANCE, np.float32(1.0) / np.sqrt(variance + np.float32(1e-4)), 0)
 
     def check_width(self, x: np.ndarray) -> None:
         """Raise ValueError if x has another number of columns: a kernel would read past the end."""
