@@ -1,6 +1,5 @@
 """The recommender model: all trained parts behind one `learn` and one state."""
 
-import logging
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,6 +19,7 @@ from online_models.progressive_predictions import (
 )
 from online_models.protocols import Ranker, RankerSettings, Stateful
 from online_models.rankers.click_head import ClickHead
+from online_models.rankers.state_identity import StateIdentity
 from online_models.retrievers.candidates import Candidates, Exclusions
 from online_models.retrievers.ensemble import RetrieverEnsemble, RetrieverSettings
 from online_models.state.contribution_caps import ContributionCaps
@@ -28,9 +28,6 @@ from online_models.state.row_count import RowCount
 from online_models.state.tables import State, prefix_states, substate
 from online_models.step_result import StepReport, StepResult
 from stream.records.batches import CandidateLists, ExampleBatch, Kind, ListView, Queries, query_rows
-
-_RANKER_PARTS = {"candidate_ranker", "slate_ranker", "click_head"}  # whose state only the same ranker can read
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ class RecommenderModel:
         self.covisitation, self.two_tower = retrievers.covisitation, retrievers.two_tower
         self._feature_extractor = FeatureExtractor(self.items, tuple(retrievers.parts.values()), retrievers.workspace)
         self._served_features = ServedFeatures(self._feature_extractor)
-        self._foreign_rankers: set[str] = set()  # whose state was left out, each with a warning
+        self._identity = StateIdentity(setting.ranker.name, self._feature_extractor.names)
         self._trained_rows = RowCount()
         self._make_rankers()
         self.bandit = CategoryResidualBandit(self.items, self._feature_extractor.names)
@@ -352,14 +349,19 @@ class RecommenderModel:
 
     def state(self) -> State:
         parts = {name: part.state() for name, part in self._parts().items()}
-        return prefix_states(parts | {"feature_cache": self._served_features.state(), "ranker": self._ranker_name})
+        return prefix_states(parts | {"feature_cache": self._served_features.state(), "ranker": self._identity.state()})
 
     def restore(self, state: State) -> None:
-        """Replace all state by a copy of `state`; rankers that cannot read it start untrained."""
+        """Replace all state by a copy of `state`.
+
+        Rankers over other features take what they know by name; those that cannot read it start untrained.
+        """
         self._make_rankers()
-        for name, part in self._matching_parts(state).items():
-            part.restore(substate(state, name))
-        self._served_features.restore(substate(state, "feature_cache"))
+        parts = self._parts()
+        for name, part_state in self._identity.select_restored(parts, state).items():
+            parts[name].restore(part_state)
+        if self._identity.has_features_of(state):
+            self._served_features.restore(substate(state, "feature_cache"))
 
     def with_ranker(self, name: str) -> "RecommenderModel":
         """Return this model if it has the ranker, else a copy whose ranker starts untrained."""
@@ -371,28 +373,10 @@ class RecommenderModel:
 
     def changes(self) -> State:
         parts = {name: part.changes() for name, part in self._parts().items()}
-        return prefix_states(parts | {"ranker": self._ranker_name})
+        return prefix_states(parts | {"ranker": self._identity.state()})
 
     def apply(self, changes: State) -> None:
-        """Write a learner's changes into this replica; those of another ranker are left out."""
-        for name, part in self._matching_parts(changes).items():
-            part.apply(substate(changes, name))
-
-    @property
-    def _ranker_name(self) -> State:
-        return {"name": np.frombuffer(self.settings.ranker.name.encode(), np.uint8)}
-
-    def _matching_parts(self, state: State) -> dict[str, Stateful]:
-        """The parts that can take this state: without the ranker's, if another ranker wrote it."""
-        name, parts = state["ranker.name"].tobytes().decode(), self._parts()
-        if name == self.settings.ranker.name:
-            return parts
-        if name not in self._foreign_rankers:
-            self._foreign_rankers.add(name)
-            _logger.warning(
-                "state of ranker %r is not used: learn.ranker is %r, which starts untrained; learn and serve need the"
-                " same setting",
-                name,
-                self.settings.ranker.name,
-            )
-        return {part: learner for part, learner in parts.items() if part not in _RANKER_PARTS}
+        """Write a learner's changes into this replica, without those of other rankers or features."""
+        parts = self._parts()
+        for name in self._identity.select_applied(parts, changes):
+            parts[name].apply(substate(changes, name))

@@ -123,6 +123,13 @@ class Ranker(Stateful, Protocol):
         """Replace all state by a copy of `state`."""
         ...
 
+    def convert_state(self, state: State, columns: np.ndarray) -> State | None:
+        """Convert the state of the same ranker over other features; None starts untrained.
+
+        `columns`, (len(features),) int64, is the column of each feature in that state, -1 for a new one.
+        """
+        return None
+
     def changes(self) -> State:
         """A copy of all state."""
         return {name: array.copy() for name, array in self.state().items()}

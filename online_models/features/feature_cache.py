@@ -138,6 +138,6 @@ class FeatureCache:
         return self._arrays
 
     def restore(self, state: State) -> None:
-        """Copy the state; a cache of an older release, which had no level, is left out."""
-        if "level" in state:
+        """Copy the state; a cache of an older release, or of features of another width, is left out."""
+        if "level" in state and state["rows"].shape[1] == self._arrays["rows"].shape[1]:
             self._arrays = {name: state[name].copy() for name in self._arrays}

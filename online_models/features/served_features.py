@@ -31,6 +31,7 @@ class ServedFeatures:
         return self._cache.state()
 
     def restore(self, state: State) -> None:
+        """Copy the cache, unless its features are of another width."""
         self._cache.restore(state)
 
     def cache_shown(self, batch: ExampleBatch, users: UserQueries, lists: ItemLists) -> None:

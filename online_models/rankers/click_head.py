@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from online_models.features.feature_names import take_all
 from online_models.rankers.dense_layer import add_weighted, sum_of_squares
 from online_models.state.tables import State
 from stream.jit import kernel
@@ -105,6 +106,12 @@ class ClickHead:
 
     def state(self) -> State:
         return {"weight": self._weight, "square": self._square}
+
+    def convert_state(self, state: State, columns: np.ndarray) -> State:
+        """Move the first inputs to their columns, see `Ranker.convert_state`; the others follow them."""
+        n_old = state["weight"].size - (self._weight.size - columns.size)
+        behind = np.arange(n_old, state["weight"].size)
+        return take_all(state, np.concatenate([columns, behind]), {"weight": 0.0, "square": 0.0})
 
     def restore(self, state: State) -> None:
         if state["weight"].size != self._weight.size:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from online_models.features.feature_names import take_all
 from online_models.state.tables import State
 from stream.jit import kernel
 
@@ -61,6 +62,10 @@ class FeatureScaler:
         if np.isfinite(mean).all() and np.isfinite(variance).all():
             self.moments = {"mean": mean, "variance": variance}
             rows[0] += x.shape[0]
+
+    def convert_state(self, state: State, columns: np.ndarray) -> State:
+        """Move features to their columns, see `Ranker.convert_state`; a new one starts as a constant."""
+        return take_all(state, columns, {"mean": 0.0, "variance": 0.0})
 
     def restore(self, state: State) -> None:
         """Copy moments and row count."""

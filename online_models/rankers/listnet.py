@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from online_models.features.feature_names import take_columns
 from online_models.protocols import LearnReport, Ranker, RankerSettings
 from online_models.rankers.auc import list_auc
 from online_models.rankers.dense_layer import add_weighted, forward, forward_rows, standardize, sum_of_squares
@@ -289,6 +290,17 @@ class ListNet(Ranker):
 
     def state(self) -> State:
         return {"theta": self._theta, **self._scaler.moments, **self._optimizer, **self._scaler.counts}
+
+    def convert_state(self, state: State, columns: np.ndarray) -> State:
+        """Move weights and moments of each feature to its column; a new one starts with weight 0."""
+        flat = {name: self._convert_flat(state[name], columns) for name in ("theta", "first_moment", "second_moment")}
+        return self._scaler.convert_state(state, columns) | flat
+
+    def _convert_flat(self, flat: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        n_old = (flat.size - 2 * self.width) // (self.width + 1)
+        old = split_parameters(flat, n_old, self.width)
+        moved = take_columns(old.w, columns).ravel(), old.bias, old.head, take_columns(old.linear, columns)
+        return np.concatenate(moved)
 
     def restore(self, state: State) -> None:
         self.apply(state)
