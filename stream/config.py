@@ -77,6 +77,9 @@ class EventsSettings(_Section):
     max_skew: float = Field(
         300, ge=0, description="Maximum seconds by which an event may be ahead of this machine's clock."
     )
+    disliked_stars: float = Field(
+        2.0, description="Ratings of at most so many stars are dislikes: of the item, for the user's taste. -1: none."
+    )
     dedup_events: int = Field(
         2_000_000, ge=1000, description="Latest event ids per partition that are remembered to skip duplicates."
     )

@@ -129,7 +129,7 @@ def check_unknown_users_and_items(make: RetrieverFactory) -> None:
     exercise = exercise_retriever(make)
     items = make_items()
     known = make_users(items, [[], [0, 5]], _START_MS)
-    users = UserQueries(known.queries, np.full_like(known.history, -1), known.shown)
+    users = UserQueries(known.queries, np.full_like(known.history, -1), known.shown, known.disliked)
     for retriever in (exercise.make(), exercise.train()):
         before = copy_state(retriever.state())
         rows = retriever.retrieve(users, K)

@@ -12,6 +12,7 @@ from stream.logs import EventLog
 from stream.records.batches import EventType, Queries
 from stream.records.decoding import decode_records
 from stream.records.events import Limits
+from stream.records.signs import plain_types
 from stream.topics import EVENTS
 
 _READ_RECORDS = 4096
@@ -52,7 +53,11 @@ class ActionDenylist:
         if not entries.size:
             return is_denied
         user = np.repeat(queries.user, np.diff(queries.history_start))[entries]
-        item, kind, ts = queries.history_item[entries], queries.history_type[entries], queries.history_ts[entries]
+        item, kind, ts = (
+            queries.history_item[entries],
+            plain_types(queries.history_type[entries]),
+            queries.history_ts[entries],
+        )
         is_denied[entries] = self._index.lookup(_fingerprint(user, item, kind, ts)) >= 0
         return is_denied
 

@@ -13,6 +13,7 @@ CATEGORY_FEATURES = (
     "category_latest",  # of the latest action
     "category_shown",  # log(1 + impressions)
     "category_rate",  # log of actions per impression, smoothed, 0 where nothing is known
+    "category_disliked",  # log(1 + dislikes)
 )
 _NO_CATEGORY = np.uint64(0)
 
@@ -48,16 +49,19 @@ def _add_counts(
 def category_affinity_block(
     queries: QueryColumns, categories: np.ndarray, lists: ItemLists, out: np.ndarray, column: int
 ) -> None:
-    """Fill the four columns of CATEGORY_FEATURES; items without a known category keep 0."""
-    _, _, _, history_start, history, _, _, shown_start, shown = queries
+    """Fill the five columns of CATEGORY_FEATURES; items without a known category keep 0."""
+    _, _, _, history_start, history, disliked, _, _, shown_start, shown = queries
     start, row, _, _ = lists
     unit, depth, log_prior = np.float32(1.0), 24, np.float32(2.0794415)  # log(4 / 0.5)
     for i in range(start.size - 1):
         begin, end = history_start[i], history_start[i + 1]
         capacity = (end - begin + shown_start[i + 1] - shown_start[i]) * categories.shape[1]
-        known_keys, counts = np.empty(capacity, np.uint64), np.empty((capacity, 4), np.float32)
+        known_keys, counts = np.empty(capacity, np.uint64), np.empty((capacity, 5), np.float32)
         size, weight, total = 0, unit, unit
         for back in range(end - begin):
+            o = disliked[end - 1 - back]
+            if o >= 0:
+                size = _add_counts(categories[o], unit, 4, known_keys, size, counts)
             o = history[end - 1 - back]
             if o < 0 or categories[o, 0] == _NO_CATEGORY:
                 continue
@@ -74,7 +78,7 @@ def category_affinity_block(
         for m in range(start[i], start[i + 1]):
             if row[m] < 0:
                 continue
-            n_actions, n_shown = np.float32(0.0), np.float32(0.0)
+            n_actions, n_shown, n_disliked = np.float32(0.0), np.float32(0.0), np.float32(0.0)
             for b in range(categories.shape[1]):
                 key = categories[row[m], b]
                 if key == _NO_CATEGORY:
@@ -86,6 +90,8 @@ def category_affinity_block(
                 out[m, column + 1] += counts[c, 1]
                 n_actions += counts[c, 2]
                 n_shown += counts[c, 3]
+                n_disliked += counts[c, 4]
             out[m, column + 2] = np.log(unit + n_shown)
             rate = (n_actions + np.float32(0.5)) / (n_shown + np.float32(4.0))
             out[m, column + 3] = np.log(rate) + log_prior
+            out[m, column + 4] = np.log(unit + n_disliked)

@@ -19,6 +19,7 @@ ITEM_FEATURES = (
     "since_action",
     "rating",
     "rating_count",
+    "dislike_share",  # of all actions, smoothed by five
 )
 N_LOG_FEATURES = 28  # the first ones, of which the caller takes the logarithm
 USER_ITEM_FEATURES = (
@@ -30,6 +31,7 @@ USER_ITEM_FEATURES = (
     "user_item_is_latest",
     "user_item_impressions",  # recent impressions of the item
     "user_item_impression_rank_inverse",  # 1 / (1 + items shown since)
+    "user_item_dislikes",  # dislikes of the item and low ratings
 )
 LIST_FEATURES = (
     "position_known",
@@ -62,7 +64,7 @@ def item_block(ts: np.ndarray, counters: ItemCounters, created: np.ndarray, list
     `created` is a column of the catalog. A click rate is smoothed towards 0.06 by eight impressions, and its log is 0
     where nothing is known.
     """
-    counts, stamp, first, last, _, rating = counters
+    counts, stamp, first, last, total_counts, rating = counters
     start, row, _, _ = lists
     current = np.empty((4, HORIZONS.size), np.float32)
     unit, hour, no_action_hours = np.float32(1.0), np.float32(HOUR_MS), np.float32(np.exp(8.0))
@@ -97,14 +99,18 @@ def item_block(ts: np.ndarray, counters: ItemCounters, created: np.ndarray, list
                 out[m, 27] = np.float32(0.1) + np.float32(max(0, ts[i] - last[r])) / hour
             out[m, 28] = rating[r, 0] / (rating[r, 1] + np.float32(5.0))
             out[m, 29] = np.log(unit + rating[r, 1])
+            n_actions = np.float32(0.0)
+            for t in range(1, total_counts.shape[1]):
+                n_actions += np.float32(total_counts[r, t])
+            out[m, 30] = np.float32(total_counts[r, 4]) / (n_actions + np.float32(5.0))
 
 
 @kernel
 def user_item_block(
     queries: QueryColumns, lists: ItemLists, entry_index: np.ndarray, out: np.ndarray, column: int
 ) -> None:
-    """Fill 8 columns with the user's actions on each item and impressions of it."""
-    ts, session_start, _, history_start, history, history_type, history_ts, shown_start, shown = queries
+    """Fill 9 columns with the user's actions on each item and impressions of it."""
+    ts, session_start, _, history_start, history, disliked, history_type, history_ts, shown_start, shown = queries
     start, row, _, _ = lists
     for i in range(ts.size):
         begin, end = history_start[i], history_start[i + 1]
@@ -113,6 +119,8 @@ def user_item_block(
                 entry_index[row[m]] = m
         for back in range(end - begin):
             h = end - 1 - back
+            if disliked[h] >= 0 and entry_index[disliked[h]] >= 0:
+                out[entry_index[disliked[h]], column + 8] += np.float32(1.0)
             if history[h] < 0 or entry_index[history[h]] < 0:
                 continue
             m = entry_index[history[h]]
@@ -135,7 +143,7 @@ def user_item_block(
                 out[m, column + 7] = np.float32(1.0) / np.float32(1.0 + back)
             out[m, column + 6] += np.float32(1.0)
         for m in range(start[i], start[i + 1]):
-            for c in (0, 3, 4, 6):
+            for c in (0, 3, 4, 6, 8):
                 out[m, column + c] = np.log(np.float32(1.0) + out[m, column + c])
             if row[m] >= 0:
                 entry_index[row[m]] = -1
@@ -146,7 +154,7 @@ def list_block(
     queries: QueryColumns, lists: ItemLists, catalog_price: np.ndarray, out: np.ndarray, column: int
 ) -> None:
     """Fill 7 columns with position and price, and 6 with the context of the whole list."""
-    ts, session_start, session_depth, history_start, history, _, _, _, _ = queries
+    ts, session_start, session_depth, history_start, history, _, _, _, _, _ = queries
     start, row, position, price = lists
     for i in range(ts.size):
         begin, end = start[i], start[i + 1]

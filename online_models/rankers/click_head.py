@@ -108,7 +108,7 @@ class ClickHead:
         return {"weight": self._weight, "square": self._square}
 
     def convert_state(self, state: State, columns: np.ndarray) -> State:
-        """Move the first inputs to their columns, see `Ranker.convert_state`; the others follow them."""
+        """Move the first inputs to their columns; see `Ranker.convert_state`."""
         n_old = state["weight"].size - (self._weight.size - columns.size)
         behind = np.arange(n_old, state["weight"].size)
         return take_all(state, np.concatenate([columns, behind]), {"weight": 0.0, "square": 0.0})

@@ -64,7 +64,10 @@ class FeatureScaler:
             rows[0] += x.shape[0]
 
     def convert_state(self, state: State, columns: np.ndarray) -> State:
-        """Move features to their columns, see `Ranker.convert_state`; a new one starts as a constant."""
+        """Move features to their columns; a new one starts as a constant.
+
+        See `Ranker.convert_state`.
+        """
         return take_all(state, columns, {"mean": 0.0, "variance": 0.0})
 
     def restore(self, state: State) -> None:

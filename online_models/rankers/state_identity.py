@@ -10,7 +10,11 @@ from online_models.protocols import Stateful
 from online_models.state.tables import State, substate
 
 PARTS = ("candidate_ranker", "slate_ranker", "click_head")  # whose state belongs to a ranker and its features
-_ADDED = frozenset[str]()  # features that releases which stored no names did not have
+_ADDED = {
+    "dislike_share",
+    "user_item_dislikes",
+    "category_disliked",
+}  # features that releases which stored no names did not have
 _logger = logging.getLogger(__name__)
 
 

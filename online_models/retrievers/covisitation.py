@@ -256,7 +256,7 @@ class CovisitationRetriever(Retriever):
 
     def _scan_arguments(self, users: UserQueries) -> tuple[Any, ...]:
         queries, setting = users.queries, self.settings
-        history_table_rows = self.table.lookup(queries.history_item)
+        history_table_rows = self.table.lookup(users.history_keys)
         return (
             queries.ts, queries.history_start, history_table_rows, as_tuple(self._columns()), setting.depth,
             self._half_life_ms, setting.recency_decay, setting.prior_support,

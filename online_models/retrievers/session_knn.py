@@ -250,7 +250,7 @@ class SessionKNN(Retriever):
 
     def _scan_arguments(self, users: UserQueries) -> tuple[SessionHistories, SessionNeighbors, int, float]:
         queries, table, setting = users.queries, self.table, self.settings
-        table_rows = table.lookup(queries.history_item)
+        table_rows = table.lookup(users.history_keys)
         histories = SessionHistories(
             queries.session_start, queries.history_start, users.history, table_rows, queries.history_ts
         )

@@ -10,6 +10,7 @@ from stream.clock import DAY_MS
 from stream.ids import GOLDEN_GAMMA
 from stream.jit import kernel
 from stream.records.batches import EventType, ExampleBatch, Kind
+from stream.records.signs import is_disliked
 
 SHOWN, VIEWED, CLICKED, VALUED = range(4)
 COUNT_KINDS = np.full(len(EventType), -1, np.int8)  # by event type; -1 = no sign of interest, such as a dislike
@@ -17,6 +18,11 @@ COUNT_KINDS[EventType.impression] = SHOWN
 COUNT_KINDS[[EventType.view, EventType.dwell]] = VIEWED
 COUNT_KINDS[EventType.click] = CLICKED
 COUNT_KINDS[[EventType.like, EventType.cart, EventType.purchase, EventType.rating]] = VALUED
+
+
+def count_kinds(batch: ExampleBatch) -> np.ndarray:
+    """Kind of count of each row, (n,) int8, -1 for an action of dislike."""
+    return np.where(batch.sign < 0, np.int8(-1), COUNT_KINDS[batch.type])
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +144,8 @@ def _count_excess(
 def over_user_cap(batch: ExampleBatch, settings: CapSettings | None = None) -> np.ndarray:
     """Return the mask, (n,) bool, of actions by users who have reached their daily cap."""
     action_rows, queries = np.flatnonzero(batch.kind == Kind.action), batch.queries
-    history = HistoryColumns(queries.history_start, queries.history_item, queries.history_type, queries.history_ts)
+    types = np.where(is_disliked(queries.history_type), np.uint8(EventType.dislike), queries.history_type)
+    history = HistoryColumns(queries.history_start, queries.history_item, types, queries.history_ts)
     item = batch.lists.item[batch.lists.start[action_rows]]
     is_capped = np.zeros(len(batch), np.bool_)
     _mark_over_user_cap(action_rows, item, batch.ts, history, (settings or CapSettings()).user_daily, is_capped)

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from online_models.state.contribution_caps import COUNT_KINDS, SHOWN, VIEWED, over_user_cap
+from online_models.state.contribution_caps import SHOWN, VIEWED, count_kinds, over_user_cap
 from online_models.state.item_ids import ItemIdTable
 from online_models.state.tables import Column, State, Table, prefix_states, substate
 from stream.jit import kernel
 from stream.records.batches import CandidateLists, EventType, ExampleBatch, Kind, Queries, flatten_ragged
+from stream.records.signs import is_disliked
 
 HORIZONS = np.array([600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 60 * 86_400], np.float64)  # half-lives in seconds
 TEN_MINUTES, HOUR, SIX_HOURS, DAY, WEEK, TWO_MONTHS = range(HORIZONS.size)  # indices of HORIZONS
@@ -27,7 +28,8 @@ class QueryColumns(NamedTuple):
     session_start: np.ndarray  # (n,) int64, ms
     session_depth: np.ndarray  # (n,) int32
     history_start: np.ndarray  # (n + 1,) int64
-    history: np.ndarray  # (h,) int32 item rows, oldest first, -1 = unknown
+    history: np.ndarray  # (h,) int32 item rows, oldest first, -1 = unknown or disliked
+    disliked: np.ndarray  # (h,) int32 item rows of the disliked ones among them, else -1
     history_type: np.ndarray  # (h,) uint8
     history_ts: np.ndarray  # (h,) int64, ms
     shown_start: np.ndarray  # (n + 1,) int64
@@ -39,25 +41,31 @@ class UserQueries:
     """Queries with the item rows of their histories and of their recent impressions."""
 
     queries: Queries
-    history: np.ndarray  # (h,) int32, item rows of `queries.history_item`, -1 = unknown
+    history: np.ndarray  # (h,) int32, item rows of `queries.history_item`, -1 = unknown or disliked
     shown: np.ndarray  # (s,) int32, item rows of `queries.shown_item`
+    disliked: np.ndarray  # (h,) int32, item rows of disliked items, -1 = another entry
 
     def __len__(self) -> int:
         return int(self.queries.ts.size)
+
+    @property
+    def history_keys(self) -> np.ndarray:
+        """Item keys of `history`, (h,) uint64; 0 for its entries of -1."""
+        return np.where(self.history >= 0, self.queries.history_item, np.uint64(0))
 
     @property
     def columns(self) -> QueryColumns:
         queries = self.queries
         return QueryColumns(
             queries.ts, queries.session_start, queries.session_depth, queries.history_start, self.history,
-            queries.history_type, queries.history_ts, queries.shown_start, self.shown,
+            self.disliked, queries.history_type, queries.history_ts, queries.shown_start, self.shown,
         )  # fmt: skip
 
     def take(self, rows: np.ndarray) -> "UserQueries":
         """Return the queries of the given rows, in that order."""
         history, _ = flatten_ragged(self.queries.history_start, rows)
         shown, _ = flatten_ragged(self.queries.shown_start, rows)
-        return UserQueries(self.queries.take(rows), self.history[history], self.shown[shown])
+        return UserQueries(self.queries.take(rows), self.history[history], self.shown[shown], self.disliked[history])
 
 
 class ItemLists(NamedTuple):
@@ -87,6 +95,7 @@ class ItemEvents(NamedTuple):
 
     row: np.ndarray  # (n,) int32, -1 = unknown
     type: np.ndarray  # (n,) uint8
+    kind: np.ndarray  # (n,) int8, kind of count, -1 = none
     value: np.ndarray  # (n,) float32
     ts: np.ndarray  # (n,) int64, ms
     is_capped: np.ndarray  # (n,) bool
@@ -126,10 +135,10 @@ def _decay(counts: np.ndarray, stamp: np.ndarray, row: int, ts: int) -> None:
 
 @kernel
 def _count(events: ItemEvents, counters: ItemCounters) -> None:
-    rows, types, values, times, is_capped = events
+    rows, types, kinds, values, times, is_capped = events
     counts, stamp, first, last, total_counts, rating = counters
     for i in range(rows.size):
-        row, ts, kind = rows[i], times[i], COUNT_KINDS[types[i]]
+        row, ts, kind = rows[i], times[i], kinds[i]
         if row < 0:
             continue
         total_counts[row, types[i]] += 1
@@ -254,7 +263,10 @@ class ItemTable:
         self.catalog.mark_changed(rows)
 
     def resolve_queries(self, queries: Queries) -> UserQueries:
-        return UserQueries(queries, self.lookup(queries.history_item), self.lookup(queries.shown_item))
+        """Look up the rows of all items that the queries name."""
+        rows, mask = self.lookup(queries.history_item), is_disliked(queries.history_type)
+        history, disliked = np.where(mask, np.int32(-1), rows), np.where(mask, rows, np.int32(-1))
+        return UserQueries(queries, history, self.lookup(queries.shown_item), disliked)
 
     def resolve_lists(self, lists: CandidateLists) -> ItemLists:
         return ItemLists(lists.start, self.lookup(lists.item), lists.position, lists.price)
@@ -268,7 +280,13 @@ class ItemTable:
         lengths = np.diff(batch.lists.start)
         entry_mask = np.repeat(is_counted, lengths)
         rows = self.lookup(batch.lists.item[entry_mask])
-        columns = batch.type, batch.value, batch.ts, over_user_cap(batch) if is_capped is None else is_capped
+        columns = (
+            batch.type,
+            count_kinds(batch),
+            batch.value,
+            batch.ts,
+            over_user_cap(batch) if is_capped is None else is_capped,
+        )
         _count(ItemEvents(rows, *(np.repeat(column, lengths)[entry_mask] for column in columns)), self.counter_columns)
         self.counters.mark_changed(rows)
 
@@ -312,7 +330,7 @@ def select_actions(
     batch: ExampleBatch, items: ItemTable, users: UserQueries, is_capped: np.ndarray
 ) -> tuple[Actions, np.ndarray]:
     """Return the actions on known items that show interest and are not capped, with their rows."""
-    is_interest = (batch.kind == Kind.action) & (COUNT_KINDS[batch.type] >= VIEWED)
+    is_interest = (batch.kind == Kind.action) & (count_kinds(batch) >= VIEWED)
     batch_rows = np.flatnonzero(is_interest & ~is_capped)
     rows = items.lookup(batch.lists.item[batch.lists.start[batch_rows]])
     batch_rows, rows = batch_rows[rows >= 0], rows[rows >= 0]

@@ -11,18 +11,17 @@ from serving.pipeline.schemas import Filters, RecommendationRequest
 from serving.replica.replica import Replica
 from stream.ids import hash_ids
 from stream.records.batches import ragged_starts
+from stream.records.signs import is_disliked
 from stream.users.profiles import Profile
-
-_EMPTY = np.zeros(0, np.uint64)
 
 
 def find_exclusions(
     model: RecommenderModel, requests: Sequence[RecommendationRequest], profiles: Sequence[Profile]
 ) -> Exclusions:
-    """Excluded items of each request; without `repeats` also those the user interacted with."""
+    """Excluded items of each request: disliked ones; without `repeats`, all items of the user."""
     parts = []
     for request, profile in zip(requests, profiles, strict=True):
-        keys = _EMPTY if request.repeats else profile.interacted
+        keys = profile.item[is_disliked(profile.type)] if request.repeats else profile.interacted
         parts.append(np.concatenate([keys, hash_ids(request.exclude)]) if request.exclude else keys)
     return Exclusions(ragged_starts(np.array([part.size for part in parts])), model.items.lookup(np.concatenate(parts)))
 

@@ -79,7 +79,7 @@ class Queries(Columns):
     rates: np.ndarray  # (n, 9) float32, decayed counts of the user's events by type, half-life one day
     history_start: np.ndarray  # (n + 1,) int64
     history_item: np.ndarray  # (h,) uint64
-    history_type: np.ndarray  # (h,) uint8, EventType
+    history_type: np.ndarray  # (h,) uint8, EventType, flagged for disliked items, see `stream.records.signs`
     history_ts: np.ndarray  # (h,) int64, ms
     shown_start: np.ndarray  # (n + 1,) int64
     shown_item: np.ndarray  # (s,) uint64
@@ -172,6 +172,7 @@ class ExampleBatch(Columns):
     type: np.ndarray  # (n,) uint8, EventType of the action; impression for shown and closed rows
     ts: np.ndarray  # (n,) int64, event time, ms, of the event that caused the row
     value: np.ndarray  # (n,) float32, the action's value, NaN = none
+    sign: np.ndarray  # (n,) int8, -1 for an action of dislike, see `stream.records.signs`
     organic: np.ndarray  # (n,) bool, an action without an open impression
     impression: np.ndarray  # (n,) uint64, key of the impression, 0 = none
     offset: np.ndarray  # (n,) int64, offset of the event that caused the row

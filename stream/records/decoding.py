@@ -23,6 +23,7 @@ from stream.records.events import (
     validate,
 )
 from stream.records.feature_codec import decode_features
+from stream.records.signs import action_signs
 
 _TYPE_NUMBERS = {kind.name: int(kind) for kind in EventType}
 _NO_CONTEXT = [""] * N_CONTEXT
@@ -47,6 +48,7 @@ class EventBatch(Columns):
     version: np.ndarray  # (n,) uint64, 0 = none
     producer: np.ndarray  # (n,) uint64, 0 = none
     value: np.ndarray  # (n,) float32, NaN = none
+    sign: np.ndarray  # (n,) int8, see `stream.records.signs`
     is_released: np.ndarray  # (n,) bool, released from quarantine by an operator: exempt from rate limits
     lists: CandidateLists  # the items of an impression, or the one item of an action
     features: np.ndarray  # (rows, f) float32, as served
@@ -106,9 +108,8 @@ def decode_records(records: Records, limits: Limits) -> DecodedBatch:
     """
     parsed = _parse_single_events(records, limits) or _parse_each(records, limits)
     valid = _reject_invalid(parsed, records, limits)
-    batch = _build_batch(
-        valid.events, [records.offsets[n] for n, _ in valid.locations], _find_released(records, valid.locations)
-    )
+    offsets = [records.offsets[n] for n, _ in valid.locations]
+    batch = _build_batch(valid.events, offsets, _find_released(records, valid.locations), limits.disliked_stars)
     return DecodedBatch(batch, valid.events, valid.rejected, valid.locations, records)
 
 
@@ -178,12 +179,15 @@ def _parse_each(records: Records, limits: Limits) -> _ParsedRecords:
     return _ParsedRecords(events, locations, rejected)
 
 
-def _build_batch(events: Sequence[Event], offsets: Sequence[int], is_released: np.ndarray) -> EventBatch:
+def _build_batch(
+    events: Sequence[Event], offsets: Sequence[int], is_released: np.ndarray, disliked_stars: float
+) -> EventBatch:
     kind = np.array([_TYPE_NUMBERS[event.type] for event in events], np.uint8)
     impressions = np.flatnonzero(kind == EventType.impression).tolist()
     lists = _build_lists(events, impressions)
     features, feature_row = _decode_feature_blocks(events, impressions)
     first = lists.start[:-1]
+    value = np.array([np.nan if event.value is None else event.value for event in events], np.float32)
     return EventBatch(
         offset=np.array(offsets, np.int64),
         type=kind,
@@ -196,7 +200,8 @@ def _build_batch(events: Sequence[Event], offsets: Sequence[int], is_released: n
         context=_context_columns(events, impressions),
         version=_optional_keys([event.model_version for event in events]),
         producer=_optional_keys([event.producer for event in events]),
-        value=np.array([np.nan if event.value is None else event.value for event in events], np.float32),
+        value=value,
+        sign=action_signs(kind, value, disliked_stars),
         is_released=is_released,
         lists=lists,
         features=features,

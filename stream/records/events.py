@@ -63,11 +63,12 @@ CONFLICTING_EVENT_ID = Rejection(
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits for the size and the time of an event."""
+    """Limits for the size and the time of an event, and for the stars of a dislike."""
 
     max_age: float  # seconds; 0 accepts events of any age
     max_skew: float  # seconds by which a producer's clock may be ahead
     max_bytes: int = 1 << 20
+    disliked_stars: float = 2.0  # ratings of at most so many stars are dislikes
     partitions: int = 1  # of the topic; above 1, a record in another partition than its user's is rejected
 
     def __post_init__(self) -> None:

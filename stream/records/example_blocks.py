@@ -10,6 +10,7 @@ from stream.logs import Record, Records
 from stream.records.batches import CandidateLists, ExampleBatch, Queries
 from stream.records.column_blocks import decode_block, encode_block
 from stream.records.item_ids import NO_ITEM_IDS, ItemIds, from_columns, to_columns
+from stream.records.signs import type_signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ def encode_examples(block_range: BlockRange, batch: ExampleBatch, item_ids: Item
                 columns[prefix + name] = value
     if not batch.producer.any():  # most producers do not name themselves
         del columns["producer"]
+    if np.array_equal(batch.sign, type_signs(batch.type)):
+        del columns["sign"]
     header = {name: getattr(block_range, name) for name in BlockRange.__slots__}
     return encode_block(header, columns | to_columns(item_ids))
 
@@ -48,6 +51,7 @@ def decode_examples(value: bytes) -> tuple[BlockRange, ExampleBatch]:
         prefix, _, field = name.rpartition(".")
         nested[prefix][field] = array
     nested[""].setdefault("producer", np.zeros(nested[""]["offset"].size, np.uint64))
+    nested[""].setdefault("sign", type_signs(nested[""]["type"]))
     queries = Queries(**_known_columns(Queries, nested["queries"]))
     lists = CandidateLists(**_known_columns(CandidateLists, nested["lists"]))
     batch = ExampleBatch(**_known_columns(ExampleBatch, nested[""]), queries=queries, lists=lists)

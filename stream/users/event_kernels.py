@@ -20,6 +20,7 @@ class EventColumns(NamedTuple):
     row: np.ndarray  # (n,) int64
     offset: np.ndarray  # (n,) int64
     type: np.ndarray  # (n,) uint8
+    history_type: np.ndarray  # (n,) uint8, types as the history holds them
     ts: np.ndarray  # (n,) int64
     item: np.ndarray  # (n,) uint64
     impression: np.ndarray  # (n,) uint64, 0 = none
@@ -93,7 +94,7 @@ def allocate(n: int, n_history: int) -> PreEventState:
 def apply(events: EventColumns, users: UserColumns, limits: np.ndarray, pre_event: PreEventState) -> tuple[int, int]:
     """Apply events in order; returns the filled lengths of history and shown items."""
     # Unpack here: access to a tuple in the loop counts references, which takes as long as the work itself.
-    rows, offsets, kinds, times, items, impressions, is_released, list_start, list_item = events
+    rows, offsets, kinds, new_types, times, items, impressions, is_released, list_start, list_item = events
     (
         offset, last_ts, session_start, session_depth, counts, rates, size, history_item, history_type, history_ts,
         interacted_size, interacted, shown_size, shown, minute_counts, minute_counts_ts, last_alarm_ts,
@@ -126,7 +127,7 @@ def apply(events: EventColumns, users: UserColumns, limits: np.ndarray, pre_even
         is_applied[i] = True
         offset[row] = offsets[i]
         if kind != 0 and not is_released[i]:
-            is_repeat = _is_repeat(row, item, kind, ts, size, history_item, history_type, history_ts)
+            is_repeat = _is_repeat(row, item, new_types[i], ts, size, history_item, history_type, history_ts)
             is_forged = impressions[i] != 0 and not _has_slate(row, impressions[i], slates_size, slates)
             violations[i] = check_limits(row, ts, is_repeat, is_forged, minute_counts, minute_counts_ts, limits)
             if ts < ban_end_ts[row] and (banned_item[row] == item or banned_item[row] == NO_KEY) and limits[0] < np.inf:
@@ -143,7 +144,7 @@ def apply(events: EventColumns, users: UserColumns, limits: np.ndarray, pre_even
         if is_new_session:
             session_start[row], session_depth[row] = ts, 0
         session_depth[row] += 1
-        _append_history(row, item, kind, ts, size, history_item, history_type, history_ts)
+        _append_history(row, item, new_types[i], ts, size, history_item, history_type, history_ts)
         _add_interacted(row, item, interacted_size, interacted)
     return n_history, n_shown
 

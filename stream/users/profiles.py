@@ -10,6 +10,7 @@ import numpy as np
 from stream.clock import DAY_MS, MINUTE_MS
 from stream.records.batches import N_CONTEXT, EventType, Queries, ragged_starts
 from stream.records.events import Event, validate_id
+from stream.records.signs import plain_types
 
 N_HISTORY = 100  # latest actions per user
 N_INTERACTED = 1024  # distinct items per user
@@ -158,7 +159,7 @@ def has_action(profile: Profile, event: Event) -> bool:
     if not line or line not in profile.text:
         return False
     lines = profile.text.split(b"\n")[:-1][-profile.item.size :]
-    actions = zip(lines, profile.type.tolist(), profile.ts.tolist(), strict=True)
+    actions = zip(lines, plain_types(profile.type).tolist(), profile.ts.tolist(), strict=True)
     return (line[:-1], EventType[event.type], event.ts) in actions
 
 
@@ -181,7 +182,7 @@ def describe(profile: Profile) -> dict[str, Any]:
     lines = [line.split("\t") for line in profile.text.decode().split("\n")[:-1]][-profile.item.size :]
     history = [
         {"item_id": item, "type": EventType(kind).name, "ts": ts, "event_id": event}
-        for (item, event), kind, ts in zip(lines, profile.type.tolist(), profile.ts.tolist(), strict=True)
+        for (item, event), kind, ts in zip(lines, plain_types(profile.type).tolist(), profile.ts.tolist(), strict=True)
     ]
     return {
         "user_id": profile.user_id,

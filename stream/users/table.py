@@ -10,6 +10,7 @@ from stream.ids import KeyIndex
 from stream.records.batches import Queries, ragged_starts
 from stream.records.decoding import EventBatch
 from stream.records.events import Event
+from stream.records.signs import history_types
 from stream.stores import StoreWatermark, UserStore
 from stream.users.columns import allocate_columns, clear, encode_rows, forget, grow, write_profiles
 from stream.users.event_kernels import EventColumns, UserColumns, allocate, apply
@@ -66,8 +67,8 @@ class UserTable:
         max_history = np.minimum(columns.size[rows] + np.arange(len(batch)), N_QUERY_HISTORY)
         pre_event = allocate(len(batch), int(max_history.sum()))
         event_columns = EventColumns(
-            rows, batch.offset, batch.type, batch.ts, batch.item, batch.impression, batch.is_released,
-            batch.lists.start, batch.lists.item,
+            rows, batch.offset, batch.type, history_types(batch.type, batch.sign), batch.ts, batch.item,
+            batch.impression, batch.is_released, batch.lists.start, batch.lists.item,
         )  # fmt: skip
         n_history, n_shown = apply(event_columns, columns, self._limits, pre_event)
         self._changed[rows[pre_event.is_applied]] = True

@@ -147,6 +147,7 @@ def build_examples(batch: EventBatch, queries: Queries) -> ExampleBatch:
         type=batch.type,
         ts=batch.ts,
         value=batch.value,
+        sign=batch.sign,
         organic=~is_impression,
         impression=batch.impression,
         offset=batch.offset,

@@ -34,7 +34,10 @@ _logger = logging.getLogger(__name__)
 
 def event_limits(log: EventLog, settings: Settings) -> Limits:
     """Limits of the events topic."""
-    return Limits(settings.events.max_age, settings.events.max_skew, partitions=log.partitions(EVENTS))
+    events = settings.events
+    return Limits(
+        events.max_age, events.max_skew, disliked_stars=events.disliked_stars, partitions=log.partitions(EVENTS)
+    )
 
 
 class Recovery:

@@ -70,6 +70,7 @@ def make_batch(kinds: list[Kind], queries: Queries, lists: CandidateLists, impre
         type=type_.astype(np.uint8),
         ts=queries.ts.copy(),
         value=np.full(n, np.nan, np.float32),
+        sign=np.ones(n, np.int8),
         organic=(kind == Kind.action) & (impression == 0),
         impression=impression,
         offset=np.arange(n, dtype=np.int64),

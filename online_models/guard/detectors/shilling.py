@@ -11,6 +11,7 @@ from online_models.guard.settings import GuardRecord
 from stream.clock import HOUR_MS, MINUTE_MS
 from stream.jit import kernel
 from stream.records.batches import EventType, Kind, Queries
+from stream.records.signs import plain_types
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ class ShillingDetector:
     def _mask_suspects(self, queries: Queries, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Mask of the rows, (n,) bool, whose account meets a condition of `SuspectSettings`."""
         lengths, item_counts, repeat_counts = (np.empty(rows.size, np.int64) for _ in range(3))
-        start, history = queries.history_start, (queries.history_item, queries.history_type)
+        start, history = queries.history_start, (queries.history_item, plain_types(queries.history_type))
         _scan_history(start, rows, items, *history, lengths, item_counts, repeat_counts)
         settings = self._suspects
         is_core = (item_counts >= settings.core_min_actions) & (item_counts >= settings.min_item_share * lengths)

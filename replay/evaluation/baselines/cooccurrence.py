@@ -9,7 +9,8 @@ from replay.evaluation.baselines.item_index import ItemIndex, get_item_keys, gro
 from replay.evaluation.baselines.ranking import RankResults, TargetQueries, keys_of_rows, rank_one
 from stream.ids import KeyIndex
 from stream.jit import kernel
-from stream.records.batches import EventType, ExampleBatch, ragged_starts
+from stream.records.batches import ExampleBatch, ragged_starts
+from stream.records.signs import is_disliked
 
 _HISTORY_LENGTH = 10  # latest actions of a history that co-occurrence uses
 _BACKWARD_WEIGHT = 0.5  # of a pair in reverse order
@@ -59,7 +60,7 @@ class Cooccurrence:
         start = ragged_starts(end - first)
         flat = np.arange(start[-1]) - np.repeat(start[:-1] - first, end - first)
         items = self._item_index.lookup(queries.history_item[flat])
-        return start, np.where(queries.history_type[flat] != EventType.dislike, items, np.int32(-1))
+        return start, np.where(is_disliked(queries.history_type[flat]), np.int32(-1), items)
 
     def learn(self, batch: ExampleBatch) -> None:
         rows = positive_rows(batch)
@@ -70,7 +71,7 @@ class Cooccurrence:
         starts = ragged_starts(end - first)
         flat = np.arange(starts[-1]) - np.repeat(starts[:-1] - first, end - first)
         before, after = queries.history_item[flat], np.repeat(get_item_keys(batch, rows), end - first)
-        pairs = (before != after) & (queries.history_type[flat] != EventType.dislike)
+        pairs = (before != after) & ~is_disliked(queries.history_type[flat])
         self._add(before[pairs], after[pairs], 1.0)
         self._add(after[pairs], before[pairs], _BACKWARD_WEIGHT)
 

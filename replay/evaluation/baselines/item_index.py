@@ -3,7 +3,7 @@
 import numpy as np
 
 from stream.ids import KeyIndex
-from stream.records.batches import EventType, ExampleBatch, Kind
+from stream.records.batches import ExampleBatch, Kind
 
 
 class ItemIndex:
@@ -38,8 +38,8 @@ def grow(array: np.ndarray, size: int) -> np.ndarray:
 
 
 def positive_rows(batch: ExampleBatch) -> np.ndarray:
-    """Rows of the batch that are actions, except dislikes."""
-    return np.flatnonzero((batch.kind == Kind.action) & (batch.type != EventType.dislike))
+    """Rows of the batch that are actions, except those of dislike."""
+    return np.flatnonzero((batch.kind == Kind.action) & (batch.sign > 0))
 
 
 def get_item_keys(batch: ExampleBatch, rows: np.ndarray) -> np.ndarray:

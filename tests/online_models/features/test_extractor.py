@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,8 @@ from online_models.features.extractor import FeatureExtractor
 from online_models.state.item_table import ItemLists, ItemTable, UserQueries
 from online_models.state.workspace import Workspace
 from stream.clock import HOUR_MS
+from stream.records.batches import EventType
+from stream.records.signs import history_types
 from tests.support.batches import ITEMS, START, make_lists, make_queries
 
 
@@ -21,9 +24,13 @@ class ConstantScorer:
 
 
 def extract(
-    history: list[int], numbers: list[int], price: list[float] | None = None, shown: Sequence[int] = ()
+    history: list[int],
+    numbers: list[int],
+    price: list[float] | None = None,
+    shown: Sequence[int] = (),
+    disliked: Sequence[int] = (),
 ) -> dict[str, np.ndarray]:
-    """Return the features of one list by name."""
+    """Return the features of one list by name; items of `disliked` have low ratings."""
     items = ItemTable()
     items.add_keys(ITEMS)
     categories = np.zeros((200, 4), np.uint64)
@@ -33,9 +40,12 @@ def extract(
     item_lists = items.resolve_lists(make_lists([numbers]))
     if price is not None:
         item_lists = item_lists._replace(price=np.array(price, np.float32))
-    x = features.extract(
-        items.resolve_queries(make_queries(1, [history], np.array([START + HOUR_MS]), [list(shown)])), item_lists
-    )
+    queries = make_queries(1, [history], np.array([START + HOUR_MS]), [list(shown)])
+    is_low = np.isin(queries.history_item, ITEMS[list(disliked)])
+    rating = np.array([EventType.rating], np.uint8)
+    low_type = history_types(rating, np.array([-1], np.int8))[0]
+    queries = replace(queries, history_type=np.where(is_low, low_type, queries.history_type))
+    x = features.extract(items.resolve_queries(queries), item_lists)
     return dict(zip(features.names, x.T, strict=True))
 
 
@@ -51,6 +61,16 @@ def test_past_actions_give_number_and_recency() -> None:
     assert x["user_item_actions"] == pytest.approx(np.log1p([2, 1, 0]))
     assert x["user_item_rank_inverse"] == pytest.approx([1 / 2, 1, 0])
     assert x["user_item_is_latest"].tolist() == [0, 1, 0]
+
+
+def test_dislikes_have_columns_of_their_own() -> None:
+    x = extract([3, 11, 5], [3, 11, 19, 5, 4], disliked=[3, 11])  # 3, 11 and 19 are of one category
+
+    assert x["user_item_dislikes"] == pytest.approx(np.log1p([1, 1, 0, 0, 0]))
+    assert x["category_disliked"] == pytest.approx(np.log1p([2, 2, 2, 0, 0]))
+    for name in ("user_item_actions", "user_item_recency", "user_item_is_latest", "category_share", "category_latest"):
+        assert x[name][:3].tolist() == [0, 0, 0], name
+        assert x[name][3] > 0, name
 
 
 def test_category_share_follows_the_latest_history() -> None:

@@ -7,6 +7,7 @@ from online_models.state.contribution_caps import CLICKED, SHOWN, VALUED, VIEWED
 from online_models.state.item_table import HORIZONS, NO_TIME, ItemTable, select_actions
 from stream.clock import DAY_MS, HOUR_MS
 from stream.records.batches import EventType, ExampleBatch, Kind
+from stream.records.signs import type_signs
 from tests.support.batches import ITEMS, START, make_batch, make_lists, make_queries
 
 USER_DAILY = CapSettings().user_daily
@@ -14,7 +15,8 @@ USER_DAILY = CapSettings().user_daily
 
 def make_row(kind: Kind, item: int, ts: int, type_: EventType = EventType.click, value: float = np.nan) -> ExampleBatch:
     batch = make_batch([kind], make_queries(1, [[]], np.array([ts])), make_lists([[item]]), np.zeros(1, np.uint64))
-    return replace(batch, type=np.array([type_], np.uint8), value=np.array([value], np.float32))
+    types = np.array([type_], np.uint8)
+    return replace(batch, type=types, sign=type_signs(types), value=np.array([value], np.float32))
 
 
 def count(*batches: ExampleBatch) -> ItemTable:
@@ -23,6 +25,17 @@ def count(*batches: ExampleBatch) -> ItemTable:
         items.add_keys(batch.lists.item)
         items.learn(batch)
     return items
+
+
+def test_low_rating_is_no_sign_of_interest() -> None:
+    low = replace(make_row(Kind.action, 0, START, EventType.rating, 1.0), sign=np.array([-1], np.int8))
+    items = count(low)
+    actions, rows = select_actions(low, items, items.resolve_queries(low.queries), np.zeros(1, np.bool_))
+
+    assert not items.counters["counts"].any()
+    assert items.counters["total_counts"][0, EventType.rating] == 1
+    assert items.counters["rating"][0].tolist() == [1, 1]
+    assert (len(actions), rows.size) == (0, 0)
 
 
 @pytest.mark.parametrize("horizon", range(HORIZONS.size))
