@@ -30,6 +30,7 @@ class CapSettings:
     """Actions on one item and day that count."""
 
     user_daily: int = 10  # of one user
+    user_full_rate: float = 200.0  # recent actions of one user, with a half-life of a day, that count fully
     producer_daily: int = 100  # of one producer, or
     others_factor: int = 2  # this many times the actions of all others, if that is more
     alarm_excess: int = 100  # actions of a producer beyond its cap that raise an alarm
@@ -139,6 +140,18 @@ def _count_excess(
             pair_counts[pair_rows[i]] += 1
             excess[i] = max(0, pair_counts[pair_rows[i]] - max(producer_daily, others_factor * others))
         item_counts[item_rows[i]] += 1
+
+
+def user_weights(batch: ExampleBatch, settings: CapSettings | None = None) -> np.ndarray:
+    """Weight of each row in decayed counts, (n,) float32: below 1 for users of many actions.
+
+    A shared login or a scraper would otherwise decide what is popular.
+    """
+    rate = batch.queries.rates[:, EventType.impression + 1 :].sum(axis=1)
+    weights: np.ndarray = np.minimum(
+        np.float32(1), np.float32((settings or CapSettings()).user_full_rate) / np.maximum(rate, 1)
+    )
+    return weights
 
 
 def over_user_cap(batch: ExampleBatch, settings: CapSettings | None = None) -> np.ndarray:

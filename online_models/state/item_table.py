@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from online_models.state.contribution_caps import SHOWN, VIEWED, count_kinds, over_user_cap
+from online_models.state.contribution_caps import SHOWN, VIEWED, count_kinds, over_user_cap, user_weights
 from online_models.state.item_ids import ItemIdTable
 from online_models.state.tables import Column, State, Table, prefix_states, substate
 from stream.jit import kernel
@@ -99,6 +99,7 @@ class ItemEvents(NamedTuple):
     value: np.ndarray  # (n,) float32
     ts: np.ndarray  # (n,) int64, ms
     is_capped: np.ndarray  # (n,) bool
+    weight: np.ndarray  # (n,) float32, in decayed counts
 
 
 class ItemCounters(NamedTuple):
@@ -135,7 +136,7 @@ def _decay(counts: np.ndarray, stamp: np.ndarray, row: int, ts: int) -> None:
 
 @kernel
 def _count(events: ItemEvents, counters: ItemCounters) -> None:
-    rows, types, kinds, values, times, is_capped = events
+    rows, types, kinds, values, times, is_capped, weights = events
     counts, stamp, first, last, total_counts, rating = counters
     for i in range(rows.size):
         row, ts, kind = rows[i], times[i], kinds[i]
@@ -156,7 +157,8 @@ def _count(events: ItemEvents, counters: ItemCounters) -> None:
         _decay(counts, stamp, row, ts)
         lateness = (stamp[row] - ts) / 1000.0
         for h in range(HORIZONS.size):
-            counts[row, kind, h] += np.float32(2.0 ** (-lateness / HORIZONS[h])) if lateness > 0.0 else np.float32(1.0)
+            decay = np.float32(2.0 ** (-lateness / HORIZONS[h])) if lateness > 0.0 else np.float32(1.0)
+            counts[row, kind, h] += decay * weights[i]
 
 
 class ItemTable:
@@ -286,6 +288,7 @@ class ItemTable:
             batch.value,
             batch.ts,
             over_user_cap(batch) if is_capped is None else is_capped,
+            user_weights(batch),
         )
         _count(ItemEvents(rows, *(np.repeat(column, lengths)[entry_mask] for column in columns)), self.counter_columns)
         self.counters.mark_changed(rows)

@@ -6,7 +6,9 @@ from itertools import pairwise
 import numpy as np
 
 from stream.records.batches import ragged_starts
+from stream.users.owned_items import OwnedItems
 from stream.users.profiles import (
+    MAX_INTERACTED,
     N_HISTORY,
     N_INTERACTED,
     N_MINUTE_COUNTS,
@@ -87,6 +89,7 @@ def encode_rows(
     user_ids: Sequence[str],
     texts: Sequence[bytes],
     attributes: Sequence[bytes],
+    owned: OwnedItems,
 ) -> list[bytes]:
     """Encode rows as records of the user store; `texts` hold the original ids of each history."""
     size = columns["size"][rows].astype(np.int64)
@@ -98,7 +101,7 @@ def encode_rows(
         np.stack([columns[name][rows] for name in _NUMBERS], axis=1).tolist(),
         *(_slice_bytes(columns[name], rows, 0, np.full(rows.size, 9)) for name in ("counts", "rates")),
         *(_slice_bytes(columns[name], rows, oldest, n_history) for name in ("item", "type", "ts")),
-        _slice_bytes(columns["interacted"], rows, 0, columns["interacted_size"][rows]),
+        _encode_interacted(columns, rows, owned),
         texts,
         attributes,
         _slice_bytes(columns["shown"], rows, columns["shown_size"][rows] - n_shown, n_shown),
@@ -111,19 +114,35 @@ def encode_rows(
     return [encode_profile_fields(*values) for values in fields]
 
 
-def write_profiles(columns: ColumnArrays, rows: np.ndarray, records: Sequence[StoredProfile]) -> None:
+def _encode_interacted(columns: ColumnArrays, rows: np.ndarray, owned: OwnedItems) -> list[bytes]:
+    """Distinct items of each row as bytes."""
+    sizes = columns["interacted_size"][rows]
+    short = np.minimum(sizes, N_INTERACTED)  # of a long list, undefined bytes, which the long one replaces
+    pieces = _slice_bytes(columns["interacted"], rows, 0, short)
+    for i in np.flatnonzero(owned.long_lists.slot[rows] >= 0).tolist():
+        pieces[i] = owned.encode(int(rows[i]), int(sizes[i])) or b""
+    return pieces
+
+
+def write_profiles(
+    columns: ColumnArrays, rows: np.ndarray, records: Sequence[StoredProfile], owned: OwnedItems
+) -> None:
     """Write records of the user store into rows."""
     for name, numbers in zip(_NUMBERS, zip(*(record.numbers for record in records), strict=True), strict=True):
         columns[name][rows] = numbers
     for name, numbers in zip(_GUARD_STATE, zip(*(record.guard_state for record in records), strict=True), strict=True):
         columns[name][rows] = numbers
     columns["partition"][rows] = [record.partition for record in records]
-    lengths = {
-        name: _assign_bytes(columns[name], rows, [getattr(record, name) for record in records])
+    pieces = {
+        name: [getattr(record, name) for record in records]
         for name in ("counts", "rates", "minute_counts", *_RAGGED_COLUMNS)
     }
+    pieces["interacted"] = owned.load(rows.tolist(), pieces["interacted"])
+    lengths = {name: _assign_bytes(columns[name], rows, pieces[name]) for name in pieces}
     for size, name in _SIZES:
         columns[size][rows] = lengths[name]
+    n_interacted = np.array([len(record.interacted) // 8 for record in records])
+    columns["interacted_size"][rows] = np.minimum(n_interacted, MAX_INTERACTED)
 
 
 def _slice_bytes(column: np.ndarray, rows: np.ndarray, first: np.ndarray | int, lengths: np.ndarray) -> list[bytes]:

@@ -8,6 +8,7 @@ from stream.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from stream.ids import NO_KEY
 from stream.jit import kernel
 from stream.users.columns import HISTORY_CAPACITY
+from stream.users.owned_items import LongLists, add_item
 from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, N_SHOWN, SESSION_GAP_MS
 from stream.users.rate_limits import BANNED, check_limits
 
@@ -91,7 +92,9 @@ def allocate(n: int, n_history: int) -> PreEventState:
 
 
 @kernel
-def apply(events: EventColumns, users: UserColumns, limits: np.ndarray, pre_event: PreEventState) -> tuple[int, int]:
+def apply(
+    events: EventColumns, users: UserColumns, long_lists: LongLists, limits: np.ndarray, pre_event: PreEventState
+) -> tuple[int, int]:
     """Apply events in order; returns the filled lengths of history and shown items."""
     # Unpack here: access to a tuple in the loop counts references, which takes as long as the work itself.
     rows, offsets, kinds, new_types, times, items, impressions, is_released, list_start, list_item = events
@@ -145,7 +148,7 @@ def apply(events: EventColumns, users: UserColumns, limits: np.ndarray, pre_even
             session_start[row], session_depth[row] = ts, 0
         session_depth[row] += 1
         _append_history(row, item, new_types[i], ts, size, history_item, history_type, history_ts)
-        _add_interacted(row, item, interacted_size, interacted)
+        add_item(row, item, interacted_size, interacted, long_lists)
     return n_history, n_shown
 
 
@@ -240,18 +243,3 @@ def _append_shown(row: int, slate: np.ndarray, shown_size: np.ndarray, shown: np
     for s in range(n_new):
         shown[row, shown_size[row] + s] = slate[s]
     shown_size[row] += n_new
-
-
-@kernel
-def _add_interacted(row: int, key: np.uint64, interacted_size: np.ndarray, interacted: np.ndarray) -> None:
-    n = interacted_size[row]
-    for j in range(n):
-        if interacted[row, j] == key:
-            return
-    if n == interacted.shape[1]:
-        half = n // 2
-        for j in range(n - half):
-            interacted[row, j] = interacted[row, half + j]
-        n -= half
-    interacted[row, n] = key
-    interacted_size[row] = n + 1

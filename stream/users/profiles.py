@@ -13,7 +13,8 @@ from stream.records.events import Event, validate_id
 from stream.records.signs import plain_types
 
 N_HISTORY = 100  # latest actions per user
-N_INTERACTED = 1024  # distinct items per user
+N_INTERACTED = 1024  # distinct items per user in a column; longer lists are in a pool
+MAX_INTERACTED = 8192  # distinct items per user; a list that is full drops its oldest half
 N_QUERY_HISTORY = 64  # latest actions in a query
 N_SHOWN = 64  # latest shown items per user, all of them in a query
 N_SLATES = 16  # latest impressions per user

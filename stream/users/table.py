@@ -14,6 +14,7 @@ from stream.records.signs import history_types
 from stream.stores import StoreWatermark, UserStore
 from stream.users.columns import allocate_columns, clear, encode_rows, forget, grow, write_profiles
 from stream.users.event_kernels import EventColumns, UserColumns, allocate, apply
+from stream.users.owned_items import OwnedItems
 from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, StoredProfile, decode_stored_profile, history_line
 from stream.users.rate_limits import UNLIMITED, RateLimits
 
@@ -51,6 +52,7 @@ class UserTable:
         self._texts: list[bytes] = [b""] * self._capacity  # by row: item and event ids of the history
         self._user_ids: list[str] = [""] * self._capacity
         self._attributes: list[bytes] = [b""] * self._capacity
+        self._owned = OwnedItems(self._capacity)
         self._index = KeyIndex(self._capacity)
         self._used = 0
         self._changed = np.zeros(self._capacity, np.bool_)
@@ -64,13 +66,14 @@ class UserTable:
         rows = self._find_or_load(batch.user)
         self._set_partition(rows, partition)
         columns = UserColumns(*(self._columns[name] for name in UserColumns._fields))
+        self._owned.make_room(rows, columns.interacted_size, columns.interacted)
         max_history = np.minimum(columns.size[rows] + np.arange(len(batch)), N_QUERY_HISTORY)
         pre_event = allocate(len(batch), int(max_history.sum()))
         event_columns = EventColumns(
             rows, batch.offset, batch.type, history_types(batch.type, batch.sign), batch.ts, batch.item,
             batch.impression, batch.is_released, batch.lists.start, batch.lists.item,
         )  # fmt: skip
-        n_history, n_shown = apply(event_columns, columns, self._limits, pre_event)
+        n_history, n_shown = apply(event_columns, columns, self._owned.long_lists, self._limits, pre_event)
         self._changed[rows[pre_event.is_applied]] = True
         self._append_text(rows, np.flatnonzero(pre_event.is_applied), pre_event.violation, events)
         queries = Queries(
@@ -172,6 +175,7 @@ class UserTable:
         self._texts += [b""] * extra
         self._user_ids += [""] * extra
         self._attributes += [b""] * extra
+        self._owned.grow(size + extra)
         self._changed = np.concatenate([self._changed, np.zeros(extra, np.bool_)])
 
     def _load(self, keys: np.ndarray) -> None:
@@ -187,7 +191,8 @@ class UserTable:
         row_list = rows.tolist()
         user_ids = [self._user_ids[row] for row in row_list]
         texts = [self._trim_text(row) for row in row_list]
-        return encode_rows(self._columns, rows, user_ids, texts, [self._attributes[row] for row in row_list])
+        attributes = [self._attributes[row] for row in row_list]
+        return encode_rows(self._columns, rows, user_ids, texts, attributes, self._owned)
 
     def _trim_text(self, row: int) -> bytes:
         """Text of a row, cut to the history that is kept."""
@@ -197,7 +202,7 @@ class UserTable:
         return text
 
     def _write_profiles(self, rows: np.ndarray, records: Sequence[StoredProfile]) -> None:
-        write_profiles(self._columns, rows, records)
+        write_profiles(self._columns, rows, records, self._owned)
         for row, record in zip(rows.tolist(), records, strict=True):
             self._user_ids[row], self._texts[row] = record.user_id, record.text
             self._attributes[row] = record.attributes

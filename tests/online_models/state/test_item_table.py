@@ -27,6 +27,18 @@ def count(*batches: ExampleBatch) -> ItemTable:
     return items
 
 
+def test_users_of_very_many_actions_count_less() -> None:
+    full_rate = CapSettings().user_full_rate
+    row = make_row(Kind.action, 0, START)
+    for rate, weight in ((0.0, 1.0), (full_rate, 1.0), (50 * full_rate, 1 / 50)):
+        rates = np.zeros((1, len(EventType)), np.float32)
+        rates[0, EventType.purchase] = rate
+        items = count(replace(row, queries=replace(row.queries, rates=rates)))
+
+        assert items.counters["counts"][0, CLICKED].tolist() == pytest.approx([weight] * HORIZONS.size)
+        assert items.counters["total_counts"][0, EventType.click] == 1
+
+
 def test_low_rating_is_no_sign_of_interest() -> None:
     low = replace(make_row(Kind.action, 0, START, EventType.rating, 1.0), sign=np.array([-1], np.int8))
     items = count(low)

@@ -4,6 +4,7 @@ from dataclasses import fields
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,8 +17,8 @@ from stream.records.events import Event, Limits
 from stream.testing import MemoryStore
 from stream.users.profiles import (
     EMPTY_PROFILE,
+    MAX_INTERACTED,
     N_HISTORY,
-    N_INTERACTED,
     N_SHOWN,
     SESSION_GAP_MS,
     decode_profile,
@@ -151,18 +152,47 @@ def test_long_history_keeps_the_last_events() -> None:
     assert profile.counts[EventType.click] == 300
 
 
-def test_oldest_half_of_interacted_items_is_evicted() -> None:
+def read_items(store: MemoryStore) -> list[int]:
+    keys: list[int] = decode_profile(store.get(hash_id("u0")) or b"").interacted.tolist()
+    return keys
+
+
+@pytest.mark.parametrize("part", [5000, 700, 61])
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_items_of_a_heavy_user_are_kept(part: int, is_restarted: bool) -> None:
     store = MemoryStore()
     table = UserTable(store, rows=16)
-    apply_batch(table, decode_events(make_events([(0, "view", n, 1_000) for n in range(N_INTERACTED)])))
-    table.flush()
-    full = decode_profile(store.get(hash_id("u0")) or b"").interacted
-    apply_batch(table, decode_events([make_event(5000, "u0", "view", "i5000", START + 10**7)], offset=5000))
-    table.flush()
-    halved = decode_profile(store.get(hash_id("u0")) or b"").interacted
+    events = make_events([(0, "purchase", n % 2000, 1_000) for n in range(2500)])
+    for first in range(0, len(events), part):
+        apply_batch(table, decode_events(events[first : first + part], first))
+        table.flush()
+        if is_restarted:
+            table = UserTable(store, rows=16)
 
-    assert full.tolist() == hash_ids([f"i{n}" for n in range(N_INTERACTED)]).tolist()
-    assert halved.tolist() == hash_ids([*(f"i{n}" for n in range(N_INTERACTED // 2, N_INTERACTED)), "i5000"]).tolist()
+    assert read_items(store) == hash_ids([f"i{n}" for n in range(2000)]).tolist()
+
+
+@pytest.mark.parametrize("part", [9000, 1000])
+def test_full_list_of_items_drops_its_oldest_half(part: int) -> None:
+    store = MemoryStore()
+    table = UserTable(store, rows=16)
+    events = make_events([(0, "view", n, 10) for n in range(MAX_INTERACTED + 1)])
+    for first in range(0, len(events), part):
+        apply_batch(table, decode_events(events[first : first + part], first))
+        table.flush()
+
+    assert read_items(store) == hash_ids([f"i{n}" for n in range(MAX_INTERACTED // 2, MAX_INTERACTED + 1)]).tolist()
+
+
+def test_heavy_users_do_not_share_items() -> None:
+    store = MemoryStore()
+    table = UserTable(store, rows=2)
+    apply_batch(table, decode_events(make_events([(n % 3, "click", n, 10) for n in range(4500)])))
+    table.flush()
+    for user in range(3):
+        items = decode_profile(store.get(hash_id(f"u{user}")) or b"").interacted
+
+        assert items.tolist() == hash_ids([f"i{n}" for n in range(user, 4500, 3)]).tolist()
 
 
 def test_forgotten_user_is_empty_and_starts_over() -> None:
