@@ -32,6 +32,11 @@ USER_ITEM_FEATURES = (
     "user_item_impressions",  # recent impressions of the item
     "user_item_impression_rank_inverse",  # 1 / (1 + items shown since)
     "user_item_dislikes",  # dislikes of the item and low ratings
+    "next_to_latest_after",  # 1: the place behind that of the latest item of the history in this list
+    "next_to_latest_after_2",
+    "next_to_latest_before",
+    "next_to_latest_before_2",
+    "list_history_items",  # items of the list that are in the history, log(1 + n)
 )
 LIST_FEATURES = (
     "position_known",
@@ -106,14 +111,34 @@ def item_block(ts: np.ndarray, counters: ItemCounters, created: np.ndarray, list
 
 
 @kernel
+def _write_places(
+    begin: int, end: int, latest: int, log_found: np.float32, position: np.ndarray, out: np.ndarray, column: int
+) -> None:
+    """Mark the places beside that of entry `latest`, and write the count of found items to all."""
+    for m in range(begin, end):
+        out[m, column + 4] = log_found
+        distance = position[m] - position[latest]
+        if position[latest] < 0 or position[m] < 0 or distance == 0:
+            continue
+        if 1 <= distance <= 2:
+            out[m, column + distance - 1] = np.float32(1.0)
+        elif -2 <= distance <= -1:
+            out[m, column + 1 - distance] = np.float32(1.0)
+
+
+@kernel
 def user_item_block(
     queries: QueryColumns, lists: ItemLists, entry_index: np.ndarray, out: np.ndarray, column: int
 ) -> None:
-    """Fill 9 columns with the user's actions on each item and impressions of it."""
+    """Fill 14 columns with the user's actions on each item, and impressions of it.
+
+    Five of them are about the places of these items in a list that has been shown, or that has an order of its own.
+    """
     ts, session_start, _, history_start, history, disliked, history_type, history_ts, shown_start, shown = queries
-    start, row, _, _ = lists
+    start, row, position, _ = lists
     for i in range(ts.size):
         begin, end = history_start[i], history_start[i + 1]
+        latest, n_found = -1, np.float32(0.0)
         for m in range(start[i], start[i + 1]):
             if row[m] >= 0:
                 entry_index[row[m]] = m
@@ -124,7 +149,9 @@ def user_item_block(
             if history[h] < 0 or entry_index[history[h]] < 0:
                 continue
             m = entry_index[history[h]]
+            latest = m if latest < 0 else latest
             if out[m, column] == 0.0:
+                n_found += np.float32(1.0)
                 hours = np.float32(max(0, ts[i] - history_ts[h]) / HOUR_MS)
                 out[m, column + 1] = np.float32(1.0) / (np.float32(1.0) + np.log(np.float32(1.0) + hours))
                 out[m, column + 2] = np.float32(1.0) / np.float32(1.0 + back)
@@ -142,6 +169,8 @@ def user_item_block(
             if out[m, column + 6] == 0.0:
                 out[m, column + 7] = np.float32(1.0) / np.float32(1.0 + back)
             out[m, column + 6] += np.float32(1.0)
+        if latest >= 0:
+            _write_places(start[i], start[i + 1], latest, np.log(np.float32(1.0) + n_found), position, out, column + 9)
         for m in range(start[i], start[i + 1]):
             for c in (0, 3, 4, 6, 8):
                 out[m, column + c] = np.log(np.float32(1.0) + out[m, column + c])

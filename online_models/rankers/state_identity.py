@@ -10,11 +10,17 @@ from online_models.protocols import Stateful
 from online_models.state.tables import State, substate
 
 PARTS = ("candidate_ranker", "slate_ranker", "click_head")  # whose state belongs to a ranker and its features
+# Features that releases which stored no names did not have.
 _ADDED = {
     "dislike_share",
     "user_item_dislikes",
     "category_disliked",
-}  # features that releases which stored no names did not have
+    "next_to_latest_after",
+    "next_to_latest_after_2",
+    "next_to_latest_before",
+    "next_to_latest_before_2",
+    "list_history_items",
+}
 _logger = logging.getLogger(__name__)
 
 

@@ -29,6 +29,7 @@ def extract(
     price: list[float] | None = None,
     shown: Sequence[int] = (),
     disliked: Sequence[int] = (),
+    position: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the features of one list by name; items of `disliked` have low ratings."""
     items = ItemTable()
@@ -38,6 +39,8 @@ def extract(
     items.set_attributes(np.arange(200), categories, np.full(200, START), np.full(200, np.nan, np.float32))
     features = FeatureExtractor(items, (ConstantScorer(),))
     item_lists = items.resolve_lists(make_lists([numbers]))
+    if position is not None:
+        item_lists = item_lists._replace(position=np.full(len(numbers), position, np.int16))
     if price is not None:
         item_lists = item_lists._replace(price=np.array(price, np.float32))
     queries = make_queries(1, [history], np.array([START + HOUR_MS]), [list(shown)])
@@ -71,6 +74,25 @@ def test_dislikes_have_columns_of_their_own() -> None:
     for name in ("user_item_actions", "user_item_recency", "user_item_is_latest", "category_share", "category_latest"):
         assert x[name][:3].tolist() == [0, 0, 0], name
         assert x[name][3] > 0, name
+
+
+def test_places_beside_the_latest_item_of_a_shown_list_are_marked() -> None:
+    x = extract([7, 3, 99], [1, 2, 3, 4, 5, 6, 7])  # 3 is the latest item of the list, 7 an earlier one
+
+    assert x["next_to_latest_before_2"].tolist() == [1, 0, 0, 0, 0, 0, 0]
+    assert x["next_to_latest_before"].tolist() == [0, 1, 0, 0, 0, 0, 0]
+    assert x["next_to_latest_after"].tolist() == [0, 0, 0, 1, 0, 0, 0]
+    assert x["next_to_latest_after_2"].tolist() == [0, 0, 0, 0, 1, 0, 0]
+    assert x["list_history_items"] == pytest.approx(np.full(7, np.log1p(2)))
+
+
+def test_list_without_places_or_without_the_users_items_marks_none() -> None:
+    names = [f"next_to_latest_{name}" for name in ("after", "after_2", "before", "before_2")]
+    unplaced, unknown = extract([3], [2, 3, 4], position=-1), extract([9], [2, 3, 4])
+
+    assert not any(x[name].any() for x in (unplaced, unknown) for name in names)
+    assert unplaced["list_history_items"] == pytest.approx(np.full(3, np.log1p(1)))
+    assert not unknown["list_history_items"].any()
 
 
 def test_category_share_follows_the_latest_history() -> None:
