@@ -1,4 +1,4 @@
-# install: the environment; demo: see it learn; test: prove it; bench: measure it; services: a Kafka and a Redis for the tests.
+# install: the environment; demo: see it learn; test: prove it; bench: measure it; quality: evaluate recorded logs; services: a Kafka and a Redis for the tests.
 SHELL := /bin/bash
 # The first Python that runs and is new enough; a name on the PATH may be a shim with nothing behind it.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -7,7 +7,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: install demo test lint bench services clean
+.PHONY: install demo test lint bench quality services clean
 
 install: $(READY)
 
@@ -34,6 +34,9 @@ services: install
 
 bench: install
 	$(VENV)/bin/python -m benchmarks $(ARGS)
+
+quality: install
+	$(VENV)/bin/python -m benchmarks.quality --into docs/quality.md $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -161,8 +161,8 @@ class Service:
                     heartbeat.beat()
                     await asyncio.sleep(0)
                 heartbeat.beat()
+                metrics.catalog_items.set(len(self.replica.catalog))
                 if iteration % self._polls.polls_per_lag_update == 0:
-                    metrics.catalog_items.set(len(self.replica.catalog))
                     await self.measure_lag()
                 outage.end("model updates are read from the log again")
             except Exception as error:

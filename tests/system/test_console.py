@@ -61,7 +61,7 @@ def test_console_shows_the_model_and_a_slate(running: RunningSystem, tmp_path: P
 
     assert f"model {version}" in dom
     assert len(find_slate(dom)) == 5
-    assert "Lamp 1" in dom
+    assert all(f"Lamp {item.removeprefix('i')}<" in dom for item in find_slate(dom))
     assert "History of u1" in dom
     assert "Request failed" not in dom
 
