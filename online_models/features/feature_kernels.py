@@ -36,7 +36,7 @@ USER_ITEM_FEATURES = (
     "next_to_latest_after_2",
     "next_to_latest_before",
     "next_to_latest_before_2",
-    "list_history_items",  # items of the list that are in the history, log(1 + n)
+    "list_history_items",  # log(1 + items of the history in the list), in lists with places only
 )
 LIST_FEATURES = (
     "position_known",
@@ -116,10 +116,10 @@ def _write_places(
 ) -> None:
     """Mark the places beside that of entry `latest`, and write the count of found items to all."""
     for m in range(begin, end):
+        if position[latest] < 0 or position[m] < 0:
+            continue
         out[m, column + 4] = log_found
         distance = position[m] - position[latest]
-        if position[latest] < 0 or position[m] < 0 or distance == 0:
-            continue
         if 1 <= distance <= 2:
             out[m, column + distance - 1] = np.float32(1.0)
         elif -2 <= distance <= -1:
