@@ -8,7 +8,6 @@ import numpy as np
 from stream.records.batches import ragged_starts
 from stream.users.owned_items import OwnedItems
 from stream.users.profiles import (
-    MAX_INTERACTED,
     N_HISTORY,
     N_INTERACTED,
     N_MINUTE_COUNTS,
@@ -35,6 +34,7 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "type": ("uint8", (HISTORY_CAPACITY,)),
     "ts": ("int64", (HISTORY_CAPACITY,)),
     "interacted_size": ("int32", ()),
+    "owned_size": ("int32", ()),  # of the first entries of `interacted`, see `stream.users.owned_items`
     "interacted": ("uint64", (N_INTERACTED,)),
     "shown_size": ("int32", ()),
     "shown": ("uint64", (2 * N_SHOWN,)),
@@ -109,6 +109,7 @@ def encode_rows(
         list(zip(*(columns[name][rows].tolist() for name in _GUARD_STATE), strict=True)),
         _slice_bytes(columns["slates"], rows, columns["slates_size"][rows] - n_slates, n_slates),
         columns["partition"][rows].tolist(),
+        columns["owned_size"][rows].tolist(),
         strict=True,
     )
     return [encode_profile_fields(*values) for values in fields]
@@ -133,6 +134,7 @@ def write_profiles(
     for name, numbers in zip(_GUARD_STATE, zip(*(record.guard_state for record in records), strict=True), strict=True):
         columns[name][rows] = numbers
     columns["partition"][rows] = [record.partition for record in records]
+    columns["owned_size"][rows] = [record.owned_size for record in records]
     pieces = {
         name: [getattr(record, name) for record in records]
         for name in ("counts", "rates", "minute_counts", *_RAGGED_COLUMNS)
@@ -141,8 +143,7 @@ def write_profiles(
     lengths = {name: _assign_bytes(columns[name], rows, pieces[name]) for name in pieces}
     for size, name in _SIZES:
         columns[size][rows] = lengths[name]
-    n_interacted = np.array([len(record.interacted) // 8 for record in records])
-    columns["interacted_size"][rows] = np.minimum(n_interacted, MAX_INTERACTED)
+    columns["interacted_size"][rows] = [len(record.interacted) // 8 for record in records]
 
 
 def _slice_bytes(column: np.ndarray, rows: np.ndarray, first: np.ndarray | int, lengths: np.ndarray) -> list[bytes]:

@@ -8,7 +8,7 @@ from stream.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from stream.ids import NO_KEY
 from stream.jit import kernel
 from stream.users.columns import HISTORY_CAPACITY
-from stream.users.owned_items import LongLists, add_item
+from stream.users.owned_items import OWNING, LongLists, add_item
 from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, N_SHOWN, SESSION_GAP_MS
 from stream.users.rate_limits import BANNED, check_limits
 
@@ -44,6 +44,7 @@ class UserColumns(NamedTuple):
     type: np.ndarray
     ts: np.ndarray
     interacted_size: np.ndarray
+    owned_size: np.ndarray
     interacted: np.ndarray
     shown_size: np.ndarray
     shown: np.ndarray
@@ -100,7 +101,7 @@ def apply(
     rows, offsets, kinds, new_types, times, items, impressions, is_released, list_start, list_item = events
     (
         offset, last_ts, session_start, session_depth, counts, rates, size, history_item, history_type, history_ts,
-        interacted_size, interacted, shown_size, shown, minute_counts, minute_counts_ts, last_alarm_ts,
+        interacted_size, owned_size, interacted, shown_size, shown, minute_counts, minute_counts_ts, last_alarm_ts,
         ban_end_ts, banned_item, slates_size, slates,
     ) = users  # fmt: skip
     (
@@ -148,7 +149,7 @@ def apply(
             session_start[row], session_depth[row] = ts, 0
         session_depth[row] += 1
         _append_history(row, item, new_types[i], ts, size, history_item, history_type, history_ts)
-        add_item(row, item, interacted_size, interacted, long_lists)
+        add_item(row, item, OWNING[kind], interacted_size, owned_size, interacted, long_lists)
     return n_history, n_shown
 
 

@@ -1,4 +1,7 @@
-"""Distinct items of users: short lists in the columns of users, long ones in a pool."""
+"""Distinct items of users: short lists in the columns of users, long ones in a pool.
+
+A list has the items that the user owns or has rated, then those that were only viewed or clicked.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,40 +9,64 @@ from typing import NamedTuple
 import numpy as np
 
 from stream.jit import kernel
+from stream.records.batches import EventType
 from stream.users.profiles import MAX_INTERACTED, N_INTERACTED
+
+OWNING = np.zeros(len(EventType), np.bool_)  # by type: actions after which an item belongs to the owned ones
+OWNING[[EventType.like, EventType.dislike, EventType.cart, EventType.purchase, EventType.rating]] = True
 
 
 class LongLists(NamedTuple):
     """Lists that have left the columns."""
 
     slot: np.ndarray  # (rows,) int32 by row of the user, -1 = the list is in the column
-    items: np.ndarray  # (slots, MAX_INTERACTED) uint64, oldest first
+    items: np.ndarray  # (slots, MAX_INTERACTED) uint64
 
 
 @kernel
-def add_item(row: int, key: np.uint64, size: np.ndarray, interacted: np.ndarray, long_lists: LongLists) -> None:
-    """Append an item that the list of the user lacks."""
+def add_item(
+    row: int, key: np.uint64, is_owned: bool, size: np.ndarray, owned_size: np.ndarray, interacted: np.ndarray,
+    long_lists: LongLists,
+) -> None:  # fmt: skip
+    """Add an item to the list of a user, or move it to the owned ones."""
     slot, items = long_lists
     if slot[row] >= 0:
-        _add(row, key, size, items[slot[row]])
+        _add(row, key, is_owned, size, owned_size, items[slot[row]])
     else:
-        _add(row, key, size, interacted[row])
+        _add(row, key, is_owned, size, owned_size, interacted[row])
 
 
 @kernel
-def _add(row: int, key: np.uint64, size: np.ndarray, items: np.ndarray) -> None:
-    """Append an item; a full list drops its oldest half."""
-    n = size[row]
+def _add(row: int, key: np.uint64, is_owned: bool, size: np.ndarray, owned_size: np.ndarray, items: np.ndarray) -> None:
+    """Insert behind the owned items or at the end; a full part drops its oldest half."""
+    n, n_owned, at = size[row], owned_size[row], size[row]
     for j in range(n):
         if items[j] == key:
-            return
-    if n == items.size:
-        half = n // 2
-        for j in range(n - half):
-            items[j] = items[half + j]
-        n -= half
-    items[n] = key
-    size[row] = n + 1
+            at = j
+            break
+    if at < n_owned or (at < n and not is_owned):
+        return
+    if at == n:
+        if is_owned and n_owned == MAX_INTERACTED - N_INTERACTED:
+            n = _drop(items, 0, n_owned // 2, n)
+            n_owned -= n_owned // 2
+        elif not is_owned and n - n_owned == N_INTERACTED:
+            n = _drop(items, n_owned, N_INTERACTED // 2, n)
+        at = n
+        n += 1
+    target = n_owned if is_owned else at
+    for j in range(at, target, -1):
+        items[j] = items[j - 1]
+    items[target] = key
+    size[row], owned_size[row] = n, n_owned + is_owned
+
+
+@kernel
+def _drop(items: np.ndarray, first: int, count: int, size: int) -> int:
+    """Remove `count` entries from `first` on; return the new size."""
+    for j in range(first, size - count):
+        items[j] = items[j + count]
+    return size - count
 
 
 class OwnedItems:
@@ -69,7 +96,7 @@ class OwnedItems:
         """Take lists that are too long for the column; returns the others, and empty ones for these."""
         long = [i for i, record in enumerate(records) if len(record) > 8 * N_INTERACTED]
         for i, slot in zip(long, self._take_slots(np.array([rows[i] for i in long], np.int64)), strict=True):
-            keys = np.frombuffer(records[i], np.uint64)[-MAX_INTERACTED:]
+            keys = np.frombuffer(records[i], np.uint64)
             self._items[slot, : keys.size] = keys
         return [b"" if i in set(long) else record for i, record in enumerate(records)] if long else list(records)
 

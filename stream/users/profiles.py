@@ -14,7 +14,7 @@ from stream.records.signs import plain_types
 
 N_HISTORY = 100  # latest actions per user
 N_INTERACTED = 1024  # distinct items per user in a column; longer lists are in a pool
-MAX_INTERACTED = 8192  # distinct items per user; a list that is full drops its oldest half
+MAX_INTERACTED = 8192  # distinct items per user: owned ones, which a full list forgets last, and N_INTERACTED others
 N_QUERY_HISTORY = 64  # latest actions in a query
 N_SHOWN = 64  # latest shown items per user, all of them in a query
 N_SLATES = 16  # latest impressions per user
@@ -38,7 +38,7 @@ class Profile:
     item: np.ndarray  # (h,) uint64
     type: np.ndarray  # (h,) uint8
     ts: np.ndarray  # (h,) int64
-    interacted: np.ndarray  # (m,) uint64, items with an action, oldest first
+    interacted: np.ndarray  # (m,) uint64, items with an action: the owned ones, then the others, oldest first
     text: bytes  # item and event ids of the history, one line per action
     attributes: bytes  # JSON, empty = none
     shown: np.ndarray  # (s,) uint64, shown items, oldest first, with repetitions
@@ -49,6 +49,7 @@ class Profile:
     banned_item: int  # key of an item; NO_KEY = every item
     slates: np.ndarray  # (i,) uint64, impressions of the user, oldest first
     partition: int = -1  # of the offsets; -1 = unknown, in records of older versions
+    owned_size: int = 0  # items that the user owns or has rated, the first ones of `interacted`
 
     @property
     def is_empty(self) -> bool:
@@ -75,6 +76,7 @@ class StoredProfile(msgspec.Struct, array_like=True, gc=False):
     guard_state: tuple[int, int, int, int] = (0, 0, 0, 0)  # minute_counts_ts, last_alarm_ts, ban_end_ts, banned_item
     slates: bytes = b""
     partition: int = -1
+    owned_size: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -104,7 +106,7 @@ def decode_profile(value: bytes) -> Profile:
         np.frombuffer(record.item, np.uint64), np.frombuffer(record.type, np.uint8), np.frombuffer(record.ts, np.int64),
         np.frombuffer(record.interacted, np.uint64), record.text, record.attributes,
         np.frombuffer(record.shown, np.uint64), np.frombuffer(record.minute_counts, np.float32), *record.guard_state,
-        np.frombuffer(record.slates, np.uint64), record.partition,
+        np.frombuffer(record.slates, np.uint64), record.partition, record.owned_size,
     )  # fmt: skip
 
 

@@ -100,7 +100,7 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "event-1.json": make_event,
     "examples-1.block": make_examples,
     "examples-2.block": make_examples_with_ids,
-    "user-2.record": make_user,
+    "user-3.record": make_user,
     "update-1.block": make_update,
     "manifest-1.json": make_manifest,
     "journal-1.jsonl": make_journal,

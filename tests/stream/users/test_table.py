@@ -19,6 +19,7 @@ from stream.users.profiles import (
     EMPTY_PROFILE,
     MAX_INTERACTED,
     N_HISTORY,
+    N_INTERACTED,
     N_SHOWN,
     SESSION_GAP_MS,
     decode_profile,
@@ -173,21 +174,47 @@ def test_items_of_a_heavy_user_are_kept(part: int, is_restarted: bool) -> None:
 
 
 @pytest.mark.parametrize("part", [9000, 1000])
-def test_full_list_of_items_drops_its_oldest_half(part: int) -> None:
+def test_full_list_of_items_drops_the_oldest_half_of_the_others(part: int) -> None:
     store = MemoryStore()
     table = UserTable(store, rows=16)
-    events = make_events([(0, "view", n, 10) for n in range(MAX_INTERACTED + 1)])
+    bought = [(0, "purchase", n, 10) for n in range(0, 3000, 3)]
+    events = make_events([*bought, *((0, "view", n, 10) for n in range(N_INTERACTED * 2 + 700))])
     for first in range(0, len(events), part):
         apply_batch(table, decode_events(events[first : first + part], first))
         table.flush()
+    items = read_items(store)
+    viewed = [f"i{n}" for n in range(N_INTERACTED * 2 + 700) if n % 3 or n >= 3000]
 
-    assert read_items(store) == hash_ids([f"i{n}" for n in range(MAX_INTERACTED // 2, MAX_INTERACTED + 1)]).tolist()
+    assert items[:1000] == hash_ids([f"i{n}" for n in range(0, 3000, 3)]).tolist()
+    assert N_INTERACTED // 2 <= len(items) - 1000 <= N_INTERACTED
+    assert items[1000:] == hash_ids(viewed[-(len(items) - 1000) :]).tolist()
+
+
+def test_full_list_of_owned_items_drops_its_oldest_half() -> None:
+    store = MemoryStore()
+    table = UserTable(store, rows=16)
+    limit = MAX_INTERACTED - N_INTERACTED
+    apply_batch(table, decode_events(make_events([(0, "purchase", n, 10) for n in range(limit + 1)])))
+    table.flush()
+
+    assert read_items(store) == hash_ids([f"i{n}" for n in range(limit // 2, limit + 1)]).tolist()
+
+
+def test_item_that_is_bought_moves_to_the_owned_ones() -> None:
+    store = MemoryStore()
+    table = UserTable(store, rows=16)
+    actions = [("view", 1), ("view", 2), ("purchase", 3), ("cart", 2), ("view", 3), ("click", 4)]
+    apply_batch(table, decode_events(make_events([(0, kind, item, 10) for kind, item in actions])))
+    table.flush()
+
+    assert read_items(store) == hash_ids(["i3", "i2", "i1", "i4"]).tolist()
+    assert decode_profile(store.get(hash_id("u0")) or b"").owned_size == 2
 
 
 def test_heavy_users_do_not_share_items() -> None:
     store = MemoryStore()
     table = UserTable(store, rows=2)
-    apply_batch(table, decode_events(make_events([(n % 3, "click", n, 10) for n in range(4500)])))
+    apply_batch(table, decode_events(make_events([(n % 3, "like", n, 10) for n in range(4500)])))
     table.flush()
     for user in range(3):
         items = decode_profile(store.get(hash_id(f"u{user}")) or b"").interacted
