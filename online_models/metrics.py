@@ -53,6 +53,9 @@ items_left_out = Counter(
     "headrace_learn_items_left_out",
     "Items that events named and that got no row, because events had named 1,000,000 items before",
 )
+categories_left_out = Counter(
+    "headrace_learn_categories_left_out", "Categories of items beyond the first 16, which are not learned from"
+)
 item_coverage_ratio = Gauge(
     "headrace_item_coverage_ratio", "Ratio of items in the item table that were shown at least once in about a day"
 )

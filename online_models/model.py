@@ -121,8 +121,8 @@ class RecommenderModel:
     ) -> np.ndarray:
         """Add items with their catalog attributes; return their rows.
 
-        `categories`: (n, 4) uint64 keys, 0 = none; `created`: (n,) int64 ms, NO_TIME = unknown; `price`: (n,) float32,
-        NaN = unknown.
+        `categories`: (n, ≤ N_CATEGORIES) uint64 keys, 0 = none; `created`: (n,) int64 ms, NO_TIME = unknown; `price`:
+        (n,) float32, NaN = unknown.
         """
         rows = self.add_items(keys)
         known = rows >= 0

@@ -15,7 +15,7 @@ from stream.records.signs import is_disliked
 HORIZONS = np.array([600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 60 * 86_400], np.float64)  # half-lives in seconds
 TEN_MINUTES, HOUR, SIX_HOURS, DAY, WEEK, TWO_MONTHS = range(HORIZONS.size)  # indices of HORIZONS
 NO_TIME = -(2**62)  # stands for "unknown" in columns of times
-N_CATEGORIES = 4
+N_CATEGORIES = 16
 UNLISTED, LISTED, DELETED = range(3)  # status of an item: the catalog never had it, has it, has deleted it
 _NEW_ITEMS = 1_000  # items that events may name before one event is no longer enough, see `is_established`
 _MAX_RATING = 1e6  # absolute value beyond which a rating is ignored
@@ -256,10 +256,12 @@ class ItemTable:
     def set_attributes(self, rows: np.ndarray, categories: np.ndarray, created: np.ndarray, price: np.ndarray) -> None:
         """Write catalog attributes.
 
-        `categories`: (n, 4) uint64, 0 = none; `created`: (n,) int64 ms or NO_TIME; `price`: (n,) float32 or NaN.
+        `categories`: (n, ≤ N_CATEGORIES) uint64, 0 = none; `created`: (n,) int64 ms or NO_TIME; `price`: (n,) float32
+        or NaN.
         """
         self.catalog["status"][rows] = LISTED
-        self.catalog["categories"][rows] = categories
+        self.catalog["categories"][rows] = 0
+        self.catalog["categories"][rows, : categories.shape[1]] = categories
         self.catalog["created"][rows] = created
         self.catalog["price"][rows] = np.where(np.isfinite(price), price, np.float32(np.nan))
         self.catalog.mark_changed(rows)

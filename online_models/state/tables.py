@@ -116,7 +116,7 @@ class Table:
     def apply(self, changes: State) -> None:
         """Write another table's changes, after which both hold the same bits.
 
-        A column that `changes` does not have stays as it is.
+        A column that `changes` does not have stays as it is, as do entries that its columns of an older release lack.
         """
         rows = changes["rows"]
         if rows.size == 0:
@@ -129,7 +129,7 @@ class Table:
         self._index.remove(self._arrays["keys"][rows[is_moved]])
         self._index.insert(changes["keys"][is_assigned], rows[is_assigned])
         for name in self._arrays.keys() & changes.keys():
-            self._arrays[name][rows] = changes[name]
+            _fit(self._arrays[name], changes[name])[rows] = changes[name]
         if self._free_rows.size or not changes["keys"].all():
             self._free_rows = np.flatnonzero(self.keys == 0).astype(np.int32)
 
@@ -143,7 +143,7 @@ class Table:
         self.clear(max(1024, n_rows))
         self._n_rows = n_rows
         for name in self._arrays.keys() & state.keys():
-            self._arrays[name][:n_rows] = state[name]
+            _fit(self._arrays[name], state[name])[:n_rows] = state[name]
         used_rows = np.flatnonzero(state["keys"]).astype(np.int32)
         self._index.insert(state["keys"][used_rows], used_rows)
         self._free_rows = np.flatnonzero(state["keys"] == 0).astype(np.int32)
@@ -192,3 +192,8 @@ def prefix_states(parts: Mapping[str, State]) -> State:
 def substate(state: State, part: str) -> State:
     """Return one part of a `prefix_states` result, under its own names."""
     return {name[len(part) + 1 :]: array for name, array in state.items() if name.startswith(part + ".")}
+
+
+def _fit(column: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the part of a column that values fill; rows of an older release may be shorter."""
+    return column[:, : values.shape[1]] if column.ndim > 1 and values.ndim == column.ndim else column

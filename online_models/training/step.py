@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from online_models import metrics
 from online_models.features.history_filter import NO_TRIAL
 from online_models.model import RecommenderModel
 from online_models.state.item_table import N_CATEGORIES, NO_TIME
@@ -37,8 +38,10 @@ def set_item_attributes(model: RecommenderModel, changes: Sequence[CatalogChange
         return
     categories = np.zeros((len(items), N_CATEGORIES), np.uint64)
     for i, (_, item) in enumerate(items):
-        keys = [hash_id(name) for name in item.categories[:N_CATEGORIES] if name]
+        names = list(dict.fromkeys(name for name in item.categories if name))
+        keys = [hash_id(name) for name in names[:N_CATEGORIES]]
         categories[i, : len(keys)] = keys
+        metrics.categories_left_out.inc(len(names) - len(keys))
     created = np.array([NO_TIME if item.created_ts is None else item.created_ts for _, item in items], np.int64)
     price = np.array([np.nan if item.price is None else item.price for _, item in items], np.float32)
     model.set_item_attributes(np.array([key for key, _ in items], np.uint64), categories, created, price)

@@ -10,6 +10,7 @@ from online_models.state.item_table import UserQueries
 from serving.pipeline.schemas import Filters, RecommendationRequest
 from serving.replica.replica import Replica
 from stream.ids import hash_ids
+from stream.jit import kernel
 from stream.records.batches import ragged_starts
 from stream.records.signs import is_disliked
 from stream.users.profiles import Profile
@@ -109,13 +110,27 @@ def find_passing(model: RecommenderModel, filters: Filters | None, rows: np.ndar
     mask = rows >= 0
     if filters.categories is not None:
         category_keys = hash_ids([category for category in filters.categories if category])
-        mask &= np.isin(catalog["categories"][rows], category_keys).any(axis=1)
+        _drop_other_categories(catalog["categories"], rows, category_keys, mask)
     price = catalog["price"][rows]
     if filters.min_price is not None:
         mask &= price >= _to_stored_price(filters.min_price)
     if filters.max_price is not None:
         mask &= price <= _to_stored_price(filters.max_price)
     return np.flatnonzero(mask)
+
+
+@kernel
+def _drop_other_categories(categories: np.ndarray, rows: np.ndarray, keys: np.ndarray, mask: np.ndarray) -> None:
+    """Clear the mask of rows that have none of the categories."""
+    for i in range(rows.size):
+        has_one = False
+        for c in range(categories.shape[1] if mask[i] else 0):
+            category = categories[rows[i], c]
+            if category == 0 or has_one:
+                break
+            for key in keys:
+                has_one |= category == key
+        mask[i] = has_one
 
 
 def _to_stored_price(price: float) -> np.float32:

@@ -68,12 +68,12 @@ def _update_boards(
 def _jaccard(left: np.ndarray, right: np.ndarray) -> float:
     """Jaccard similarity of two items' categories: shared ones by all of either."""
     shared, left_size, right_size = 0, 0, 0
-    for j in range(right.size):
-        right_size += right[j] != _NO_CATEGORY
-    for i in range(left.size):
-        left_size += left[i] != _NO_CATEGORY
-        for j in range(right.size):
-            shared += left[i] != _NO_CATEGORY and left[i] == right[j]
+    while right_size < right.size and right[right_size] != _NO_CATEGORY:
+        right_size += 1
+    while left_size < left.size and left[left_size] != _NO_CATEGORY:
+        for j in range(right_size):
+            shared += left[left_size] == right[j]
+        left_size += 1
     return shared / max(1, left_size + right_size - shared)
 
 

@@ -22,7 +22,7 @@ class Item(msgspec.Struct, gc=False):
 
     item_id: Annotated[str, Meta(description="Id of the item, 1 to 256 bytes.")]
     title: Annotated[str | None, Meta(description="Title.")] = None
-    categories: Annotated[list[str], Meta(description="Categories, the main one first.")] = []
+    categories: Annotated[list[str], Meta(description="Categories, the main one first; 16 of them count.")] = []
     created_ts: Annotated[int | None, Meta(description="Time of its creation, ms since 1970.")] = None
     price: Annotated[float | None, Meta(description="Price, from 0.")] = None
     creator: Annotated[str | None, Meta(description="Author, seller or brand.")] = None

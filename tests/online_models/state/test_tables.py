@@ -132,3 +132,15 @@ def test_parts_of_a_state_keep_their_names() -> None:
     state = prefix_states({"a": {"x": np.zeros(1), "y.z": np.ones(2)}, "ab": {"x": np.ones(3)}})
 
     assert {name: array.size for name, array in substate(state, "a").items()} == {"x": 1, "y.z": 2}
+
+
+def test_column_that_was_narrower_keeps_its_entries() -> None:
+    old, new = (Table({"vector": Column("float32", (width,), fill=-1.0)}) for width in (2, 3))
+    old["vector"][old.add_keys(np.array([5, 6], np.uint64))] = [[1, 2], [3, 4]]
+    old.mark_changed(np.arange(2))
+    follower = Table({"vector": Column("float32", (3,), fill=-1.0)})
+    new.restore(old.state())
+    follower.apply(old.changes())
+
+    for table in (new, follower):
+        assert table["vector"][:2].tolist() == [[1, 2, -1], [3, 4, -1]]

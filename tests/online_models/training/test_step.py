@@ -4,12 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
+from online_models.model import RecommenderModel
+from online_models.state.item_table import N_CATEGORIES
 from online_models.training.journal import OffsetRange
 from online_models.training.progress import Progress
-from online_models.training.step import read_blocks, to_offset_ranges
+from online_models.training.step import read_blocks, set_item_attributes, to_offset_ranges
+from stream.ids import hash_ids
 from stream.logs import Record
 from stream.records.batches import Kind
+from stream.records.catalog import CatalogChange, Item
 from stream.records.example_blocks import decode_examples, encode_examples
 from stream.testing import MemoryLog
 from stream.topics import EXAMPLES
@@ -111,3 +116,14 @@ def test_an_empty_read_has_no_ranges() -> None:
     log.append(EXAMPLES, 0, records)
 
     assert to_offset_ranges([log.read(EXAMPLES, 0, 0, 5)]) == []
+
+
+def test_categories_beyond_the_limit_are_counted() -> None:
+    name = "headrace_learn_categories_left_out_total"
+    model, before = RecommenderModel(), REGISTRY.get_sample_value(name) or 0.0
+    names = [f"c{n}" for n in range(1000)]
+    set_item_attributes(model, [CatalogChange(7, Item("i", categories=[*names, "c0", ""]), b"")])
+    row = model.items.lookup(np.array([7], np.uint64))[0]
+
+    assert model.items.catalog["categories"][row].tolist() == hash_ids(names[:N_CATEGORIES]).tolist()
+    assert REGISTRY.get_sample_value(name) == before + 1000 - N_CATEGORIES
