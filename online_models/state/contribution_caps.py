@@ -13,6 +13,7 @@ from stream.records.batches import EventType, ExampleBatch, Kind
 from stream.records.signs import is_disliked
 
 SHOWN, VIEWED, CLICKED, VALUED = range(4)
+_MAX_RATE = 1e12  # of a user's actions of one type: a block of another process can hold any number
 COUNT_KINDS = np.full(len(EventType), -1, np.int8)  # by event type; -1 = no sign of interest, such as a dislike
 COUNT_KINDS[EventType.impression] = SHOWN
 COUNT_KINDS[[EventType.view, EventType.dwell]] = VIEWED
@@ -147,7 +148,8 @@ def user_weights(batch: ExampleBatch, settings: CapSettings | None = None) -> np
 
     A shared login or a scraper would otherwise decide what is popular.
     """
-    rate = batch.queries.rates[:, EventType.impression + 1 :].sum(axis=1)
+    rates = np.nan_to_num(batch.queries.rates[:, EventType.impression + 1 :]).clip(0, _MAX_RATE)
+    rate = rates.sum(axis=1)
     weights: np.ndarray = np.minimum(
         np.float32(1), np.float32((settings or CapSettings()).user_full_rate) / np.maximum(rate, 1)
     )

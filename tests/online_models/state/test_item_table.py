@@ -30,12 +30,13 @@ def count(*batches: ExampleBatch) -> ItemTable:
 def test_users_of_very_many_actions_count_less() -> None:
     full_rate = CapSettings().user_full_rate
     row = make_row(Kind.action, 0, START)
-    for rate, weight in ((0.0, 1.0), (full_rate, 1.0), (50 * full_rate, 1 / 50)):
+    cases = ((0.0, 1.0), (full_rate, 1.0), (50 * full_rate, 1 / 50), (np.nan, 1.0), (-3e38, 1.0), (np.inf, 0.0))
+    for rate, weight in cases:
         rates = np.zeros((1, len(EventType)), np.float32)
         rates[0, EventType.purchase] = rate
         items = count(replace(row, queries=replace(row.queries, rates=rates)))
 
-        assert items.counters["counts"][0, CLICKED].tolist() == pytest.approx([weight] * HORIZONS.size)
+        assert items.counters["counts"][0, CLICKED].tolist() == pytest.approx([weight] * HORIZONS.size, abs=1e-9)
         assert items.counters["total_counts"][0, EventType.click] == 1
 
 
