@@ -1,5 +1,6 @@
 """Parse JSON lines as events, items or users: each line by its own fields."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -145,8 +146,8 @@ def _advise(rejection: Rejection, fields: dict[str, msgspec.Raw]) -> Rejection:
     """Add the option that accepts such records."""
     if rejection.reason == "missing_field" and "type" not in fields:
         return Rejection("missing_field", f"{rejection.detail}; --type gives a type to events without one")
-    if rejection.reason == "wrong_type" and (match := rejection.detail.rpartition("$."))[1]:
-        name = match[2].strip("`'")
+    if rejection.reason == "wrong_type" and (match := re.search(r"\$\.(\w+)", rejection.detail)):
+        name = match[1]
         return Rejection("wrong_type", f"{rejection.detail}; --map {name}={name} converts it")
     return rejection
 

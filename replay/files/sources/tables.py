@@ -66,13 +66,19 @@ def _read_rows(text: IO[str], separator: str, name: str) -> Iterator[list[str]]:
         lines = _replace_each(text, separator, _UNIT_SEPARATOR)
         separator = _UNIT_SEPARATOR
     has_quotes = separator not in ("\t", _UNIT_SEPARATOR)  # names such as "Weird Al" Yankovic stand in such files
-    reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE)
+    # Strict: otherwise a quote that is opened and never closed takes all rows behind it into its cell.
+    reader = csv.reader(
+        lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE, strict=True
+    )
+    row_line = 1  # on which the row begins
     try:
-        yield from (row for row in reader if row)
+        for row in reader:
+            if row:
+                yield row
+            row_line = reader.line_num + 1
     except csv.Error as error:
-        place = f"line {reader.line_num:,}"
-        detail = "expected quotes that open and close in each cell"
-        raise DamagedFile(f"{name} cannot be read from {place} on: {error}; {detail}") from None
+        detail = f"{error} in the row that begins there; expected quotes that open and close in each cell"
+        raise DamagedFile(f"{name} cannot be read from line {row_line:,} on: {detail}") from None
 
 
 def _replace_each(lines: Iterable[str], old: str, new: str) -> Iterator[str]:

@@ -198,6 +198,19 @@ def test_replace_by_an_incomplete_file_deletes_nothing(
     assert result[str(folder / "items.jsonl")]["deleted"] == 0
 
 
+def test_replace_by_a_file_with_an_open_quote_deletes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, rows = folder / "items.csv", [f"i{n},5,cup" for n in range(50)]
+    file.write_text("\n".join(["item_id,price,title", *rows, ""]))
+    produce(capsys, str(file))
+    rows[10] = 'i10,5,"cup'
+    file.write_text("\n".join(["item_id,price,title", *rows, ""]))
+    code, result, _ = produce(capsys, str(file), replace=True)
+
+    assert code == 1
+    assert "line 12 on" in result[str(file)]["error"]
+    assert result[str(file)]["deleted"] == 0
+
+
 def test_same_file_twice_counts_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "log.csv").write_text(f"who,what,when\nu1,a,{now_ms()}\nu1,a,{now_ms()}\n")
     read = ReadOptions(maps=("user_id=who", "item_id=what", "ts=when"), type="click")

@@ -280,3 +280,48 @@ def test_kind_can_be_forced(tmp_path: Path) -> None:
     path = write(tmp_path, "users.jsonl", b'{"user_id":"u","rating":5}\n')
 
     assert len(read(path, kind="users").users) == 1
+
+
+def write_titles(folder: Path, titles: dict[int, str]) -> Path:
+    """Write nine items; `titles` replaces those of some rows."""
+    rows = [f"i{n},5,{titles.get(n, 'cup')}" for n in range(9)]
+    return write(folder, "items.csv", "\n".join(["item_id,price,title", *rows, ""]).encode())
+
+
+@pytest.mark.parametrize(
+    "titles", [{3: '"cup'}, {3: '"cup', 5: '"cup'}, {8: '"x" y'}], ids=["open", "two open", "behind"]
+)
+def test_stray_quote_takes_no_other_row_into_its_cell(titles: dict[int, str], tmp_path: Path) -> None:
+    row, items = min(titles), list[str]()
+
+    def read_items() -> None:
+        for batch in RecordReader(str(write_titles(tmp_path, titles)), ReadOptions()).batches():
+            items.extend(item_id for item_id, _ in batch.parsed.items)
+
+    with pytest.raises(DamagedFile, match=rf"line {row + 2} on: .*row that begins there"):
+        read_items()
+
+    assert items == [f"i{n}" for n in range(row)]
+
+
+def test_quote_inside_a_cell_stands_for_itself(tmp_path: Path) -> None:
+    items = read(write_titles(tmp_path, {4: '19" monitor'})).items
+
+    assert json.loads(items[4][1] or b"")["title"] == '19" monitor'
+    assert len(items) == 9
+
+
+def test_cell_of_several_lines_is_one_row(tmp_path: Path) -> None:
+    content = b'item_id,title,price\ni0,"a cup,\nof ""tea""",5\ni1,"tea\n\n",6\n'
+
+    assert [json.loads(line or b"")["title"] for _, line in read(write(tmp_path, "items.csv", content)).items] == [
+        'a cup,\nof "tea"',
+        "tea\n\n",
+    ]
+
+
+def test_hint_of_a_wrong_type_names_the_field(tmp_path: Path) -> None:
+    event = EVENTS[0] | {"ts": None}
+    parsed = read(write(tmp_path, "events.jsonl", to_lines([*EVENTS[1:], event])))
+
+    assert parsed.refused[0].rejection.detail.endswith("; --map ts=ts converts it")
