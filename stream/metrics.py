@@ -19,6 +19,9 @@ heartbeat = Gauge(
 )
 events = Counter("headrace_events", "Events applied, by type", ["type"])
 events_duplicate = Counter("headrace_events_duplicate", "Events skipped because their event_id is known")
+events_forgotten = Counter(
+    "headrace_events_forgotten", "Events skipped because they are from before their user was forgotten"
+)
 dead_letter = Counter("headrace_dead_letter", "Events rejected, by reason", ["reason"])
 events_quarantined = Counter("headrace_events_quarantined", "Events quarantined as poison, by detector", ["detector"])
 alarms = Counter("headrace_alarms", "Alarms raised, by depth, kind and detector", ["depth", "kind", "detector"])

@@ -12,7 +12,7 @@ from stream.alarms import Alarm, raise_alarms, read_alarms
 from stream.logs import EventLog, Record
 from stream.records.decoding import RELEASED_KEY_PREFIX, DecodedBatch
 from stream.topics import EVENTS, QUARANTINE, USERS
-from stream.users.rate_limits import DETECTORS
+from stream.users.rate_limits import DETECTORS, FORGOTTEN
 from stream.users.table import ApplyResult
 
 _CLOCK_SKEW_MS = 60_000  # maximum difference between the clocks of two writers of the log
@@ -78,7 +78,7 @@ def quarantine(
     It skips those that were reported before a crash.
     """
     actions, alarms = [], []
-    for row in np.flatnonzero(result.violation).tolist():
+    for row in np.flatnonzero((result.violation != 0) & (result.violation != FORGOTTEN)).tolist():
         detector = DETECTORS[result.violation[row]]
         metrics.events_quarantined.labels(detector).inc()
         action = _build_action(decoded, row, detector, partition)

@@ -10,11 +10,14 @@ from stream.logs import TopicProblem
 
 POLICY_KEY = "cleanup.policy"
 _MIN_COMPACTION_LAG_MS = 7 * DAY_MS  # a replay of this time reads the former values of a key
+_TOMBSTONE_RETENTION_MS = 90 * DAY_MS  # longer than most logs: state that is rebuilt from one lacks what was deleted
 _POLICY = {True: "compact", False: "delete"}  # by whether the topic is compacted
-_TIMESTAMP_KEY, _COMPRESSION_KEY, _MIN_REPLICAS_KEY = (
+_TIMESTAMP_KEY, _COMPRESSION_KEY, _MIN_REPLICAS_KEY, _TOMBSTONE_KEY, _COMPACTION_LAG_KEY = (
     "message.timestamp.type",
     "compression.type",
     "min.insync.replicas",
+    "delete.retention.ms",
+    "min.compaction.lag.ms",
 )
 _BROKER_CODECS = ("producer", "uncompressed")  # the broker keeps what the producer sends, or decompresses it
 
@@ -47,8 +50,9 @@ def topic_configs(compacted: bool, replication: int) -> dict[str, str]:
         "max.message.bytes": str(MAX_RECORD_BYTES),
     }
     if compacted:
-        configs |= {"min.cleanable.dirty.ratio": "0.3", "segment.ms": "3600000", "delete.retention.ms": "86400000"}
-        configs["min.compaction.lag.ms"] = str(_MIN_COMPACTION_LAG_MS)
+        configs |= {"min.cleanable.dirty.ratio": "0.3", "segment.ms": "3600000"}
+        configs[_TOMBSTONE_KEY] = str(_TOMBSTONE_RETENTION_MS)
+        configs[_COMPACTION_LAG_KEY] = str(_MIN_COMPACTION_LAG_MS)
     if replication >= 3:
         configs[_MIN_REPLICAS_KEY] = "2"
     return configs
@@ -96,7 +100,15 @@ def _wrong_settings(state: TopicState, retention: float) -> Iterator[tuple[str, 
         yield _TIMESTAMP_KEY, problem, "LogAppendTime"
     if configs.get(POLICY_KEY, policy) != policy:
         yield POLICY_KEY, f"{POLICY_KEY} is {configs[POLICY_KEY]}, expected {policy}", policy
-    if not state.is_compacted:
+    if state.is_compacted:
+        kept_ms = int(configs.get(_COMPACTION_LAG_KEY, "0")) + int(configs.get(_TOMBSTONE_KEY, str(DAY_MS)))
+        if kept_ms < retention * 1000:
+            problem = (
+                f"the broker keeps a deletion for {kept_ms / 1000:.0f} s, log.retention is {retention:.0f} s: "
+                "what was deleted can come back when state is rebuilt from the log"
+            )
+            yield _TOMBSTONE_KEY, problem, str(max(_TOMBSTONE_RETENTION_MS, round(retention * 1000)))
+    else:
         kept_ms = int(configs.get("retention.ms", "-1"))
         if 0 <= kept_ms < retention * 1000:
             problem = f"the broker deletes records after {kept_ms / 1000:.0f} s, log.retention is {retention:.0f} s"

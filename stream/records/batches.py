@@ -29,7 +29,7 @@ class Kind(IntEnum):
     action = 1  # an action of a user on one item
     clicked = 2  # an action on an open impression: its list, with the label of the item set
     closed = 3  # an impression after its attribution window: its list with the final labels
-    held = 4  # an action in quarantine: nothing trains on it; it is here so that duplicates are recognized
+    held = 4  # quarantined, or of a forgotten user: nothing trains on it; it is here so that duplicates are recognized
 
 
 N_CONTEXT = 4  # "name=value" keys of the context of a query

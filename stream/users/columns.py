@@ -24,6 +24,7 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "offset": ("int64", ()),  # of the last event applied
     "users_offset": ("int64", ()),  # of the last record of the users topic applied
     "partition": ("int32", ()),  # of both offsets, -1 = unknown
+    "forgotten_ts": ("int64", ()),  # time of the last request to forget the user, 0 = never
     "last_ts": ("int64", ()),
     "session_start": ("int64", ()),
     "session_depth": ("int32", ()),
@@ -74,10 +75,11 @@ def grow(columns: ColumnArrays, rows: int) -> ColumnArrays:
     return larger
 
 
-def forget(columns: ColumnArrays, row: int) -> None:
-    """Empty a row except its key and the offsets of the records that were applied to it."""
+def forget(columns: ColumnArrays, row: int, ts: int) -> None:
+    """Empty a row at time `ts`, ms, except its key and the offsets of the records applied to it."""
     for name in columns.keys() - {*_RAGGED_COLUMNS, *_POSITION_COLUMNS, "key"}:
         columns[name][row] = 0
+    columns["forgotten_ts"][row] = ts
 
 
 # Conversion goes column by column: numpy calls per row would take most of the time of this process.
@@ -110,6 +112,7 @@ def encode_rows(
         _slice_bytes(columns["slates"], rows, columns["slates_size"][rows] - n_slates, n_slates),
         columns["partition"][rows].tolist(),
         columns["owned_size"][rows].tolist(),
+        columns["forgotten_ts"][rows].tolist(),
         strict=True,
     )
     return [encode_profile_fields(*values) for values in fields]
@@ -135,6 +138,7 @@ def write_profiles(
         columns[name][rows] = numbers
     columns["partition"][rows] = [record.partition for record in records]
     columns["owned_size"][rows] = [record.owned_size for record in records]
+    columns["forgotten_ts"][rows] = [record.forgotten_ts for record in records]
     pieces = {
         name: [getattr(record, name) for record in records]
         for name in ("counts", "rates", "minute_counts", *_RAGGED_COLUMNS)

@@ -10,7 +10,7 @@ from stream.jit import kernel
 from stream.users.columns import HISTORY_CAPACITY
 from stream.users.owned_items import OWNING, LongLists, add_item
 from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, N_SHOWN, SESSION_GAP_MS
-from stream.users.rate_limits import BANNED, check_limits
+from stream.users.rate_limits import BANNED, FORGOTTEN, check_limits
 
 _ALARM_INTERVAL_MS = HOUR_MS  # event time between two alarms about one user
 
@@ -55,6 +55,7 @@ class UserColumns(NamedTuple):
     banned_item: np.ndarray
     slates_size: np.ndarray
     slates: np.ndarray
+    forgotten_ts: np.ndarray
 
 
 class PreEventState(NamedTuple):
@@ -102,7 +103,7 @@ def apply(
     (
         offset, last_ts, session_start, session_depth, counts, rates, size, history_item, history_type, history_ts,
         interacted_size, owned_size, interacted, shown_size, shown, minute_counts, minute_counts_ts, last_alarm_ts,
-        ban_end_ts, banned_item, slates_size, slates,
+        ban_end_ts, banned_item, slates_size, slates, forgotten_ts,
     ) = users  # fmt: skip
     (
         pre_session_start, pre_session_depth, pre_rates, history_lengths, pre_item, pre_type, pre_ts,
@@ -130,9 +131,13 @@ def apply(
             continue
         is_applied[i] = True
         offset[row] = offsets[i]
+        is_of_slate = kind != 0 and impressions[i] != 0
+        is_forged = is_of_slate and not _has_slate(row, impressions[i], slates_size, slates)
+        if _is_from_before(ts, is_forged, forgotten_ts[row]):
+            violations[i] = FORGOTTEN
+            continue
         if kind != 0 and not is_released[i]:
             is_repeat = _is_repeat(row, item, new_types[i], ts, size, history_item, history_type, history_ts)
-            is_forged = impressions[i] != 0 and not _has_slate(row, impressions[i], slates_size, slates)
             violations[i] = check_limits(row, ts, is_repeat, is_forged, minute_counts, minute_counts_ts, limits)
             if ts < ban_end_ts[row] and (banned_item[row] == item or banned_item[row] == NO_KEY) and limits[0] < np.inf:
                 violations[i] = BANNED
@@ -160,6 +165,15 @@ def _is_new(i: int, last_offset: int, rows: np.ndarray, offset: np.ndarray, is_a
     Several events of one record share an offset.
     """
     return offset[i] > last_offset or (offset[i] == last_offset and _has_applied_sibling(rows, offset, is_applied, i))
+
+
+@kernel
+def _is_from_before(ts: int, is_of_unknown_slate: bool, forgotten_ts: int) -> bool:
+    """Return True for an event from before its user was forgotten.
+
+    That includes an action on a slate from before: the slates of the user since then are known.
+    """
+    return forgotten_ts != 0 and (ts <= forgotten_ts or (is_of_unknown_slate and ts - forgotten_ts <= DAY_MS))
 
 
 @kernel

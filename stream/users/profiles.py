@@ -50,6 +50,7 @@ class Profile:
     slates: np.ndarray  # (i,) uint64, impressions of the user, oldest first
     partition: int = -1  # of the offsets; -1 = unknown, in records of older versions
     owned_size: int = 0  # items that the user owns or has rated, the first ones of `interacted`
+    forgotten_ts: int = 0  # time, ms, of the last request to forget the user, 0 = never
 
     @property
     def is_empty(self) -> bool:
@@ -77,6 +78,7 @@ class StoredProfile(msgspec.Struct, array_like=True, gc=False):
     slates: bytes = b""
     partition: int = -1
     owned_size: int = 0
+    forgotten_ts: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -106,7 +108,7 @@ def decode_profile(value: bytes) -> Profile:
         np.frombuffer(record.item, np.uint64), np.frombuffer(record.type, np.uint8), np.frombuffer(record.ts, np.int64),
         np.frombuffer(record.interacted, np.uint64), record.text, record.attributes,
         np.frombuffer(record.shown, np.uint64), np.frombuffer(record.minute_counts, np.float32), *record.guard_state,
-        np.frombuffer(record.slates, np.uint64), record.partition, record.owned_size,
+        np.frombuffer(record.slates, np.uint64), record.partition, record.owned_size, record.forgotten_ts,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream.ids import KeyIndex
+from stream.logs import Records
 from stream.records.batches import Queries, ragged_starts
 from stream.records.decoding import EventBatch
 from stream.records.events import Event
@@ -16,7 +17,7 @@ from stream.users.columns import allocate_columns, clear, encode_rows, forget, g
 from stream.users.event_kernels import EventColumns, UserColumns, allocate, apply
 from stream.users.owned_items import OwnedItems
 from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, StoredProfile, decode_stored_profile, history_line
-from stream.users.rate_limits import UNLIMITED, RateLimits
+from stream.users.rate_limits import FORGOTTEN, UNLIMITED, RateLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class ApplyResult:
     """State of each user just before each event, and the rate limits that the event violates."""
 
     queries: Queries
-    violation: np.ndarray  # (n,) uint8, index in `rate_limits.DETECTORS`, 0 = none
+    violation: np.ndarray  # (n,) uint8, index in `rate_limits.DETECTORS` or `FORGOTTEN`, 0 = none
     is_alarm: np.ndarray  # (n,) bool, a violation that raises an alarm; at most one per user and hour
 
 
@@ -60,8 +61,8 @@ class UserTable:
     def apply(self, batch: EventBatch, events: Sequence[Event], partition: int = 0) -> ApplyResult:
         """Apply events in order; returns the state of each user just before each event.
 
-        An event that violates a rate limit changes only the counts of the rate limits. `events`: one per row of
-        `batch`. `partition`: of the events.
+        An event that violates a rate limit changes only the counts of the rate limits, one from before its user was
+        forgotten changes nothing. `events`: one per row of `batch`. `partition`: of the events.
         """
         rows = self._find_or_load(batch.user)
         self._set_partition(rows, partition)
@@ -100,6 +101,7 @@ class UserTable:
 
         Once per user and batch, because a text is copied whenever it grows.
         """
+        indices = indices[violation[indices] != FORGOTTEN]
         lines: defaultdict[int, list[bytes]] = defaultdict(list)
         for i, row, code in zip(indices.tolist(), rows[indices].tolist(), violation[indices].tolist(), strict=True):
             event = events[i]
@@ -109,25 +111,19 @@ class UserTable:
         for row, new_lines in lines.items():
             self._texts[row] = b"".join((self._texts[row], *new_lines))
 
-    def set_attributes(
-        self,
-        keys: np.ndarray,
-        user_ids: Sequence[str],
-        offsets: Sequence[int],
-        values: Sequence[bytes | None],
-        partition: int = 0,
-    ) -> None:
+    def set_attributes(self, keys: np.ndarray, user_ids: Sequence[str], records: Records, partition: int = 0) -> None:
         """Apply records of the users topic: attributes as JSON, or None to forget the user."""
         rows = self._find_or_load(keys)
         self._set_partition(rows, partition)
-        for row, user_id, offset, value in zip(rows.tolist(), user_ids, offsets, values, strict=True):
+        columns = records.offsets, records.values, records.times
+        for row, user_id, offset, value, ts in zip(rows.tolist(), user_ids, *columns, strict=True):
             if offset <= self._columns["users_offset"][row]:
                 continue
             self._columns["users_offset"][row] = offset
             self._user_ids[row] = user_id
             self._attributes[row] = value or b""
             if value is None:
-                self._forget(row)
+                self._forget(row, ts)
             self._changed[row] = True
 
     def ban(
@@ -207,7 +203,7 @@ class UserTable:
             self._user_ids[row], self._texts[row] = record.user_id, record.text
             self._attributes[row] = record.attributes
 
-    def _forget(self, row: int) -> None:
-        forget(self._columns, row)
+    def _forget(self, row: int, ts: int) -> None:
+        forget(self._columns, row, ts)
         self._user_ids[row] = ""
         self._texts[row] = self._attributes[row] = b""

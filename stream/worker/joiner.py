@@ -91,7 +91,7 @@ class Joiner:
         impressions, actions = self._new_impressions(batch), _actions(batch)
         is_impression = (batch.kind == Kind.shown).tolist()
         previous = 0
-        for row in np.flatnonzero((batch.kind == Kind.shown) | (batch.impression != 0)).tolist():
+        for row in np.flatnonzero((batch.kind == Kind.shown) | _names_impression(batch)).tolist():
             outcomes += self._close(watermarks, previous, row)
             previous = row
             if is_impression[row]:
@@ -109,7 +109,7 @@ class Joiner:
         """Apply joined rows of published blocks, so that their open impressions are open again."""
         impressions = self._new_impressions(batch)
         start = batch.lists.start
-        for row in np.flatnonzero(batch.kind != Kind.action).tolist():
+        for row in np.flatnonzero(~np.isin(batch.kind, (Kind.action, Kind.held))).tolist():
             open_impression = self._open.get(int(batch.impression[row]))
             if batch.kind[row] == Kind.shown:
                 self._show(next(impressions))
@@ -178,9 +178,15 @@ class Joiner:
         return (row, n_closed) if n_closed < self._max_closed_per_event else (row + 1, 0)
 
 
+def _names_impression(batch: ExampleBatch) -> np.ndarray:
+    """Mark the actions that name an impression, (n,) bool."""
+    names_impression: np.ndarray = (batch.kind == Kind.action) & (batch.impression != 0)
+    return names_impression
+
+
 def _actions(batch: ExampleBatch) -> Iterator[_Action]:
     """Actions of a micro-batch that name an impression, in order."""
-    rows = np.flatnonzero((batch.kind != Kind.shown) & (batch.impression != 0))
+    rows = np.flatnonzero(_names_impression(batch))
     items = batch.lists.item[batch.lists.start[rows]]
     columns = rows, batch.impression[rows], batch.queries.user[rows], items, batch.type[rows]
     return map(_Action, *(column.tolist() for column in columns))

@@ -162,14 +162,15 @@ def build_examples(batch: EventBatch, queries: Queries) -> ExampleBatch:
 
 
 def mark_quarantined(batch: ExampleBatch, violation: np.ndarray) -> ExampleBatch:
-    """Detach quarantined actions from their impressions, so that nothing trains on them."""
+    """Hold events back from training, and detach the actions from their impressions."""
     if not violation.any():
         return batch
     is_quarantined = violation > 0
+    is_detached = is_quarantined & (batch.type != EventType.impression)  # whose id is content, by which repeats differ
     return replace(
         batch,
         kind=np.where(is_quarantined, Kind.held, batch.kind).astype(np.uint8),
-        impression=np.where(is_quarantined, np.uint64(0), batch.impression),
+        impression=np.where(is_detached, np.uint64(0), batch.impression),
     )
 
 

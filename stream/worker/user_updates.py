@@ -30,7 +30,7 @@ def apply_user_records(
         user_records, rejected = validate_user_records(records, partitions)
         rejections.report(partition.number, rejected, partition.dead_lettered_users, records.times[-1], USERS)
         user_ids = [(key or b"").decode() for key in user_records.keys]
-        users.set_attributes(hash_ids(user_ids), user_ids, user_records.offsets, user_records.values, partition.number)
+        users.set_attributes(hash_ids(user_ids), user_ids, user_records, partition.number)
         _store_position(users, partition, records.offsets[-1] + 1)
 
 

@@ -27,7 +27,7 @@ from stream.records.example_blocks import keyed_blocks
 from stream.records.item_ids import collect_ids
 from stream.stores import UserStore
 from stream.topics import EVENTS, EXAMPLES, USERS
-from stream.users.rate_limits import DETECTORS, rate_limits_from_settings
+from stream.users.rate_limits import DETECTORS, FORGOTTEN, rate_limits_from_settings
 from stream.users.table import UserTable
 from stream.worker.clock_jumps import MAX_TIME_FALL_MS, split_at_time_falls
 from stream.worker.continuity import GapReporter, fingerprint
@@ -181,6 +181,7 @@ class StreamWorker:
         start = partition.advance(next_offset, fingerprint(records))
         result = self._users.apply(new.batch, new.events, partition.number)
         metrics.count_events(new.batch.type[result.violation == 0])
+        metrics.events_forgotten.inc(int(np.count_nonzero(result.violation == FORGOTTEN)))
         quarantine(self._log, partition.number, new, result, partition.already_reported)
         examples = partition.join(new.batch, result)
         ids_by_offsets = partial(collect_ids, new.batch, new.events, result.violation > 0)

@@ -44,7 +44,8 @@ def _make_block(store: MemoryStore, click: Mapping[str, Any] = CLICK_EVENT, with
     values = [msgspec.json.encode(IMPRESSION_EVENT), msgspec.json.encode(click)]
     decoded = decode_records(Records(0, [40, 41], [b"u1"] * 2, values, [TS] * 2), Limits(0, 300))
     users = UserTable(store, 16)
-    users.set_attributes(np.array([decoded.batch.user[0]]), ["u1"], [5], [b'{"age":7}'])
+    attributes = Records(0, [5], [b"u1"], [b'{"age":7}'], [TS])
+    users.set_attributes(np.array([decoded.batch.user[0]]), ["u1"], attributes)
     queries = users.apply(decoded.batch, decoded.events).queries
     users.flush()
     block_range = BlockRange(
@@ -100,7 +101,7 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "event-1.json": make_event,
     "examples-1.block": make_examples,
     "examples-2.block": make_examples_with_ids,
-    "user-3.record": make_user,
+    "user-4.record": make_user,
     "update-1.block": make_update,
     "manifest-1.json": make_manifest,
     "journal-1.jsonl": make_journal,

@@ -69,7 +69,7 @@ def test_golden_block_has_the_ids_of_items() -> None:
     assert decode_item_ids(read_golden("examples-1.block")).key.size == 0
 
 
-@pytest.mark.parametrize(("name", "partition"), [("user-1.record", -1), ("user-2.record", 0), ("user-3.record", 0)])
+@pytest.mark.parametrize(("name", "partition"), [("user-1.record", -1), *((f"user-{n}.record", 0) for n in (2, 3, 4))])
 def test_golden_user_record_decodes(name: str, partition: int) -> None:
     profile = decode_profile(read_golden(name))
 

@@ -54,7 +54,10 @@ class TestUsers:
 
         assert set(list_item_ids(loop.recommend("u1", log=False))) == {"a", "b"}
         assert loop.http.get("/v1/users/u2").status_code == 200
-        loop.send_events(make_event(item_id="b"))
+        loop.send_events(make_event(item_id="b", ts=NOW))
+        loop.run_until_idle()
+        assert_problem(loop.http.get("/v1/users/u1"), 404)
+        loop.send_events(make_event(item_id="b", ts=NOW + 1))
         loop.run_until_idle()
         user = loop.http.get("/v1/users/u1").json()
         assert [entry["item_id"] for entry in user["history"]] == ["b"]

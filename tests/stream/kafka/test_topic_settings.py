@@ -32,6 +32,11 @@ def test_own_settings_have_no_problem(compacted: bool, replicas: int) -> None:
         (make_state(compacted=True, cleanup_policy="delete"), "expected compact", "cleanup.policy=compact"),
         (make_state(cleanup_policy="compact,delete"), "expected delete", "cleanup.policy=delete"),
         (make_state(retention_ms="3600000"), "deletes records after 3600 s", "retention.ms=-1"),
+        (
+            make_state(compacted=True, delete_retention_ms="86400000", min_compaction_lag_ms="0"),
+            "for 86400 s",
+            "delete.retention.ms=7776000000",
+        ),
         (make_state(retention_bytes="1000"), "above 1000 bytes", "retention.bytes=-1"),
         (make_state(min_insync_replicas="1"), "lost when one broker fails", "min.insync.replicas=2"),
         (make_state(replicas=1, min_insync_replicas="2"), "no append succeeds", "kafka-reassign-partitions"),

@@ -38,7 +38,8 @@ def profiles(draw: st.DrawFn) -> Profile:
         shown=draw(nps.arrays(np.uint64, draw(st.integers(0, 64)))),
         minute_counts=draw(nps.arrays(np.float32, N_MINUTE_COUNTS, elements={"allow_nan": False})),
         minute_counts_ts=draw(NUMBERS), last_alarm_ts=draw(NUMBERS), ban_end_ts=draw(NUMBERS),
-        banned_item=draw(st.integers(0, 2**64 - 1)), slates=draw(nps.arrays(np.uint64, draw(st.integers(0, 16)))),
+        banned_item=draw(st.integers(0, 2**64 - 1)),
+        forgotten_ts=draw(NUMBERS), slates=draw(nps.arrays(np.uint64, draw(st.integers(0, 16)))),
     )  # fmt: skip
 
 

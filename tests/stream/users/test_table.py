@@ -26,6 +26,7 @@ from stream.users.profiles import (
     describe,
     queries_from_profiles,
 )
+from stream.users.rate_limits import FORGOTTEN
 from stream.users.table import UserTable
 
 START = 1_767_225_600_000
@@ -222,13 +223,17 @@ def test_heavy_users_do_not_share_items() -> None:
         assert items.tolist() == hash_ids([f"i{n}" for n in range(user, 4500, 3)]).tolist()
 
 
+def set_attributes(table: UserTable, offset: int, value: bytes | None, ts: int = START) -> None:
+    table.set_attributes(hash_ids(["u0"]), ["u0"], Records(0, [offset], [b"u0"], [value], [ts]))
+
+
 def test_forgotten_user_is_empty_and_starts_over() -> None:
     store = MemoryStore()
     table = UserTable(store, rows=16)
     apply_batch(table, decode_events(make_events([(0, "click", 1, 1), (0, "click", 2, 1)])))
-    table.set_attributes(hash_ids(["u0"]), ["u0"], [4], [b'{"age":7}'])
-    table.set_attributes(hash_ids(["u0"]), ["u0"], [5], [None])
-    table.set_attributes(hash_ids(["u0"]), ["u0"], [4], [b'{"age":7}'])
+    set_attributes(table, 4, b'{"age":7}')
+    set_attributes(table, 5, None)
+    set_attributes(table, 4, b'{"age":7}')
     table.flush()
     empty = decode_profile(store.get(hash_id("u0")) or b"")
 
@@ -240,6 +245,51 @@ def test_forgotten_user_is_empty_and_starts_over() -> None:
     profile = describe(decode_profile(store.get(hash_id("u0")) or b""))
 
     assert [entry["item_id"] for entry in profile["history"]] == ["i3"]
+
+
+FORGOTTEN_AT = START + MINUTE_MS
+
+
+@pytest.mark.parametrize(
+    ("event", "is_late"),
+    [
+        (Event("e", "click", FORGOTTEN_AT, "u0", "i1"), True),
+        (Event("e", "click", FORGOTTEN_AT + 1, "u0", "i1"), False),
+        (Event("e", "impression", FORGOTTEN_AT, "u0", impression_id="r2", items=["i1"]), True),
+        (Event("e", "click", FORGOTTEN_AT + 1, "u0", "i1", impression_id="r1"), True),
+        (Event("e", "click", FORGOTTEN_AT + DAY_MS + 1, "u0", "i1", impression_id="r1"), False),
+        (Event("e", "click", FORGOTTEN_AT + 1, "u1", "i1", impression_id="r1"), False),
+    ],
+    ids=["before", "after", "impression", "of a slate from before", "a day later", "another user"],
+)
+def test_late_event_does_not_bring_a_forgotten_user_back(event: Event, is_late: bool) -> None:
+    store = MemoryStore()
+    table = UserTable(store, rows=16)
+    slate = Event("e1", "impression", START, "u0", impression_id="r1", items=["i1"])
+    apply_batch(table, decode_events([slate, make_event(2, "u0", "click", "i1", START)]))
+    set_attributes(table, 0, None, FORGOTTEN_AT)
+    table.flush()
+    table.clear_cache()
+    late = decode_events([event], offset=2)
+    result = table.apply(late.batch, late.events)
+    table.flush()
+    value = store.get(hash_id(event.user_id)) or b""
+
+    assert decode_profile(value).is_empty == is_late
+    assert (event.user_id.encode() in value) != is_late
+    assert result.violation.tolist() == [FORGOTTEN if is_late else 0]
+
+
+def test_click_on_a_slate_from_after_the_deletion_counts() -> None:
+    store = MemoryStore()
+    table = UserTable(store, rows=16)
+    set_attributes(table, 0, None, FORGOTTEN_AT)
+    slate = Event("e1", "impression", FORGOTTEN_AT + 1, "u0", impression_id="r1", items=["i1"])
+    click = Event("e2", "click", FORGOTTEN_AT + 2, "u0", "i1", impression_id="r1")
+    decoded = decode_events([slate, click])
+    result = table.apply(decoded.batch, decoded.events)
+
+    assert result.violation.tolist() == [0, 0]
 
 
 def test_all_events_of_one_record_count() -> None:
