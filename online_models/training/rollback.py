@@ -1,11 +1,13 @@
 """Roll back to an older version: the events to exclude, and the offsets to continue from."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from online_models.control import Ranges, RollbackCommand
 from online_models.training.journal import Rollback
-from online_models.training.offset_ranges import merge_ranges
+from online_models.training.offset_ranges import PartitionRanges, merge_ranges
 from online_models.training.progress import Progress
+from online_models.versions import listing
 from online_models.versions.checkpoints import Manifest
 from stream.logs import EventLog
 from stream.topics import EXAMPLES
@@ -17,6 +19,10 @@ class RetentionExceeded(ValueError):
     """The log no longer keeps the examples after a version: training cannot continue from it."""
 
 
+class RangeTrained(ValueError):
+    """A version was trained on events that a rollback to it is to leave out."""
+
+
 def check_retained(log: EventLog, manifest: Manifest) -> None:
     """Raise RetentionExceeded if the log no longer keeps the examples after a version."""
     for partition, offset in sorted(manifest.example_offsets.items()):
@@ -25,6 +31,39 @@ def check_retained(log: EventLog, manifest: Manifest) -> None:
                 f"version {manifest.version} continues at offset {offset} of examples partition {partition}, but the "
                 f"log keeps them from {start} (log.retention): choose a newer version, see `headrace models list`"
             )
+
+
+def check_untrained(folder: Path, manifest: Manifest, skip: Ranges, impressions: Ranges) -> None:
+    """Raise RangeTrained if the version itself was trained on events of these ranges: it would keep them.
+
+    `folder`: of the checkpoints, to name the newest version from before the events.
+    """
+    trained = _find_trained(manifest, skip, impressions)
+    if not trained:
+        return
+    older = [
+        info.version
+        for info in listing.read_versions(folder)
+        if info.manifest and not info.error and not _find_trained(info.manifest, skip, impressions)
+    ]
+    remedy = f"choose {older[-1]}, which was not" if older else "no version on disk is from before them"
+    raise RangeTrained(f"version {manifest.version} itself was trained on events of {', '.join(trained)}: {remedy}")
+
+
+def _find_trained(manifest: Manifest, skip: Ranges, impressions: Ranges) -> list[str]:
+    """Ranges, as PARTITION:FROM-TO, with events that a version was trained on."""
+    excluded = merge_ranges(manifest.skip), merge_ranges(manifest.skip, manifest.skip_impressions)
+    return [
+        f"{partition}:{first}-{next_}"
+        for ranges, left_out in zip((skip, impressions), excluded, strict=True)
+        for partition, runs in ranges.items()
+        for first, next_ in runs
+        if not _is_left_out(first, min(next_, manifest.offsets.get(partition, 0)), left_out.get(partition, []))
+    ]
+
+
+def _is_left_out(first: int, end: int, ranges: PartitionRanges) -> bool:
+    return first >= end or any(start <= first and end <= stop for start, stop in ranges)
 
 
 def plan_rollback(command: RollbackCommand, manifest: Manifest, progress: Progress, control_offset: int) -> Rollback:

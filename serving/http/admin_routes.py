@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from online_models.control import Command, ExcludeActionsCommand, RollbackCommand, encode_command
-from online_models.training.rollback import RetentionExceeded, check_retained
+from online_models.training.rollback import RangeTrained, RetentionExceeded, check_retained, check_untrained
 from online_models.versions import checkpoints, gate, listing
 from serving.http.errors import Problem
 from serving.http.operations import Operation, contract
@@ -66,7 +66,7 @@ async def rollback(state: State, request: Request[Any, Any, Any]) -> RollbackRes
     _check_version_exists(service, command.version)
     _check_ranges(service, "skip", command.skip or {})
     _check_ranges(service, "skip_impressions", command.skip_impressions)
-    await service.read_log(lambda: _check_version_usable(service, command.version))
+    await service.read_log(lambda: _check_version_usable(service, command))
     commands: list[Command] = [command]
     if command.skip_impressions:
         commands.insert(0, ExcludeActionsCommand(command.skip_impressions, command.reason))
@@ -88,13 +88,16 @@ def _check_ranges(service: Service, name: str, ranges_by_partition: dict[str, li
             raise Problem(422, "Invalid range", detail, field=name)
 
 
-def _check_version_usable(service: Service, version: str) -> None:
-    """Raise a 409 problem if the version is damaged, blocked, or older than the log."""
+def _check_version_usable(service: Service, command: RollbackCommand) -> None:
+    """Raise a 409 problem if the version is damaged, blocked, older than the log, or trained on what to skip."""
     folder = service.settings.checkpoints
     try:
-        manifest = checkpoints.check(folder, version)
-        gate.check_servable(folder, version)
+        manifest = checkpoints.check(folder, command.version)
+        gate.check_servable(folder, command.version)
         check_retained(service.log, manifest)
+        check_untrained(folder, manifest, command.skip or {}, command.skip_impressions)
+    except RangeTrained as error:
+        raise Problem(409, "Version trained on these events", str(error), field="skip") from None
     except checkpoints.DamagedCheckpoint as error:
         raise Problem(409, "Damaged version", str(error), field="version") from None
     except gate.VersionBlocked as error:

@@ -94,7 +94,10 @@ class CommandRunner:
             "USER": FLOODER, "ITEM": "a",
         }  # fmt: skip
         if verb.startswith("models"):
-            first, *_, last = [version["version"] for version in self._list_versions()]
+            versions = self._list_versions()
+            first, last = versions[0]["version"], versions[-1]["version"]
+            untrained = versions[0]["offsets"]["0"]
+            values |= dict.fromkeys(("PARTITION:FROM-TO", "0:1200-1450"), f"0:{untrained}-{untrained + 1}")
             values |= dict.fromkeys(("VERSION", "000001-000000042", "OLDER", "BEFORE"), first) | {"AFTER": last}
             values |= {"VERSION": last} if verb in ("models block", "models approve") else {}
         if "EVENT_ID" in arguments:

@@ -6,12 +6,12 @@ from pathlib import Path
 from headrace.commands.errors import UsageError
 from headrace.commands.installation import open_existing_log
 from headrace.commands.models.answers import Outcome, describe_waiting, exit_code, send_commands
-from headrace.commands.models.rollback_preview import find_trained, preview_rollback
-from headrace.commands.output import ask, has_operator, print_error, print_json, print_note
+from headrace.commands.models.rollback_preview import preview_rollback
+from headrace.commands.output import ask, has_operator, print_error, print_json
 from headrace.commands.ranges import check_ranges, parse_ranges
 from online_models.control import Command, ExcludeActionsCommand, Ranges, RollbackCommand
 from online_models.training.contamination import contaminated_ranges
-from online_models.training.rollback import check_retained
+from online_models.training.rollback import check_retained, check_untrained
 from online_models.training.updates import decode_update
 from online_models.versions import checkpoints, gate
 from online_models.versions.checkpoints import DamagedCheckpoint, Manifest
@@ -69,11 +69,7 @@ def _run(
     log: EventLog, settings: Settings, manifest: Manifest, excluded: tuple[Ranges, Ranges], execution: RollbackExecution
 ) -> int:
     skip, impressions = excluded
-    for text in (*find_trained(skip, manifest), *find_trained(impressions, manifest)):
-        print_note(
-            f"Version {manifest.version} itself was trained on events of {text}; to leave them out, choose an older "
-            "version: `headrace models list`."
-        )
+    check_untrained(settings.checkpoints, manifest, skip, impressions)
     if execution.is_dry_run or has_operator(execution.is_confirmed):
         preview = preview_rollback(log, settings.checkpoints, manifest, skip, impressions)
         if execution.is_dry_run:

@@ -114,13 +114,3 @@ def _measure_hours(log: EventLog, spans: Mapping[str, tuple[int, int]]) -> float
     ]
     known = [time for column in times for time in column]
     return (max(known) - min(known)) / HOUR_MS if known else 0.0
-
-
-def find_trained(ranges: Ranges, manifest: Manifest) -> list[str]:
-    """Ranges with events that the version itself was trained on: a rollback to it keeps them."""
-    return [
-        f"{p}:{first}-{next_}"
-        for p, runs in ranges.items()
-        for first, next_ in runs
-        if first < manifest.offsets.get(p, 0)
-    ]

@@ -14,7 +14,7 @@ from online_models.control import (
     decode_command,
     encode_command,
 )
-from online_models.versions import gate
+from online_models.versions import checkpoints, gate
 from stream.topics import ALARMS, CONTROL, EXAMPLES
 from tests.support.serving_loop import ADMIN, JSON, NOW, LiveLoop, assert_problem, make_event
 
@@ -67,6 +67,16 @@ class TestAdmin:
         for path in ("000009-000000009", "%2E%2E", "..%2F..", "x"):
             assert_problem(shared_loop.http.get(f"/v1/lineage/{path}", headers=ADMIN), 404)
 
+    def test_version_that_was_trained_on_skipped_events_gets_409(self, loop: LiveLoop) -> None:
+        first, second = write_checkpoint(loop, "u1"), write_checkpoint(loop, "u2")
+        manifest = checkpoints.read_manifest(loop.settings.checkpoints, first)
+        start = manifest.offsets["0"]
+        response = post_rollback(loop, version=second, skip={"0": [[start, start + 1]]})
+
+        assert_problem(response, 409)
+        assert f"choose {first}, which was not" in response.json()["detail"]
+        assert post_rollback(loop, version=first, skip={"0": [[start, start + 1]]}).status_code == 202
+
     def test_damaged_version_gets_409_and_stays_listed(self, loop: LiveLoop) -> None:
         version = write_checkpoint(loop, "u1")
         for file in (loop.settings.checkpoints / version).glob("*.safetensors"):
@@ -105,11 +115,11 @@ class TestAdmin:
         assert_problem(loop.http.post("/v1/models/rollback", content="{", headers=JSON | ADMIN), 400)
         assert_problem(loop.http.post("/v1/models/rollback", content="{}", headers=ADMIN), 415)
         assert len(loop.read_values(CONTROL)) == 1
-        assert post_rollback(loop, version=version, skip={"0": [[0, 1]]}).status_code == 202
-        assert decode_command(loop.read_values(CONTROL)[-1]) == RollbackCommand(version, {"0": [(0, 1)]})
+        assert post_rollback(loop, version=version, skip={"0": [[1, 2]]}).status_code == 202
+        assert decode_command(loop.read_values(CONTROL)[-1]) == RollbackCommand(version, {"0": [(1, 2)]})
         assert_problem(post_rollback(loop, version=version, skip_impressions={"0": [[5, 5]]}), 422)
-        assert post_rollback(loop, version=version, skip_impressions={"0": [[0, 1]]}).status_code == 202
-        assert decode_command(loop.read_values(CONTROL)[-2]) == ExcludeActionsCommand({"0": [(0, 1)]})
+        assert post_rollback(loop, version=version, skip_impressions={"0": [[1, 2]]}).status_code == 202
+        assert decode_command(loop.read_values(CONTROL)[-2]) == ExcludeActionsCommand({"0": [(1, 2)]})
         write_checkpoint(loop, "u2")
         loop.log.trim(EXAMPLES, 0, loop.log.end_offset(EXAMPLES, 0))
         assert_problem(post_rollback(loop, version=version), 409)

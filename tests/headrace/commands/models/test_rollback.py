@@ -5,10 +5,12 @@ import os
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 
 from headrace.commands.errors import UsageError
 from headrace.commands.models.rollback import ExcludedRanges, RollbackExecution, rollback
+from online_models.training.rollback import check_untrained
 from online_models.versions import checkpoints, gate
 from stream.topics import CONTROL
 from tests.support.live_folder import LiveFolder
@@ -93,12 +95,30 @@ def test_dry_run_describes_the_events_of_a_range(live: LiveFolder, capsys: pytes
     assert contents["users"] > 1
 
 
-def test_range_that_the_version_was_trained_on_is_noted(live: LiveFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    last = list_versions(live)[-1]
-    code = rollback(last, ExcludedRanges(["0:0-5"], [], False), None, RollbackExecution(is_dry_run=True))
+@pytest.mark.parametrize("execution", [DRY_RUN, JSON, RollbackExecution()], ids=["dry run", "json", "plain"])
+def test_range_that_the_version_was_trained_on_is_refused(
+    live: LiveFolder, execution: RollbackExecution, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, last = list_versions(live)
+    end = live.log.end_offset(CONTROL, 0)
+    start = checkpoints.read_manifest(live.settings.checkpoints, first).offsets["0"]
+    code = rollback(last, ExcludedRanges([f"0:{start}-{start + 5}"], [], False), None, execution)
+    message = f"version {last} itself was trained on events of 0:{start}-{start + 5}: choose {first}, which was not"
 
-    assert code == 0
-    assert f"Version {last} itself was trained on events of 0:0-5" in capsys.readouterr().err
+    assert code == 1
+    assert message in capsys.readouterr().err
+    assert rollback(first, ExcludedRanges([], ["0:0-5"], False), None, execution) == 1
+    assert "of 0:0-5: no version on disk is from before them" in capsys.readouterr().err
+    assert live.log.end_offset(CONTROL, 0) == end
+
+
+def test_range_that_was_left_out_before_is_no_obstacle(live: LiveFolder) -> None:
+    last = list_versions(live)[-1]
+    manifest = checkpoints.read_manifest(live.settings.checkpoints, last)
+    end = manifest.offsets["0"]
+    repeated = msgspec.structs.replace(manifest, skip={"0": [(0, end)]})
+
+    check_untrained(live.settings.checkpoints, repeated, {"0": [(3, end + 9)]}, {"0": [(3, 9)]})
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("\n", 1), ("y\n", 0)], ids=["no", "nothing", "yes"])
