@@ -34,7 +34,7 @@ def check_retained(log: EventLog, manifest: Manifest) -> None:
 
 
 def check_untrained(folder: Path, manifest: Manifest, skip: Ranges, impressions: Ranges) -> None:
-    """Raise RangeTrained if the version itself was trained on events of these ranges: it would keep them.
+    """Raise RangeTrained if the version itself was trained on events of these ranges.
 
     `folder`: of the checkpoints, to name the newest version from before the events.
     """

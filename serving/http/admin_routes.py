@@ -89,7 +89,7 @@ def _check_ranges(service: Service, name: str, ranges_by_partition: dict[str, li
 
 
 def _check_version_usable(service: Service, command: RollbackCommand) -> None:
-    """Raise a 409 problem if the version is damaged, blocked, older than the log, or trained on what to skip."""
+    """Raise a 409 problem for a version that cannot serve, or was trained on the skipped events."""
     folder = service.settings.checkpoints
     try:
         manifest = checkpoints.check(folder, command.version)

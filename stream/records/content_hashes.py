@@ -52,7 +52,7 @@ def _hash_rows(
     user: np.ndarray, kind: np.ndarray, ts: np.ndarray, value_bits: np.ndarray, impression: np.ndarray,
     start: np.ndarray, item: np.ndarray, hashes: np.ndarray,
 ) -> None:  # fmt: skip
-    """Hash each row; `impression` counts for impressions only: quarantine clears that of actions."""
+    """Hash each row; quarantine clears the impression of actions, so theirs does not count."""
     for i in range(hashes.size):
         digest = mix64(np.uint64(user[i]) ^ np.uint64(ts[i]))
         digest = mix64(digest + (np.uint64(kind[i]) << np.uint64(32) | np.uint64(value_bits[i])))
