@@ -31,6 +31,7 @@ from stream.monitoring.heartbeat import Heartbeat
 from stream.process.errors import describe_error
 from stream.process.outages import OutageLog
 from stream.records.events import Limits
+from stream.records.timestamps import validate_time
 from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS
 from stream.users.profiles import decode_profile
@@ -94,6 +95,13 @@ class Service:
     async def recommend(self, request: RecommendationRequest) -> RecommendationResponse:
         """Return a slate and log its impression; `Overloaded` when too many requests are waiting."""
         return await self._batcher.submit(request)
+
+    def check_time(self, request: RecommendationRequest) -> None:
+        """Raise ValueError if the impression would be rejected for its time."""
+        if request.log and request.ts is not None:
+            now, events = self.clock.now_ms(), self.settings.events
+            if error := validate_time(request.event_ts(now), now, events.max_age, events.max_skew):
+                raise ValueError(f"{error[1]}; `log` false answers for any time, and logs no impression")
 
     def _recommend_and_log(self, requests: Sequence[RecommendationRequest]) -> list[RecommendationResponse]:
         now = self.clock.now_ms()

@@ -33,7 +33,7 @@ _VERSION_EXAMPLE = {
 
 _LIST_MODELS = Operation(access="admin", response=list[VersionRecord], response_example=[_VERSION_EXAMPLE])
 _ROLLBACK = Operation(
-    access="admin", request=RollbackRequest, request_example={"version": _VERSION, "skip": {"0": [[0, 1]]}},
+    access="admin", request=RollbackRequest, request_example={"version": _VERSION, "skip": {"0": [[1200, 1450]]}},
     response=RollbackResult, response_example={"version": _VERSION, "epoch": 2}, errors=(404, 409),
 )  # fmt: skip
 _LIST_ALARMS = Operation(

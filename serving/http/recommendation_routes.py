@@ -6,7 +6,7 @@ import msgspec
 from litestar import Request, get, post
 from litestar.datastructures import State
 
-from serving.http.errors import Problem, find_field
+from serving.http.errors import Problem, find_field, validation_problem
 from serving.http.operations import Operation, contract
 from serving.http.parameters import decode_query
 from serving.http.requests import decode_body, get_service, parse_elements, read_body
@@ -69,7 +69,7 @@ async def recommend(state: State, request: Request[Any, Any, Any]) -> Recommenda
     Send `impression_id` with the actions on these items. Without anything to recommend, `items` is empty and `reason`
     says why.
     """
-    return await get_service(state).recommend(decode_body(await read_body(request), _request_decoder))
+    return await _recommend(state, decode_body(await read_body(request), _request_decoder))
 
 
 @get("/v1/recommendations", tags=["recommendations"], opt=contract(_RECOMMEND_BY_QUERY))
@@ -78,7 +78,16 @@ async def recommend_by_query(state: State, request: Request[Any, Any, Any]) -> R
 
     Repeat `exclude` and `candidates` for several ids; write `context` and `filters` as JSON.
     """
-    return await get_service(state).recommend(decode_query(request.query_params, RecommendationRequest))
+    return await _recommend(state, decode_query(request.query_params, RecommendationRequest))
+
+
+async def _recommend(state: State, request: RecommendationRequest) -> RecommendationResponse:
+    service = get_service(state)
+    try:
+        service.check_time(request)
+    except ValueError as error:
+        raise validation_problem(error) from None
+    return await service.recommend(request)
 
 
 ROUTES = (post_events, recommend, recommend_by_query)

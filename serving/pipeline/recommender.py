@@ -129,7 +129,7 @@ class Recommender:
                 key,
                 self._add_pending_actions(key, profile, now),
                 is_stale,
-                now if request.ts is None else request.ts,
+                request.event_ts(now),
             )
             for (request, impression_id), key, (profile, is_stale) in zip(
                 requests, user_keys.tolist(), profiles, strict=True

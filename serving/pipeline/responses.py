@@ -149,7 +149,7 @@ def impression_event(request: RecommendationRequest, slate: Slate, now: int) -> 
         {
             "event_id": response.impression_id,
             "type": "impression",
-            "ts": now if request.ts is None else request.ts,
+            "ts": request.event_ts(now),
             "user_id": request.user_id,
             "impression_id": response.impression_id,
             "surface": request.surface or None,

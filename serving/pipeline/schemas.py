@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from stream.records.events import validate_id
+from stream.records.timestamps import TS_UNIT, parse_text_time, validate_time
 from stream.users.profiles import Profile
 
 MAX_K = 1000
@@ -23,7 +24,6 @@ class Filters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 _Size = Annotated[int, Meta(ge=1, le=MAX_K)]
 _Candidates = Annotated[list[str], Meta(max_length=MAX_K)]
-_Time = Annotated[int, Meta(ge=0, le=1 << 53)]
 
 
 class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,7 +41,9 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
     filters: Annotated[Filters | None, Meta(description="Conditions that every item meets.")] = None
     candidates: Annotated[_Candidates | None, Meta(description="Rank exactly these items.")] = None
     repeats: Annotated[bool, Meta(description="Allow items that the user has interacted with.")] = False
-    ts: Annotated[_Time | None, Meta(description="Event time of the request, ms since 1970; by default now.")] = None
+    ts: Annotated[
+        int | str | None, Meta(description="Event time: ms since 1970, or ISO 8601 text; by default now.")
+    ] = None
     explain: Annotated[bool, Meta(description="Add channels, features and estimates to each item.")] = False
     explore: Annotated[bool, Meta(description="Allow exploration; without it, equal requests get equal slates.")] = True
     log: Annotated[bool, Meta(description="Log the impression; without it, the request trains nothing.")] = True
@@ -53,12 +55,29 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
                 raise ValueError(error[1])
         if self.context and (size := len(msgspec.json.encode(self.context))) > _MAX_CONTEXT_BYTES:
             raise ValueError(f"context has {size} bytes of JSON; expected at most {_MAX_CONTEXT_BYTES}")
+        if self.ts is not None:
+            _parse_time(self.ts)
+
+    def event_ts(self, now: int) -> int:
+        """Event time, ms; `now` if the request names none."""
+        return now if self.ts is None else _parse_time(self.ts)
 
     @property
     def size(self) -> int:
         if self.k is not None:
             return self.k
         return 10 if self.candidates is None else len(self.candidates)
+
+
+def _parse_time(ts: int | str) -> int:
+    """Convert a number, in a query as text, or ISO 8601 text to ms; else ValueError."""
+    try:
+        time = int(ts) if isinstance(ts, int) or (ts.isascii() and ts.isdigit()) else parse_text_time(ts)
+    except (ValueError, OverflowError):
+        raise ValueError(f"ts is {str(ts)[:64]!r}; expected a time {TS_UNIT}") from None
+    if error := validate_time(time, time, 0, 0):
+        raise ValueError(error[1])
+    return time
 
 
 @dataclass(frozen=True, slots=True)

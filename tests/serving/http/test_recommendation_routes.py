@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from stream.config import EventsSettings, ItemsSettings
+from stream.topics import EVENTS
 from tests.support.serving_loop import NOW, LiveLoop, list_item_ids, make_event
 
 
@@ -46,6 +48,41 @@ class TestListStatus:
 
 
 class TestTimes:
+    @pytest.mark.parametrize(
+        ("ts", "unit"), [(NOW // 1000, "seconds"), (NOW * 1000, "microseconds"), (NOW * 10**6, "nanoseconds")]
+    )
+    def test_recommendation_for_a_time_that_events_may_not_have_gets_422(
+        self, shared_loop: LiveLoop, ts: int, unit: str
+    ) -> None:
+        body: dict[str, Any] = {"user_id": "u1", "ts": ts}
+        for response in (
+            shared_loop.http.post("/v1/recommendations", json=body),
+            shared_loop.http.get("/v1/recommendations", params=body),
+        ):
+            assert response.status_code == 422
+            assert response.json()["field"] == "ts"
+            assert f"looks like {unit}; ts is in milliseconds" in response.json()["detail"]
+        unlogged = shared_loop.http.post("/v1/recommendations", json=body | {"log": False})
+        assert unlogged.status_code == (422 if unit == "nanoseconds" else 200)  # beyond what JSON readers keep exact
+
+    @pytest.mark.parametrize("ts", ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", str(NOW), NOW])
+    def test_time_of_a_recommendation_is_that_of_its_impression(self, loop: LiveLoop, ts: int | str) -> None:
+        loop.put_items("a")
+        loop.recommend("u1", ts=ts)
+        loop.run_until_idle()
+
+        [impression] = loop.read_values(EVENTS)
+        assert msgspec.json.decode(impression)["ts"] == NOW
+        assert loop.http.get("/v1/recommendations", params={"user_id": "u1", "ts": ts}).status_code == 200
+
+    @pytest.mark.parametrize("ts", ["now", "-5", ""])
+    @pytest.mark.parametrize("log", [True, False])
+    def test_text_that_is_no_time_gets_422(self, shared_loop: LiveLoop, ts: str, log: bool) -> None:
+        response = shared_loop.http.post("/v1/recommendations", json={"user_id": "u1", "ts": ts, "log": log})
+
+        assert response.status_code == 422
+        assert "expected a time in milliseconds" in response.json()["detail"]
+
     @pytest.mark.parametrize(
         ("ts", "unit"), [(NOW // 1000, "seconds"), (NOW * 1000, "microseconds"), (NOW * 10**6, "nanoseconds")]
     )
