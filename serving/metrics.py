@@ -56,6 +56,11 @@ update_blocked = Gauge(
 lag = Gauge(
     "headrace_lag_events", "Acknowledged events that recommendations do not reflect yet", multiprocess_mode="livemax"
 )
+users_behind = Gauge(
+    "headrace_users_behind_events",
+    "Events that the user store has lost and stream has not written again",
+    multiprocess_mode="livemax",
+)
 catalog_items = Gauge("headrace_catalog_items", "Items in the catalog", multiprocess_mode="livemin")
 
 # Export zeros from the start: a missing series cannot be distinguished from 0.

@@ -190,6 +190,9 @@ class Readiness(Struct, frozen=True, omit_defaults=True):
     items: Annotated[int, Meta(description="Items in the catalog.")]
     installation: Annotated[str, Meta(description="Id that the processes on one log share.")]
     blocked_reason: Annotated[str, Meta(description="Reason that a newer version does not serve.")] = ""
+    users_behind: Annotated[
+        int, Meta(description="Events that the user store has lost; stream writes them again from the log.")
+    ] = 0
 
 
 class ProblemDocument(Struct, frozen=True):

@@ -23,6 +23,7 @@ from serving.pipeline.schemas import RecommendationRequest, RecommendationRespon
 from serving.pipeline.warmup import warm_up
 from serving.replica.log_reads import LogReads
 from serving.replica.replica import Replica
+from serving.replica.stored_users import StoredUsers
 from stream.clock import Clock
 from stream.config import Settings
 from stream.ids import hash_id
@@ -66,6 +67,7 @@ class Service:
         self.known_lag: dict[str, int] = {}  # as it was measured last
         self._lag_measured_ms = clock.now_ms()
         self.replica = Replica(log, settings)
+        self.stored_users = StoredUsers(log, store)
         limits = Limits(settings.events.max_age, settings.events.max_skew)
         pending_writes = PendingWrites(log.partitions(EVENTS))
         self.event_ingest = EventIngest(log, store, self.writer, pending_writes, limits, clock)
@@ -75,16 +77,16 @@ class Service:
         self.recommender = Recommender(self.replica, store, pending_writes, ranking, Explorer(serve), rng)
         self._batcher = RequestBatcher(self._recommend_and_log, serve.max_queue)
         self._polls = polls or PollSettings()
-        self._update_task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         self.warm_up()
         gc.freeze()  # the catalog stays: the collector need not visit it during a request
-        self._update_task = asyncio.create_task(self._poll_updates())
+        self._tasks = [asyncio.create_task(self._poll_updates()), asyncio.create_task(self.stored_users.watch())]
 
     async def stop(self) -> None:
-        if self._update_task:
-            self._update_task.cancel()
+        for task in self._tasks:
+            task.cancel()
         self.writer.close()
 
     def warm_up(self) -> None:
@@ -146,7 +148,8 @@ class Service:
 
         `LogUnavailable` if the log does not answer; `known_lag` stays as it was.
         """
-        lag_by_partition = await self.read_log(lambda: self.replica.lag(EVENTS))
+        missing = self.stored_users.missing
+        lag_by_partition = await self.read_log(lambda: self.replica.lag(EVENTS, missing))
         self.known_lag, self._lag_measured_ms = lag_by_partition, self.clock.now_ms()
         metrics.lag.set(sum(lag_by_partition.values()))
         return lag_by_partition

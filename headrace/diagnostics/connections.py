@@ -12,7 +12,9 @@ from stream.kafka.url import parse_url
 from stream.logs import EventLog, TopicProblem
 from stream.process.secrets import mask_url
 from stream.records.topic_registry import registry_problems
+from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, topic_specs
+from stream.worker.store_position import STREAM_GROUP, count_missing, read_store_positions
 
 _PATIENCE_S = 5.0  # for which a Kafka client retries; below the time limit of a check, so that its error is shown
 _TOPICS = tuple(spec.topic for spec in topic_specs())
@@ -118,14 +120,40 @@ def _split_fix(message: str) -> tuple[str, str]:
     return problem, fix or "set HEADRACE_LOG__PARTITIONS to the number of partitions that the topic has"
 
 
-def check_store(settings: Settings) -> CheckResult:
-    """Count the users, and look at the configuration of the store."""
+def check_store(settings: Settings, log: EventLog | None = None) -> CheckResult:
+    """Count the users, and look at the configuration and the position of the store."""
     url = mask_url(settings.store_url)
     if settings.store_url.startswith("local:") and not _local_path(settings.store_url).exists():
+        if log and (processed := sum(position.offset for position in log.committed(EVENTS, STREAM_GROUP).values())):
+            summary, _, fix = _describe_loss(processed).partition(": ")
+            return failed("user store", f"{url} does not exist; {summary}", fix)
         return passed("user store", f"{url} is empty; the first process creates it")
     store = open_store(settings.store_url, settings.store.prefix)
     users, problem, unchecked = store.count(), store.health_problem(), store.unchecked_health()
+    problem = (log and _find_wrong_position(log, store)) or problem
     store.close()
     detail = f"{url}: {format_count(users, 'user')}" + (f"; {unchecked}" if unchecked else "")
     summary, _, fix = problem.partition(": ")
     return failed("user store", f"{detail}; {summary}", fix) if problem else passed("user store", detail)
+
+
+def _describe_loss(missing: int) -> str:
+    return (
+        f"it has lost {format_count(missing, 'event')} that stream had processed, so users are incomplete: "
+        "headrace stream writes them again from the log, at once if it runs; start it if it does not"
+    )
+
+
+def _find_wrong_position(log: EventLog, store: UserStore) -> str:
+    """Problem and fix of a store that lacks events or belongs to another log; empty if none."""
+    if missing := sum(count_missing(log, store).values()):
+        return _describe_loss(missing)
+    ends = log.end_offsets(EVENTS)
+    for partition, position in read_store_positions(log, store).items():
+        if position.next_offset > ends[partition]:
+            return (
+                f"it has partition {partition} up to offset {position.next_offset:,}, but the log ends at "
+                f"{ends[partition]:,}: restore log and user store from the same backup, or choose another "
+                "HEADRACE_STORE__PREFIX"
+            )
+    return ""

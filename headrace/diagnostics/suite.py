@@ -39,7 +39,7 @@ def run_suite(settings: Settings, named: Mapping[str, str], clock: Clock, runner
     log = access.complete_log if access else None
     yield _check_with_log("topic settings", access, runner, lambda access: check_topics(access, settings))
     store_fix = "start the store, or correct HEADRACE_STORE__URL"
-    yield runner.check("user store", lambda: check_store(settings), store_fix)
+    yield runner.check("user store", lambda: check_store(settings, log), store_fix)
     yield runner.check("checkpoints", lambda: check_checkpoints(settings, log, clock.now_ms()))
     yield from _check_processes(settings, find_addresses(settings, named), clock, runner, access)
     yield from _check_findings(clock, runner, access)

@@ -91,12 +91,19 @@ async def healthz() -> Liveness:
 async def readyz(state: State) -> Readiness:
     """Return 200 once the model is loaded and warmed up.
 
-    `blocked_reason` is present while a newer version does not serve.
+    `blocked_reason` is present while a newer version does not serve, `users_behind` while users are incomplete.
     """
     service = get_service(state)
     replica = service.replica
     installation = service.settings.installation
-    return Readiness("ready", replica.version, len(replica.catalog), installation, replica.blocked_reason)
+    return Readiness(
+        "ready",
+        replica.version,
+        len(replica.catalog),
+        installation,
+        replica.blocked_reason,
+        service.stored_users.n_missing,
+    )
 
 
 @get("/metrics", tags=["health"], opt=contract(_METRICS))

@@ -1,7 +1,7 @@
 """Replica of the learner's model: newest checkpoint, the updates after it, the catalog."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,8 @@ from stream.logs import EventLog, Position, Records
 from stream.records.batches import EventType
 from stream.records.catalog import Catalog, CatalogChange, read_items
 from stream.topics import MODEL_UPDATES
+from stream.worker.store_position import STREAM_GROUP
 
-STREAM_GROUP = "stream"  # whose commits say that the users are written
 _NOT_COMMITTED = Position(0)
 _NO_RECORDS = Records(0, [], [], [], [])
 _logger = logging.getLogger(__name__)
@@ -148,17 +148,15 @@ class Replica:
         totals = self.model.items.counters["total_counts"][row] if row >= 0 else np.zeros(len(EventType), np.int64)
         return {event_type.name: int(totals[event_type]) for event_type in EventType}
 
-    def lag(self, topic: str) -> dict[str, int]:
+    def lag(self, topic: str, missing: Mapping[int, int]) -> dict[str, int]:
         """Records of the topic that recommendations do not reflect yet, by partition.
 
         A record is reflected when this state covers it and the stream worker has committed it: it commits after it has
-        written the users.
+        written the users. `missing`: committed records that the user store has lost since.
         """
         ends, committed = self._log.end_offsets(topic), self._log.committed(topic, STREAM_GROUP)
-        return {
-            str(p): max(0, end - min(self.covered_offsets.get(str(p), 0), committed.get(p, _NOT_COMMITTED).offset))
-            for p, end in ends.items()
-        }
+        stored = {p: committed.get(p, _NOT_COMMITTED).offset - missing.get(p, 0) for p in ends}
+        return {str(p): max(0, end - min(self.covered_offsets.get(str(p), 0), stored[p])) for p, end in ends.items()}
 
     def _load_newest(self) -> None:
         self._gate.reset(self.epoch, self.version)

@@ -74,14 +74,24 @@ class RedisClusterStore(RedisStore):
             self._claims.add(partition)
             if None in owners and self._client.delete(self._watermark_key(partition)):
                 return ""  # a node has lost its data
-        return self.watermark(partition)
+        return self._read_watermark(partition)
+
+    def watermark(self, partition: int) -> str:
+        """Current watermark of a partition; empty also if a node has lost its users."""
+        names = [self._owner_key(shard, partition) for shard in range(_SHARDS)]
+        with self._translate_errors():
+            owners = self._client.mget_nonatomic(names)
+        return "" if None in owners else self._read_watermark(partition)
+
+    def _read_watermark(self, partition: int) -> str:
+        return super().watermark(partition)
 
     def put_many(self, keys: np.ndarray, values: Sequence[bytes], watermarks: Sequence[StoreWatermark] = ()) -> None:
         validate_values(keys, values)
         for watermark in watermarks:
             if watermark.partition not in self._claims:
                 self.claim(watermark.partition)
-        current = [self.watermark(watermark.partition) for watermark in watermarks]
+        current = [self._read_watermark(watermark.partition) for watermark in watermarks]
         if current and current == [watermark.after for watermark in watermarks] != [
             watermark.before for watermark in watermarks
         ]:
@@ -113,13 +123,13 @@ class RedisClusterStore(RedisStore):
             if failed < 0:
                 with self._translate_errors():
                     self._client.delete(*(self._watermark_key(other.partition) for other in watermarks))
-            raise ownership_lost_error(watermark, self.watermark(watermark.partition), self._url)
+            raise ownership_lost_error(watermark, self._read_watermark(watermark.partition), self._url)
 
     def _advance_watermark(self, watermark: StoreWatermark) -> None:
         names = (f"{self._owner_prefix}{{{watermark.partition}}}", self._watermark_key(watermark.partition))
         with self._translate_errors():
             if not self._client.eval(_ADVANCE_SCRIPT, 2, *names, self._writer_id, watermark.after):
-                raise ownership_lost_error(watermark, self.watermark(watermark.partition), self._url)
+                raise ownership_lost_error(watermark, self._read_watermark(watermark.partition), self._url)
 
     def _disconnect(self) -> None:
         """Do nothing: the client finds the primaries of a cluster itself."""

@@ -7,10 +7,11 @@ from stream import metrics
 from stream.alarms import Alarm, create_alarm_counters, raise_alarms
 from stream.logs import EventLog, Records, TopicChanged
 from stream.topics import EVENTS, EXAMPLES, USERS
-from stream.worker.partition import StorePosition
+from stream.worker.store_position import StorePosition
 
 _ID_LENGTH = 12  # characters of a topic id that are stored
 _GAP = "log_gap"
+_USERS_GAP = "users_gap"
 _WAY_OUT = (
     "restore log and user store from the same backup, or start over with another HEADRACE_LOG__PREFIX, "
     "HEADRACE_STORE__PREFIX and HEADRACE_DATA__FOLDER; see the section Replaced topics of docs/kafka.md"
@@ -60,7 +61,7 @@ class GapReporter:
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
-        create_alarm_counters([("stream", "poison", _GAP)])
+        create_alarm_counters([("stream", "poison", detector) for detector in (_GAP, _USERS_GAP)])
 
     def report(self, number: int, next_offset: int) -> int:
         """Return the offset to continue with: that of the oldest record if the given one is gone."""
@@ -73,25 +74,43 @@ class GapReporter:
             "retention of the topic, or run more stream workers"
         )
         _logger.error(message, number, next_offset, start - 1, start - next_offset)
-        raise_alarms(self._log, [_gap_alarm(self._log, number, next_offset, start)])
+        remedy = "processing continues behind the gap: send the events again, or restore them from a backup"
+        reason = "retention deleted records before they were processed"
+        raise_alarms(self._log, [_gap_alarm(self._log, _GAP, number, (next_offset, start), (reason, remedy))])
         return start
 
+    def report_lost_users(self, number: int, stored_offset: int, next_offset: int) -> None:
+        """Report processed events that the stored users lack and that the log no longer keeps."""
+        end = min(self._log.start_offset(EVENTS, number), next_offset)
+        if stored_offset >= end:
+            return
+        message = (
+            "the user store lacks events of partition %d before offset %d that the log keeps no longer: %d records; "
+            "restore the user store from a backup, or raise HEADRACE_LOG__RETENTION"
+        )
+        _logger.error(message, number, end, end - stored_offset)
+        reason = "the user store has lost events that retention has deleted from the log"
+        remedy = "users are rebuilt without them: restore the user store from a backup"
+        raise_alarms(self._log, [_gap_alarm(self._log, _USERS_GAP, number, (stored_offset, end), (reason, remedy))])
 
-def _gap_alarm(log: EventLog, number: int, first: int, end: int) -> Alarm:
+
+def _gap_alarm(log: EventLog, detector: str, number: int, offsets: tuple[int, int], texts: tuple[str, str]) -> Alarm:
+    """Alarm of records from an offset to another; the texts are reason and remedy."""
+    (first, end), (reason, remedy) = offsets, texts
     oldest = log.read(EVENTS, number, end, 1)
     return Alarm(
-        id=f"{_GAP}-{number}-{first}-{end}",
+        id=f"{detector}-{number}-{first}-{end}",
         ts=oldest.times[0] if len(oldest) else 0,
         depth="stream",
         kind="poison",
-        detector=_GAP,
+        detector=detector,
         evidence={
-            "reason": "retention deleted records before they were processed",
+            "reason": reason,
             "topic": EVENTS,
             "partition": number,
             "first_offset": first,
             "next_offset": end,
             "records": end - first,
         },
-        remedy="processing continues behind the gap: send the events again, or restore them from a backup",
+        remedy=remedy,
     )

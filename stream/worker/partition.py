@@ -16,42 +16,10 @@ from stream.records.item_ids import ItemIds
 from stream.stores import StoreWatermark
 from stream.users.table import ApplyResult, UserTable
 from stream.worker.joiner import Joiner
+from stream.worker.store_position import StorePosition
 
 NO_WATERMARK = -(1 << 62)
 _ROWS_PER_BLOCK = 512  # keeps a block below the usual record limit of a broker, 1 MB
-
-
-@dataclass(frozen=True, slots=True)
-class StorePosition:
-    """Position up to which the user store is complete.
-
-    Its text is the watermark, which moves together with the users.
-    """
-
-    next_offset: int = 0  # offset of the first event that is not in the stored users
-    next_users_offset: int = 0  # the same for the users topic
-    examples_end: int = 0  # end of the examples topic; blocks behind it can cover later events
-    topic_id: str = ""  # of the events topic, shortened; empty if unknown
-    fingerprint: str = ""  # of the event record before next_offset; empty if unknown
-    stored_text: str = field(default="", compare=False)  # as the store has it; older versions wrote offsets only
-
-    @property
-    def text(self) -> str:
-        """Watermark text; empty for an empty store."""
-        if self.stored_text or not (self.next_offset or self.next_users_offset or self.examples_end):
-            return self.stored_text
-        offsets = f"{self.next_offset} {self.next_users_offset} {self.examples_end}"
-        return f"{offsets} {self.topic_id or '-'} {self.fingerprint or '-'}"
-
-    @classmethod
-    def parse(cls, text: str) -> "StorePosition":
-        offsets, names = text.split()[:3], ["" if name == "-" else name for name in text.split()[3:5]] + ["", ""]
-        next_offset, next_users_offset, examples_end = map(int, offsets or (0, 0, 0))
-        return cls(next_offset, next_users_offset, examples_end, names[0], names[1], stored_text=text)
-
-    def with_users_offset(self, next_users_offset: int) -> "StorePosition":
-        """Position after more records of the users topic."""
-        return replace(self, next_users_offset=next_users_offset, stored_text="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, USERS
 from stream.users.table import UserTable
 from stream.worker.continuity import GapReporter, check_continuity, fingerprint, short_topic_id
 from stream.worker.joiner import Joiner
-from stream.worker.partition import NO_WATERMARK, Partition, StorePosition, flush
+from stream.worker.partition import NO_WATERMARK, Partition, flush
 from stream.worker.rejections import RejectionReporter
+from stream.worker.store_position import StorePosition
 from stream.worker.user_updates import apply_user_records
 
 _READ_SIZE = 4096
@@ -96,6 +97,7 @@ class Recovery:
         """Offset of the first event that is neither published nor stored."""
         blocks = self._read_blocks(number, position.examples_end, end)
         next_offset = max([position.next_offset, *(block_range.next_offset for block_range, _ in blocks)])
+        self._gaps.report_lost_users(number, position.next_offset, next_offset)
         next_offset = self._gaps.report(number, next_offset) if next_offset else self._log.start_offset(EVENTS, number)
         log_end = self._log.end_offset(EVENTS, number)
         if next_offset > log_end:

@@ -35,6 +35,7 @@ from stream.worker.partition import Partition, flush
 from stream.worker.recovery import Recovery, event_limits
 from stream.worker.rejections import RejectionReporter
 from stream.worker.retention import Retention
+from stream.worker.store_check import StoreCheck
 from stream.worker.user_updates import apply_user_records
 
 _BLOCKS_PER_APPEND = 32  # of each partition
@@ -68,7 +69,8 @@ class StreamWorker:
       from each other forever.
 
     The watermark also shows that a store has lost acknowledged writes, for example a Redis that restarted without its
-    file. Then recovery rebuilds the users from the log, as far back as retention allows.
+    file. Then recovery rebuilds the users from the log, as far back as retention allows. `run` compares it each second,
+    so that this does not wait for an event.
     """
 
     def __init__(self, log: EventLog, store: UserStore, settings: Settings, retention: Retention | None = None) -> None:
@@ -80,6 +82,7 @@ class StreamWorker:
         self._gaps = GapReporter(log)
         self._max_lead_ms = round(settings.events.max_skew * 1000) + MAX_TIME_FALL_MS
         self._users = UserTable(store, settings.stream.cached_users, rate_limits_from_settings(settings.guard))
+        self._store_check = StoreCheck(store)
         self._recovery = Recovery(log, store, self._users, settings, self._limits, self._rejections)
         self._source = log.open_source(EVENTS, "stream", on_revoke=self._on_revoke)
         self._partitions: dict[int, Partition] = {}
@@ -100,6 +103,7 @@ class StreamWorker:
             start, n_records = time.monotonic(), 0
             try:
                 n_records = self.step(_POLL_TIMEOUT_S)
+                self._store_check.run_if_due(self._partitions.values())
                 if self._retention:
                     self._retention.run_if_due()
                 n_failures, has_worked = 0, has_worked or bool(self._partitions)

@@ -6,7 +6,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from serving.http.console import PAGE
+from stream.memory.store import MemoryStore
 from stream.topics import EVENTS
+from stream.worker.worker import StreamWorker
 from tests.support.serving_loop import LiveLoop, list_item_ids, make_event
 
 
@@ -19,6 +21,23 @@ def test_lag_falls_to_zero(loop: LiveLoop) -> None:
     loop.log.append(EVENTS, 0, [(b"u", b"invalid event")])
     assert loop.lag == 1
     loop.run_until_idle()
+    assert loop.lag == 0
+
+
+def test_events_that_the_store_lost_are_in_lag_and_readiness(loop: LiveLoop) -> None:
+    loop.send_events(*(make_event() for _ in range(7)))
+    loop.run_until_idle()
+    assert isinstance(loop.store, MemoryStore)
+    loop.store.clear()
+    loop.service.stored_users.measure()
+    behind = loop.http.get("/readyz")
+    lag = loop.lag
+    loop.log.leave(EVENTS, "stream")
+    StreamWorker(loop.log, loop.store, loop.settings).step(0.0)
+    loop.service.stored_users.measure()
+
+    assert (behind.status_code, behind.json()["users_behind"], lag) == (200, 7, 7)
+    assert "users_behind" not in loop.http.get("/readyz").json()
     assert loop.lag == 0
 
 

@@ -159,16 +159,17 @@ def test_lag_counts_events_that_answers_do_not_reflect(lab: Lab) -> None:
     lab.finish()
     lab.log.write(EVENTS, 0, *[(None, b"")] * 1000)
     replica, covered = start_replica(lab), lab.start().progress.offsets[0]
-    before_stream = replica.lag(EVENTS)
+    before_stream = replica.lag(EVENTS, {})
     source = lab.log.open_source(EVENTS, "stream")
     source.next_batch(1, 0)
     source.commit({0: Position(covered - 5)})
-    users_are_behind = replica.lag(EVENTS)
+    users_are_behind = replica.lag(EVENTS, {})
     source.commit({0: Position(1000)})
 
     assert before_stream == {"0": 1000, "1": 0}
     assert users_are_behind == {"0": 1005 - covered, "1": 0}
-    assert replica.lag(EVENTS) == {"0": 1000 - covered, "1": 0}
+    assert replica.lag(EVENTS, {}) == {"0": 1000 - covered, "1": 0}
+    assert replica.lag(EVENTS, {0: 990}) == {"0": 990, "1": 0}
 
 
 def list_eligible(replica: Replica) -> set[str]:

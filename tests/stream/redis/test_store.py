@@ -181,6 +181,7 @@ def test_data_loss_of_a_cluster_node_is_detected(cluster: RedisCluster, restarte
         if run_command(node, "EXISTS", "watermark:{3}").startswith("-MOVED"):  # this node has only users
             run_command(node, "FLUSHALL")
             break
+    assert store.watermark(3) == ""
 
     if restarted:
         store.close()

@@ -15,7 +15,7 @@ from stream.ids import hash_id
 from stream.logs import EventLog, TopicChanged
 from stream.topics import EVENTS, EXAMPLES, USERS, open_topics
 from stream.users.profiles import decode_profile
-from stream.worker.partition import StorePosition
+from stream.worker.store_position import StorePosition
 from stream.worker.worker import StreamWorker
 from tests.support.events import START
 from tests.support.stream_harness import StreamHarness, make_record, make_settings
