@@ -41,6 +41,7 @@ ALLOWED_IMPORTERS = {
         "replay/files/presets/preset.py",
         "replay/files/presets/shops.py",
         "replay/files/selections.py",
+        "replay/files/sources/parquet.py",
         "replay/files/sources/tables.py",
     },
     "pydantic": {"stream/config.py"},

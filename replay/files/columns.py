@@ -167,10 +167,17 @@ def _to_flag(source: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 def _to_text(source: pl.Expr, dtype: pl.DataType, field: FieldMap) -> pl.Expr:
     """Convert ids and names to text; other fields keep the type that the file has."""
     if field.target.endswith("_id") and not dtype.is_nested() and dtype != pl.String:
-        source, dtype = source.cast(pl.String), pl.String()
+        source, dtype = (_whole_as_text(source) if dtype.is_float() else source.cast(pl.String)), pl.String()
     if field.removed_pattern and dtype == pl.String:
         return source.str.replace(field.removed_pattern, "")
     return source.cast(pl.String) if dtype.is_temporal() else source
+
+
+def _whole_as_text(source: pl.Expr) -> pl.Expr:
+    """Numbers as text: integers that a writer turned into floats as integers, NaN as no value."""
+    whole = source.cast(pl.Int64, strict=False)
+    text = pl.when(whole.cast(pl.Float64) == source).then(whole.cast(pl.String)).otherwise(source.cast(pl.String))
+    return pl.when(source.is_not_nan()).then(text)
 
 
 def list_columns(fields: Sequence[FieldMap]) -> set[str]:

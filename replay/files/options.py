@@ -1,5 +1,6 @@
 """Options for reading files, as the command line has them."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from replay.files.kinds import Kind
@@ -19,8 +20,9 @@ class ReadOptions:
     sort: bool = False  # order events by time
 
     def __post_init__(self) -> None:
-        for text in self.maps:
-            parse_map(text)
+        fields = [parse_map(text)[0] for text in self.maps]
+        if repeated := [field for field, count in Counter(fields).items() if count > 1]:
+            raise ValueError(f"--map {repeated[0]} is given {fields.count(repeated[0])} times; expected once per field")
 
     @property
     def fields(self) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Decide from its first records how a file is read: as it is, by a preset, or by a mapping."""
 
 import io
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from replay.files.mapping import RowSelection
 from replay.files.options import NO_PRESET, ReadOptions
 from replay.files.presets import find_preset, match_preset, nearest_preset
 from replay.files.presets.preset import Preset
+from replay.files.selections import source_columns
 from replay.files.sources.compression import DamagedFile
 from replay.files.sources.formats import Format, first_lines
 from replay.files.sources.json_rows import explain_bad_json
@@ -40,10 +42,24 @@ class Plan:
 
 
 def make_plan(name: str, format: Format, head: bytes, columns: Sequence[str], options: ReadOptions) -> Plan:
-    """Make the plan; ValueError names the columns of a file that fits nothing.
+    """Make the plan; ValueError if the file fits nothing, or a header repeats a column in use.
 
     `columns` are those of a Parquet file; other files have them in the head.
     """
+    plan = _choose_plan(name, format, head, columns, options)
+    if format.name == "delimited" and not plan.columns:
+        _check_header(name, read_header(head, format.separator), plan)
+    return plan
+
+
+def _check_header(name: str, header: Sequence[str], plan: Plan) -> None:
+    used = source_columns(plan.selections)
+    for column in [cell for cell, count in Counter(header).items() if count > 1 and cell in used]:
+        numbers = " and ".join(str(number) for number, cell in enumerate(header, 1) if cell == column)
+        raise ValueError(f"{name}: its header has {column!r} as columns {numbers}: rename all but one")
+
+
+def _choose_plan(name: str, format: Format, head: bytes, columns: Sequence[str], options: ReadOptions) -> Plan:
     samples = _read_samples(format, head)
     names = list(columns) or _column_names(format, head, samples)
     line = head.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r")

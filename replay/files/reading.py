@@ -18,7 +18,8 @@ from replay.files.sources.formats import detect_format
 from replay.files.sources.input_file import InputFile
 from replay.files.sources.json_rows import make_table
 from replay.files.sources.json_values import read_values
-from replay.files.sources.tables import BATCH_ROWS, RowTable, read_delimited, read_parquet
+from replay.files.sources.parquet import read_parquet
+from replay.files.sources.tables import BATCH_ROWS, RowTable, read_delimited
 
 _BATCH_LINES = 5_000
 
@@ -51,7 +52,7 @@ class RecordReader:
         self._ids = RowIdGenerator(self.plan.salt)
 
     def _make_plan(self) -> Plan:
-        if not self.file.head.strip():
+        if not self.file.head.strip() or (self.format.name == "parquet" and not self._first_tables):
             return Plan()
         columns = self._first_tables[0].frame.columns if self._first_tables else []
         return make_plan(self.file.name, self.format, self.file.head, columns, self._options)

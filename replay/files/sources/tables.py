@@ -2,10 +2,8 @@
 
 import csv
 import io
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
 import polars as pl
@@ -134,34 +132,3 @@ def describe_bad_text(raw: bytes) -> str:
         place = f"byte 0x{raw[error.start]:02x} at position {error.start} is not UTF-8"
         return f"{place}; if the file is in Latin-1, convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE"
     return "not UTF-8"
-
-
-def read_parquet(file: InputFile) -> Iterator[RowTable]:
-    """Read batches of a Parquet file.
-
-    Standard input and compressed files go through a temporary file.
-    """
-    with tempfile.NamedTemporaryFile(suffix=".parquet") as copy:
-        path = file.path
-        if path == "-" or not _starts_as_parquet(path):
-            while chunk := file.stream.read(1 << 20):
-                copy.write(chunk)
-            copy.flush()
-            path = copy.name
-        try:
-            yield from _scan_parquet(pl.scan_parquet(path))
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DamagedFile(f"{file.name} is truncated or damaged: {error}; expected a Parquet file") from None
-
-
-def _starts_as_parquet(path: str) -> bool:
-    with Path(path).open("rb") as file:
-        return file.read(4) == b"PAR1"
-
-
-def _scan_parquet(scan: pl.LazyFrame) -> Iterator[RowTable]:
-    frame, first = scan.slice(0, BATCH_ROWS).collect(), 0
-    while frame.height:
-        yield RowTable(frame, range(first + 1, first + 1 + frame.height), frame.write_ndjson().split("\n")[:-1])
-        first += frame.height
-        frame = scan.slice(first, BATCH_ROWS).collect()

@@ -3,7 +3,10 @@
 import gzip
 import io
 import json
+import re
 from collections.abc import Callable
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,75 @@ def test_parquet_is_read(compress: Callable[[bytes], bytes], tmp_path: Path) -> 
     parsed = read(write(tmp_path, "events", compress(buffer.getvalue())))
 
     assert [(event.event_id, event.ts) for event in parsed.events] == [(e["event_id"], e["ts"]) for e in EVENTS]
+
+
+def write_parquet(folder: Path, **columns: Any) -> str:
+    path = folder / "items.parquet"
+    pl.DataFrame({"item_id": ["a", "b"]} | columns).write_parquet(path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([b"gr\xc3\xbcn", None], ["grün", None]),
+        ([timedelta(seconds=1.5), None], [1.5, None]),
+        ([Decimal("1.5"), None], [1.5, None]),
+        ([date(2026, 1, 1), None], ["2026-01-01", None]),
+        ([[1], [2, 3]], [[1], [2, 3]]),
+        ([{"x": 1}, {"x": 2}], [{"x": 1}, {"x": 2}]),
+        ([None, None], [None, None]),
+    ],
+    ids=["bytes", "duration", "decimal", "date", "list", "struct", "null"],
+)
+def test_column_of_parquet_becomes_an_attribute(values: list[Any], expected: list[Any], tmp_path: Path) -> None:
+    parsed = read(write_parquet(tmp_path, color=values))
+
+    assert [json.loads(value or b"").get("color") for _, value in parsed.items] == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ([b"x", b"\xff"], "column 'color' has bytes that are not UTF-8 text: convert it to text"),
+        ([[b"x"], [b"y"]], "column 'color' is of type List(Binary); expected text"),
+        ([{"a": b"x"}, {"a": b"y"}], "column 'color' is of type Struct({'a': Binary}); expected text"),
+    ],
+    ids=["bytes", "list", "struct"],
+)
+def test_parquet_column_of_bytes_is_named(values: list[Any], error: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape(error)):
+        read(write_parquet(tmp_path, color=values))
+
+
+def test_parquet_without_rows_has_no_records(tmp_path: Path) -> None:
+    parsed = read(write_parquet(tmp_path, item_id=pl.Series([], dtype=pl.String)))
+
+    assert (parsed.items, parsed.refused) == ([], [])
+
+
+def test_whole_floats_are_ids_of_integers(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path, item_id=[1.0, float("nan"), 2.5, 1e15, None])
+
+    assert [item_id for item_id, _ in read(path).items] == ["1", "2.5", "1000000000000000"]
+
+
+@pytest.mark.parametrize(
+    ("header", "is_used"), [("item_id,title,title", True), ("item_id,x,x", True), ("item_id,,", False)]
+)
+def test_repeated_column_that_is_read_is_named(header: str, is_used: bool, tmp_path: Path) -> None:
+    path = write(tmp_path, "items.csv", f"{header}\na,b,c\n".encode())
+    name = header.rpartition(",")[2]
+    if is_used:
+        with pytest.raises(ValueError, match=f"its header has '{name}' as columns 2 and 3"):
+            read(path)
+    else:
+        assert len(read(path).items) == 1
+
+
+def test_field_that_is_mapped_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="--map item_id is given 2 times"):
+        ReadOptions(maps=("item_id=a", "item_id=b"))
 
 
 @pytest.mark.parametrize("name", ["lines", "gzip", "array", "csv"])
