@@ -1,10 +1,10 @@
 """Write the records of files to the event log."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
+from threading import Event as Signal
 
 from replay.files.kinds import ParsedLines
 from replay.files.reading import Batch
@@ -46,6 +46,7 @@ class LoadResult:
     first_unsorted: int = 0  # place of the first event that is earlier than the one before; 0 = none
     times_like_seconds: int = 0  # events whose ts looks like seconds
     item_ids: set[str] = field(default_factory=set)  # kept for `--replace`
+    n_accepted: int = 0  # written, or held back to be sorted
     error: str = ""  # reason why the rest of the file was not read
 
     @property
@@ -61,15 +62,22 @@ class NothingAccepted(ValueError):
     """All of the first records of a file are refused; none was written."""
 
 
+class Interrupted(Exception):
+    """`stop` was set between two writes."""
+
+
 class Loader:
     """Check records and write them to their topics.
 
-    Refused ones go to dead-letter with a reason. Without `log`, records are only checked.
+    Refused ones go to dead-letter with a reason. Without `log`, records are only checked. After `stop` is set, the next
+    write raises `Interrupted`.
     """
 
-    def __init__(self, log: EventLog | None, settings: Settings, clock: Clock) -> None:
+    def __init__(self, log: EventLog | None, settings: Settings, clock: Clock, stop: Signal | None = None) -> None:
         self._log = log
         self._clock = clock
+        self._stop = stop or Signal()
+        self._results: dict[int, LoadResult] = {}  # by file
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
         self._latest_ts: dict[int, int] = {}  # by file
         self._sorter: EventSorter | None = None
@@ -86,7 +94,8 @@ class Loader:
 
         `progress` receives the number of records of every batch. `NothingAccepted` if the file does not fit.
         """
-        pace = _Pace(self._clock, speed) if speed else None
+        pace = _Pace(self._clock, speed, self._stop) if speed else None
+        self._results[file] = result
         for batch in batches:
             parsed = batch.parsed
             result.skipped.update(batch.skipped)
@@ -94,7 +103,7 @@ class Loader:
             self._note_times(parsed, result, file)
             self._refuse(parsed, result)
             self._write_others(parsed, result)
-            result.written[EVENTS] += len(parsed.events)
+            result.n_accepted += _count_accepted(parsed)
             if self._sorter is not None:
                 self._sorter.add_events(parsed.events, parsed.event_lines, file)
             elif pace:
@@ -146,7 +155,7 @@ class Loader:
         first = parsed.refused[0]
         result.first_refusal = result.first_refusal or f"{result.unit} {first.place}: {first.rejection.detail}"
         result.refused.update(refusal.rejection.reason for refusal in parsed.refused)
-        is_start = not result.written and result.n_refused == len(parsed.refused)
+        is_start = not result.n_accepted and result.n_refused == len(parsed.refused)
         if is_start and result.n_refused >= _MIN_RECORDS_TO_STOP and not _count_accepted(parsed):
             raise NothingAccepted(f"all of the first {result.n_refused:,} records are refused; {result.first_refusal}")
         if self._log is not None:
@@ -154,6 +163,8 @@ class Loader:
             self._log.append(DEAD_LETTER, 0, [(None, encode_dead_letter(event, None)) for event in rejected])
 
     def _write_others(self, parsed: ParsedLines, result: LoadResult) -> None:
+        if self._stop.is_set():
+            raise Interrupted
         for topic, records in ((ITEMS, parsed.items), (USERS, parsed.users)):
             result.written[topic] += len(records)
             if records and self._log is not None:
@@ -172,6 +183,10 @@ class Loader:
             self._write_events([event], [line], [file])
 
     def _write_events(self, events: Sequence[Event], lines: Sequence[bytes], files: Sequence[int]) -> None:
+        if self._stop.is_set():
+            raise Interrupted
+        for file, count in Counter(files).items():
+            self._results[file].written[EVENTS] += count
         if self._log is None or not events:
             return
         partitions = self._log.partitions(EVENTS)
@@ -189,9 +204,10 @@ class Loader:
 class _Pace:
     """Wait so that events are written at a multiple of their recorded speed."""
 
-    def __init__(self, clock: Clock, speed: float) -> None:
+    def __init__(self, clock: Clock, speed: float, stop: Signal) -> None:
         self._clock = clock
         self._speed = speed
+        self._stop = stop
         self._start: tuple[int, int] | None = None  # first event time, time of its write
 
     def wait(self, ts: int) -> None:
@@ -199,7 +215,7 @@ class _Pace:
         if self._start is None:
             self._start = ts, now
         first_ts, first_write = self._start
-        time.sleep(max(0.0, (ts - first_ts) / self._speed - (now - first_write)) / 1000)
+        self._stop.wait(max(0.0, (ts - first_ts) / self._speed - (now - first_write)) / 1000)
 
 
 def _count_accepted(parsed: ParsedLines) -> int:

@@ -56,10 +56,12 @@ def produce(
         raise typer.BadParameter("expected at least one file, or - for standard input", param_hint="FILE…")
     from headrace.produce.command import ProduceOptions, produce_files
     from replay.files.options import ReadOptions
+    from stream.process.signals import stop_on_signals
 
     read = ReadOptions(maps=tuple(maps or ()), preset=preset, type=type, kind=kind, sort=sort)
     options = ProduceOptions(read=read, speed=speed, dry_run=dry_run, replace=replace, wait=wait)
-    raise typer.Exit(produce_files(files, options, config, json))
+    stop = None if "-" in files else stop_on_signals()  # a read of standard input goes on after a signal
+    raise typer.Exit(produce_files(files, options, config, json, stop))
 
 
 @data.command()

@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event as Signal
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from headrace.commands.output import format_count
 from headrace.produce.outcome import StreamWatch
 from headrace.produce.preview import keep_first, print_rows
 from headrace.produce.summary import FileReport, print_report, to_dict
-from replay.file_loader import Loader, LoadResult, NothingAccepted
+from replay.file_loader import Interrupted, Loader, LoadResult, NothingAccepted
 from replay.files.options import ReadOptions
 from replay.files.reading import RecordReader
 from replay.files.sources.compression import DamagedFile
@@ -34,12 +36,17 @@ class ProduceOptions:
     wait: bool = True  # for the stream
 
 
-def produce_files(files: list[str], options: ProduceOptions, config: Path | None, as_json: bool) -> int:
-    """Load files. Exit code 1 if a record was refused, or a file was not read to its end."""
+def produce_files(
+    files: list[str], options: ProduceOptions, config: Path | None, as_json: bool, stop: Signal | None = None
+) -> int:
+    """Load files, until `stop` is set.
+
+    Exit code 1 if a record was refused, or a file was not read to its end.
+    """
     settings, clock = load(config), SystemClock()
     log = None if options.dry_run else open_topics(settings, clock)
     console = Console(stderr=True)
-    command = _Command(log, settings, clock, options, console)
+    command = _Command(log, settings, clock, options, console, stop or Signal())
     reports = command.run(files)
     if log:
         log.close()
@@ -60,13 +67,20 @@ class _Command:
     """One run of the command."""
 
     def __init__(
-        self, log: EventLog | None, settings: Settings, clock: Clock, options: ProduceOptions, console: Console
+        self,
+        log: EventLog | None,
+        settings: Settings,
+        clock: Clock,
+        options: ProduceOptions,
+        console: Console,
+        stop: Signal,
     ) -> None:
+        self._stop = stop
         self._log = log
         self._clock = clock
         self._options = options
         self._console = console
-        self._loader = Loader(log, settings, clock)
+        self._loader = Loader(log, settings, clock, stop)
         self.first_rows: list[bytes] = []
 
     def run(self, files: list[str]) -> list[FileReport]:
@@ -79,12 +93,20 @@ class _Command:
         with self._progress() as bars:
             for number, report in enumerate(reports):
                 self._load(report, number, bars)
-        self._loader.flush()
+        self._flush(reports)
         if self._log and self._options.replace:
             _delete_missing(self._log, known_items, reports)
         if watch:
             self._wait(watch, reports)
         return reports
+
+    def _flush(self, reports: list[FileReport]) -> None:
+        """Write the sorted events."""
+        try:
+            self._loader.flush()
+        except Interrupted:
+            for report in reports:
+                report.result.error = report.result.error or _describe_interruption(report.result)
 
     @contextmanager
     def _progress(self) -> Iterator[Progress]:
@@ -114,6 +136,8 @@ class _Command:
                 bars.update(task, completed=reader.file.position if reader.file.size else done, rate=rate)
 
             self._loader.load(batches, result, number, self._options.speed, advance)
+        except Interrupted:
+            result.error = _describe_interruption(result)
         except NothingAccepted as error:
             result.error = f"{error}; nothing was written. Correct the mapping; --dry-run shows the records"
         except DamagedFile as error:
@@ -137,20 +161,26 @@ class _Command:
         with Progress(*columns, console=self._console, transient=True) as bars:
             total = sum(span.end - span.first for span in spans)
             task = bars.add_task("read by stream", total=total)
-            outcomes = watch.wait(spans, lambda n_read: bars.update(task, completed=n_read))
+            outcomes = watch.wait(spans, lambda n_read: bars.update(task, completed=n_read), self._stop)
         for number, outcome in outcomes.items():
             reports[number].outcome = outcome
 
 
+def _describe_interruption(result: LoadResult) -> str:
+    n_written = format_count(result.written.total(), "record")
+    return f"interrupted after {n_written}. Run the same command again: what is written already counts once"
+
+
 def _read_item_ids(log: EventLog) -> set[str]:
     """Ids of the items in the catalog."""
-    ids: set[str] = set()
-    end = log.end_offset(ITEMS, 0)
-    for _, changes in read_items(log, log.start_offset(ITEMS, 0), end):
+    ids: dict[int, str] = {}  # by key: a deletion has no more
+    for _, changes in read_items(log, log.start_offset(ITEMS, 0), log.end_offset(ITEMS, 0)):
         for change in changes:
-            if change.item is not None:
-                ids.add(change.item.item_id)
-    return ids
+            if change.item is None:
+                ids.pop(change.key, None)
+            else:
+                ids[change.key] = change.item.item_id
+    return set(ids.values())
 
 
 def _delete_missing(log: EventLog, known: set[str], reports: list[FileReport]) -> None:

@@ -69,6 +69,7 @@ def to_dict(report: FileReport) -> dict[str, Any]:
     if outcome:
         values["stream"] = {
             "accepted": outcome.accepted,
+            "repeated": outcome.repeated,
             "rejected": outcome.rejected.total(),
             "reasons": dict(outcome.rejected),
             "first_rejection": outcome.first_rejection or None,
@@ -115,7 +116,8 @@ def _print_outcome(report: FileReport, say: Any) -> None:
         say(f"  {_NO_STREAM}")
         return
     waiting = f", {outcome.waiting:,} not read yet" if outcome.waiting else ""
-    say(f"  stream accepted {format_count(outcome.accepted, 'event')}{waiting}")
+    repeated = f", {outcome.repeated:,} of them repeated: they count once" if outcome.repeated else ""
+    say(f"  stream accepted {format_count(outcome.accepted, 'event')}{repeated}{waiting}")
     if outcome.rejected:
         first = outcome.first_rejection
         say(f"  stream rejected {outcome.rejected.total():,} events ({_join(outcome.rejected)}); first: {first}")

@@ -1,12 +1,13 @@
 """Records are checked, written to their topics, or refused with a reason."""
 
 from collections.abc import Iterator, Sequence
+from threading import Event as Signal
 from typing import Any
 
 import msgspec
 import pytest
 
-from replay.file_loader import Loader, LoadResult, NothingAccepted, OffsetSpan
+from replay.file_loader import Interrupted, Loader, LoadResult, NothingAccepted, OffsetSpan
 from replay.files.kinds import parse_lines
 from replay.files.reading import Batch
 from stream.config import EventsSettings, Settings
@@ -125,3 +126,19 @@ def test_check_without_a_log_writes_nothing() -> None:
 
     assert (result.written, result.refused) == ({EVENTS: 1, ITEMS: 1, USERS: 0}, {"unknown_kind": 1})
     assert loader.spans == []
+
+
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_interruption_counts_what_is_written(is_sorted: bool) -> None:
+    log, _, clock = memory_system(partitions=3, clock=ManualClock(NOW))
+    stop = Signal()
+    loader, result = Loader(log, _NO_LIMIT, clock, stop), LoadResult()
+    if is_sorted:
+        loader.sort()
+    batches = [[make_event(i) for i in range(first, first + 10)] for first in (0, 10)]
+    loader.load(make_batches(batches[0]), result, 0, None, lambda n: None)
+    stop.set()
+    with pytest.raises(Interrupted):
+        loader.flush() if is_sorted else loader.load(make_batches(batches[1]), result, 0, None, lambda n: None)
+
+    assert result.written[EVENTS] == len(read_values(log, EVENTS)) == (0 if is_sorted else 10)

@@ -102,6 +102,30 @@ def test_accepted_events_are_reported(environment: Path, capsys: pytest.CaptureF
     assert "stream accepted 30 events" in text
 
 
+def test_repeated_events_are_counted_by_file(environment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    times = [OLD_MS + i for i in range(30)]
+    part, whole = write_events(environment / "part.jsonl", times[:10]), write_events(environment / "all.jsonl", times)
+    with running_stream():
+        produce(capsys, part)
+        code, result, text = produce(capsys, whole, part)
+
+    assert code == 0
+    assert [result[file]["stream"]["accepted"] for file in (whole, part)] == [30, 10]
+    assert [result[file]["stream"]["repeated"] for file in (whole, part)] == [10, 10]
+    assert "stream accepted 30 events, 10 of them repeated: they count once" in text
+
+
+def test_interrupted_command_says_how_far_it_came(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, stop = write_events(folder / "events.jsonl", [OLD_MS + i for i in range(30)]), Signal()
+    stop.set()
+    code = produce_files([file], ProduceOptions(), None, as_json=True, stop=stop)
+    captured = capsys.readouterr()
+
+    assert code == 1
+    assert json.loads(captured.out)[file]["written"] == 0
+    assert "interrupted after 0 records. Run the same command again" in captured.err
+
+
 def test_missing_stream_is_named_within_seconds(environment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_events(environment / "events.jsonl", [OLD_MS + i for i in range(30)])
     started = time.monotonic()
@@ -171,15 +195,16 @@ def test_file_of_another_layout_leaves_dead_letter_empty(folder: Path, capsys: p
 
 
 def test_replace_deletes_what_the_file_lacks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = folder / "items.jsonl"
-    for names, replace in (("abc", False), ("bcd", True)):
+    file, deleted = folder / "items.jsonl", []
+    for names, replace in (("abc", False), ("bcd", True), ("bcd", True)):
         file.write_text("".join(f'{{"item_id":"{name}"}}\n' for name in names))
         _, result, _ = produce(capsys, str(file), replace=replace)
+        deleted.append(result[str(file)]["deleted"])
     log = open_topics(load(), SystemClock())
     catalog = Catalog(log)
     catalog.poll()
 
-    assert result[str(file)]["deleted"] == 1
+    assert deleted == [0, 1, 0]
     assert len(catalog) == 3
     log.close()
 
