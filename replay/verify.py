@@ -1,9 +1,7 @@
 """`headrace replay run`: replay the log through the live code and compare the bits."""
 
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,8 @@ from online_models.training.progress import Progress as TrainingProgress
 from online_models.training.rollback import progress_after_rollback
 from online_models.training.step import apply_step, read_blocks
 from online_models.versions import checkpoints, listing
-from online_models.versions.checkpoints import Manifest, State
+from online_models.versions.checkpoints import Manifest, State, version_name
+from replay.comparison import Comparison, print_comparison
 from replay.recorded_log import RecordedLog
 from stream.clock import SystemClock
 from stream.config import Settings, load
@@ -30,35 +29,18 @@ from stream.topics import CONTROL, EVENTS, EXAMPLES, open_topics
 from stream.users.profiles import Profile, decode_profile
 from stream.worker.worker import StreamWorker
 
-_CHECKPOINT_TIMEOUT_S = 10.0  # to wait for the live learner
+_JOURNAL = "journal"
 
 
-@dataclass(slots=True)
-class Comparison:
-    """Differences between the replay and the live run."""
+def verify_log(config: Path | None, as_json: bool, checkpoint_timeout_s: float = 10.0) -> int:
+    """Replay and compare; exit code 0 if all bits are equal, 1 if not.
 
-    version: str | None = None
-    events: int = 0
-    blocks: int = 0
-    differing_blocks: list[str] = field(default_factory=list)
-    users: int = 0
-    differing_users: list[str] = field(default_factory=list)
-    users_updated_since: int = 0  # not compared: changed by events after the replayed ones
-    steps: int = 0
-    arrays: int = 0
-    differing_arrays: list[str] = field(default_factory=list)
-
-    @property
-    def equal(self) -> bool:
-        return not (self.differing_blocks or self.differing_users or self.differing_arrays)
-
-
-def verify_log(config: Path | None, as_json: bool) -> int:
-    """Replay and compare; exit code 0 if all bits are equal, 1 if not."""
+    It waits up to `checkpoint_timeout_s` for a checkpoint of the live learner.
+    """
     settings = load(config)
     log = open_topics(settings, SystemClock())
     store = open_store(settings.store_url, settings.store.prefix)
-    _request_checkpoint(log, settings)
+    _request_checkpoint(log, settings, checkpoint_timeout_s)
     comparison = Comparison()
     with Progress(console=Console(stderr=True), transient=True) as bars:
         for partition in range(log.partitions(EVENTS)):
@@ -70,16 +52,16 @@ def verify_log(config: Path | None, as_json: bool) -> int:
             bars.update(task, completed=done, total=steps)
     store.close()
     log.close()
-    _print_comparison(comparison, as_json)
+    print_comparison(comparison, as_json)
     return 0 if comparison.equal else 1
 
 
-def _request_checkpoint(log: EventLog, settings: Settings) -> None:
-    """Ask a live learner for a checkpoint, unless the newest one includes all examples."""
-    if _is_up_to_date(log, _newest_manifest(settings)):
+def _request_checkpoint(log: EventLog, settings: Settings, timeout_s: float) -> None:
+    """Ask a live learner for a checkpoint, unless that of its epoch includes all examples."""
+    if not _count_blocks_since(log, _newest_manifest(settings)):
         return
     offset = log.append(CONTROL, 0, [(None, encode_command(CheckpointCommand()))])
-    deadline = time.monotonic() + _CHECKPOINT_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         newest = _newest_manifest(settings)
         if newest and newest.control_offset > offset:
@@ -88,14 +70,24 @@ def _request_checkpoint(log: EventLog, settings: Settings) -> None:
 
 
 def _newest_manifest(settings: Settings) -> Manifest | None:
-    manifests = [info.manifest for info in listing.read_versions(settings.checkpoints) if info.error is None]
-    return manifests[-1] if manifests else None
+    """Manifest of the newest version of the learner's epoch; a rollback discards earlier epochs."""
+    epoch = _learner_epoch(settings)
+    manifests = [info.manifest for info in listing.read_versions(settings.checkpoints) if not info.error]
+    return next((m for m in reversed(manifests) if m and m.epoch == epoch), None)
 
 
-def _is_up_to_date(log: EventLog, manifest: Manifest | None) -> bool:
-    ends = {str(p): log.end_offset(EXAMPLES, p) for p in range(log.partitions(EXAMPLES))}
+def _learner_epoch(settings: Settings) -> int:
+    """Epoch in which the learner trains, or continues when it starts."""
+    versions = checkpoints.list_version_names(settings.checkpoints)
+    epochs = [int(version.partition("-")[0]) for version in versions]
+    return max(journal.newest_epoch(settings.checkpoints / _JOURNAL), *epochs, 1)
+
+
+def _count_blocks_since(log: EventLog, manifest: Manifest | None) -> int:
+    """Example blocks that a version does not include; at least 1 without a version."""
     offsets = manifest.example_offsets if manifest else {}
-    return all(offsets.get(p, 0) == end for p, end in ends.items())
+    count = sum(log.end_offset(EXAMPLES, p) - offsets.get(str(p), 0) for p in range(log.partitions(EXAMPLES)))
+    return count if manifest else max(1, count)
 
 
 def _replay_stream(
@@ -128,11 +120,12 @@ def _has_later_updates(live: Profile, replayed: Profile) -> bool:
 
 def _replay_steps(log: EventLog, settings: Settings, comparison: Comparison) -> Iterator[tuple[int, int]]:
     """Repeat the journal on a new model, up to the newest checkpoint; yield (done, total) steps."""
-    manifest = _newest_manifest(settings)
+    manifest, folder = _newest_manifest(settings), settings.checkpoints / _JOURNAL
+    comparison.epoch = _learner_epoch(settings)
     if manifest is None:
+        comparison.problem = _describe_missing_version(comparison, folder)
         return
-    comparison.version = manifest.version
-    folder = settings.checkpoints / "journal"
+    comparison.version, comparison.blocks_since = manifest.version, _count_blocks_since(log, manifest)
     entries = list(journal.read_entries_after(folder, journal.epoch_path(folder, manifest.epoch, manifest.step), 1, 0))
     model, progress = (
         RecommenderModel(settings_with_seed(settings.learn.seed, settings.learn.ranker)),
@@ -150,6 +143,18 @@ def _replay_steps(log: EventLog, settings: Settings, comparison: Comparison) -> 
     _compare_arrays(model.state(), state, comparison)
 
 
+def _describe_missing_version(comparison: Comparison, folder: Path) -> str:
+    """Reason that no version can be compared; empty if nothing was trained yet."""
+    if comparison.epoch == 1 and not comparison.blocks:
+        return ""
+    base = next(iter(journal.epoch_path(folder, comparison.epoch)[1:]), None)
+    origin = f", which continues from {version_name(base.epoch, base.last_step or 0)} after a rollback," if base else ""
+    return (
+        f"epoch {comparison.epoch}{origin} has no checkpoint yet; start headrace learn if it does not run, and repeat "
+        "this when `headrace models list` shows a version of it"
+    )
+
+
 def _compare_arrays(replayed: State, live: State, comparison: Comparison) -> None:
     comparison.arrays = len(live)
     for name in sorted(replayed.keys() | live.keys()):
@@ -159,22 +164,3 @@ def _compare_arrays(replayed: State, live: State, comparison: Comparison) -> Non
 
 def _is_bit_identical(a: np.ndarray, b: np.ndarray) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-
-
-def _print_comparison(comparison: Comparison, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"equal": comparison.equal} | asdict(comparison)))
-        return
-    console, c = Console(), comparison
-    blocks, users, arrays = map(_format_differences, (c.differing_blocks, c.differing_users, c.differing_arrays))
-    skipped = f" ({c.users_updated_since:,} not compared: changed since)" if c.users_updated_since else ""
-    console.print(f"{c.events:,} events replayed: {c.blocks:,} example blocks, {blocks}")
-    console.print(f"{c.users:,} users{skipped}: {users}")
-    console.print(f"{c.steps:,} steps replayed to version {c.version}: {c.arrays} arrays, {arrays}")
-    console.print("Equal, bit for bit." if c.equal else "NOT equal.")
-
-
-def _format_differences(differing: list[str]) -> str:
-    if not differing:
-        return "all equal"
-    return f"{len(differing)} different: {', '.join(differing[:5])}{' …' if len(differing) > 5 else ''}"

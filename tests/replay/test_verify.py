@@ -1,12 +1,15 @@
 """Replaying a log reproduces the bits of the live run and reports differences."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from online_models.control import RollbackCommand, encode_command
+from online_models.versions import checkpoints
 from online_models.versions.checkpoints import load_latest
 from online_models.worker import LearnWorker
 from replay.verify import verify_log
@@ -16,7 +19,7 @@ from stream.drivers import open_store
 from stream.ids import hash_ids, partition_for_id
 from stream.logs import EventLog
 from stream.stores import UserStore
-from stream.topics import EVENTS, ITEMS, USERS, open_topics
+from stream.topics import CONTROL, EVENTS, ITEMS, USERS, open_topics
 from stream.users.profiles import EMPTY_PROFILE
 from stream.worker.worker import StreamWorker
 from tests.support.events import START, EventGenerator
@@ -70,7 +73,7 @@ class LiveRun:
         log.close()
 
     def replay(self, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
-        code = verify_log(self.config, as_json=True)
+        code = verify_log(self.config, as_json=True, checkpoint_timeout_s=0)
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
         return code, result
 
@@ -141,4 +144,52 @@ def test_text_output_says_equal(live: LiveRun, capsys: pytest.CaptureFixture[str
     code = verify_log(live.config, as_json=False)
 
     assert code == 0
-    assert "Equal, bit for bit." in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "of epoch 1: " in output
+    assert "Equal, bit for bit." in output
+
+
+def roll_back(live: LiveRun, is_checkpointed: bool) -> str:
+    """Return to the first version, and stop with or without a checkpoint; returns the version."""
+    log, store = live.open()
+    version = checkpoints.list_version_names(live.settings.checkpoints)[0]
+    log.append(CONTROL, 0, [(None, encode_command(RollbackCommand(version)))])
+    learn = LearnWorker(log, live.settings, live.clock)
+    learn.step(0)
+    if is_checkpointed:
+        learn.close()
+    store.close()
+    log.close()
+    return version
+
+
+@pytest.mark.parametrize("is_text", [False, True], ids=["json", "text"])
+def test_discarded_epoch_is_not_called_equal(live: LiveRun, is_text: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    version = roll_back(live, is_checkpointed=False)
+    code = verify_log(live.config, not is_text, checkpoint_timeout_s=0)
+    output = " ".join(capsys.readouterr().out.split())
+
+    assert code == 1
+    assert f"epoch 2, which continues from {version} after a rollback, has no checkpoint yet" in output
+    assert "Equal, bit for bit." not in output
+    if not is_text:
+        result = json.loads(output)
+        assert (result["equal"], result["epoch"], result["version"], result["steps"]) == (False, 2, None, 0)
+        assert not result["differing_users"]
+
+
+def test_version_of_the_new_epoch_is_compared(live: LiveRun, capsys: pytest.CaptureFixture[str]) -> None:
+    roll_back(live, is_checkpointed=True)
+    code, result = live.replay(capsys)
+
+    assert (code, result["equal"], result["epoch"]) == (0, True, 2)
+    assert result["version"].startswith("000002-")
+    assert result["blocks_since"] == 0
+
+
+def test_run_without_a_checkpoint_is_not_called_equal(live: LiveRun, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(live.settings.checkpoints)
+    code, result = live.replay(capsys)
+
+    assert (code, result["equal"], result["version"]) == (1, False, None)
+    assert "epoch 1 has no checkpoint yet" in result["problem"]
