@@ -99,7 +99,7 @@ class StreamWatch:
         return outcomes
 
     def _count_new(self, spans: Sequence[OffsetSpan]) -> Counter[int]:
-        """Events that the stream worker turned into examples, by file: one each, but none for a repeated event."""
+        """Count the events that the stream made examples of, by file; repeated ones are not."""
         counts: Counter[int] = Counter()
         for partition, own_spans in groupby(sorted(spans, key=_place), attrgetter("partition")):
             bounds = [(span.first, span.end, span.file) for span in own_spans]
