@@ -8,6 +8,7 @@ from litestar import Request
 
 from serving.http.access import Access, AccessKeys
 from serving.http.errors import Problem
+from serving.http.parameters import check_encoding
 
 _KEY = "operation"
 
@@ -52,6 +53,7 @@ class Admission:
         if operation is None or operation.access is None:
             return
         self._keys.check(operation.access, request.headers.get("authorization", ""))
+        check_encoding(request.scope["query_string"])
         if operation.query is None and request.scope["query_string"]:
             name = next(iter(request.query_params), "")
             detail = f"unknown query parameter {name!r}; this route takes none"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, TypeVar, cast
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from litestar.datastructures.multi_dicts import MultiDict
@@ -14,6 +15,17 @@ from serving.http.errors import Problem, validation_problem
 
 T = TypeVar("T")
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`(?: - at `\$\.?([^`]*)`)?")
+
+
+def check_encoding(query: bytes) -> None:
+    """Raise a 422 problem that names the first parameter that is not percent-encoded UTF-8."""
+    for parameter in query.split(b"&"):
+        try:
+            unquote_to_bytes(parameter).decode()
+        except UnicodeDecodeError:
+            name = parameter.partition(b"=")[0].decode(errors="replace")
+            detail = f"{name} is not percent-encoded UTF-8: {parameter.decode(errors='replace')[:100]!r}"
+            raise Problem(422, "Invalid request", detail, field=name) from None
 
 
 def decode_query(params: MultiDict[Any], query_type: type[T]) -> T:
