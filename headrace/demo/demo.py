@@ -181,7 +181,7 @@ def _record_samples(
 ) -> None:
     """Record one sample per second until the time is up or the demo is stopped."""
     started = time.monotonic()
-    while history.seconds is None or history.elapsed < history.seconds:
+    while not history.is_complete:
         remaining = float("inf") if history.seconds is None else history.seconds - history.elapsed
         if stop.wait(min(remaining, max(0.0, started + len(history.samples) - time.monotonic()))):
             return

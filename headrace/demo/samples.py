@@ -54,6 +54,10 @@ class DemoHistory:
     def elapsed(self) -> float:
         return self.times[-1]
 
+    @property
+    def is_complete(self) -> bool:
+        return self.seconds is not None and self.elapsed >= self.seconds
+
     def add(self, elapsed: float, totals: Totals) -> None:
         self.times.append(elapsed)
         self.samples.append(totals)

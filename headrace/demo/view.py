@@ -12,7 +12,7 @@ from rich.text import Text
 
 from headrace.demo.samples import DemoHistory, Totals
 
-_SAMPLES_PER_LINE = 5
+_SECONDS_PER_LINE = 5.0
 _COMPILE_HINT_AFTER_S = 6.0  # a longer start means that the kernels are being compiled
 _BAR_WIDTH = 40  # characters of the longest bar and of the curve
 _TICKS = "▁▂▃▄▅▆▇█"
@@ -70,6 +70,7 @@ class LineView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last_line = ""
+        self._next_line_s = _SECONDS_PER_LINE
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +86,8 @@ class LineView:
             self._last_line = text
 
     def show(self, history: DemoHistory) -> None:
-        if (len(history.samples) - 1) % _SAMPLES_PER_LINE == 0:
+        if history.elapsed >= self._next_line_s or history.is_complete:
+            self._next_line_s = (history.elapsed // _SECONDS_PER_LINE + 1) * _SECONDS_PER_LINE
             self._console.print(format_line(history), highlight=False, soft_wrap=True)
 
 

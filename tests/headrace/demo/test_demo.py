@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -89,18 +90,25 @@ def test_history_without_samples_can_be_shown() -> None:
     assert "not measured yet" in render_text(render_live_view(DemoHistory("", None)))
 
 
-def test_lines_are_printed_every_five_samples() -> None:
+def print_lines(history: DemoHistory, times: Iterable[float]) -> list[str]:
+    """First words of the lines of a run with a sample at each time."""
     console = Console(file=io.StringIO(), width=200)
-    history = DemoHistory("", None)
     with LineView(console) as view:
         view.show_startup("starting", 0.0)
         view.show_startup("starting", 1.0)
-        for i in range(12):
-            history.add(float(i), Totals())
+        for time in times:
+            history.add(time, Totals())
             view.show(history)
     assert isinstance(console.file, io.StringIO)
+    return [line.partition("  click-through")[0].strip() for line in console.file.getvalue().splitlines()]
 
-    assert len(console.file.getvalue().splitlines()) == 3
+
+def test_lines_are_printed_every_five_seconds() -> None:
+    assert print_lines(DemoHistory("", None), range(12)) == ["starting", "5 s", "10 s"]
+
+
+def test_slow_samples_are_printed_at_their_time_and_at_the_end() -> None:
+    assert print_lines(DemoHistory("", 13.0), [2.5, 5.5, 9.0, 11.6, 13.1]) == ["starting", "6 s", "12 s", "13 s"]
 
 
 def test_long_startup_mentions_compilation() -> None:
