@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from redis import exceptions
+from redis.client import Pipeline
 
 from stream.logs import validate_name
 from stream.stores import StoreWatermark, ownership_lost_error, validate_keys, validate_values
@@ -14,6 +15,20 @@ from stream.stores import StoreWatermark, ownership_lost_error, validate_keys, v
 _CHUNK_KEYS = 2_000  # keys per command: a long command blocks all other clients
 _ATTEMPTS = 5  # of a write whose response was lost
 _ANNOTATION = "of pipeline caused error: "  # redis-py puts the command, with the users' data, before it
+
+
+class _Transaction(Pipeline):
+    """Transaction that ends an open WATCH by closing its connection.
+
+    UNWATCH would need a permission of its own.
+    """
+
+    def reset(self) -> Any:
+        connection: Any = self.connection  # redis-py declares no types for it
+        if self.watching and connection:
+            connection.disconnect()
+        self.watching = False
+        super().reset()
 
 
 class RedisStore:
@@ -54,7 +69,7 @@ class RedisStore:
             return
         for attempts_left in reversed(range(_ATTEMPTS)):
             try:
-                with self._translate_errors(), self._client.pipeline() as pipe:
+                with self._translate_errors(), self._open_transaction() as pipe:
                     if watermarks and self._is_written(pipe, watermarks):
                         return
                     self._write(pipe, new)
@@ -86,6 +101,9 @@ class RedisStore:
             if value != watermark.before:
                 raise ownership_lost_error(watermark, value, self._url)
         return False
+
+    def _open_transaction(self) -> Pipeline:
+        return _Transaction(self._client.connection_pool, self._client.response_callbacks, True, None)
 
     def _write(self, pipe: Any, new: dict[str, bytes]) -> None:
         if self._ttl:

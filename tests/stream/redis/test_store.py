@@ -239,6 +239,22 @@ def test_redis_that_hides_its_configuration_raises_no_false_alarm(redis: Redis) 
     assert "open-sesame" not in finding.detail
 
 
+def test_listed_commands_are_enough(redis: Redis) -> None:
+    commands = ["get", "mget", "set", "mset", "watch", "multi", "exec", "unlink", "scan", "select"]
+    allowed = [f"+{command}" for command in commands]
+    run_command(redis, "ACL", "SETUSER", "shop", "on", ">open-sesame", "~*", *allowed)
+    store = open_store(f"redis://shop:open-sesame@127.0.0.1:{redis.port}/0")
+    store.put_many(make_keys(1), [b"a"], [StoreWatermark(0, "", "1")])
+    store.put_many(make_keys(1), [b"a"], [StoreWatermark(0, "", "1")])  # again, after a lost response
+    with pytest.raises(OwnershipLost):
+        store.put_many(make_keys(1), [b"b"], [StoreWatermark(0, "", "2")])
+    values = dict(store.scan())
+    store.delete_many(make_keys(1))
+    store.close()
+
+    assert values == {1: b"a"}
+
+
 # Failover
 
 
