@@ -14,6 +14,7 @@ from serving.pipeline.batcher import Overloaded
 from serving.pipeline.schemas import RecommendationRequest
 from serving.replica.log_reads import LogUnavailable
 from stream.process.errors import describe_error
+from stream.process.outages import OutageLog
 from stream.records.catalog import Item
 from stream.records.events import Event
 
@@ -84,9 +85,10 @@ def overloaded(request: Request[Any, Any, Any], error: Overloaded) -> Response[d
 
 
 def unavailable(request: Request[Any, Any, Any], error: OSError) -> Response[dict[str, Any]]:
-    """Convert an error of the log or the user store; its text stays in the process's log."""
+    """Convert an error of the log or the user store; the process logs its text once per outage."""
     if not isinstance(error, LogUnavailable):
-        _logger.error("%s: %s", _describe(request), describe_error(error))
+        outage: OutageLog = request.app.state["service"].stored_users.request_outage
+        outage.report("%s: %s", _describe(request), describe_error(error))
     detail = f"the event log or the user store is unavailable; retry in {_RETRY_AFTER_S} s"
     return problem_response(request, Problem(503, "Service unavailable", detail, {"Retry-After": _RETRY_AFTER_S}))
 

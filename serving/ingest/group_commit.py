@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import threading
 import time
@@ -12,7 +13,7 @@ from operator import attrgetter
 from queue import Empty, SimpleQueue
 
 from serving import metrics
-from serving.replica.log_reads import LogUnavailable
+from serving.replica.log_reads import LogUnavailable, timeout_error
 from stream.ids import partition_for_id
 from stream.logs import EventLog, Record
 from stream.process.errors import describe_error
@@ -63,10 +64,10 @@ class GroupCommitWriter:
     async def append(self, topic: str, records: Sequence[tuple[str, bytes | None]]) -> dict[int, int]:
         """Append (id, value) records durably; returns the first offset by partition.
 
-        `LogUnavailable` if they are not durable in time.
+        `LogUnavailable` if the log fails, or they are not durable in time.
         """
         if self._is_stuck():
-            raise LogUnavailable(self._settings.timeout_s)
+            raise timeout_error(self._settings.timeout_s)
         future: asyncio.Future[dict[int, int]] = asyncio.get_running_loop().create_future()
         self._queue.put(_WriteRequest(topic, self._partition_records(topic, records), future))
         try:
@@ -74,7 +75,7 @@ class GroupCommitWriter:
                 return await future
         except TimeoutError:
             self._outage.report("the event log does not answer; events and items are rejected with 503")
-            raise LogUnavailable(self._settings.timeout_s) from None
+            raise timeout_error(self._settings.timeout_s) from None
 
     def append_later(self, topic: str, records: Sequence[tuple[str, bytes | None]]) -> None:
         """Queue records without waiting; they precede the records of every later call."""
@@ -169,7 +170,9 @@ def _count_lost(request: _WriteRequest) -> None:
 def _set_outcome(future: "asyncio.Future[dict[int, int]]", outcome: dict[int, int] | Exception) -> None:
     if future.done():  # the client has disconnected
         return
-    if isinstance(outcome, Exception):
+    if isinstance(outcome, OSError):
+        future.set_exception(LogUnavailable(outcome.errno or errno.EIO, outcome.strerror or str(outcome)))
+    elif isinstance(outcome, Exception):
         future.set_exception(outcome)
     else:
         future.set_result(outcome)

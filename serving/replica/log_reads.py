@@ -13,10 +13,11 @@ _logger = logging.getLogger(__name__)
 
 
 class LogUnavailable(ConnectionError):
-    """The event log does not answer in time; its state is logged already."""
+    """The event log fails, or does not answer in time; its state is logged already."""
 
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__(errno.ETIMEDOUT, f"the event log did not answer within {timeout_s:g} s")
+
+def timeout_error(timeout_s: float) -> LogUnavailable:
+    return LogUnavailable(errno.ETIMEDOUT, f"the event log did not answer within {timeout_s:g} s")
 
 
 class LogReads:
@@ -30,14 +31,14 @@ class LogReads:
     async def run(self, read: Callable[[], T]) -> T:
         """Result of a read; `LogUnavailable` after the time limit."""
         if self._late:
-            raise LogUnavailable(self._timeout_s)
+            raise timeout_error(self._timeout_s)
         future: asyncio.Future[T] = asyncio.ensure_future(asyncio.to_thread(read))
         done, _ = await asyncio.wait([future], timeout=self._timeout_s)
         if not done:
             self._late.add(future)
             future.add_done_callback(self._finish)
             self._outage.report("the event log does not answer reads; requests that need it get 503")
-            raise LogUnavailable(self._timeout_s)
+            raise timeout_error(self._timeout_s)
         result = future.result()
         self._outage.end("the event log answers reads again")
         return result

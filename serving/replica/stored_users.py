@@ -25,6 +25,7 @@ class StoredUsers:
         self._log = log
         self._store = store
         self._outage = OutageLog(_logger.warning, _logger.info)
+        self.request_outage = OutageLog(_logger.error, _logger.info)  # of requests that need the log or the store
         self.missing: Mapping[int, int] = {}
 
     @property
@@ -38,6 +39,7 @@ class StoredUsers:
         except (OSError, ValueError) as error:
             _logger.debug("cannot compare the user store with the log: %s", describe_error(error))
             return
+        self.request_outage.end("requests reach the event log and the user store again")
         metrics.users_behind.set(self.n_missing)
         if self.missing:
             self._outage.report("the user store lacks %d events that stream has processed", self.n_missing)

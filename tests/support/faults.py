@@ -81,6 +81,10 @@ class UnreachableStore(MemoryStore):
         self._check()
         return super().get_many(keys)
 
+    def watermark(self, partition: int) -> str:
+        self._check()
+        return super().watermark(partition)
+
     def _check(self) -> None:
         if not self.is_reachable:
             raise self.error

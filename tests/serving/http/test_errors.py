@@ -1,6 +1,7 @@
 """Error responses: unknown routes, wrong methods, internal errors, overload."""
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,20 @@ class TestErrors:
             assert_problem(response, 503)
             assert int(response.headers["retry-after"]) >= 1
             assert "10.0.0.7" not in response.text
+
+    def test_outage_is_logged_at_its_start_and_its_end(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        store = UnreachableStore(is_reachable=True)
+        with LiveLoop(tmp_path, store=store) as loop, caplog.at_level(logging.INFO):
+            for _ in range(2):
+                store.is_reachable = False
+                statuses = [loop.http.get(f"/v1/users/u{n}").status_code for n in range(5)]
+                loop.service.stored_users.measure()
+                store.is_reachable = True
+                loop.service.stored_users.measure()
+        lines = [text for record in caplog.records if "request" in (text := record.getMessage())]
+
+        assert statuses == [503] * 5
+        assert [("10.0.0.7" in line, "again" in line) for line in lines] == [(True, False), (False, True)] * 2
 
 
 def test_overload_sheds_requests_and_accepts_events(tmp_path: Path) -> None:

@@ -59,8 +59,10 @@ def test_fresh_items_do_not_depend_on_earlier_requests(loop: LiveLoop) -> None:
 
 
 def test_response_is_stale_while_the_store_is_unreachable(tmp_path: Path) -> None:
-    with LiveLoop(tmp_path, store=UnreachableStore()) as loop:
+    store = UnreachableStore(is_reachable=True)
+    with LiveLoop(tmp_path, store=store) as loop:
         loop.put_items("a", "b")
+        store.is_reachable = False
 
         response = loop.recommend()
 
