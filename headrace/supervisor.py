@@ -16,6 +16,7 @@ from typing import IO, Self
 from headrace.readiness import ReadinessSocket
 
 VERBS = ("stream", "learn", "serve")
+_DISK_FULL = os.EX_TEMPFAIL  # exit code: a restart helps once there is space
 _WRONG_USAGE = 2  # exit code: the process rejects its settings, and a restart cannot help
 _logger = logging.getLogger(__name__)
 
@@ -72,15 +73,17 @@ class ProcessSupervisor:
     def unable_to_start(self) -> str | None:
         """Name of a process that a restart does not help; None if there is none.
 
-        It rejected its settings, or it ended with an error before it was ever ready. A process that a signal killed, or
-        that was ready before, is restarted.
+        It rejected its settings, or it ended with an error before it was ever ready. A process that a signal killed,
+        that was ready before, or that a full disk has stopped, is restarted.
         """
         return next((name for name, child in self._children.items() if self._cannot_start(name, child)), None)
 
     def _cannot_start(self, name: str, child: subprocess.Popen[bytes]) -> bool:
         exit_code = child.poll()  # before its message is read, which it sent earlier
         self._has_run[name] |= self._readiness.is_ready(child.pid)
-        return exit_code == _WRONG_USAGE or ((exit_code or 0) > 0 and not self._has_run[name])
+        if exit_code in (None, _DISK_FULL):
+            return False
+        return exit_code == _WRONG_USAGE or (exit_code > 0 and not self._has_run[name])
 
     def restart_dead(self) -> None:
         """Restart each process that has died, with a longer delay after every consecutive crash."""

@@ -15,6 +15,7 @@ learn_paused = Gauge("headrace_learn_paused", "1 while training is paused, 0 oth
 rollbacks = Counter("headrace_rollbacks", "Rollbacks carried out")
 checkpoints = Counter("headrace_checkpoints", "Checkpoints written")
 checkpoints_failed = Counter("headrace_checkpoints_failed", "Checkpoints that failed to write")
+checkpoint_failing = Gauge("headrace_checkpoint_failing", "1 while the latest checkpoint failed to write, else 0")
 checkpoint_pause_seconds = Gauge("headrace_checkpoint_pause_seconds", "Time that the last checkpoint blocked training")
 log_loss = Gauge(
     "headrace_learn_log_loss", "Log loss of the last 5,000 shown items, predicted before training", ["objective"]

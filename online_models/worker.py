@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from threading import Event as Signal
+from typing import NamedTuple
 
 from online_models import metrics
 from online_models.control import (
@@ -49,6 +50,14 @@ from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES, QUARANTINE
 _logger = logging.getLogger(__name__)
 
 
+class _UnsavedVersion(NamedTuple):
+    """A version whose checkpoint is being written."""
+
+    version: str
+    parent: str | None
+    updates_offset: int  # end of the model updates that it includes
+
+
 class LearnWorker:
     """Train step by step.
 
@@ -75,6 +84,7 @@ class LearnWorker:
         self.model = self._make_model(settings.learn.ranker)
         self.progress = Progress()
         self._parent: str | None = None
+        self._unsaved: _UnsavedVersion | None = None  # whose checkpoint is being written
         self._base: str | None = None  # the version that this epoch continues
         self._next_items_warning_ms = 0
         self._progressive_metrics = ProgressiveMetrics()
@@ -113,7 +123,7 @@ class LearnWorker:
 
     def wait_for_checkpoint(self) -> None:
         """Wait until the checkpoint that is being written is complete."""
-        self._checkpoint_writer.wait()
+        self._settle_checkpoint(self._checkpoint_writer.wait())
 
     @property
     def guard(self) -> Guard | None:
@@ -153,7 +163,7 @@ class LearnWorker:
             self._take_step(batches, items_end)
         if self._checkpoint_interval.is_due():
             self.save()
-        self._checkpoint_writer.poll()
+        self._settle_checkpoint(self._checkpoint_writer.poll())
         if self._gauge_interval.is_due():
             self._update_gauges()
         return sum(len(records) for records in batches)
@@ -172,27 +182,38 @@ class LearnWorker:
         """Let the guard read new examples; it sends the command that ends the pause."""
         if self._guard:
             self._guard.observe_while_paused(self.progress, self.model.predict_clicks)
-        self._checkpoint_writer.poll()
+        self._settle_checkpoint(self._checkpoint_writer.poll())
         time.sleep(timeout)
         return 0
 
     def save(self) -> None:
         """Write a checkpoint of this step in the background, unless it has one."""
         self._checkpoint_interval.restart()
+        self.wait_for_checkpoint()
         if self.progress.step == 0 or (version := self.version) == self._parent:
             return
-        self._checkpoint_writer.save(self._build_manifest(version), self.model.state(), self._base)
+        manifest = self._build_manifest(version)
+        self._checkpoint_writer.save(manifest, self.model.state(), self._base)
         self._journal.rotate(self.progress.epoch, self.progress.step)
         self._source.commit(_to_positions(self.progress))
-        self._parent = version
-        self._trim_updates()
+        self._unsaved, self._parent = _UnsavedVersion(version, self._parent, manifest.updates_offset), version
+
+    def _settle_checkpoint(self, is_written: bool | None) -> None:
+        """Delete what a written checkpoint replaces; after a failed one, be due to write it again."""
+        if is_written is None or self._unsaved is None:
+            return
+        unsaved, self._unsaved = self._unsaved, None
+        if not is_written:
+            self._parent = unsaved.parent if self._parent == unsaved.version else self._parent
+            return
+        self._trim_updates(unsaved.updates_offset)
         if oldest := checkpoints.list_version_names(self._folder)[:1]:
             starts = {partition: self._log.start_offset(EXAMPLES, partition) for partition in self._source.snapshot()}
             journal.prune(self._folder / "journal", oldest[0], starts)
 
-    def _trim_updates(self) -> None:
+    def _trim_updates(self, updates_offset: int) -> None:
         """Delete model updates that no replica needs: it starts from the newest valid checkpoint."""
-        self._update_offsets.append(self._log.end_offset(MODEL_UPDATES, 0))
+        self._update_offsets.append(updates_offset)
         if len(self._update_offsets) == self._replica_checkpoints:
             self._log.trim(MODEL_UPDATES, 0, self._update_offsets[0])
 

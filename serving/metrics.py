@@ -45,6 +45,11 @@ propensity_log_evidence = Gauge(
 )
 events_accepted = Counter("headrace_events_accepted", "Events accepted over HTTP, duplicates included")
 impressions_lost = Counter("headrace_impressions_lost", "Impressions that could not be logged")
+impressions_failing = Gauge(
+    "headrace_impressions_failing",
+    "1 while the latest impressions could not be written, else 0",
+    multiprocess_mode="livemax",
+)
 log_append_duration_seconds = Histogram(
     "headrace_log_append_duration_seconds", "Time of one durable append to the log", buckets=_LATENCY_BUCKETS
 )

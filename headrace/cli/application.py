@@ -1,5 +1,6 @@
 """Headrace: a recommender that learns while it serves. One verb per process."""
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -53,12 +54,24 @@ def headrace(
 
 
 def main() -> None:
-    """Run a verb. Exit code 1: the command failed; 2: the command line or settings are invalid."""
+    """Run a verb.
+
+    Exit code 1: the command failed; 2: the command line or settings are invalid; 75, of a process that `up` has started
+    only: the disk is full.
+    """
     try:
         app()
     except (OSError, ValueError) as error:
         print_error(error)
-        raise SystemExit(2 if type(error).__name__ in _USAGE_ERRORS else 1) from None
+        raise SystemExit(find_exit_code(error, "--child" in sys.argv)) from None
+
+
+def find_exit_code(error: OSError | ValueError, is_child: bool) -> int:
+    """Exit code of a verb that ended with an error; `is_child`: `up` has started it."""
+    if type(error).__name__ in _USAGE_ERRORS:
+        return 2
+    is_disk_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return os.EX_TEMPFAIL if is_disk_full and is_child else 1
 
 
 def print_error(error: BaseException) -> None:

@@ -85,8 +85,11 @@ def _check_learn(detail: str, states: ProcessStates) -> CheckResult:
         fix = "headrace models list shows the reason; headrace models resume continues"
         return failed("learn", f"{detail}; training is paused", fix)
     if n_failed := int(report.total("headrace_checkpoints_failed_total")):
-        fix = "read the log of learn, and check the space and the permissions of the data folder"
-        return failed("learn", f"{detail}; {n_failed} checkpoints could not be written since its start", fix)
+        detail = f"{detail}; {n_failed} checkpoints could not be written since its start"
+        if report.total("headrace_checkpoint_failing"):
+            fix = "read the log of learn, and check the space and the permissions of the data folder"
+            return failed("learn", f"{detail}, the latest included", fix)
+        return passed("learn", f"{detail}, the latest one was")
     return passed("learn", detail)
 
 
@@ -100,8 +103,10 @@ def _check_serve(detail: str, states: ProcessStates) -> CheckResult:
         fix = "headrace models list shows blocked versions; headrace models approve VERSION lets one be served"
         return failed("serve", f"{detail}; a newer version is blocked: {reason}", fix)
     if lost := int(report.total("headrace_impressions_lost_total")):
+        detail = f"{detail}; {lost:,} impressions could not be written since its start"
+    if report.total("headrace_impressions_failing"):
         fix = "read the log of serve, and check that the event log can be written"
-        return failed("serve", f"{detail}; {lost:,} impressions could not be written since its start", fix)
+        return failed("serve", f"{detail}; the latest impressions could not be written", fix)
     return passed("serve", detail)
 
 

@@ -64,9 +64,12 @@ class Journal:
             self.rotate(entry.epoch, entry.step)
         assert self._file is not None
         line = msgspec.json.encode(entry) + b"\n"
-        if os.write(self._file, line) != len(line):
-            raise OSError(errno.ENOSPC, "the journal cannot grow: the disk is full; free some space", str(self._folder))
-        os.fdatasync(self._file)
+        try:
+            if os.write(self._file, line) != len(line):
+                raise OSError(errno.ENOSPC, "the disk is full; free some space")
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise OSError(error.errno, f"the journal cannot grow: {error.strerror}", str(self._folder)) from None
 
     def rotate(self, epoch: int, step: int) -> None:
         """Continue in a new file that starts with this step."""

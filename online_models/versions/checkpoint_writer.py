@@ -60,13 +60,16 @@ class CheckpointWriter:
         self._child_pid = pid
         metrics.checkpoint_pause_seconds.set(time.perf_counter() - started)
 
-    def poll(self) -> None:
-        """Report a checkpoint that has been written, without waiting."""
-        self._wait_for_child(os.WNOHANG)
+    def poll(self) -> bool | None:
+        """Report a checkpoint that has been finished, without waiting.
 
-    def wait(self) -> None:
-        """Wait until no checkpoint is being written."""
-        self._wait_for_child(0)
+        False if it failed; None if none has been finished since the last report.
+        """
+        return self._wait_for_child(os.WNOHANG)
+
+    def wait(self) -> bool | None:
+        """Wait until no checkpoint is being written; returns the same as `poll`."""
+        return self._wait_for_child(0)
 
     def _write(self, manifest: Manifest, state: State, protected_version: str | None) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -84,15 +87,17 @@ class CheckpointWriter:
             return 1
         return 0
 
-    def _wait_for_child(self, options: int) -> None:
+    def _wait_for_child(self, options: int) -> bool | None:
         if self._child_pid is None:
-            return
+            return None
         pid, status = os.waitpid(self._child_pid, options)
         if pid == 0:
-            return
+            return None
         self._child_pid = None
+        metrics.checkpoint_failing.set(status != 0)
         if status:
             metrics.checkpoints_failed.inc()
-            _logger.error("a checkpoint was not written: see the error above; training goes on")
+            _logger.error("a checkpoint was not written: see the error above; training goes on, and it is tried again")
         else:
             metrics.checkpoints.inc()
+        return status == 0

@@ -70,21 +70,29 @@ def save(folder: Path, manifest: Manifest, state: Mapping[str, np.ndarray]) -> N
     folder.mkdir(parents=True, exist_ok=True)
     partial_path = folder / f".{manifest.version}.{os.getpid()}"
     shutil.rmtree(partial_path, ignore_errors=True)
-    partial_path.mkdir()
+    try:
+        partial_path.mkdir()
+        _write_parts(partial_path, manifest, state)
+        shutil.rmtree(folder / manifest.version, ignore_errors=True)
+        os.rename(partial_path, folder / manifest.version)
+    except BaseException:
+        shutil.rmtree(partial_path, ignore_errors=True)  # on a full disk, it would take the space of the next one
+        raise
+    _sync(folder)
+
+
+def _write_parts(folder: Path, manifest: Manifest, state: Mapping[str, np.ndarray]) -> None:
     parts: dict[str, State] = {}
     for name, array in state.items():
         part, _, column = name.rpartition(".")
         parts.setdefault(part, {})[column] = np.asarray(array, order="C")
     paths = {f"{part}.safetensors": columns for part, columns in sorted(parts.items())}
     with ThreadPoolExecutor(_IO_THREADS) as pool:
-        digests = pool.map(_write, (partial_path / name for name in paths), paths.values())
+        digests = pool.map(_write, (folder / name for name in paths), paths.values())
         manifest.files = dict(zip(paths, digests, strict=True))
-    (partial_path / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
-    for path in (partial_path / "manifest.json", partial_path):
+    (folder / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+    for path in (folder / "manifest.json", folder):
         _sync(path)
-    shutil.rmtree(folder / manifest.version, ignore_errors=True)
-    os.rename(partial_path, folder / manifest.version)
-    _sync(folder)
 
 
 def _write(path: Path, columns: State) -> str:

@@ -20,6 +20,8 @@ from stream.process.errors import describe_error
 from stream.process.outages import OutageLog
 from stream.topics import EVENTS
 
+# A disk that is full, read-only or unreachable is repaired; a record that is too large stays too large.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ETIMEDOUT}
 _logger = logging.getLogger(__name__)
 
 
@@ -49,7 +51,7 @@ class GroupCommitWriter:
     """Write from one thread, in the order of the calls, while other requests are served.
 
     While the log is away, a request waits for `timeout_s` and later ones fail at once; deferred writes wait for the
-    log. A write that failed may still become durable, so that its repeat is a duplicate.
+    log or its disk. A write that failed may still become durable, so that its repeat is a duplicate.
     """
 
     def __init__(self, log: EventLog, settings: CommitSettings | None = None) -> None:
@@ -140,12 +142,14 @@ class GroupCommitWriter:
                 first_offsets = dict(self._log.append_many(topic, batches)) if batches else {}
         except Exception as error:
             self._outage.report("cannot append to %s: %s", topic, describe_error(error))
+            _report_impressions(group, is_failing=True)
             for request in group:
                 _resolve(request, error)
-            return [request for request in group if request.future is None and isinstance(error, ConnectionError)]
+            return [request for request in group if request.future is None and _is_transient(error)]
         finally:
             self._write_started = None
         self._outage.end("the event log accepts writes again")
+        _report_impressions(group, is_failing=False)
         for request in group:
             _resolve(request, {partition: first_offsets[partition] for partition in request.batches})
             for partition, records in request.batches.items():
@@ -158,13 +162,24 @@ def _resolve(request: _WriteRequest, outcome: dict[int, int] | Exception) -> Non
     if future is not None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             future.get_loop().call_soon_threadsafe(_set_outcome, future, outcome)
-    elif isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError):
+    elif isinstance(outcome, Exception) and not _is_transient(outcome):
         _count_lost(request)
+
+
+def _is_transient(error: Exception) -> bool:
+    """Return True if the same write can succeed later."""
+    return isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno in _DISK_ERRORS)
 
 
 def _count_lost(request: _WriteRequest) -> None:
     if request.topic == EVENTS:
         metrics.impressions_lost.inc(sum(map(len, request.batches.values())))
+
+
+def _report_impressions(group: Sequence[_WriteRequest], is_failing: bool) -> None:
+    """Report the outcome of a write if it has impressions: these are deferred events."""
+    if any(request.topic == EVENTS and request.future is None for request in group):
+        metrics.impressions_failing.set(is_failing)
 
 
 def _set_outcome(future: "asyncio.Future[dict[int, int]]", outcome: dict[int, int] | Exception) -> None:

@@ -12,6 +12,7 @@ from stream.clock import Clock
 from stream.local.sqlite import NoSuchDatabase, SQLiteDatabase
 from stream.local.topic import LocalTopic, create_topic
 from stream.logs import TOMBSTONE_AGE_MS, Position, Record, Records, RevokeCallback, TopicProblem, validate_name
+from stream.process.locks import write_holder
 
 _POSITIONS_VERSION = 1
 _POSITIONS_SCHEMA = (
@@ -159,8 +160,7 @@ class _Group:
             os.close(self._lock)
             message = f"group {name!r} already reads topic {topic!r} in process {holder}: stop it, or use another group"
             raise BlockingIOError(errno.EWOULDBLOCK, message, str(folder)) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        write_holder(self._lock)
 
     def committed(self) -> dict[int, Position]:
         return _read_committed(self._positions, self.name, self.topic)

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -23,10 +24,15 @@ def acquire_lock(path: Path) -> IO[str]:
         fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock_file.seek(0)
-        message = f"process {lock_file.read() or 'unknown'} holds it: stop it, or use another HEADRACE_DATA__FOLDER"
+        message = f"process {lock_file.read(32) or 'unknown'} holds it: stop it, or use another HEADRACE_DATA__FOLDER"
         lock_file.close()
         raise BlockingIOError(errno.EWOULDBLOCK, message, str(path)) from None
-    lock_file.truncate(0)
-    lock_file.write(str(os.getpid()))
-    lock_file.flush()
+    write_holder(lock_file.fileno())
     return lock_file
+
+
+def write_holder(lock: int) -> None:
+    """Write the id of this process into a lock file; on a full disk, it stays unknown to others."""
+    with suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)

@@ -1,5 +1,7 @@
 """The command line describes and reports itself."""
 
+import errno
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +16,8 @@ from typer.testing import CliRunner
 
 import stream.metrics  # noqa: F401  # declares the metric
 from headrace.cli import app
+from headrace.cli.application import find_exit_code
+from headrace.commands.errors import UsageError
 
 GROUP = typer.main.get_command(app)
 
@@ -52,6 +56,19 @@ def test_build_info_has_the_version() -> None:
 @pytest.mark.parametrize("words", [["models", "hold"], ["models", "rollback", "v", "--ripple"], ["nothing"]])
 def test_unknown_verbs_and_flags_exit_with_2(words: list[str]) -> None:
     assert CliRunner().invoke(app, words).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "is_child", "code"),
+    [
+        (OSError(errno.ENOSPC, "no space left on device"), True, os.EX_TEMPFAIL),
+        (OSError(errno.ENOSPC, "no space left on device"), False, 1),
+        (OSError(errno.EROFS, "read-only file system"), True, 1),
+        (UsageError("unknown name"), True, 2),
+    ],
+)
+def test_exit_code_says_if_a_restart_can_help(error: OSError | ValueError, is_child: bool, code: int) -> None:
+    assert find_exit_code(error, is_child) == code
 
 
 INTERRUPTED_START = """

@@ -1,5 +1,6 @@
 """The supervisor restarts what crashed, and gives up where a restart cannot help."""
 
+import os
 import subprocess
 import sys
 import time
@@ -62,7 +63,11 @@ def test_settings_rejected_after_a_restart_end_the_supervisor(monkeypatch: pytes
         assert supervisor.unable_to_start() == "stream"
 
 
-@pytest.mark.parametrize("program", [f"{BEAT}; {EXIT.format(1)}", DIE], ids=["ready before", "killed"])
+@pytest.mark.parametrize(
+    "program",
+    [f"{BEAT}; {EXIT.format(1)}", DIE, EXIT.format(os.EX_TEMPFAIL)],
+    ids=["ready before", "killed", "disk full at the first start"],
+)
 def test_process_that_crashed_is_restarted(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     with make_supervisor(monkeypatch, program) as supervisor:
         restart_until_crash_looping(supervisor)

@@ -266,6 +266,26 @@ def test_a_rollback_not_yet_in_the_journal_runs_after_a_restart(lab: Lab) -> Non
     assert find_differences(lab.bits, replay_bits(lab, 2, progress.step)) == []
 
 
+def test_a_checkpoint_that_failed_is_written_again_without_a_step(lab: Lab) -> None:
+    learner, folder = lab.start(), lab.settings.checkpoints
+    parent, obstacle = learner.parent, folder / learner.version
+    obstacle.touch()
+    for _ in range(4):
+        learner.save()
+        learner.wait_for_checkpoint()
+
+    assert learner.parent == parent
+    assert lab.log.start_offset(MODEL_UPDATES, 0) == 0  # replicas start from the version before
+    assert not list(folder.glob(f".{learner.version}.*"))
+
+    obstacle.unlink()
+    learner.save()
+    learner.wait_for_checkpoint()
+
+    assert learner.parent == learner.version
+    assert checkpoints.read_manifest(folder, learner.version).parent == parent
+
+
 def test_a_learner_removes_partial_checkpoints_of_a_crash(lab: Lab) -> None:
     lab.die()
     (lab.settings.checkpoints / ".000001-000000009.123").mkdir()

@@ -84,9 +84,12 @@ def test_port_of_another_process_of_headrace_is_red() -> None:
     [
         ({"status": {"status": "starting"}}, "not ready: starting"),
         ({"status": {"status": "ready", "blocked_reason": "alarm x is open"}}, "blocked: alarm x is open"),
-        ({"samples": {("headrace_impressions_lost_total", ""): 4.0}}, "4 impressions could not be written"),
+        (
+            {"samples": {("headrace_impressions_lost_total", ""): 4.0, ("headrace_impressions_failing", ""): 1.0}},
+            "4 impressions could not be written since its start; the latest impressions could not be written",
+        ),
     ],
-    ids=["not ready", "blocked", "impressions lost"],
+    ids=["not ready", "blocked", "impressions fail"],
 )
 def test_serve_in_trouble_is_red(fields: dict[str, Any], detail: str) -> None:
     row = rows(make_report("serve", **fields))["serve"]
@@ -96,10 +99,29 @@ def test_serve_in_trouble_is_red(fields: dict[str, Any], detail: str) -> None:
 
 
 def test_learner_that_cannot_write_checkpoints_is_red() -> None:
-    row = rows(make_report("learn", samples={("headrace_checkpoints_failed_total", ""): 2.0}))["learn"]
+    samples = {("headrace_checkpoints_failed_total", ""): 2.0, ("headrace_checkpoint_failing", ""): 1.0}
+    row = rows(make_report("learn", samples=samples))["learn"]
 
     assert not row.ok
-    assert "2 checkpoints could not be written" in row.detail
+    assert "2 checkpoints could not be written since its start, the latest included" in row.detail
+
+
+@pytest.mark.parametrize(
+    ("process", "metric", "detail"),
+    [
+        (
+            "learn",
+            "headrace_checkpoints_failed_total",
+            "2 checkpoints could not be written since its start, the latest",
+        ),
+        ("serve", "headrace_impressions_lost_total", "2 impressions could not be written since its start"),
+    ],
+)
+def test_failure_that_is_over_is_shown_and_green(process: str, metric: str, detail: str) -> None:
+    row = rows(make_report(process, samples={(metric, ""): 2.0}))[process]
+
+    assert row.ok
+    assert detail in row.detail
 
 
 def test_process_on_another_machine_is_seen_in_the_log() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from online_models import metrics
 from online_models.versions.checkpoint_writer import CheckpointWriter, retained_versions
 from online_models.versions.checkpoints import list_version_names, load
 from stream.clock import HOUR_MS, MINUTE_MS
@@ -37,16 +38,19 @@ def test_failed_write_is_logged_and_the_next_one_succeeds(
     folder.touch()
     writer = CheckpointWriter(folder, n_kept=2)
     writer.save(manifest(1), {"part.array": np.zeros(1)})
-    writer.wait()
 
+    assert writer.wait() is False
+    assert writer.wait() is None
+    assert metrics.checkpoint_failing._value.get() == 1
     assert "a checkpoint was not written" in caplog.text
     assert "checkpoint 000001-000000001 not written" in capfd.readouterr().err
 
     folder.unlink()
     writer.save(manifest(2), {"part.array": np.zeros(1)})
-    writer.poll()
-    writer.wait()
+    reports = [writer.poll(), writer.wait()]
 
+    assert True in reports
+    assert metrics.checkpoint_failing._value.get() == 0
     assert list_version_names(folder) == ["000001-000000002"]
 
 

@@ -1,9 +1,10 @@
 """Group commit: durable, ordered, and working again after an error."""
 
 import asyncio
+import errno
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 
@@ -20,6 +21,7 @@ class FlakyLog(MemoryLog):
     """A log whose appends fail while `is_full` is set, and wait for `answers`."""
 
     is_full = False
+    error_number = errno.ENOSPC
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +34,7 @@ class FlakyLog(MemoryLog):
         if self.is_unreachable:
             raise ConnectionError("no broker answered")
         if self.is_full:
-            raise OSError("no space left on device")
+            raise OSError(self.error_number, "no space left on device")
         return super().append_many(topic, batches)
 
 
@@ -106,6 +108,13 @@ def test_empty_append_succeeds(writer: GroupCommitWriter) -> None:
     assert asyncio.run(writer.append(ITEMS, [])) == {}
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 IMPATIENT = CommitSettings(timeout_s=0.2, max_deferred=5, retry_delay_s=0.01)
 
 
@@ -145,6 +154,36 @@ def test_deferred_writes_survive_an_outage_in_order(log: FlakyLog) -> None:
 
     assert log.read(EVENTS, partition, 0, 10).values == [b"0", b"1", b"2", b"3"]
     assert log.end_offset(ITEMS, 0) == 0
+
+
+@pytest.mark.parametrize("error_number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_deferred_writes_wait_for_the_disk_without_a_further_write(log: FlakyLog, error_number: int) -> None:
+    lost, failing = metrics.impressions_lost._value.get(), metrics.impressions_failing._value
+    writer = GroupCommitWriter(log, IMPATIENT)
+    log.is_full, log.error_number = True, error_number
+    writer.append_later(EVENTS, [("u", b"0")])
+    wait_until(lambda: failing.get() == 1)
+    log.is_full = False
+    wait_until(lambda: failing.get() == 0)
+    writer.close()
+
+    assert log.read(EVENTS, partition_for_id("u", 3), 0, 10).values == [b"0"]
+    assert metrics.impressions_lost._value.get() == lost
+
+
+def test_impression_that_can_never_be_written_is_lost_and_failing(log: FlakyLog) -> None:
+    lost, failing = metrics.impressions_lost._value.get(), metrics.impressions_failing._value
+    writer = GroupCommitWriter(log, IMPATIENT)
+    log.is_full, log.error_number = True, errno.EMSGSIZE
+    writer.append_later(EVENTS, [("u", b"too large")])
+    wait_until(lambda: failing.get() == 1)
+    log.is_full = False
+    writer.append_later(EVENTS, [("u", b"small")])
+    wait_until(lambda: failing.get() == 0)
+    writer.close()
+
+    assert log.read(EVENTS, partition_for_id("u", 3), 0, 10).values == [b"small"]
+    assert metrics.impressions_lost._value.get() == lost + 1
 
 
 def test_deferred_writes_are_bounded_and_losses_counted(log: FlakyLog) -> None:
