@@ -11,6 +11,7 @@ from serving import metrics
 from serving.ingest.group_commit import GroupCommitWriter
 from serving.ingest.json_bodies import find_invalid_field
 from serving.ingest.pending_writes import PendingWrites
+from serving.ingest.writes_under_way import WritesUnderWay
 from serving.records import IngestResult, RefusedRecord, find_status
 from stream import metrics as stream_metrics
 from stream.clock import Clock
@@ -44,8 +45,8 @@ class IngestSettings:
 class EventIngest:
     """Validate events, drop duplicates, and append the rest to the log.
 
-    Duplicates are found among the latest events of this process and in the user's record. The stream worker drops
-    those that pass both.
+    Duplicates are found among the latest events of this process, those under way included, and in the user's record.
+    The stream worker drops those that pass all: repeats of what another process has just accepted.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class EventIngest:
         self._writer = writer
         self._store_outage = OutageLog(_logger.warning, _logger.info)
         self._pending_writes = pending_writes
+        self._writes_under_way = WritesUnderWay()
         self._limits = limits
         self._clock = clock
         self._settings = settings or IngestSettings()
@@ -77,17 +79,19 @@ class EventIngest:
         """Validate and append the events of one request; they are durable when this returns."""
         values = [bytes(raw) for raw in raws]
         events, rejections = self._validate(values)
+        await self._writes_under_way.wait(_event_keys(list(events.values())))
         self._reject_conflicts(events, rejections)
         is_new = self._find_new(list(events.values()))
         new_events = [(i, event) for (i, event), new in zip(events.items(), is_new, strict=True) if new]
         records = [(event.user_id, values[i]) for i, event in new_events]
         self._dead_letter(rejections, values)
-        if records:
-            first_offsets = await self._writer.append(EVENTS, records)
-            writes = [(event.user_id, _acted_on(event)) for _, event in new_events]
-            self._pending_writes.record(writes, first_offsets, self._clock.now_ms())
-        # Only after the write: if it fails, a retry is not a duplicate.
-        self._deduplicator.check_and_add(*_dedup_columns(list(events.values())))
+        with self._writes_under_way.claim(_event_keys([event for _, event in new_events])):
+            if records:
+                first_offsets = await self._writer.append(EVENTS, records)
+                writes = [(event.user_id, _acted_on(event)) for _, event in new_events]
+                self._pending_writes.record(writes, first_offsets, self._clock.now_ms())
+            # Only after the write: if it fails, a retry is not a duplicate.
+            self._deduplicator.check_and_add(*_dedup_columns(list(events.values())))
         metrics.events_accepted.inc(len(events))
         warnings = self._find_suspect_times(list(events.values()))
         refused = [RefusedRecord(i, rejection.detail, rejection.reason) for i, rejection in sorted(rejections.items())]
@@ -186,6 +190,11 @@ class EventIngest:
 def _acted_on(event: Event) -> int:
     """Key of the item of an action; NO_KEY for an impression."""
     return NO_KEY if event.type == "impression" or not event.item_id else hash_id(event.item_id)
+
+
+def _event_keys(events: Sequence[Event]) -> list[int]:
+    keys: list[int] = hash_ids([event.event_id for event in events]).tolist()
+    return keys
 
 
 def _dedup_columns(events: Sequence[Event]) -> tuple[np.ndarray, np.ndarray]:

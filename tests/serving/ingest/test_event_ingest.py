@@ -1,5 +1,6 @@
 """Events over HTTP: accepted, rejected with a reason, or duplicates."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
+from serving.records import IngestResult
 from stream.clock import DAY_MS
 from stream.ids import partition_for_id
 from stream.topics import DEAD_LETTER, EVENTS
@@ -218,6 +220,36 @@ class TestDuplicates:
         }
         assert loop.http.post("/v1/events", json=conflicts[0]).status_code == 422
         assert len(loop.read_values(EVENTS)) == 2
+
+    def test_parallel_requests_with_one_event_write_it_once(self, loop: LiveLoop) -> None:
+        raws = [msgspec.Raw(msgspec.json.encode(make_event()))]
+
+        async def send_all() -> list[IngestResult]:
+            return await asyncio.gather(*(loop.service.event_ingest.ingest(raws) for _ in range(8)))
+
+        results = loop.http.blocking_portal.call(send_all)
+
+        assert sorted(result.repeated for result in results) == [0, *[1] * 7]
+        assert len(loop.read_values(EVENTS)) == 1
+
+    def test_parallel_repeat_of_a_failed_write_is_new(self, loop: LiveLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+        raws, append, errors = [msgspec.Raw(msgspec.json.encode(make_event()))], loop.log.append_many, [OSError("full")]
+
+        def fail_once(topic: str, batches: Any) -> dict[int, int]:
+            if errors:
+                raise errors.pop()
+            return append(topic, batches)
+
+        async def send_all() -> list[IngestResult | BaseException]:
+            requests = (loop.service.event_ingest.ingest(raws) for _ in range(3))
+            return await asyncio.gather(*requests, return_exceptions=True)
+
+        monkeypatch.setattr(loop.log, "append_many", fail_once)
+        failed, *results = loop.http.blocking_portal.call(send_all)
+
+        assert isinstance(failed, OSError)
+        assert sorted(result.repeated for result in results if isinstance(result, IngestResult)) == [0, 1]
+        assert len(loop.read_values(EVENTS)) == 1
 
     def test_duplicates_are_found_in_the_log_after_a_restart(self, loop: LiveLoop) -> None:
         events = [make_event(), make_impression(["a"])]
