@@ -52,8 +52,8 @@ class LocalTopic:
         ((partitions, compacted, durable),) = self._file.reader.fetch_all("SELECT * FROM topic")
         self.partitions = int(partitions)
         self.compacted = bool(compacted)
+        self.id = self._read_id()  # durable in every topic: all positions in it depend on it
         self._file.set_durable(bool(durable))
-        self.id = self._read_id()
 
     def _read_id(self) -> str:
         """Id of this file, which a copy shares; a file of an older version gets one now."""

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from stream.clock import DAY_MS, ManualClock
 from stream.drivers import open_log
+from stream.local.sqlite import SQLiteDatabase
 from stream.logs import EventLog, Position, Record, Records, Source
 from stream.testing import Crash, Crashed, MemoryLog
 
@@ -711,6 +712,22 @@ def test_topic_can_be_non_durable(local: EventLog) -> None:
     local.append("model-updates", 0, make_records(3))
 
     assert local.end_offset("model-updates", 0) == 3
+
+
+def test_identity_of_a_non_durable_topic_is_durable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    identified, set_durable = [], SQLiteDatabase.set_durable
+
+    def record(database: SQLiteDatabase, durable: bool) -> None:
+        if not durable:
+            identified.append(bool(database.reader.fetch_all("SELECT id FROM identity")))
+        set_durable(database, durable)
+
+    monkeypatch.setattr(SQLiteDatabase, "set_durable", record)
+    log = open_log(f"local:{folder}")
+    log.create("model-updates", 1, durable=False)
+    log.close()
+
+    assert identified == [True]
 
 
 def test_write_ahead_log_is_truncated_after_a_slow_reader(folder: Path, local: EventLog) -> None:
