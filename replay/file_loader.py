@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from threading import Event as Signal
 
 from replay.files.kinds import ParsedLines
@@ -20,6 +20,7 @@ from stream.topics import DEAD_LETTER, EVENTS, ITEMS, USERS
 
 _EVENTS_PER_WRITE = 5000  # one durable write
 _MIN_RECORDS_TO_STOP = 100  # that are all refused
+_NOT_A_NUMBER = ("nan", "NaN", "NAN")
 _SECONDS_BELOW = 100_000_000_000  # in milliseconds: before March 1973
 Progress = Callable[[int], None]
 
@@ -45,6 +46,7 @@ class LoadResult:
     first_refusal: str = ""
     first_unsorted: int = 0  # place of the first event that is earlier than the one before; 0 = none
     times_like_seconds: int = 0  # events whose ts looks like seconds
+    float_ids: Counter[str] = field(default_factory=Counter)  # such as 1.0 and nan, by field
     item_ids: set[str] = field(default_factory=set)  # kept for `--replace`
     n_accepted: int = 0  # written, or held back to be sorted
     error: str = ""  # reason why the rest of the file was not read
@@ -101,6 +103,7 @@ class Loader:
             result.skipped.update(batch.skipped)
             self._check_times(parsed)
             self._note_times(parsed, result, file)
+            _note_float_ids(parsed, result)
             self._refuse(parsed, result)
             self._write_others(parsed, result)
             result.n_accepted += _count_accepted(parsed)
@@ -216,6 +219,19 @@ class _Pace:
             self._start = ts, now
         first_ts, first_write = self._start
         self._stop.wait(max(0.0, (ts - first_ts) / self._speed - (now - first_write)) / 1000)
+
+
+def _note_float_ids(parsed: ParsedLines, result: LoadResult) -> None:
+    """Count ids that look like integers which a writer turned into floats."""
+    item_ids = chain((event.item_id for event in parsed.events), (item_id for item_id, _ in parsed.items))
+    user_ids = chain((event.user_id for event in parsed.events), (user_id for user_id, _ in parsed.users))
+    for name, ids in (("item_id", item_ids), ("user_id", user_ids)):
+        if count := sum(map(_is_float, ids)):
+            result.float_ids[name] += count
+
+
+def _is_float(text: str | None) -> bool:
+    return text is not None and (text.endswith(".0") or text in _NOT_A_NUMBER) and text[0] in "-0123456789nN"
 
 
 def _count_accepted(parsed: ParsedLines) -> int:

@@ -21,6 +21,7 @@ from replay.files.sources.compression import DamagedFile
 from stream.clock import Clock, SystemClock
 from stream.config import Settings, load
 from stream.logs import EventLog
+from stream.process.errors import describe_error
 from stream.records.catalog import read_items
 from stream.topics import ITEMS, open_topics
 
@@ -142,7 +143,9 @@ class _Command:
             result.error = f"{error}; nothing was written. Correct the mapping; --dry-run shows the records"
         except DamagedFile as error:
             result.error = f"{error}. {result.written.total():,} records before it are written; get the file again"
-        except (_UnreadableFile, FileNotFoundError, ValueError) as error:
+        except FileNotFoundError as error:
+            result.error = describe_error(error)
+        except (_UnreadableFile, ValueError) as error:
             result.error = str(error)
 
     def _open(self, path: str) -> RecordReader:
@@ -151,7 +154,7 @@ class _Command:
         except DamagedFile:
             raise
         except OSError as error:
-            raise _UnreadableFile(str(error)) from None
+            raise _UnreadableFile(describe_error(error)) from None
 
     def _wait(self, watch: StreamWatch, reports: list[FileReport]) -> None:
         spans = self._loader.spans

@@ -42,6 +42,11 @@ class FileReport:
                 f"{result.times_like_seconds:,} events have a ts before 1973-03-03, which looks like seconds; ts is in "
                 "milliseconds: pass --map ts=COLUMN:s"
             )
+        for name, count in result.float_ids.items():
+            warnings.append(
+                f"{count:,} values of {name} look like floats, such as 1.0 or NaN; 1.0 is another id than 1: "
+                f"--map {name}='COLUMN:/\\.0$/' takes the .0 away"
+            )
         if result.first_unsorted:
             place = f"{result.unit} {result.first_unsorted:,}"
             warnings.append(f"the events are not in time order, first at {place}: --sort sorts them")

@@ -1,6 +1,7 @@
 """Build the columns of records from the columns of a file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import polars as pl
@@ -11,6 +12,7 @@ _UNITS_PER_MS = {"s": 0.001, "ms": 1, "us": 1_000, "ns": 1_000_000}
 _ISO_FORMATS = ("%+", "%Y-%m-%d %H:%M:%S%.f %z", "%Y-%m-%d %H:%M:%S%.f%#z")
 _LOCAL_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f UTC", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M")
 _TRUE, _FALSE = ("true", "1", "yes", "y", "t"), ("false", "0", "no", "n", "f")
+_FROM_LISTS = ("list", "numbers", "number", "integer")
 _EXPECTED = {
     "time": "a time in the unit or the format of the mapping, as in --map ts=COLUMN:s",
     "number": "a number",
@@ -46,15 +48,34 @@ def build_column(field: FieldMap, schema: pl.Schema) -> FieldColumn:
     present = [name for name in field.columns if name in schema]
     if not present:
         return FieldColumn(field, pl.lit(None, pl.String).alias(field.target), None, False)
+    for name in present:
+        _check_type(field, name, schema[name], len(present) > 1)
     source, dtype = _join(field, present, schema)
     value = _convert(field, source, dtype).alias(field.target)
     return FieldColumn(field, value, source, field.conversion in _EXPECTED)
 
 
+def _check_type(field: FieldMap, name: str, dtype: pl.DataType, is_joined: bool) -> None:
+    """Raise ValueError if values of this type cannot become the field."""
+    if field.conversion == "time":
+        fits = dtype == pl.String or dtype.is_numeric() or dtype in (pl.Date, pl.Datetime)
+    elif isinstance(dtype, pl.List) and (is_joined or field.conversion in _FROM_LISTS):
+        fits = not dtype.inner.is_nested()
+    else:
+        is_kept = field.conversion == "text" and not field.target.endswith("_id") and not is_joined
+        fits = not dtype.is_nested() or is_kept
+    if not fits:
+        detail = f"column {name!r} has values of type {dtype.base_type()}, which cannot become {field.target}"
+        raise ValueError(f"{detail}; map another column, as in --map {field.target}=COLUMN")
+
+
 def _join(field: FieldMap, names: Sequence[str], schema: pl.Schema) -> tuple[pl.Expr, pl.DataType]:
     """Join the columns of a field."""
     if len(names) == 1:
-        return _blank_as_null(names[0], schema[names[0]]), schema[names[0]]
+        column, dtype = _blank_as_null(names[0], schema[names[0]]), schema[names[0]]
+        if isinstance(dtype, pl.List) and field.conversion in ("number", "integer"):
+            return column.list.first(), dtype.inner  # type: ignore[return-value]
+        return column, dtype
     if field.conversion == "list":
         lists = [_to_list(_blank_as_null(name, schema[name]), schema[name], field) for name in names]
         joined = pl.concat_list(lists) if field.join == "list" else _first_filled(lists)
@@ -132,10 +153,6 @@ def _to_number(source: pl.Expr, dtype: pl.DataType, format: str) -> pl.Expr:
 
     The format `money` takes the first number of a text such as `$1,299.00`.
     """
-    if isinstance(dtype, pl.List):
-        return _to_number(
-            source.list.first(), dtype.inner if isinstance(dtype.inner, pl.DataType) else pl.String(), format
-        )
     if format == "money" and dtype == pl.String:
         digits = source.str.extract(r"(\d[\d,]*(?:\.\d+)?)").str.replace_all(",", "")
         return digits.cast(pl.Float64, strict=False)
@@ -178,6 +195,18 @@ def _whole_as_text(source: pl.Expr) -> pl.Expr:
     whole = source.cast(pl.Int64, strict=False)
     text = pl.when(whole.cast(pl.Float64) == source).then(whole.cast(pl.String)).otherwise(source.cast(pl.String))
     return pl.when(source.is_not_nan()).then(text)
+
+
+@contextmanager
+def name_errors(file_name: str) -> Iterator[None]:
+    """Add the name of a file to an error of its columns; ValueError for one of Polars."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{file_name}: {error}") from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        detail, advice = str(error).partition("\n")[0], "convert it, or write the file without it"
+        raise ValueError(f"{file_name}: a column cannot be read: {detail}; {advice}") from None
 
 
 def list_columns(fields: Sequence[FieldMap]) -> set[str]:

@@ -146,8 +146,10 @@ def _advise(rejection: Rejection, fields: dict[str, msgspec.Raw]) -> Rejection:
     """Add the option that accepts such records."""
     if rejection.reason == "missing_field" and "type" not in fields:
         return Rejection("missing_field", f"{rejection.detail}; --type gives a type to events without one")
-    if rejection.reason == "wrong_type" and (match := re.search(r"\$\.(\w+)", rejection.detail)):
+    if rejection.reason == "wrong_type" and (match := re.search(r"`\$\.(\w+)`", rejection.detail)):
         name = match[1]
+        if bytes(fields.get(name, b"")) == b"null":
+            return Rejection("missing_field", f"{name} has no value")
         return Rejection("wrong_type", f"{rejection.detail}; --map {name}={name} converts it")
     return rejection
 

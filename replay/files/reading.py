@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from replay.files.columns import list_columns
+from replay.files.columns import list_columns, name_errors
 from replay.files.joins import join_tables, read_second
 from replay.files.kinds import ParsedLines, parse_lines
 from replay.files.options import ReadOptions
@@ -104,7 +104,9 @@ class RecordReader:
         join = self.plan.preset.join if self.plan.preset else None
         second = read_second(self.file.path, join) if join else None
         for table in tables:
-            yield self._map_table(table if join is None or second is None else join_tables(table, second, join))
+            with name_errors(self.file.name):
+                batch = self._map_table(table if join is None or second is None else join_tables(table, second, join))
+            yield batch
 
     def _map_table(self, table: RowTable) -> Batch:
         batch = Batch(ParsedLines(refused=list(table.refused)))

@@ -95,6 +95,13 @@ def test_times_that_look_like_seconds_are_counted() -> None:
     assert result.times_like_seconds == 1
 
 
+def test_ids_that_look_like_floats_are_counted() -> None:
+    events = [make_event(i, item_id=item_id) for i, item_id in enumerate(["1.0", "nan", "v2.0", "2.5", "1"])]
+    _, result, _ = load([*events, {"item_id": "NaN"}, {"user_id": "7.0"}])
+
+    assert result.float_ids == {"item_id": 3, "user_id": 1}
+
+
 @pytest.mark.parametrize(
     ("times", "place"),
     [((1, 2, 2, 3, 4), 0), ((1, 3, 2, 4, 5), 3), ((1, 2, 3, 1, 5), 4)],

@@ -3,9 +3,9 @@
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import polars as pl
-import polars.selectors as cs
 
 from replay.files.sources.compression import DamagedFile
 from replay.files.sources.input_file import InputFile
@@ -21,14 +21,22 @@ def read_parquet(file: InputFile) -> Iterator[RowTable]:
     with tempfile.NamedTemporaryFile(suffix=".parquet") as copy:
         path = file.path
         if path == "-" or not _starts_as_parquet(path):
-            while chunk := file.stream.read(1 << 20):
-                copy.write(chunk)
-            copy.flush()
+            _copy(file, copy)
             path = copy.name
         try:
             yield from _scan(pl.scan_parquet(path), file.name)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DamagedFile(f"{file.name} is truncated or damaged: {error}; expected a Parquet file") from None
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+            raise DamagedFile(f"{file.name} is truncated or damaged: it is no complete Parquet file") from None
+
+
+def _copy(file: InputFile, copy: IO[bytes]) -> None:
+    while chunk := file.stream.read(1 << 20):
+        try:
+            copy.write(chunk)
+            copy.flush()
+        except OSError as error:
+            advice = f"free space in {tempfile.gettempdir()}, or set TMPDIR to another folder"
+            raise ValueError(f"{file.name}: its temporary copy cannot be written: {error.strerror}; {advice}") from None
 
 
 def _starts_as_parquet(path: str) -> bool:
@@ -39,17 +47,43 @@ def _starts_as_parquet(path: str) -> bool:
 def _scan(scan: pl.LazyFrame, name: str) -> Iterator[RowTable]:
     frame, first = scan.slice(0, BATCH_ROWS).collect(), 0
     while frame.height:
-        readable = _convert_types(frame, name)
-        yield RowTable(readable, range(first + 1, first + 1 + frame.height), readable.write_ndjson().split("\n")[:-1])
+        readable = pl.DataFrame([_convert_column(column, name) for column in frame.iter_columns()])
+        yield RowTable(readable, range(first + 1, first + 1 + frame.height), _write_lines(readable, name))
         first += frame.height
         frame = scan.slice(first, BATCH_ROWS).collect()
 
 
-def _convert_types(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    texts = [_decode_text(column, name) for column in frame.iter_columns() if _has_bytes(column.dtype)]
-    fractions = [key for key, dtype in frame.schema.items() if isinstance(dtype, pl.Decimal) and dtype.scale]
-    seconds = cs.duration().dt.total_microseconds() / 1e6
-    return frame.with_columns(*texts, seconds, pl.col(fractions).cast(pl.Float64))
+def _write_lines(frame: pl.DataFrame, name: str) -> list[str]:
+    try:
+        return frame.write_ndjson().split("\n")[:-1]
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        types = ", ".join(f"{column} {dtype}" for column, dtype in frame.schema.items() if dtype.is_nested())
+        detail = f"{name}: a column cannot be written as JSON, perhaps one of {types}"
+        raise ValueError(f"{detail}; write the file without it") from None
+
+
+def _convert_column(column: pl.Series, name: str) -> pl.Series:
+    """Convert a column, or the elements of its lists, to a type that records can have."""
+    if _has_bytes(column.dtype):
+        return _decode_text(column, name)
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    is_list = isinstance(column.dtype, pl.List)
+    dtype = column.dtype.inner if isinstance(column.dtype, pl.List) else column.dtype
+    if dtype == pl.Duration:
+        seconds = pl.element() if is_list else pl.col(column.name)
+        seconds = seconds.dt.total_microseconds() / 1e6
+        return column.to_frame().select(pl.col(column.name).list.eval(seconds) if is_list else seconds).to_series()
+    plain = _plain_type(dtype)
+    return column if plain is None else column.cast(pl.List(plain) if is_list else plain)
+
+
+def _plain_type(dtype: Any) -> Any:
+    """Type of records to cast a type to; None if it is one."""
+    if isinstance(dtype, pl.Decimal):
+        return pl.Float64 if dtype.scale else None
+    is_text = isinstance(dtype, pl.Categorical | pl.Enum | pl.Time | pl.Null)
+    return pl.String if is_text else None
 
 
 def _has_bytes(dtype: pl.DataType) -> bool:

@@ -393,7 +393,7 @@ def test_cell_of_several_lines_is_one_row(tmp_path: Path) -> None:
 
 
 def test_hint_of_a_wrong_type_names_the_field(tmp_path: Path) -> None:
-    event = EVENTS[0] | {"ts": None}
+    event = EVENTS[0] | {"position": "first"}
     parsed = read(write(tmp_path, "events.jsonl", to_lines([*EVENTS[1:], event])))
 
-    assert parsed.refused[0].rejection.detail.endswith("; --map ts=ts converts it")
+    assert parsed.refused[0].rejection.detail.endswith("; --map position=position converts it")
