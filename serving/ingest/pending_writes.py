@@ -19,6 +19,16 @@ class _Action(NamedTuple):
     ts: int  # ms, when it was acknowledged
 
 
+class _Backlog(NamedTuple):
+    """Durable events of a user that the record may lack, from the first to the latest."""
+
+    partition: int
+    first: int  # offset
+    first_ms: int  # when it was acknowledged
+    latest: int
+    latest_ms: int
+
+
 class PendingWrites:
     """Latest events of recent users: since when their record lacks some, and the items in these.
 
@@ -36,7 +46,7 @@ class PendingWrites:
         self._partitions = partitions
         self._max_users = max_users
         self._max_delay_ms = max_delay_ms  # time that the stream worker has to update a record
-        self._latest: OrderedDict[int, tuple[int, int, int]] = OrderedDict()  # partition, offset and ms, by user key
+        self._backlogs: OrderedDict[int, _Backlog] = OrderedDict()  # by user key
         self._actions: OrderedDict[int, list[_Action]] = OrderedDict()  # by user key, oldest first
 
     def record(self, writes: Iterable[tuple[str, int]], first_offsets: Mapping[int, int], now: int) -> None:
@@ -48,14 +58,14 @@ class PendingWrites:
         for user, item in writes:
             partition, key = partition_for_id(user, self._partitions), hash_id(user)
             offset = next_offsets[partition]
-            pending = self._latest.pop(key, None)
+            backlog = self._backlogs.pop(key, _Backlog(partition, offset, now, offset, now))
             # The delay counts from the first event that the record lacks, or steady traffic would hide it.
-            self._latest[key] = partition, offset, now if pending is None else pending[2]
+            self._backlogs[key] = backlog._replace(latest=offset, latest_ms=now)
             if item != NO_KEY:
                 actions = self._actions.pop(key, [])[1 - _MAX_ACTIONS :]
                 self._actions[key] = [*actions, _Action(item, partition, offset, now)]
             next_offsets[partition] += 1
-        _drop_oldest(self._latest, self._max_users)
+        _drop_oldest(self._backlogs, self._max_users)
         _drop_oldest(self._actions, self._max_users)
 
     def is_behind(self, user_key: int, offset: int, covered_offsets: Mapping[str, int], now: int) -> bool:
@@ -64,14 +74,17 @@ class PendingWrites:
         `covered_offsets`: next offset that the model has learned, by partition. An event below it was processed; if
         the record lacks it, it was quarantined or a duplicate.
         """
-        pending = self._latest.get(user_key)
-        if pending is None:
+        backlog = self._backlogs.get(user_key)
+        if backlog is None:
             return False
-        partition, expected, start_ms = pending
-        if offset >= expected or covered_offsets.get(str(partition), 0) > expected:
-            del self._latest[user_key]
+        reached = max(offset, covered_offsets.get(str(backlog.partition), 0) - 1)
+        if reached >= backlog.latest:
+            del self._backlogs[user_key]
             return False
-        return now - start_ms > self._max_delay_ms
+        if reached >= backlog.first:  # the record advances: the delay restarts
+            backlog = backlog._replace(first=backlog.latest, first_ms=backlog.latest_ms)
+            self._backlogs[user_key] = backlog
+        return now - backlog.first_ms > self._max_delay_ms
 
     def items(self, user_key: int, offset: int, covered_offsets: Mapping[str, int], now: int) -> list[int]:
         """Keys of the items of acknowledged actions that a user's record at `offset` lacks.

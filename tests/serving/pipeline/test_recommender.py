@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 
 from serving.pipeline.schemas import RecommendationRequest
 from stream.clock import DAY_MS
@@ -96,6 +97,19 @@ def test_user_record_behind_its_events_makes_response_stale(loop: LiveLoop) -> N
     loop.run_until_idle()
 
     assert loop.recommend("u1", log=False)["stale"] is False
+
+
+@pytest.mark.parametrize("seconds", [10, 3 * 86_400], ids=["a pause", "a clock that jumps ahead"])
+def test_user_who_returns_has_no_stale_response(loop: LiveLoop, seconds: float) -> None:
+    loop.send_events(make_event(user_id="u1"))
+    loop.run_until_idle()
+    loop.clock.advance(seconds)
+    loop.send_events(make_event(user_id="u1", ts=loop.clock.now_ms()))
+    at_once = loop.recommend("u1", log=False)
+    loop.clock.advance(6)
+
+    assert at_once["stale"] is False
+    assert loop.recommend("u1", log=False)["stale"] is True
 
 
 REQUEST_VARIANTS: list[dict[str, Any]] = [
