@@ -16,6 +16,7 @@ from stream.process.secrets import mask_url
 
 PREFIX = "HEADRACE_"
 PolicyName = Literal["thompson", "ucb", "squarecb", "epsilon", "linucb", "linear-thompson"]
+_MIN_SIMILARITY = 0.5  # of a name that an error suggests, 0 to 1
 _NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_KEY", "HEADRACE_REQUIRE_SERVICES"}
 # Variables that Kubernetes sets in every container for a service named headrace or headrace-…, with their values.
 _SERVICE_VARIABLES = (
@@ -406,7 +407,8 @@ def _read_file(path: Path, must_exist: bool) -> dict[str, dict[str, Any]]:
         reason = f"{(error.strerror or str(error)).lower()}"
         raise SettingsError(f"settings file {path} cannot be read ({reason}): make it a readable file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"settings file {path} is not valid TOML: {error}") from None
+        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise SettingsError(f"settings file {path} is not valid TOML: {reason}") from None
     valid_names = list(_variables_by_setting())
     for section, inner in values.items():
         if section in Settings.model_fields and not isinstance(inner, dict):
@@ -438,4 +440,8 @@ def _is_service_variable(variable: str, value: str) -> bool:
 
 
 def _suggest_name(name: str, valid_names: list[str]) -> str:
-    return f"the nearest valid name is {difflib.get_close_matches(name, valid_names, 1, 0)[0]!r}"
+    by_short_name = {valid_name.removeprefix(PREFIX): valid_name for valid_name in valid_names}
+    nearest = difflib.get_close_matches(name.removeprefix(PREFIX), by_short_name, 1, _MIN_SIMILARITY)
+    if not nearest:
+        return f"no valid name is near; expected one such as {valid_names[0]!r}, see docs/reference/settings.md"
+    return f"the nearest valid name is {by_short_name[nearest[0]]!r}"

@@ -55,7 +55,7 @@ def read_manifest(folder: Path) -> BackupManifest:
     """Read a manifest; ValueError if the folder is no backup, or of a newer version."""
     try:
         manifest = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=BackupManifest)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
             f"{folder} is no backup: it has no {FILE_NAME}. A plain copy of a running installation is torn; make the "
             "copy with `headrace backup FOLDER`"

@@ -11,6 +11,7 @@ import msgspec
 
 from online_models.control import Ranges
 from online_models.versions.checkpoints import version_name
+from stream.process.folders import make_folder
 
 
 class OffsetRange(msgspec.Struct, frozen=True, array_like=True):
@@ -55,7 +56,7 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._file: int | None = None
 
     def append(self, entry: Entry) -> None:

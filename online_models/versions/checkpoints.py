@@ -15,6 +15,8 @@ import msgspec
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from stream.process.folders import make_folder
+
 State = dict[str, np.ndarray]
 _SCHEMA = 1
 _VERSION_PATTERN = re.compile(r"[0-9]+-[0-9]+", re.ASCII)
@@ -67,7 +69,7 @@ def save(folder: Path, manifest: Manifest, state: Mapping[str, np.ndarray]) -> N
 
     Each array is named "part.column"; each part is one file, hashed while others are being written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     partial_path = folder / f".{manifest.version}.{os.getpid()}"
     shutil.rmtree(partial_path, ignore_errors=True)
     try:

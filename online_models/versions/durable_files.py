@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+from stream.process.folders import make_folder
+
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file durably, and its folders; it replaces an earlier one at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial_path = path.with_name(f".{path.name}.{os.getpid()}")
     with partial_path.open("wb") as file:
         file.write(content)

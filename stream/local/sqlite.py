@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stream.process.folders import make_folder
+
 Connection = sqlite3.Connection
 Cursor = sqlite3.Cursor
 _BUSY_TIMEOUT = 30.0  # seconds that a writer waits for other writers
@@ -33,7 +35,7 @@ class SQLiteDatabase:
         self.path = path
         if not schema and not path.exists():
             raise NoSuchDatabase(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self._wal = path.with_name(path.name + "-wal")
         self._next_truncate_at = 0.0
         self._lock = threading.Lock()

@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from stream.process.folders import make_folder
+
 
 def acquire_lock(path: Path) -> IO[str]:
     """Lock a folder for this process until the returned file is closed or the process ends.
@@ -14,11 +16,7 @@ def acquire_lock(path: Path) -> IO[str]:
     BlockingIOError, with the id of the other process, if another process holds the lock. NotADirectoryError if the
     folder cannot be made because a file has its name.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        message = "is no folder, and none can be made: move the file away, or use another HEADRACE_DATA__FOLDER"
-        raise NotADirectoryError(errno.ENOTDIR, message, str(path.parent)) from None
+    make_folder(path.parent)
     lock_file = path.open("a+")
     try:
         fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -45,6 +45,12 @@ def test_unknown_name_in_the_file_suggests_the_nearest(tmp_path: Path, text: str
         load(write_config(tmp_path, text), {})
 
 
+@pytest.mark.parametrize("variable", ["HEADRACE_FOO", "HEADRACE_ZZZZ"])
+def test_variable_that_is_near_none_names_the_list(variable: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{variable} is an unknown .*; no valid name is near; .*settings\.md"):
+        load(environ={variable: "1"})
+
+
 @pytest.mark.parametrize(
     ("variable", "nearest"),
     [

@@ -14,8 +14,9 @@ PRESETS = {preset.name: preset for preset in (*RESEARCH_PRESETS, *SHOP_PRESETS, 
 def find_preset(name: str) -> Preset:
     """Preset by its name; ValueError names the nearest one."""
     if name not in PRESETS:
-        nearest = get_close_matches(name, PRESETS, 1, 0)[0]
-        raise ValueError(f"preset {name!r} is unknown; the nearest is {nearest!r}; see headrace produce --presets")
+        nearest = get_close_matches(name, PRESETS, 1, 0.5)
+        hint = f"the nearest is {nearest[0]!r}; " if nearest else ""
+        raise ValueError(f"preset {name!r} is unknown; {hint}see headrace produce --presets")
     return PRESETS[name]
 
 

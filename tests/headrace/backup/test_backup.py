@@ -103,6 +103,12 @@ def cut_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_bytes(b"{")
 
 
+def replace_folder(folder: Path) -> None:
+    """Put a file in the place of the folder."""
+    folder.rename(folder.with_name("moved"))
+    folder.touch()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -110,6 +116,7 @@ def cut_manifest(folder: Path) -> None:
         (remove_file, "lacks the file checkpoints/journal"),
         (remove_manifest, "is no backup: it has no manifest.json"),
         (cut_manifest, "manifest.json is damaged"),
+        (replace_folder, "is no backup: it has no manifest.json"),
     ],
 )
 def test_incomplete_backup_is_refused(

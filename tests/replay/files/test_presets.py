@@ -71,6 +71,11 @@ def test_missing_second_file_is_named(tmp_path: Path) -> None:
         read(tmp_path / "prior.csv")
 
 
+def test_preset_that_is_near_none_names_the_list() -> None:
+    with pytest.raises(ValueError, match=r"preset 'foo' is unknown; see headrace produce --presets"):
+        find_preset("foo")
+
+
 def test_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"movielens-rating.*nearest is 'movielens-ratings'"):
         find_preset("movielens-rating")

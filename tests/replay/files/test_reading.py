@@ -397,3 +397,12 @@ def test_hint_of_a_wrong_type_names_the_field(tmp_path: Path) -> None:
     parsed = read(write(tmp_path, "events.jsonl", to_lines([*EVENTS[1:], event])))
 
     assert parsed.refused[0].rejection.detail.endswith("; --map position=position converts it")
+
+
+@pytest.mark.parametrize("options", [{}, {"type": "like"}, {"maps": ("surface=item_id",), "type": "like"}])
+def test_last_value_of_a_repeated_key_counts(options: dict[str, Any], tmp_path: Path) -> None:
+    line = to_lines([{"event_id": "e", "ts": MS, "user_id": "u", "item_id": "a"}]).strip()[:-1]
+    end = b',"item_id":"b"}' if options else b',"item_id":"b","type":"like"}'
+    parsed = read(write(tmp_path, "events.jsonl", line + end), **options)
+
+    assert [(event.item_id or event.surface, event.type) for event in parsed.events] == [("b", "like")]

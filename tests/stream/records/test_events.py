@@ -211,3 +211,11 @@ def test_shown_items_are_the_items_that_the_user_saw() -> None:
 def test_negative_limits_are_rejected(limits: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must not be negative"):
         Limits(**limits)  # type: ignore[arg-type]
+
+
+def test_last_value_of_a_repeated_key_counts() -> None:
+    value = encode_event(CLICK)[:-1] + b',"item_id":"i2","event_id":"e2"}'
+    event = parse(value)
+
+    assert isinstance(event, Event)
+    assert (event.event_id, event.item_id) == ("e2", "i2")
