@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event as Signal
 
+import numpy as np
 import pytest
 
 from stream.alarms import read_alarms
 from stream.ids import hash_id
 from stream.logs import OwnershipLost
 from stream.memory.store import MemoryStore
+from stream.stores import StoreWatermark
 from stream.testing import ManualClock, memory_system
 from stream.topics import EVENTS
 from stream.users.profiles import decode_profile
@@ -18,7 +20,7 @@ from stream.worker.store_check import StoreCheck
 from stream.worker.store_position import count_missing
 from tests.conftest import create_or_skip
 from tests.stream.worker.test_store_outage import append_click, count_events, run_commands, run_worker, wait_until
-from tests.support.events import START
+from tests.support.events import START, EventGenerator
 from tests.support.services import Redis
 from tests.support.stream_harness import StreamHarness, make_record, make_settings
 
@@ -86,6 +88,26 @@ def test_check_waits_for_its_interval_and_for_a_store_that_is_away() -> None:
     with pytest.raises(OwnershipLost, match="partition 0 at '', expected '3 0 1"):
         check.run_if_due(partitions)
     check.run_if_due(partitions)
+
+
+def test_check_takes_the_partitions_in_turn() -> None:
+    harness, now = StreamHarness(make_settings(partitions=3)), [0.0]
+    harness.write_records(EventGenerator(seed=1, partitions=3).generate_records(30))
+    harness.catch_up()
+    assert harness.worker
+    partitions, check = harness.worker._partitions.values(), StoreCheck(harness.store, lambda: now[0])
+    before = harness.store.watermark(1)
+    harness.store.put_many(np.zeros(0, np.uint64), [], [StoreWatermark(1, before, "older")])
+    outcomes = []
+    for second in range(1, 4):
+        now[0] = second
+        try:
+            check.run_if_due(partitions)
+        except OwnershipLost as error:
+            outcomes.append(str(error))
+
+    assert len(outcomes) == 1
+    assert "partition 1 at 'older'" in outcomes[0]
 
 
 def test_users_that_retention_keeps_from_returning_raise_an_alarm(caplog: pytest.LogCaptureFixture) -> None:
