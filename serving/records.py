@@ -193,6 +193,7 @@ class Readiness(Struct, frozen=True, omit_defaults=True):
     users_behind: Annotated[
         int, Meta(description="Events that the user store has lost; stream writes them again from the log.")
     ] = 0
+    store_problem: Annotated[str, Meta(description="Reason that users cannot be read.")] = ""
 
 
 class ProblemDocument(Struct, frozen=True):

@@ -14,7 +14,7 @@ from stream.process.secrets import mask_url
 from stream.records.topic_registry import registry_problems
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES, topic_specs
-from stream.worker.store_position import STREAM_GROUP, count_missing, read_store_positions
+from stream.worker.store_position import count_missing, read_committed, read_store_positions
 
 _PATIENCE_S = 5.0  # for which a Kafka client retries; below the time limit of a check, so that its error is shown
 _TOPICS = tuple(spec.topic for spec in topic_specs())
@@ -124,7 +124,7 @@ def check_store(settings: Settings, log: EventLog | None = None) -> CheckResult:
     """Count the users, and look at the configuration and the position of the store."""
     url = mask_url(settings.store_url)
     if settings.store_url.startswith("local:") and not _local_path(settings.store_url).exists():
-        if log and (processed := sum(position.offset for position in log.committed(EVENTS, STREAM_GROUP).values())):
+        if log and (processed := sum(read_committed(log).values())):
             summary, _, fix = _describe_loss(processed).partition(": ")
             return failed("user store", f"{url} does not exist; {summary}", fix)
         return passed("user store", f"{url} is empty; the first process creates it")
@@ -146,7 +146,7 @@ def _describe_loss(missing: int) -> str:
 
 def _find_wrong_position(log: EventLog, store: UserStore) -> str:
     """Problem and fix of a store that lacks events or belongs to another log; empty if none."""
-    if missing := sum(count_missing(log, store).values()):
+    if missing := sum(count_missing(read_committed(log), store).values()):
         return _describe_loss(missing)
     ends = log.end_offsets(EVENTS)
     for partition, position in read_store_positions(log, store).items():

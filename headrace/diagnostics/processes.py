@@ -102,6 +102,9 @@ def _check_serve(detail: str, states: ProcessStates) -> CheckResult:
     if reason := status.get("blocked_reason"):
         fix = "headrace models list shows blocked versions; headrace models approve VERSION lets one be served"
         return failed("serve", f"{detail}; a newer version is blocked: {reason}", fix)
+    if problem := status.get("store_problem"):
+        fix = "correct the user store; after a file of it was replaced, restart headrace serve"
+        return failed("serve", f"{detail}; it cannot read users: {problem}", fix)
     if lost := int(report.total("headrace_impressions_lost_total")):
         detail = f"{detail}; {lost:,} impressions could not be written since its start"
     if report.total("headrace_impressions_failing"):

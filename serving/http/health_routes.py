@@ -91,7 +91,8 @@ async def healthz() -> Liveness:
 async def readyz(state: State) -> Readiness:
     """Return 200 once the model is loaded and warmed up.
 
-    `blocked_reason` is present while a newer version does not serve, `users_behind` while users are incomplete.
+    `blocked_reason` is present while a newer version does not serve, `users_behind` while users are incomplete,
+    `store_problem` while they cannot be read.
     """
     service = get_service(state)
     replica = service.replica
@@ -103,6 +104,7 @@ async def readyz(state: State) -> Readiness:
         installation,
         replica.blocked_reason,
         service.stored_users.n_missing,
+        service.stored_users.problem,
     )
 
 

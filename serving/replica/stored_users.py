@@ -9,7 +9,7 @@ from stream.logs import EventLog
 from stream.process.errors import describe_error
 from stream.process.outages import OutageLog
 from stream.stores import UserStore
-from stream.worker.store_position import count_missing
+from stream.worker.store_position import count_missing, read_committed
 
 _INTERVAL_S = 2.0
 _logger = logging.getLogger(__name__)
@@ -27,17 +27,22 @@ class StoredUsers:
         self._outage = OutageLog(_logger.warning, _logger.info)
         self.request_outage = OutageLog(_logger.error, _logger.info)  # of requests that need the log or the store
         self.missing: Mapping[int, int] = {}
+        self.problem = ""  # reason that the store cannot be read, empty if it can
 
     @property
     def n_missing(self) -> int:
         return sum(self.missing.values())
 
     def measure(self) -> None:
-        """Compare the store with the log; a server that is away leaves the result as it was."""
+        """Compare the store with the log; a server that is away leaves the count as it was."""
         try:
-            self.missing = count_missing(self._log, self._store)
-        except (OSError, ValueError) as error:
-            _logger.debug("cannot compare the user store with the log: %s", describe_error(error))
+            committed = read_committed(self._log)
+        except OSError:  # the reads of the model updates report it
+            return
+        try:
+            self.missing, self.problem = count_missing(committed, self._store), ""
+        except OSError as error:  # requests report it too
+            self.problem = describe_error(error)
             return
         self.request_outage.end("requests reach the event log and the user store again")
         metrics.users_behind.set(self.n_missing)

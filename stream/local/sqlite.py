@@ -150,8 +150,9 @@ class SQLiteReader:
     def open_cursor(self) -> Iterator[Cursor]:
         """Open a cursor exclusively.
 
-        Close it soon: an open cursor prevents the reset of the write-ahead log.
+        Close it soon: an open cursor prevents the reset of the write-ahead log. OSError if the file was replaced.
         """
+        _check_inode(self._path, self._inode)
         with self._lock, translate_errors(self._path):
             cursor = self._connection.cursor()
             try:

@@ -1,5 +1,6 @@
 """Position up to which the user store is complete, compared with what stream has processed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from stream.logs import EventLog
@@ -47,13 +48,17 @@ def read_store_positions(log: EventLog, store: UserStore) -> dict[int, StorePosi
     return {p: StorePosition.parse(store.watermark(p)) for p in range(log.partitions(EVENTS))}
 
 
-def count_missing(log: EventLog, store: UserStore) -> dict[int, int]:
+def read_committed(log: EventLog) -> dict[int, int]:
+    """Next offset of stream, by partition."""
+    return {partition: position.offset for partition, position in log.committed(EVENTS, STREAM_GROUP).items()}
+
+
+def count_missing(committed: Mapping[int, int], store: UserStore) -> dict[int, int]:
     """Events by partition that stream has processed and the stored users lack, if any.
 
     The worker commits after it has written the users. So the store is behind a commit only if it has lost
-    acknowledged writes, and until the worker has written them again.
+    acknowledged writes, and until the worker has written them again. `committed`: read before the store, which moves
+    first.
     """
-    committed = log.committed(EVENTS, STREAM_GROUP)  # before the store, which moves first
-    positions = read_store_positions(log, store)
-    behind = {p: committed[p].offset - position.next_offset for p, position in positions.items() if p in committed}
+    behind = {p: offset - StorePosition.parse(store.watermark(p)).next_offset for p, offset in committed.items()}
     return {p: count for p, count in behind.items() if count > 0}

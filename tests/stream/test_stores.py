@@ -211,6 +211,18 @@ def test_old_values_are_cleaned_and_other_readers_follow(folder: Path) -> None:
         store.close()
 
 
+def test_store_file_that_is_replaced_while_in_use_is_refused(folder: Path) -> None:
+    store, keys = open_store(f"local:{folder}"), np.array([7], np.uint64)
+    store.put_many(keys, [b"old"])
+    for path in folder.iterdir():
+        path.unlink()
+    open_store(f"local:{folder}").close()  # as another process does
+    for use in (lambda: store.get(7), lambda: store.get_many(keys), lambda: store.watermark(0)):
+        with pytest.raises(OSError, match="moved, deleted or replaced while it is in use"):
+            use()
+    store.close()
+
+
 def test_two_writers_may_share_a_folder(folder: Path) -> None:
     stores = [open_store(f"local:{folder}") for _ in range(2)]
     for round_ in range(60):

@@ -84,12 +84,13 @@ def test_port_of_another_process_of_headrace_is_red() -> None:
     [
         ({"status": {"status": "starting"}}, "not ready: starting"),
         ({"status": {"status": "ready", "blocked_reason": "alarm x is open"}}, "blocked: alarm x is open"),
+        ({"status": {"status": "ready", "store_problem": "no route"}}, "it cannot read users: no route"),
         (
             {"samples": {("headrace_impressions_lost_total", ""): 4.0, ("headrace_impressions_failing", ""): 1.0}},
             "4 impressions could not be written since its start; the latest impressions could not be written",
         ),
     ],
-    ids=["not ready", "blocked", "impressions fail"],
+    ids=["not ready", "blocked", "store away", "impressions fail"],
 )
 def test_serve_in_trouble_is_red(fields: dict[str, Any], detail: str) -> None:
     row = rows(make_report("serve", **fields))["serve"]

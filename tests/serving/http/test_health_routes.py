@@ -1,6 +1,7 @@
 """Routes for probes and dashboards: lag, health, readiness, metrics, console; and HEAD."""
 
 import re
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -10,6 +11,17 @@ from stream.memory.store import MemoryStore
 from stream.topics import EVENTS
 from stream.worker.worker import StreamWorker
 from tests.support.serving_loop import LiveLoop, list_item_ids, make_event
+
+
+class AwayStore(MemoryStore):
+    """Store whose position cannot be read while `is_away` is True."""
+
+    is_away = False
+
+    def watermark(self, partition: int) -> str:
+        if self.is_away:
+            raise ConnectionError("no route to the store")
+        return super().watermark(partition)
 
 
 def test_lag_falls_to_zero(loop: LiveLoop) -> None:
@@ -39,6 +51,20 @@ def test_events_that_the_store_lost_are_in_lag_and_readiness(loop: LiveLoop) -> 
     assert (behind.status_code, behind.json()["users_behind"], lag) == (200, 7, 7)
     assert "users_behind" not in loop.http.get("/readyz").json()
     assert loop.lag == 0
+
+
+def test_store_that_cannot_be_read_is_in_readiness(tmp_path: Path) -> None:
+    store = AwayStore()
+    with LiveLoop(tmp_path, store) as loop:
+        loop.run_until_idle()
+        store.is_away = True
+        loop.service.stored_users.measure()
+        away = loop.http.get("/readyz")
+        store.is_away = False
+        loop.service.stored_users.measure()
+
+        assert (away.status_code, away.json()["store_problem"]) == (200, "no route to the store")
+        assert "store_problem" not in loop.http.get("/readyz").json()
 
 
 class TestHealth:

@@ -17,7 +17,7 @@ from stream.testing import ManualClock, memory_system
 from stream.topics import EVENTS
 from stream.users.profiles import decode_profile
 from stream.worker.store_check import StoreCheck
-from stream.worker.store_position import count_missing
+from stream.worker.store_position import count_missing, read_committed
 from tests.conftest import create_or_skip
 from tests.stream.worker.test_store_outage import append_click, count_events, run_commands, run_worker, wait_until
 from tests.support.events import START, EventGenerator
@@ -62,7 +62,7 @@ def test_lost_users_return_without_an_event(lose: Callable[[StreamHarness, Calla
         harness.catch_up()
 
     lose(harness, add_events)
-    missing = count_missing(harness.log, harness.store)
+    missing = count_missing(read_committed(harness.log), harness.store)
     stop = Signal()
     assert harness.worker
     thread = threading.Thread(target=harness.worker.run, args=(stop,))
@@ -72,7 +72,7 @@ def test_lost_users_return_without_an_event(lose: Callable[[StreamHarness, Calla
     thread.join(30)
 
     assert missing[0] in (1, 4)
-    assert count_missing(harness.log, harness.store) == {}
+    assert count_missing(read_committed(harness.log), harness.store) == {}
 
 
 def test_check_waits_for_its_interval_and_for_a_store_that_is_away() -> None:
