@@ -49,6 +49,7 @@ SUBJECTS = {  # with the options of a quick run
     "speed.local_drivers": ("--quick",),
     "speed.broker_drivers": ("--quick",),
     "speed.stream_scaling": ("--quick",),
+    "speed.filters": ("--quick",),
     "speed.ranking_latency": ("--quick",),
     "speed.http_load": ("--quick",),
     "speed.http_latency": ("--quick",),

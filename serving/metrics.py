@@ -66,6 +66,9 @@ users_behind = Gauge(
     "Events that the user store has lost and stream has not written again",
     multiprocess_mode="livemax",
 )
+filter_values_skipped = Counter(
+    "headrace_filter_values_skipped", "Values of item fields that filters do not find: beyond 16 of a list, or too long"
+)
 catalog_items = Gauge("headrace_catalog_items", "Items in the catalog", multiprocess_mode="livemin")
 
 # Export zeros from the start: a missing series cannot be distinguished from 0.

@@ -102,12 +102,14 @@ def _find_field_names(body_type: Any, path: str) -> list[str]:
 
 
 def _iter_fields(kind: inspect.Type) -> Iterator[inspect.Field]:
-    """Fields of a struct, or of the structs in a union or a list."""
+    """Fields of a struct, or of the structs in a union, a list or a mapping."""
     for alternative in _iter_alternatives(kind):
         if isinstance(alternative, inspect.StructType):
             yield from alternative.fields
         elif isinstance(alternative, inspect.ListType):
             yield from _iter_fields(alternative.item_type)
+        elif isinstance(alternative, inspect.DictType):
+            yield from _iter_fields(alternative.value_type)
 
 
 def _iter_alternatives(kind: inspect.Type) -> Iterator[inspect.Type]:

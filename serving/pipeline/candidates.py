@@ -7,10 +7,9 @@ import numpy as np
 from online_models.model import RecommenderModel
 from online_models.retrievers.candidates import Candidates, Exclusions
 from online_models.state.item_table import UserQueries
-from serving.pipeline.schemas import Filters, RecommendationRequest
+from serving.pipeline.schemas import RecommendationRequest
 from serving.replica.replica import Replica
 from stream.ids import hash_ids
-from stream.jit import kernel
 from stream.records.batches import ragged_starts
 from stream.records.signs import is_disliked
 from stream.users.profiles import Profile
@@ -38,7 +37,7 @@ def retrieve_candidates(
 ) -> Candidates:
     """Retrieve up to `max_candidates` per request.
 
-    The catalog fills lists that are shorter than the slate. `cold_start_rows`: item rows that are candidates of every
+    Popular items fill lists that are shorter than the slate. `cold_start_rows`: item rows that are candidates of every
     request.
     """
     found = replica.model.retrieve(user_queries, per_channel, replica.eligible, exclusions, cold_start_rows)
@@ -56,18 +55,16 @@ def retrieve_candidates(
     return Candidates(start, np.concatenate(rows), np.concatenate(channels))
 
 
-def requested_candidates(
-    model: RecommenderModel, requests: Sequence[RecommendationRequest]
-) -> tuple[Candidates, list[str]]:
+def requested_candidates(replica: Replica, requests: Sequence[RecommendationRequest]) -> tuple[Candidates, list[str]]:
     """Exactly the requested items, each once, without excluded and filtered ones; and their ids."""
     item_ids, lengths = [], []
     for request in requests:
         excluded = set(request.exclude)
         requested_ids = [item_id for item_id in dict.fromkeys(request.candidates or ()) if item_id not in excluded]
-        passing = find_passing(model, request.filters, model.items.lookup(hash_ids(requested_ids)))
+        passing = replica.find_passing(request.filters, replica.model.items.lookup(hash_ids(requested_ids)))
         item_ids += [requested_ids[i] for i in passing.tolist()]
         lengths.append(passing.size)
-    rows = model.items.lookup(hash_ids(item_ids))
+    rows = replica.model.items.lookup(hash_ids(item_ids))
     return Candidates(ragged_starts(np.array(lengths)), rows, np.zeros(rows.size, np.uint16)), item_ids
 
 
@@ -89,50 +86,15 @@ def _filter_and_fill(
     i: int,
     max_candidates: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and channels of request i that pass its filters; the catalog fills a short list."""
-    model, span = replica.model, slice(candidates.start[i], candidates.start[i + 1])
-    passing = find_passing(model, request.filters, candidates.row[span])
+    """Rows and channels of request i that pass its filters; popular items fill a short list."""
+    span = slice(candidates.start[i], candidates.start[i + 1])
+    passing = replica.find_passing(request.filters, candidates.row[span])
     rows, channels = candidates.row[span][passing], candidates.channels[span][passing]
     if rows.size >= request.size:
         return rows, channels
-    others = np.flatnonzero(replica.eligible[: len(model.items)]).astype(np.int32)
-    others = np.setdiff1d(others, exclusions.row[exclusions.start[i] : exclusions.start[i + 1]])
-    others = np.setdiff1d(others[find_passing(model, request.filters, others)], rows)
-    others = others[: max(request.size, max_candidates)]
+    mask = replica.mask_recommendable(request.filters)
+    excluded = exclusions.row[exclusions.start[i] : exclusions.start[i + 1]]
+    mask[excluded[excluded >= 0]] = False
+    mask[rows] = False
+    others = replica.popularity.select(mask, max(request.size, max_candidates))
     return np.concatenate([rows, others]), np.concatenate([channels, np.zeros(others.size, np.uint16)])
-
-
-def find_passing(model: RecommenderModel, filters: Filters | None, rows: np.ndarray) -> np.ndarray:
-    """Indices of the rows that pass the filters; an unknown item, -1, passes none."""
-    if filters is None:
-        return np.arange(rows.size)
-    catalog = model.items.catalog
-    mask = rows >= 0
-    if filters.categories is not None:
-        category_keys = hash_ids([category for category in filters.categories if category])
-        _drop_other_categories(catalog["categories"], rows, category_keys, mask)
-    price = catalog["price"][rows]
-    if filters.min_price is not None:
-        mask &= price >= _to_stored_price(filters.min_price)
-    if filters.max_price is not None:
-        mask &= price <= _to_stored_price(filters.max_price)
-    return np.flatnonzero(mask)
-
-
-@kernel
-def _drop_other_categories(categories: np.ndarray, rows: np.ndarray, keys: np.ndarray, mask: np.ndarray) -> None:
-    """Clear the mask of rows that have none of the categories."""
-    for i in range(rows.size):
-        has_one = False
-        for c in range(categories.shape[1] if mask[i] else 0):
-            category = categories[rows[i], c]
-            if category == 0 or has_one:
-                break
-            for key in keys:
-                has_one |= category == key
-        mask[i] = has_one
-
-
-def _to_stored_price(price: float) -> np.float32:
-    """Round a price as the item table does: a bound then includes items of that price."""
-    return np.float32(max(-1e30, min(1e30, price)))

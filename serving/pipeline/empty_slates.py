@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from serving.pipeline.candidates import find_passing
+from serving.filters.matching import explain_unknown_attributes
 from serving.pipeline.schemas import RecommendationRequest
 from serving.replica.replica import Replica
 from stream.ids import hash_ids
@@ -19,9 +19,10 @@ def explain_empty_slate(replica: Replica, request: RecommendationRequest) -> str
         if replica.is_catalog_only:
             return "the catalog is empty and items.catalog_only is set; send items to POST /v1/items"
         return "no items are known; send items to POST /v1/items, or events that name them to POST /v1/events"
-    passing = find_passing(replica.model, request.filters, available_rows)
+    passing = replica.find_passing(request.filters, available_rows)
     if not passing.size:
-        return f"none of {available_rows.size} available items passes filters; relax them"
+        advice = explain_unknown_attributes(replica.columns, request.filters) if request.filters else ""
+        return f"none of {available_rows.size} available items passes filters; {advice or 'relax them'}"
     excluded = np.isin(replica.model.items.keys[available_rows[passing]], hash_ids(request.exclude))
     if excluded.all():
         return f"exclude names each of the {passing.size} items that pass"
@@ -34,6 +35,6 @@ def _explain_candidates(replica: Replica, request: RecommendationRequest) -> str
     if not candidates:
         return "candidates has no item that exclude does not name"
     rows = replica.model.items.lookup(hash_ids(candidates))
-    if request.filters is not None and not find_passing(replica.model, request.filters, rows).size:
+    if request.filters is not None and not replica.find_passing(request.filters, rows).size:
         return "none of the candidates passes filters"
     return "none of the candidates can be shown"

@@ -181,7 +181,7 @@ class Recommender:
         """Rank exactly the requested candidates; also returns their ids."""
         model = self._replica.model
         requests = [context.request for context in contexts]
-        candidates, item_ids = requested_candidates(model, requests)
+        candidates, item_ids = requested_candidates(self._replica, requests)
         user_queries = model.resolve_queries(_build_queries(contexts))
         return rank(model, user_queries, candidates, self._feedback_weight(), requests[0].size), item_ids
 

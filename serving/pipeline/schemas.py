@@ -6,20 +6,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from serving.filters.language import Filters
 from stream.records.events import validate_id
-from stream.records.timestamps import TS_UNIT, parse_text_time, validate_time
+from stream.records.timestamps import parse_request_time
 from stream.users.profiles import Profile
 
 MAX_K = 1000
 _MAX_CONTEXT_BYTES = 16 << 10  # bytes of JSON: each impression carries it
-
-
-class Filters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Conditions that every returned item meets; a condition that is not set passes all items."""
-
-    categories: Annotated[list[str] | None, Meta(description="At least one of these categories.")] = None
-    min_price: Annotated[float | None, Meta(description="Lowest price; items without a price do not pass.")] = None
-    max_price: Annotated[float | None, Meta(description="Highest price; items without a price do not pass.")] = None
 
 
 _Size = Annotated[int, Meta(ge=1, le=MAX_K)]
@@ -56,28 +49,17 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
         if self.context and (size := len(msgspec.json.encode(self.context))) > _MAX_CONTEXT_BYTES:
             raise ValueError(f"context has {size} bytes of JSON; expected at most {_MAX_CONTEXT_BYTES}")
         if self.ts is not None:
-            _parse_time(self.ts)
+            parse_request_time("ts", self.ts)
 
     def event_ts(self, now: int) -> int:
         """Event time, ms; `now` if the request names none."""
-        return now if self.ts is None else _parse_time(self.ts)
+        return now if self.ts is None else parse_request_time("ts", self.ts)
 
     @property
     def size(self) -> int:
         if self.k is not None:
             return self.k
         return 10 if self.candidates is None else len(self.candidates)
-
-
-def _parse_time(ts: int | str) -> int:
-    """Convert a number, in a query as text, or ISO 8601 text to ms; else ValueError."""
-    try:
-        time = int(ts) if isinstance(ts, int) or (ts.isascii() and ts.isdigit()) else parse_text_time(ts)
-    except (ValueError, OverflowError):
-        raise ValueError(f"ts is {str(ts)[:64]!r}; expected a time {TS_UNIT}") from None
-    if error := validate_time(time, time, 0, 0):
-        raise ValueError(error[1])
-    return time
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,10 @@ from online_models.retrievers.candidates import Exclusions
 from serving.exploration.explorer import COLD_START_BIT, Explorer
 from serving.exploration.fresh_items import FreshItemPool, neighbor_priors, select_least_shown
 from serving.exploration.slate_filling import fill
+from serving.filters.columns import ItemColumns
+from serving.filters.language import Filters
+from serving.filters.matching import match
+from serving.filters.popularity import PopularityOrder
 from serving.pipeline.ranking import rank
 from serving.replica.category_neighbors import CategoryLeaderboards
 from stream.users.profiles import EMPTY_PROFILE, queries_from_profiles
@@ -33,4 +37,13 @@ def warm_up(explorer: Explorer) -> None:
     probabilities = sigmoid(ranking.log_odds[entries]).astype(float)
     estimates = explorer.ranker_estimate(model, arm_rows, ranking.features, entries, probabilities)
     (arms,) = explorer.build_cold_start_arms(entries, arm_rows, start, estimates, np.array([0.1]), 10)
+    _warm_up_filters(model, rows)
     explorer.record_slate(arms, fill(ranking.get_top_entries(0), arms, 10, np.random.default_rng(0)))
+
+
+def _warm_up_filters(model: RecommenderModel, rows: np.ndarray) -> None:
+    columns = ItemColumns()
+    columns.write(rows, [{"categories": ["a"]}] * rows.size)
+    mask = match(columns, Filters(categories=["a", "b"]), rows, rows.size)
+    mask &= match(columns, Filters(categories=["a"]), slice(0, rows.size), rows.size)
+    PopularityOrder(model.items).select(mask, 1)

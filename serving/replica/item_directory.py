@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from online_models.state.item_table import UNLISTED, ItemTable
+from serving.filters.columns import ItemColumns
 from stream.records.catalog import Catalog, CatalogChange, Item
 
 _INITIAL_ROWS = 1024
@@ -24,6 +25,7 @@ class ItemDirectory:
         self.is_new_eligible = np.zeros(_INITIAL_ROWS, np.uint8)  # by item row: also as a new item, to explore it
         self._item_ids = np.full(_INITIAL_ROWS, "", object)  # by item row
         self._row_count = 0
+        self.columns = ItemColumns()
 
     def get_item_ids(self, rows: np.ndarray) -> list[str]:
         """Ids of the items in these rows; "" for items that may not be recommended."""
@@ -51,6 +53,7 @@ class ItemDirectory:
         for column in (self.eligible, self.is_new_eligible):
             column[n_rows:] = 0
         self._item_ids[n_rows:] = ""
+        self.columns.clear(slice(n_rows, None))
         self._row_count = min(self._row_count, n_rows)
 
     def reset(self, items: ItemTable) -> None:
@@ -69,6 +72,7 @@ class ItemDirectory:
         item_ids[named], eligible[named] = items.ids.get(rows[named]), 1
         self._item_ids[rows], self.eligible[rows] = item_ids, eligible
         self.is_new_eligible[rows] = eligible * (is_listed | items.is_established(rows))
+        self.columns.write(rows, list(map(self._catalog.json, items.keys[rows].tolist())))
 
     def refresh_named(self, items: ItemTable, rows: np.ndarray) -> None:
         """Read the state of rows again whose id or number of events has changed."""

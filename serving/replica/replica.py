@@ -12,6 +12,11 @@ from online_models.training.updates import ModelUpdate, decode_update
 from online_models.versions import checkpoints, gate
 from online_models.versions.checkpoints import version_name
 from serving import metrics
+from serving.filters.columns import ItemColumns
+from serving.filters.language import Filters
+from serving.filters.mask_cache import MaskCache
+from serving.filters.matching import match
+from serving.filters.popularity import PopularityOrder
 from serving.replica.catalog_preview import CatalogPreview
 from serving.replica.category_neighbors import CategoryLeaderboards
 from serving.replica.item_directory import ItemDirectory
@@ -48,11 +53,13 @@ class Replica:
         self._settings = settings
         self.model = RecommenderModel(settings_with_seed(settings.learn.seed, settings.learn.ranker))
         self.leaderboards = CategoryLeaderboards(self.model.items)
+        self.popularity = PopularityOrder(self.model.items)
         self.epoch, self.step = 0, 0
         self.base_version = ""  # checkpoint that this state was loaded from
         self.covered_offsets: dict[str, int] = {}  # next offset of the events that the state covers, by partition
         self.catalog = Catalog(log)
         self._directory = ItemDirectory(self.catalog, settings.items.catalog_only)
+        self._masks = MaskCache(self.columns)
         self._preview = CatalogPreview()
         self.event_totals = np.zeros(len(EventType), np.int64)  # events of all items, by type
         self._gate = UpdateGate(settings.checkpoints)
@@ -94,6 +101,23 @@ class Replica:
         """Ids of the items in these rows; "" for items that may not be recommended."""
         return self._directory.get_item_ids(rows)
 
+    @property
+    def columns(self) -> ItemColumns:
+        """Fields of the catalog by item row, for filters."""
+        return self._directory.columns
+
+    def find_passing(self, filters: Filters | None, rows: np.ndarray) -> np.ndarray:
+        """Indices of the rows that pass the filters; an unknown item, -1, passes none."""
+        if filters is None:
+            return np.arange(rows.size)
+        return np.flatnonzero((rows >= 0) & match(self.columns, filters, rows, rows.size))
+
+    def mask_recommendable(self, filters: Filters | None) -> np.ndarray:
+        """Mask of all rows, (n,) bool, of items that may be recommended and pass the filters."""
+        n_rows = len(self.model.items)
+        mask = self.eligible[:n_rows].astype(np.bool_)
+        return mask if filters is None else mask & self._masks.match(filters, n_rows)
+
     def is_known(self, key: int) -> bool:
         """Return True for an item of the catalog, and for a named one that may be recommended."""
         row = int(self.model.items.lookup(np.array([key], np.uint64))[0])
@@ -134,7 +158,9 @@ class Replica:
                 self._apply_update(decode_update(value))
             if self._next_offset <= offset:  # rewound: the rest is read again
                 break
-        self.leaderboards.update(self._preview.apply(self.model))
+        preview_rows = self._preview.apply(self.model)
+        self.leaderboards.update(preview_rows)
+        self.popularity.update(preview_rows)
         self._directory.add_rows(self.model.items)
         self._directory.apply(changes, self.model.items)
         if len(records):
@@ -200,7 +226,9 @@ class Replica:
         self.model.apply(update.changes)
         self._preview.learned(self.model, update.items_offset)
         self.event_totals += items.counters["total_counts"][rows].sum(axis=0)
-        self.leaderboards.update(np.union1d(rows, update.changes["items.catalog.rows"]))
+        changed_rows = np.union1d(rows, update.changes["items.catalog.rows"])
+        self.leaderboards.update(changed_rows)
+        self.popularity.update(changed_rows)
         self._directory.add_rows(items)
         self._directory.refresh_named(items, rows)
 
@@ -243,6 +271,7 @@ class Replica:
         self.model = RecommenderModel(settings_with_seed(self._settings.learn.seed, self._settings.learn.ranker))
         self.model.restore(state)
         self.leaderboards = CategoryLeaderboards(self.model.items)
+        self.popularity = PopularityOrder(self.model.items)
         self.event_totals = self.model.items.counters["total_counts"][: len(self.model.items)].sum(axis=0)
         self.epoch, self.step = manifest.epoch, manifest.step
         self.base_version = manifest.version

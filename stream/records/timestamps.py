@@ -48,6 +48,18 @@ def validate_time(ts: int, time: int, max_age: float, max_skew: float) -> tuple[
     return None
 
 
+def parse_request_time(field: str, time: int | str) -> int:
+    """Convert a number, also as text, or ISO 8601 text to ms; ValueError names the field."""
+    try:
+        is_number = isinstance(time, int) or (time.isascii() and time.isdigit())
+        ts = int(time) if is_number else parse_text_time(str(time))
+    except (ValueError, OverflowError):
+        raise ValueError(f"{field} is {str(time)[:64]!r}; expected a time {TS_UNIT}") from None
+    if error := validate_time(ts, ts, 0, 0):
+        raise ValueError(error[1] if field == "ts" else f"{field}: {error[1]}")
+    return ts
+
+
 def _describe_time(time: int) -> str:
     try:
         text = datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="seconds")

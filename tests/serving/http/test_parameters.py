@@ -55,6 +55,8 @@ def test_nearest_valid_name_is_suggested(shared_loop: LiveLoop, query: str, fiel
     [
         ("/v1/recommendations", {"user_id": "u1", "explicit": True}, "explicit", "explain"),
         ("/v1/recommendations", {"user_id": "u1", "filters": {"maxprice": 3}}, "maxprice", "max_price"),
+        ("/v1/recommendations", {"user_id": "u1", "filters": {"not": {"creator": ["a"]}}}, "creator", "creators"),
+        ("/v1/recommendations", {"user_id": "u1", "filters": {"attributes": {"a": {"maxx": 3}}}}, "maxx", "max"),
         ("/v1/models/rollback", {"version": "x", "skip_impression": {}}, "skip_impression", "skip_impressions"),
     ],
 )

@@ -115,6 +115,7 @@ class TestEmptySlates:
         for fields, reason in (
             ({"filters": {"max_price": 1}}, "none of 2 available items passes filters"),
             ({"filters": {"categories": ["cups"]}}, "none of 2 available items passes filters"),
+            ({"filters": {"attributes": {"prise": 1}}}, "no item has the attribute 'prise'; the nearest is 'price'"),
             ({"exclude": ["a", "b"]}, "exclude names each of the 2 items"),
             ({"candidates": []}, "candidates has no item"),
             ({"candidates": ["a"], "exclude": ["a"]}, "candidates has no item"),

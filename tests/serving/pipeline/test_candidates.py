@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.serving_loop import LiveLoop, list_item_ids, make_event
+from stream.clock import DAY_MS
+from tests.support.serving_loop import NOW, LiveLoop, list_item_ids, make_event
 
 
 def test_only_the_requested_candidates_are_ranked(shop: LiveLoop) -> None:
@@ -48,6 +49,9 @@ def test_excluded_items_are_not_returned(shop: LiveLoop) -> None:
         ({"min_price": 2, "max_price": 4}, [2, 3]),
         ({"categories": ["toys"], "max_price": 4.99}, [0, 2, 4]),
         ({"min_price": 1e300}, []),
+        ({"created_after": NOW - 2 * DAY_MS}, range(3)),
+        ({"or": [{"max_price": 1}, {"min_price": 11}]}, [0, 11]),
+        ({"not": {"categories": ["toys"]}}, range(1, 12, 2)),
         ({}, range(12)),
     ],
     ids=str,
@@ -102,3 +106,32 @@ def test_catalog_fills_the_slate_when_channels_find_too_few(loop: LiveLoop) -> N
     response = loop.recommend(k=20, filters={"categories": ["rare"]}, explore=False)
 
     assert sorted(list_item_ids(response)) == sorted(f"rare{n}" for n in range(12))
+
+
+def test_popular_items_fill_a_filtered_slate(loop: LiveLoop) -> None:
+    loop.put_items(*(f"item{n:03}" for n in range(300)), categories=["all"])
+    loop.put_items(*(f"rare{n:03}" for n in range(300)), categories=["rare"])
+    loop.send_events(*(make_event(user_id=f"u{n}", item_id=f"item{n % 300:03}") for n in range(1200)))
+    loop.send_events(*(make_event(user_id=f"v{n}", item_id="rare250") for n in range(2)))
+    loop.run_until_idle()
+
+    response = loop.recommend("nobody", k=200, filters={"categories": ["rare"]}, explore=False, log=False)
+
+    assert "rare250" in list_item_ids(response)
+
+
+@pytest.mark.parametrize(
+    ("filters", "detail"),
+    [
+        ({"min_price": 20, "max_price": 10}, "min_price 20 is above max_price 10"),
+        ({"created_after": "yesterday"}, "created_after is 'yesterday'; expected a time"),
+        ({"or": [{"attributes": {"size": {"min": 2, "max": 1}}}]}, "min 2 is above max 1"),
+        ({"or": [{}] * 101}, "filters has more than 100 conditions"),
+    ],
+    ids=str,
+)
+def test_contradictory_filters_are_refused(shop: LiveLoop, filters: dict[str, Any], detail: str) -> None:
+    response = shop.http.post("/v1/recommendations", json={"user_id": "u1", "filters": filters})
+
+    assert response.status_code == 422
+    assert detail in response.json()["detail"]

@@ -1,0 +1,1 @@
+"""Filter items by their catalog fields: language, columns, matching."""
