@@ -99,6 +99,7 @@ class Loader:
         pace = _Pace(self._clock, speed, self._stop) if speed else None
         self._results[file] = result
         for batch in batches:
+            self._check_stop()  # before a record that the end of standard input has cut
             parsed = batch.parsed
             result.skipped.update(batch.skipped)
             self._check_times(parsed)
@@ -114,6 +115,10 @@ class Loader:
             else:
                 self._write_in_parts(parsed.events, parsed.event_lines, file)
             progress(_count(parsed))
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted
 
     def flush(self) -> None:
         """Write the events that `sort` held back."""
@@ -166,8 +171,7 @@ class Loader:
             self._log.append(DEAD_LETTER, 0, [(None, encode_dead_letter(event, None)) for event in rejected])
 
     def _write_others(self, parsed: ParsedLines, result: LoadResult) -> None:
-        if self._stop.is_set():
-            raise Interrupted
+        self._check_stop()
         for topic, records in ((ITEMS, parsed.items), (USERS, parsed.users)):
             result.written[topic] += len(records)
             if records and self._log is not None:
@@ -186,8 +190,7 @@ class Loader:
             self._write_events([event], [line], [file])
 
     def _write_events(self, events: Sequence[Event], lines: Sequence[bytes], files: Sequence[int]) -> None:
-        if self._stop.is_set():
-            raise Interrupted
+        self._check_stop()
         for file, count in Counter(files).items():
             self._results[file].written[EVENTS] += count
         if self._log is None or not events:

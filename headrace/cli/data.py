@@ -46,7 +46,10 @@ def produce(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Write recorded events, items or users to the log."""
+    """Write recorded events, items or users to the log.
+
+    Exit code 130 or 143 after SIGINT or SIGTERM; the same command continues.
+    """
     if presets:
         from headrace.produce.preview import print_presets
 
@@ -56,12 +59,15 @@ def produce(
         raise typer.BadParameter("expected at least one file, or - for standard input", param_hint="FILE…")
     from headrace.produce.command import ProduceOptions, produce_files
     from replay.files.options import ReadOptions
-    from stream.process.signals import stop_on_signals
+    from stream.process.signals import end_input_on_signals, stop_on_signals
 
     read = ReadOptions(maps=tuple(maps or ()), preset=preset, type=type, kind=kind, sort=sort)
     options = ProduceOptions(read=read, speed=speed, dry_run=dry_run, replace=replace, wait=wait)
-    stop = None if "-" in files else stop_on_signals()  # a read of standard input goes on after a signal
-    raise typer.Exit(produce_files(files, options, config, json, stop))
+    stop = stop_on_signals()
+    if "-" in files:
+        end_input_on_signals()
+    code = produce_files(files, options, config, json, stop)
+    raise typer.Exit(128 + stop.number if stop.number else code)
 
 
 @data.command()

@@ -25,6 +25,8 @@ from stream.process.errors import describe_error
 from stream.records.catalog import read_items
 from stream.topics import ITEMS, open_topics
 
+_WAIT_INTERRUPTED = "interrupted while the stream read the events; all are written, and count once it has read them"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProduceOptions:
@@ -138,7 +140,7 @@ class _Command:
 
             self._loader.load(batches, result, number, self._options.speed, advance)
         except Interrupted:
-            result.error = _describe_interruption(result)
+            pass
         except NothingAccepted as error:
             result.error = f"{error}; nothing was written. Correct the mapping; --dry-run shows the records"
         except DamagedFile as error:
@@ -147,6 +149,8 @@ class _Command:
             result.error = describe_error(error)
         except (_UnreadableFile, ValueError) as error:
             result.error = str(error)
+        if self._stop.is_set():  # also an error: standard input may end within a record
+            result.error = _describe_interruption(result)
 
     def _open(self, path: str) -> RecordReader:
         try:
@@ -167,6 +171,8 @@ class _Command:
             outcomes = watch.wait(spans, lambda n_read: bars.update(task, completed=n_read), self._stop)
         for number, outcome in outcomes.items():
             reports[number].outcome = outcome
+            if outcome.waiting and self._stop.is_set():
+                reports[number].result.error = reports[number].result.error or _WAIT_INTERRUPTED
 
 
 def _describe_interruption(result: LoadResult) -> str:

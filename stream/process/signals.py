@@ -13,6 +13,7 @@ from threading import Event as Signal
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _REPEAT_S = 1.0  # within which further signals belong to the same request
+_COPY_BYTES = 1 << 16
 _logger = logging.getLogger(__name__)
 
 
@@ -25,6 +26,7 @@ class StopSignal(Signal):
 
     def __init__(self) -> None:
         super().__init__()
+        self.number = 0  # of the first signal
         self._is_requested = False
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
@@ -43,7 +45,7 @@ class StopSignal(Signal):
         return self._is_requested
 
 
-def stop_on_signals() -> Signal:
+def stop_on_signals() -> StopSignal:
     """Return a signal that SIGTERM, SIGINT and SIGHUP set; a second request ends the process.
 
     One request often arrives as several signals within a second, from a shell, a container runtime and a process group.
@@ -56,6 +58,7 @@ def stop_on_signals() -> Signal:
         requested_at.append(time.monotonic())
         if requested_at[-1] - requested_at[0] > _REPEAT_S:
             os._exit(1)
+        stop.number = stop.number or signum
         stop.set()
 
     signals = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
@@ -63,6 +66,28 @@ def stop_on_signals() -> Signal:
         signal.signal(number, request_stop)
     atexit.register(_ignore, signals)
     return stop
+
+
+def end_input_on_signals() -> None:
+    """Make standard input end at the first signal that has a handler.
+
+    A thread copies it into a pipe. A handler would run too late: the main thread waits for the next bytes.
+    """
+    source = os.dup(0)
+    reader, writer = os.pipe()
+    signal_reader, signal_writer = os.pipe()
+    os.dup2(reader, 0)
+    os.set_blocking(signal_writer, False)
+    signal.set_wakeup_fd(signal_writer, warn_on_full_buffer=False)
+
+    def copy() -> None:
+        while signal_reader not in select.select([source, signal_reader], [], [])[0]:
+            if not (data := os.read(source, _COPY_BYTES)):
+                break
+            os.write(writer, data)
+        os.close(writer)
+
+    threading.Thread(target=copy, name="standard input", daemon=True).start()
 
 
 def _ignore(signals: Sequence[signal.Signals]) -> None:

@@ -1,6 +1,8 @@
 """`headrace produce` writes files, waits for the stream, and reports the outcome."""
 
 import json
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from stream.records.catalog import Catalog
 from stream.testing import MemoryStore
 from stream.topics import DEAD_LETTER, EVENTS, open_topics
 from stream.worker.worker import StreamWorker
+from tests.support.processes import HEADRACE
 
 OLD_MS = 1_714_564_800_000
 
@@ -124,6 +127,26 @@ def test_interrupted_command_says_how_far_it_came(folder: Path, capsys: pytest.C
     assert code == 1
     assert json.loads(captured.out)[file]["written"] == 0
     assert "interrupted after 0 records. Run the same command again" in captured.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_a_read_of_standard_input(folder: Path, number: signal.Signals) -> None:
+    line = json.dumps({"event_id": "e1", "type": "click", "ts": now_ms(), "user_id": "u1", "item_id": "a"}).encode()
+    with subprocess.Popen(
+        [*HEADRACE, "produce", "-", "--no-wait"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        process.stdin.write((line + b"\n") * 20_000 + line[:20])
+        process.stdin.flush()
+        while not (folder / "data/log").exists():
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.stderr
+        text = process.stderr.read().decode()
+
+    assert process.returncode == 128 + number
+    assert "records. Run the same command again" in text
+    assert "rejected" not in text
 
 
 def test_missing_stream_is_named_within_seconds(environment: Path, capsys: pytest.CaptureFixture[str]) -> None:

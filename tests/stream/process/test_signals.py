@@ -31,6 +31,27 @@ def test_signals_in_quick_succession_stop_the_process() -> None:
             assert (process.returncode, output) == (0, "stopped\n")
 
 
+def test_standard_input_ends_with_the_signal() -> None:
+    script = WAITING_SCRIPT.partition("while")[0] + (
+        "from stream.process.signals import end_input_on_signals\n"
+        "import sys\n"
+        "end_input_on_signals()\n"
+        "print(sys.stdin.readline(), flush=True)\n"
+        "print(repr(sys.stdin.read()), stop.number, flush=True)\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.stdin.write("first\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "first\n"
+        process.send_signal(signal.SIGTERM)
+
+        assert process.stdout.read().split() == ["''", "15"]
+
+
 def test_stop_signal_wakes_all_waiting_threads() -> None:
     stop = StopSignal()
     threads = [threading.Thread(target=stop.wait) for _ in range(3)]
