@@ -19,6 +19,7 @@ PolicyName = Literal["thompson", "ucb", "squarecb", "epsilon", "linucb", "linear
 _MIN_SIMILARITY = 0.5  # of a name that an error suggests, 0 to 1
 _NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_KEY", "HEADRACE_REQUIRE_SERVICES"}
 # Variables that Kubernetes sets in every container for a service named headrace or headrace-…, with their values.
+_ORIGIN = re.compile(r"https?://[^/?#\s]+/?")  # as a browser sends it, without a path
 _SERVICE_VARIABLES = (
     (re.compile(r"_SERVICE_HOST$"), re.compile(r"(None|[\d.]+|[\da-fA-F:]*:[\da-fA-F:.]*)")),
     (re.compile(r"_SERVICE_PORT(_[A-Z0-9_]+)?$"), re.compile(r"\d+")),
@@ -260,6 +261,16 @@ class ServeSettings(_Section):
         description="Maximum concurrent recommendation requests; excess requests get 503 with Retry-After.",
     )
     seed: int = Field(0, ge=0, description="Random seed of exploration.")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: str) -> str:
+        for origin in filter(None, map(str.strip, origins.split(","))):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"expected origins such as https://shop.example or http://localhost:3000, got {origin}"
+                )
+        return origins
 
     @field_validator("exploration_scope")
     @classmethod

@@ -78,6 +78,8 @@ def test_unknown_variable_suggests_the_nearest(variable: str, nearest: str) -> N
         ("HEADRACE_STREAM__ATTRIBUTION_WINDOW", "inf", "setting stream.attribution_window is 'inf': .*finite"),
         ("HEADRACE_STREAM__ALLOWED_LATENESS", "nan", "setting stream.allowed_lateness is 'nan'"),
         ("HEADRACE_LEARN__CHECKPOINTS_KEPT", "1", "setting learn.checkpoints_kept is '1'"),
+        ("HEADRACE_SERVE__CORS_ORIGINS", "https://a.example,shop.example", "expected origins .*, got shop.example"),
+        ("HEADRACE_SERVE__CORS_ORIGINS", "https://a.example/shop", "expected origins .*, got https://a.example/shop"),
         ("HEADRACE_SERVE__POLICY", "tompson", "setting serve.policy is 'tompson': .*; the nearest is 'thompson'"),
         (
             "HEADRACE_SERVE__EXPLORATION_SCOPE",
