@@ -126,6 +126,24 @@ class ItemFields(Item):
     item_id: Annotated[str, Meta(description="Id in the path; another one is refused.")] = ""
 
 
+class ItemPatch(Struct, frozen=True):
+    """Fields of an item that change; others stay, and null removes a field."""
+
+    title: Annotated[str | None, Meta(description="Title.")] = None
+    categories: Annotated[list[str] | None, Meta(description="Categories, the main one first.")] = None
+    price: Annotated[float | None, Meta(description="Price, from 0.")] = None
+    stock: Annotated[int | None, Meta(description="Pieces in stock; 0: it is not recommended.")] = None
+    available: Annotated[bool | None, Meta(description="False: it is not recommended.")] = None
+
+
+class ItemPage(Struct, frozen=True, omit_defaults=True):
+    """One page of the catalog."""
+
+    items: Annotated[list[Item], Meta(description="Items with all of their fields.")]
+    total: Annotated[int, Meta(description="Items in the catalog.")]
+    page_token: Annotated[str | None, Meta(description="Token of the next page; the last page has none.")] = None
+
+
 class ItemRecord(Item, kw_only=True):
     """An item of the catalog with all of its fields, and the counts of its events."""
 

@@ -77,6 +77,7 @@ class Service:
         self.recommender = Recommender(self.replica, store, pending_writes, ranking, Explorer(serve), rng)
         self._batcher = RequestBatcher(self._recommend_and_log, serve.max_queue)
         self._polls = polls or PollSettings()
+        self._item_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -124,6 +125,12 @@ class Service:
         await self.writer.append(ITEMS, records)
         self.replica.apply(await self.read_log(self.replica.fetch))
 
+    async def change_item(self, item_id: str, change: Callable[[], bytes]) -> None:
+        """Write the result of `change`, which reads the newest catalog; one change at a time."""
+        async with self._item_lock:
+            self.replica.apply(await self.read_log(self.replica.fetch))
+            await self.put_items([(item_id, change())])
+
     async def read_log(self, read: Callable[[], T]) -> T:
         """Run a read of the log in a thread; `LogUnavailable` if it does not answer in time."""
         return await self._reads.run(read)
@@ -160,7 +167,9 @@ class Service:
 
     async def _apply_updates(self) -> int:
         """Apply new updates; a thread reads them, since a broker may be slow."""
-        return self.replica.apply(await asyncio.to_thread(self.replica.fetch))
+        n_updates = self.replica.apply(await asyncio.to_thread(self.replica.fetch))
+        self.replica.advance(self.clock.now_ms())
+        return n_updates
 
     async def _poll_updates(self) -> None:
         """Update the replica between requests."""

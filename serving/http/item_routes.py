@@ -108,8 +108,9 @@ async def put_item(state: State, request: Request[Any, Any, Any], item_id: FromP
 async def post_items(state: State, request: Request[Any, Any, Any]) -> PutResult:
     """Create or replace one item or a list of items.
 
-    A list is always answered with 202: each rejected item is listed under `refused` with its index and reason, and
-    `status` says if nothing was accepted. A single item that is rejected gets 422.
+    `{"item_id": …, "deleted": true}` deletes an item. A list is always answered with 202: each rejected item is listed
+    under `refused` with its index and reason, and `status` says if nothing was accepted. A single item that is rejected
+    gets 422.
     """
     body = await read_body(request)
     records: list[tuple[str, bytes | None]] = []
@@ -117,7 +118,8 @@ async def post_items(state: State, request: Request[Any, Any, Any]) -> PutResult
     for index, raw in enumerate(parse_elements(body)):
         value = bytes(raw)
         try:
-            records.append((_decode_item(value).item_id, value))
+            item_id, is_deleted = _decode_item(value).item_id, _field_decoder.decode(value).get("deleted")
+            records.append((item_id, None if is_deleted is not None and bytes(is_deleted) == b"true" else value))
         except ValueError as error:
             if not is_list(body):
                 raise validation_problem(error) from None

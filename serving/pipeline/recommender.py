@@ -65,6 +65,7 @@ class Recommender:
 
     def recommend_batch(self, requests: Sequence[tuple[RecommendationRequest, str]], now: int) -> list[Slate]:
         """Return the slates of (request, impression id) pairs, each as if it were served alone."""
+        self._replica.advance(now)
         with _USER_STAGE.time():
             contexts = self._load_users(requests, now)
         slates: dict[str, Slate] = {}

@@ -6,6 +6,7 @@ import numpy as np
 
 from online_models.state.item_table import UNLISTED, ItemTable
 from serving.filters.columns import ItemColumns
+from serving.replica.item_schedule import ItemSchedule
 from stream.records.catalog import Catalog, CatalogChange, Item
 
 _INITIAL_ROWS = 1024
@@ -26,6 +27,8 @@ class ItemDirectory:
         self._item_ids = np.full(_INITIAL_ROWS, "", object)  # by item row
         self._row_count = 0
         self.columns = ItemColumns()
+        self.schedule = ItemSchedule()
+        self.n_scheduled_changes = 0  # of availability, without a change of the catalog
 
     def get_item_ids(self, rows: np.ndarray) -> list[str]:
         """Ids of the items in these rows; "" for items that may not be recommended."""
@@ -36,6 +39,14 @@ class ItemDirectory:
         """Apply catalog changes to the rows of their items."""
         rows = items.lookup(np.array([change.key for change in changes], np.uint64))
         self.refresh(items, np.unique(rows[rows >= 0]))
+
+    def advance(self, items: ItemTable, now: int) -> None:
+        """Read the items again whose availability changes until `now`, ms."""
+        keys = self.schedule.advance(now)
+        if keys:
+            self.n_scheduled_changes += 1
+            rows = items.lookup(np.array(keys, np.uint64))
+            self.refresh(items, np.unique(rows[rows >= 0]))
 
     def add_rows(self, items: ItemTable) -> None:
         """Add the rows beyond those known."""
@@ -67,7 +78,10 @@ class ItemDirectory:
             return
         listed = list(map(self._catalog.get, items.keys[rows].tolist()))
         is_listed = np.array([item is not None for item in listed])
-        item_ids, eligible = _describe_listed(listed)
+        item_ids, eligible = _describe_listed(listed, self.schedule)
+        for key, item in zip(items.keys[rows].tolist(), listed, strict=True):
+            if item and (item.available_from is not None or item.expires_ts is not None):
+                self.schedule.add(key, item)
         named = np.flatnonzero(~is_listed & self._is_recommendable(items, rows))
         item_ids[named], eligible[named] = items.ids.get(rows[named]), 1
         self._item_ids[rows], self.eligible[rows] = item_ids, eligible
@@ -91,9 +105,9 @@ class ItemDirectory:
         return is_unlisted
 
 
-def _describe_listed(items: Iterable[Item | None]) -> tuple[np.ndarray, np.ndarray]:
+def _describe_listed(items: Iterable[Item | None], schedule: ItemSchedule) -> tuple[np.ndarray, np.ndarray]:
     """Ids, (n,) object, and availability, (n,) uint8, of items; None is "" and 0."""
-    pairs = [(item.item_id, item.available) if item else ("", False) for item in items]
+    pairs = [(item.item_id, schedule.is_available(item)) if item else ("", False) for item in items]
     ids = np.empty(len(pairs), object)
     ids[:] = [item_id for item_id, _ in pairs]
     return ids, np.array([available for _, available in pairs], np.uint8)

@@ -95,7 +95,7 @@ class Replica:
     @property
     def revision(self) -> str:
         """Name of the state together with the catalog, which changes between two model updates."""
-        return f"{self.version} {self.catalog.next_offset}"
+        return f"{self.version} {self.catalog.next_offset} {self._directory.n_scheduled_changes}"
 
     def get_item_ids(self, rows: np.ndarray) -> list[str]:
         """Ids of the items in these rows; "" for items that may not be recommended."""
@@ -128,6 +128,10 @@ class Replica:
         row = int(self.model.items.lookup(np.array([key], np.uint64))[0])
         was_listed = row >= 0 and self.model.items.catalog["status"][row] != UNLISTED
         return self.catalog.get(key) is None and (self.catalog.is_deleted(key) or bool(was_listed))
+
+    def advance(self, now: int) -> None:
+        """Begin and end the availability of items that have a time for it until `now`, ms."""
+        self._directory.advance(self.model.items, now)
 
     def poll(self) -> int:
         """Read and apply new updates and items; returns the number of updates."""

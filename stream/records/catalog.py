@@ -27,6 +27,9 @@ class Item(msgspec.Struct, gc=False):
     price: Annotated[float | None, Meta(description="Price, from 0.")] = None
     creator: Annotated[str | None, Meta(description="Author, seller or brand.")] = None
     available: Annotated[bool, Meta(description="False: it is not recommended.")] = True
+    stock: Annotated[int | None, Meta(description="Pieces in stock; 0: it is not recommended.")] = None
+    available_from: Annotated[int | None, Meta(description="Not recommended before this time, ms since 1970.")] = None
+    expires_ts: Annotated[int | None, Meta(description="Not recommended from this time on, ms since 1970.")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,11 @@ def parse_item(value: bytes | msgspec.Raw) -> Item:
         raise ValueError(id_error[1])
     if item.price is not None and not 0 <= item.price < _MAX_PRICE:
         raise ValueError(f"price of item {item.item_id} is {item.price!r}; expected 0 to {_MAX_PRICE:g}")
-    if item.created_ts is not None and abs(item.created_ts) > MAX_TS:
-        raise ValueError(f"created_ts of item {item.item_id} is {item.created_ts}; expected milliseconds since 1970")
+    if item.stock is not None and item.stock < 0:
+        raise ValueError(f"stock of item {item.item_id} is {item.stock}; expected a number from 0")
+    for name in ("created_ts", "available_from", "expires_ts"):
+        if (ts := getattr(item, name)) is not None and abs(ts) > MAX_TS:
+            raise ValueError(f"{name} of item {item.item_id} is {ts}; expected milliseconds since 1970")
     return item
 
 

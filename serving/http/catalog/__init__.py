@@ -1,0 +1,1 @@
+"""Catalog over HTTP: pages, and changes of fields."""
