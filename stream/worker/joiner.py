@@ -48,6 +48,7 @@ class _Action:
     user: int
     item: int
     type: int
+    sign: int  # -1 for a dislike
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ class Joiner:
     """Keep each impression open until the watermark passes its attribution window.
 
     A click emits a labeled list at once. When the window closes, the list is emitted again with its final labels, so
-    items that were shown and not clicked become negatives. The same events give the same rows for any division into
-    micro-batches. Keep one joiner per partition.
+    items that were shown and not clicked become negatives. A dislike after a click sets the label back to 0. The same
+    events give the same rows for any division into micro-batches. Keep one joiner per partition.
     """
 
     def __init__(self, window: float, max_closed_per_event: int = 256) -> None:
@@ -88,10 +89,11 @@ class Joiner:
         outcomes: list[_Outcome] = []
         self._close_cursor = 0, 0
         organic = batch.organic.copy()
-        impressions, actions = self._new_impressions(batch), _actions(batch)
+        names_impression = _names_impression(batch)
+        impressions, actions = self._new_impressions(batch), _actions(batch, names_impression)
         is_impression = (batch.kind == Kind.shown).tolist()
         previous = 0
-        for row in np.flatnonzero((batch.kind == Kind.shown) | _names_impression(batch)).tolist():
+        for row in np.flatnonzero((batch.kind == Kind.shown) | names_impression).tolist():
             outcomes += self._close(watermarks, previous, row)
             previous = row
             if is_impression[row]:
@@ -107,11 +109,14 @@ class Joiner:
 
     def restore(self, batch: ExampleBatch) -> None:
         """Apply joined rows of published blocks, so that their open impressions are open again."""
-        impressions = self._new_impressions(batch)
+        is_dislike = _names_impression(batch) & (batch.sign < 0)
+        impressions, dislikes = self._new_impressions(batch), _actions(batch, is_dislike)
         start = batch.lists.start
-        for row in np.flatnonzero(~np.isin(batch.kind, (Kind.action, Kind.held))).tolist():
+        for row in np.flatnonzero(~np.isin(batch.kind, (Kind.action, Kind.held)) | is_dislike).tolist():
             open_impression = self._open.get(int(batch.impression[row]))
-            if batch.kind[row] == Kind.shown:
+            if is_dislike[row]:
+                _clear_label(open_impression, next(dislikes))
+            elif batch.kind[row] == Kind.shown:
                 self._show(next(impressions))
             elif open_impression and batch.kind[row] == Kind.clicked:
                 open_impression.click_labels = batch.lists.label[start[row] : start[row + 1]].copy()
@@ -140,6 +145,7 @@ class Joiner:
             # Late or forged: its propensity is unknown, so it trains as an organic action only.
             metrics.actions_unmatched.inc()
             return None
+        _clear_label(open_impression, action)
         labels = open_impression.labels
         if action.type not in POSITIVE_TYPES or labels[position] == 1:
             return _Outcome(open_impression, _NO_LABELS, action.row, Kind.clicked)
@@ -184,11 +190,20 @@ def _names_impression(batch: ExampleBatch) -> np.ndarray:
     return names_impression
 
 
-def _actions(batch: ExampleBatch) -> Iterator[_Action]:
-    """Actions of a micro-batch that name an impression, in order."""
-    rows = np.flatnonzero(_names_impression(batch))
+def _clear_label(impression: _OpenImpression | None, action: _Action) -> None:
+    """Set the label of a disliked item back to 0; any other action changes nothing."""
+    if action.sign >= 0 or impression is None or impression.click_labels is None:
+        return
+    position = impression.find_position(action.item, action.user)
+    if position is not None:
+        impression.click_labels[position] = 0
+
+
+def _actions(batch: ExampleBatch, mask: np.ndarray) -> Iterator[_Action]:
+    """Actions of a micro-batch that are in the mask, (n,) bool, in order."""
+    rows = np.flatnonzero(mask)
     items = batch.lists.item[batch.lists.start[rows]]
-    columns = rows, batch.impression[rows], batch.queries.user[rows], items, batch.type[rows]
+    columns = rows, batch.impression[rows], batch.queries.user[rows], items, batch.type[rows], batch.sign[rows]
     return map(_Action, *(column.tolist() for column in columns))
 
 

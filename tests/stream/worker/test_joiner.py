@@ -28,9 +28,16 @@ def make_impression(impression: str, ts: float, *items: str, user: str = "u") ->
     return Event(f"{impression}@{ts}", "impression", int(ts * SECOND), user, impression_id=impression, items=[*items])
 
 
-def make_action(impression: str | None, ts: float, item: str, action_type: str = "click", user: str = "u") -> Event:
+def make_action(
+    impression: str | None,
+    ts: float,
+    item: str,
+    action_type: str = "click",
+    user: str = "u",
+    stars: float = 3.0,
+) -> Event:
     event_id = f"{impression}-{item}-{action_type}-{ts}"
-    value = 3.0 if action_type == "rating" else None
+    value = stars if action_type == "rating" else None
     return Event(event_id, action_type, int(ts * SECOND), user, item, impression_id=impression, value=value)  # type: ignore[arg-type]
 
 
@@ -98,6 +105,49 @@ def test_non_positive_action_adds_no_label_and_is_not_organic(kind: str) -> None
 
 
 @pytest.mark.parametrize(
+    "dislike",
+    [make_action("r", 2, "b", "dislike"), make_action("r", 2, "b", "rating", stars=1.0)],
+    ids=["dislike", "one star"],
+)
+def test_dislike_after_a_click_sets_the_final_label_to_zero(dislike: Event) -> None:
+    batch = JoinerHarness().join(
+        make_impression("r", 0, "a", "b"),
+        make_action("r", 1, "a"),
+        make_action("r", 1.5, "b"),
+        dislike,
+        make_action(None, 36, "z"),
+    )
+
+    assert describe_rows(batch)[-1] == ("closed", [1, 0])
+    assert not batch.organic[batch.offset == 3].any()
+
+
+def test_click_after_a_dislike_sets_the_label_again() -> None:
+    batch = JoinerHarness().join(
+        make_impression("r", 0, "a", "b"),
+        make_action("r", 1, "b"),
+        make_action("r", 2, "b", "dislike"),
+        make_action("r", 3, "b", "purchase"),
+        make_action(None, 36, "z"),
+    )
+
+    assert describe_rows(batch)[-1] == ("closed", [0, 1])
+
+
+@pytest.mark.parametrize(
+    "dislike",
+    [make_action("r", 2, "b", "dislike", user="forger"), make_action(None, 2, "b", "dislike")],
+    ids=["another user", "no impression"],
+)
+def test_dislike_outside_the_slate_leaves_its_labels(dislike: Event) -> None:
+    batch = JoinerHarness().join(
+        make_impression("r", 0, "a", "b"), make_action("r", 1, "b"), dislike, make_action(None, 36, "z")
+    )
+
+    assert describe_rows(batch)[-1] == ("closed", [0, 1])
+
+
+@pytest.mark.parametrize(
     "action",
     [
         make_action("other", 1, "a"),
@@ -152,7 +202,13 @@ def test_query_is_the_state_when_the_impression_was_shown() -> None:
 
 
 EVENTS = st.lists(
-    st.tuples(st.booleans(), st.integers(0, 5), st.sampled_from("abc"), st.sampled_from("uv"), st.integers(-4, 12)),
+    st.tuples(
+        st.sampled_from(["impression", "click", "dislike"]),
+        st.integers(0, 5),
+        st.sampled_from("abc"),
+        st.sampled_from("uv"),
+        st.integers(-4, 12),
+    ),
     max_size=25,
 )
 
@@ -160,13 +216,13 @@ EVENTS = st.lists(
 @st.composite
 def streams(draw: st.DrawFn) -> list[Event]:
     now, events = 100.0, []
-    for is_impression, number, item, user, step in draw(EVENTS):
+    for event_type, number, item, user, step in draw(EVENTS):
         now += step
         impression_id = f"r{number}"
         events.append(
             make_impression(impression_id, now, "a", item, user=user)
-            if is_impression
-            else make_action(impression_id, now, item, user=user)
+            if event_type == "impression"
+            else make_action(impression_id, now, item, event_type, user=user)
         )
     return events
 
@@ -201,6 +257,17 @@ def test_restored_joiner_continues_with_the_same_rows(events: list[Event], cut: 
 
     assert len(restored.joiner) == len(baseline.joiner)
     assert describe_rows(restored.join(*after)) == describe_rows(baseline.join(*after))
+
+
+def test_restored_joiner_keeps_a_cleared_label() -> None:
+    before, restored = JoinerHarness(), JoinerHarness()
+    events = make_impression("r", 0, "a", "b"), make_action("r", 1, "b"), make_action("r", 2, "b", "dislike")
+    rows = before.join(*events)
+    restored.join(*events)
+    restored.joiner = Joiner(WINDOW)
+    restored.joiner.restore(rows)
+
+    assert describe_rows(restored.join(make_action(None, 36, "z")))[-1] == ("closed", [0, 0])
 
 
 def test_each_event_closes_a_limited_number_of_impressions() -> None:
