@@ -44,6 +44,7 @@ from stream.clock import Clock, Interval
 from stream.config import Settings
 from stream.logs import EventLog, Position, Records
 from stream.monitoring.heartbeat import Heartbeat
+from stream.process.errors import describe_error
 from stream.records.example_blocks import valid_blocks
 from stream.topics import CONTROL, EXAMPLES, ITEMS, MODEL_UPDATES, QUARANTINE
 
@@ -325,8 +326,8 @@ class LearnWorker:
                 command = decode_command(value or b"")
                 target = self._rollback_target(command, offset + 1) if offset in due else None
             except (ValueError, OSError, checkpoints.DamagedCheckpoint) as error:
-                _logger.error("command at offset %d of the control topic failed: %s", offset, error)
-                failure = CommandFailure(offset, str(error))
+                _logger.error("command at offset %d of the control topic failed: %s", offset, describe_error(error))
+                failure = CommandFailure(offset, describe_error(error))
                 self.progress.control_offset = offset + 1
                 continue
             if target:

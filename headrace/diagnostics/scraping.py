@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from headrace.ports import base_url
 from stream.clock import Clock
 from stream.config import Settings
+from stream.process.errors import describe_error
 
 PROCESSES = ("stream", "learn", "serve")
 _HEARTBEAT = "headrace_heartbeat_timestamp_seconds"
@@ -96,7 +97,8 @@ def scrape(process: str, address: Address, clock: Clock) -> ProcessReport:
         }
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
-        return ProcessReport(process, url, str(reason), _is_listening(reason), is_expected=is_named)
+        detail = describe_error(reason) if isinstance(reason, BaseException) else str(reason)
+        return ProcessReport(process, url, detail, _is_listening(reason), is_expected=is_named)
     offset_s = parsedate_to_datetime(date).timestamp() - clock.now_ms() / 1000 if date else 0.0
     return ProcessReport(process, url, "", True, samples, offset_s, status, is_named)
 

@@ -9,6 +9,7 @@ import msgspec
 from online_models.control.commands import Command
 from online_models.control.reading import read_commands_with_offsets
 from stream.logs import EventLog, Position
+from stream.process.errors import describe_error
 from stream.topics import CONTROL
 
 _GROUP = "learn"
@@ -43,7 +44,7 @@ def send_answer(log: EventLog, next_offset: int, failure: CommandFailure | None)
         with closing(log.open_source(CONTROL, _GROUP, partitions=[0])) as source:
             source.commit({0: Position(next_offset, note)})
     except OSError as error:
-        _logger.warning("cannot commit offset %d of the control topic: %s", next_offset, error)
+        _logger.warning("cannot commit offset %d of the control topic: %s", next_offset, describe_error(error))
 
 
 def read_answer(log: EventLog) -> Answer | None:

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from stream.process.errors import describe_error
 from stream.process.folders import make_folder
 
 State = dict[str, np.ndarray]
@@ -122,7 +123,7 @@ def load_latest(folder: Path, versions: Iterable[str] | None = None) -> tuple[Ma
         try:
             return load(folder, version)
         except (DamagedCheckpoint, OSError) as error:
-            _logger.error("%s; using the checkpoint before it", error)
+            _logger.error("%s; using the checkpoint before it", describe_error(error))
     return None
 
 
@@ -152,7 +153,7 @@ def read_manifest(folder: Path, version: str) -> Manifest:
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DamagedCheckpoint(f"checkpoint {version} is damaged: manifest.json: {error}") from None
+        raise DamagedCheckpoint(f"checkpoint {version} is damaged: manifest.json: {describe_error(error)}") from None
     if manifest.schema > _SCHEMA:
         raise DamagedCheckpoint(f"checkpoint {version} has schema {manifest.schema}; this code reads up to {_SCHEMA}")
     return manifest

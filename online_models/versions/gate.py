@@ -11,6 +11,7 @@ import numpy as np
 from online_models.versions import checkpoints
 from online_models.versions.checkpoints import DamagedCheckpoint, Manifest, State
 from online_models.versions.durable_files import write_file
+from stream.process.errors import describe_error
 
 _FOLDER = "gate"
 _logger = logging.getLogger(__name__)
@@ -108,5 +109,5 @@ def load_newest(folder: Path, versions: Iterable[str] | None = None) -> tuple[Ma
         try:
             return checkpoints.load(folder, version)
         except (DamagedCheckpoint, OSError) as error:
-            _logger.error("%s; using the version before it", error)
+            _logger.error("%s; using the version before it", describe_error(error))
     return None

@@ -25,7 +25,8 @@ class Refusals:
     def add(self, path: str, unit: str, refused: Sequence[Refusal]) -> None:
         for refusal in sorted(refused, key=lambda refusal: refusal.place):
             self.reasons[refusal.rejection.reason] += 1
-            self.first = self.first or f"{path}: {unit} {refusal.place}: {refusal.rejection.detail}"
+            place = f"{path}: {unit} {refusal.place}" if refusal.place else path
+            self.first = self.first or f"{place}: {refusal.rejection.detail}"
 
 
 class EventFiles:

@@ -23,6 +23,7 @@ from serving.replica.item_directory import ItemDirectory
 from serving.replica.update_gate import UpdateGate
 from stream.config import Settings
 from stream.logs import EventLog, Position, Records
+from stream.process.errors import describe_error
 from stream.records.batches import EventType
 from stream.records.catalog import Catalog, CatalogChange, read_items
 from stream.topics import MODEL_UPDATES
@@ -263,7 +264,7 @@ class Replica:
         try:
             checkpoint = checkpoints.load(self._settings.checkpoints, update.base)
         except (OSError, checkpoints.DamagedCheckpoint) as error:
-            _logger.error("cannot follow the rollback to %s: %s", update.base, error)
+            _logger.error("cannot follow the rollback to %s: %s", update.base, describe_error(error))
             return
         self._load(*checkpoint)
         self.epoch = update.epoch
@@ -291,5 +292,7 @@ class Replica:
         try:
             return list(read_items(self._log, offset, self.catalog.next_offset))
         except OSError as error:
-            _logger.warning("cannot read the catalog from offset %d on; its changes appear later: %s", offset, error)
+            _logger.warning(
+                "cannot read the catalog from offset %d on; its changes appear later: %s", offset, describe_error(error)
+            )
             return []

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from replay.files.sources.compression import DamagedFile, decompress
+from stream.process.errors import describe_error
 
 _CHUNK_BYTES = 1 << 12  # a damaged chunk is lost whole
 _HEAD_BYTES = 1 << 16
@@ -68,7 +69,9 @@ class InputFile:
                 self.position += len(chunk)
                 yield chunk
         except OSError as error:
-            raise DamagedFile(f"{self.name} cannot be read from byte {self.position:,} on: {error}") from None
+            raise DamagedFile(
+                f"{self.name} cannot be read from byte {self.position:,} on: {describe_error(error)}"
+            ) from None
 
 
 class _ChunkStream(io.RawIOBase):
