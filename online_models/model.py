@@ -279,6 +279,10 @@ class RecommenderModel:
         """Up to k candidates per channel and query; see `RetrieverEnsemble.retrieve`."""
         return self._retrievers.retrieve(users, k, eligible, exclusions, cold_start_rows)
 
+    def rank_board(self, name: str, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
+        """About k rows of the board `popular`, `trending` or `newest` at `ts`, ms; -1 = none."""
+        return self._retrievers.rank_board(name, ts, k, eligible)
+
     def find_similar(self, row: int, k: int) -> Candidates:
         """Up to 3 k neighbors of an item: the candidates of a user who interacted with nothing else."""
         return self._retrievers.find_similar(row, k)

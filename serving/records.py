@@ -68,6 +68,19 @@ class SimilarItems(Struct, frozen=True, omit_defaults=True):
     reason: Annotated[str | None, Meta(description="Only without items: the reason that there are none.")] = None
 
 
+class BoardItem(Struct, frozen=True):
+    """One position of a board."""
+
+    item_id: Annotated[str, Meta(description="Id of the item.")]
+
+
+class ItemBoard(Struct, frozen=True, omit_defaults=True):
+    """Popular, trending or newest items, best first."""
+
+    items: Annotated[list[BoardItem], Meta(description="At most `k` items.")]
+    reason: Annotated[str | None, Meta(description="Only without items: the reason that there are none.")] = None
+
+
 class Lag(Struct, frozen=True):
     """Acknowledged events that recommendations do not reflect yet."""
 

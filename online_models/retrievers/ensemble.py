@@ -14,7 +14,7 @@ from online_models.retrievers.candidates import (
     merge_candidates,
 )
 from online_models.retrievers.covisitation import CovisitationRetriever, CovisitSettings
-from online_models.retrievers.leaderboards.leaderboard import select_eligible
+from online_models.retrievers.leaderboards.leaderboard import LeaderboardRetriever, select_eligible
 from online_models.retrievers.leaderboards.newest import NewestRetriever, NewestSettings
 from online_models.retrievers.leaderboards.popular import PopularRetriever, PopularSettings
 from online_models.retrievers.leaderboards.trending import TrendingRetriever, TrendingSettings
@@ -77,6 +77,13 @@ class RetrieverEnsemble:
     def learn_items(self, rows: np.ndarray) -> None:
         """Update from the rows of items whose creation time was set."""
         self.newest.learn_items(rows)
+
+    def rank_board(self, name: str, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
+        """Return about k rows of a part that is a board, at `ts`, ms, best first; -1 = none."""
+        part = self.parts[name]
+        if not isinstance(part, LeaderboardRetriever):
+            raise ValueError(f"{name} has no board; expected popular, trending or newest")
+        return part.rank(ts, k, eligible)
 
     def retrieve(
         self,

@@ -25,6 +25,8 @@ class PopularityOrder:
 
     def select(self, mask: np.ndarray, count: int) -> np.ndarray:
         """Up to `count` rows of the mask, int32, the most popular first; ties go to the lower row."""
+        if count < 1:
+            return np.zeros(0, np.int32)
         rows = np.flatnonzero(mask).astype(np.int32)
         values = np.full(rows.size, _UNKNOWN)
         n_known = np.searchsorted(rows, self._values.size)

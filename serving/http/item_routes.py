@@ -7,6 +7,7 @@ from litestar import Request, delete, get, post, put
 from litestar.datastructures import State
 from litestar.params import FromPath
 
+from serving.filters.language import Filters
 from serving.http.errors import Problem, validation_problem
 from serving.http.operations import Operation, contract
 from serving.http.parameters import decode_query
@@ -39,6 +40,10 @@ class SimilarQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Query of similar items."""
 
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K, description="Maximum number of neighbors.")] = 10
+    filters: Annotated[Filters | None, msgspec.Meta(description="Conditions that every neighbor meets, as JSON.")] = (
+        None
+    )
+    exclude: Annotated[list[str], msgspec.Meta(description="Items that must not be among them.")] = []
 
 
 _GET_SIMILAR = Operation(
@@ -64,12 +69,13 @@ _DELETE_ITEM = Operation(access="ingest", path_example=_ITEM_ID, errors=(404,))
 async def get_similar_items(state: State, request: Request[Any, Any, Any], item_id: FromPath[str]) -> SimilarItems:
     """Return the neighbors of an item, best first."""
     service, decoded_id = get_service(state), parse_id("item_id", item_id)
-    k = decode_query(request.query_params, SimilarQuery).k
+    query = decode_query(request.query_params, SimilarQuery)
     if not service.replica.is_known(hash_id(decoded_id)):
         raise _unknown_item(decoded_id)
-    neighbors = service.recommender.find_similar(hash_id(decoded_id), k)
+    neighbors = service.recommender.find_similar(hash_id(decoded_id), query.k, query.filters, query.exclude)
     items = [SimilarItem(neighbor_id, score) for neighbor_id, score in neighbors]
-    return SimilarItems(decoded_id, items, None if items else _NO_NEIGHBORS)
+    reason = _NO_NEIGHBORS + (" and passes filters" if query.filters else "")
+    return SimilarItems(decoded_id, items, None if items else reason)
 
 
 @get("/v1/items/{item_id:str}", tags=["items"], opt=contract(_GET_ITEM))

@@ -14,6 +14,7 @@ from serving import metrics
 from serving.exploration.explorer import COLD_START_BIT, Explorer
 from serving.exploration.fresh_items import MAX_COLD_START_ITEMS
 from serving.exploration.slate_filling import NO_ARMS, ExplorationArms, fill
+from serving.filters.language import Filters
 from serving.ingest.pending_writes import PendingWrites
 from serving.pipeline.candidates import find_exclusions, requested_candidates, retrieve_candidates
 from serving.pipeline.ranking import RankedLists, rank
@@ -93,7 +94,9 @@ class Recommender:
         policy = self._explorer.policy
         return build_slates(self._replica, contexts, ranking, exploration_arms, filled_slates, policy, item_ids)
 
-    def find_similar(self, key: int, k: int) -> list[tuple[str, float]]:
+    def find_similar(
+        self, key: int, k: int, filters: Filters | None = None, exclude: Sequence[str] = ()
+    ) -> list[tuple[str, float]]:
         """Neighbors of an item with their similarity, 0 to 1, best first.
 
         Items of its categories fill a short list.
@@ -102,10 +105,11 @@ class Recommender:
         row = int(model.items.lookup(np.array([key], np.uint64))[0])
         if row < 0:
             return []
+        eligible = replica.mask_candidates(filters, exclude) if filters or exclude else replica.eligible
         found = model.find_similar(row, 2 * k).row
-        rows = found[(replica.eligible[found] == 1) & (found != row)]
+        rows = found[(eligible[found] == 1) & (found != row)]
         if rows.size < k:
-            new_rows = replica.leaderboards.find_new_neighbors(row, replica.eligible, k + rows.size)
+            new_rows = replica.leaderboards.find_new_neighbors(row, eligible, k + rows.size)
             rows = np.concatenate([rows, new_rows[~np.isin(new_rows, rows)]])
         similarity = model.measure_similarity(row, rows, replica.leaderboards.measure_similarity(row, rows))
         best = np.argsort(-similarity, kind="stable")[:k]

@@ -22,6 +22,7 @@ from serving.replica.category_neighbors import CategoryLeaderboards
 from serving.replica.item_directory import ItemDirectory
 from serving.replica.update_gate import UpdateGate
 from stream.config import Settings
+from stream.ids import hash_ids
 from stream.logs import EventLog, Position, Records
 from stream.process.errors import describe_error
 from stream.records.batches import EventType
@@ -118,6 +119,13 @@ class Replica:
         n_rows = len(self.model.items)
         mask = self.eligible[:n_rows].astype(np.bool_)
         return mask if filters is None else mask & self._masks.match(filters, n_rows)
+
+    def mask_candidates(self, filters: Filters | None, exclude: Sequence[str]) -> np.ndarray:
+        """Mask of all rows, (n,) uint8, of recommendable items that pass and are not excluded."""
+        mask = self.mask_recommendable(filters)
+        excluded = self.model.items.lookup(hash_ids(exclude))
+        mask[excluded[excluded >= 0]] = False
+        return mask.view(np.uint8)
 
     def is_known(self, key: int) -> bool:
         """Return True for an item of the catalog, and for a named one that may be recommended."""
