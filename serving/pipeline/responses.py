@@ -23,6 +23,7 @@ from serving.pipeline.schemas import (
     RequestContext,
 )
 from serving.replica.replica import Replica
+from stream.ids import hash_id
 from stream.records.feature_codec import encode_features
 
 _CHANNEL_NAME_BY_BIT = {1 << channel: channel.name for channel in Channel}
@@ -61,6 +62,8 @@ def build_slates(
         start, items = span.stop, all_items[span]
         if context.request.explain:
             items = _add_explanations(replica.model, items, ranking, arms, entries[span])
+        if context.request.fields:
+            items = _add_fields(replica, items, context.request.fields)
         reason = None if items else explain_empty_slate(replica, context.request)
         response = RecommendationResponse(context.impression_id, replica.version, context.is_stale, items, reason)
         slates.append(Slate(response, rows[span], features[span], arms, filled_slate))
@@ -113,6 +116,15 @@ def _add_explanations(
         for item, entry, bits, probability, row in zip(
             items, entries.tolist(), channel_bits, probabilities, features, strict=True
         )
+    ]
+
+
+def _add_fields(replica: Replica, items: Sequence[RecommendedItem], names: Sequence[str]) -> list[RecommendedItem]:
+    """Add the fields of these names that the catalog has of each item."""
+    catalog_items = [replica.catalog.json(hash_id(item.item_id)) or {} for item in items]
+    return [
+        msgspec.structs.replace(item, fields={name: fields[name] for name in names if name in fields})
+        for item, fields in zip(items, catalog_items, strict=True)
     ]
 
 

@@ -33,6 +33,7 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
     exclude: Annotated[list[str], Meta(description="Items that must not be in the slate.")] = []
     filters: Annotated[Filters | None, Meta(description="Conditions that every item meets.")] = None
     candidates: Annotated[_Candidates | None, Meta(description="Rank exactly these items.")] = None
+    fields: Annotated[list[str], Meta(description="Fields of the catalog to return with each item.")] = []
     repeats: Annotated[bool, Meta(description="Allow items that the user has interacted with.")] = False
     ts: Annotated[
         int | str | None, Meta(description="Event time: ms since 1970, or ISO 8601 text; by default now.")
@@ -105,6 +106,7 @@ class RecommendedItem(msgspec.Struct, frozen=True, omit_defaults=True):
     explored: Annotated[bool, Meta(description="True if exploration filled the position.")] = msgspec.field(
         default_factory=bool
     )
+    fields: Annotated[dict[str, Any] | None, Meta(description="The requested fields that the item has.")] = None
     probability: Annotated[float | None, Meta(description="Click probability; with `explain`.")] = None
     channels: Annotated[list[str] | None, Meta(description="All channels that found it; with `explain`.")] = None
     features: Annotated[dict[str, float] | None, Meta(description="Features by name; with `explain`.")] = None

@@ -135,3 +135,10 @@ def test_contradictory_filters_are_refused(shop: LiveLoop, filters: dict[str, An
 
     assert response.status_code == 422
     assert detail in response.json()["detail"]
+
+
+def test_requested_fields_are_returned_with_each_item(shop: LiveLoop) -> None:
+    items = shop.recommend(candidates=["item03", "unknown item"], fields=["price", "color"], log=False)["items"]
+
+    assert {item["item_id"]: item["fields"] for item in items} == {"item03": {"price": 3.99}, "unknown item": {}}
+    assert "fields" not in shop.recommend(log=False)["items"][0]
