@@ -17,8 +17,9 @@ from online_models.progressive_predictions import (
     measure_personalization,
     rank_clicks,
 )
-from online_models.protocols import Ranker, RankerSettings, Stateful
-from online_models.rankers.click_head import ClickHead
+from online_models.protocols import LearnReport, Ranker, RankerSettings, Stateful
+from online_models.rankers.click_head import ClickHead, sigmoid
+from online_models.rankers.position_bias import PositionBias
 from online_models.rankers.state_identity import StateIdentity
 from online_models.retrievers.candidates import Candidates, Exclusions
 from online_models.retrievers.ensemble import RetrieverEnsemble, RetrieverSettings
@@ -73,6 +74,9 @@ def sample_by_hash(keys: np.ndarray, n: int) -> np.ndarray:
     return np.arange(keys.size) if keys.size <= n else np.sort(np.argpartition(keys, n)[:n])
 
 
+_LISTS_PER_HIDDEN = 4  # one list in so many trains without positions too
+
+
 def _one_list(features: np.ndarray) -> np.ndarray:
     return np.array([0, features.shape[0]])
 
@@ -101,6 +105,7 @@ class RecommenderModel:
         """Start untrained rankers, and the click head over the slate ranker."""
         self.candidate_ranker = create_ranker(self.feature_names, self.settings.ranker)  # trained on user actions
         self.slate_ranker, self.click_head = self._make_slate_ranker()  # trained on clicked and closed slates
+        self.position_bias = PositionBias()
 
     def _make_slate_ranker(self) -> tuple[Ranker, ClickHead]:
         ranker = create_ranker(self.feature_names, self.settings.ranker)
@@ -168,16 +173,19 @@ class RecommenderModel:
         trial_x = self._extract_trial_features(batch, clicked, item_lists, trial_start)
 
         hidden = self.slate_ranker.hidden(clicked_x)
-        clicks = rank_clicks(batch, clicked, self.click_head.predict(hidden))
+        offset = self.position_offsets(batch, clicked, clicked_x)
+        clicks = rank_clicks(batch, clicked, self.click_head.log_odds(hidden) + offset)
         scores = self._score_clicked_slates(clicked_x, clicked.start, hidden, trial_x)
         gain = measure_personalization(batch.queries.ts[clicked.rows], clicked, scores, trial_start)
 
-        slate_report = self.slate_ranker.learn(clicked_x, clicked.labels, clicked.start)
+        hidden_lists, hidden_x = self._hide_positions(batch, clicked, clicked_x)
+        self._train_slate_ranker(batch, hidden_lists, hidden_x)
+        slate_report = self._train_slate_ranker(batch, clicked, clicked_x)
         candidate_report = self.candidate_ranker.learn(*candidate_lists)
         closed_impressions, head_norm = self._train_click_head(batch, closed, closed_x, item_lists)
 
         self._served_features.cache_shown(batch, users, item_lists)
-        self.items.learn(batch, is_capped)
+        self.items.learn(batch, is_capped, self.position_bias.exposure(batch))
         tower_report = self._retrievers.learn(actions, self._find_new_items(batch, item_lists))
         report = StepReport(
             slate_report,
@@ -232,16 +240,43 @@ class RecommenderModel:
             trial=(score(trial_x[0], start), score(trial_x[1], start)) if trial_x else None,
         )
 
+    def _learn_clicks(self, batch: ExampleBatch, view: ListView, x: np.ndarray, hidden: np.ndarray) -> float:
+        """Train the click head, and the position bias where features have no positions."""
+        update_norm, errors = self.click_head.learn(hidden, view.labels, self.position_offsets(batch, view, x))
+        self.position_bias.learn(batch, view, np.where(self._has_position(x), np.float32(np.nan), errors))
+        return update_norm
+
+    def _has_position(self, x: np.ndarray) -> np.ndarray:
+        has_position: np.ndarray = x[:, self._feature_extractor.position_columns[0]] > 0
+        return has_position
+
+    def _train_slate_ranker(self, batch: ExampleBatch, view: ListView, x: np.ndarray) -> LearnReport:
+        return self.slate_ranker.learn_shown(x, view.labels, view.start, self.position_offsets(batch, view, x))
+
+    def _hide_positions(self, batch: ExampleBatch, view: ListView, x: np.ndarray) -> tuple[ListView, np.ndarray]:
+        """Select by hash some lists whose features have positions; return these without them.
+
+        They train the slate ranker and the click head once more, since requests are answered before any position.
+        """
+        n_known = np.bincount(view.repeat(np.arange(view.rows.size)), self._has_position(x), view.rows.size)
+        is_chosen = (n_known > 0) & (batch.impression[view.rows] % np.uint64(_LISTS_PER_HIDDEN) == 0)
+        hidden_x = x[view.repeat(is_chosen)]
+        hidden_x[:, self._feature_extractor.position_columns] = 0
+        return batch.view(view.rows[is_chosen]), hidden_x
+
     def _train_click_head(
         self, batch: ExampleBatch, closed: ListView, x: np.ndarray, item_lists: ItemLists
     ) -> tuple[ClosedImpressions, float]:
         """Predict the closed impressions, train click head and bandit, return the update norm too."""
         hidden = self.slate_ranker.hidden(x)
-        probability = self.click_head.predict(hidden)
-        update_norm = self.click_head.learn(hidden, closed.labels)
+        offset = self.position_offsets(batch, closed, x)
+        probability = sigmoid(self.click_head.log_odds(hidden) + offset)
+        hidden_lists, hidden_x = self._hide_positions(batch, closed, x)
+        self._learn_clicks(batch, hidden_lists, hidden_x, self.slate_ranker.hidden(hidden_x))
+        update_norm = self._learn_clicks(batch, closed, x, hidden)
         ts = closed.repeat(batch.ts[closed.rows])
         self.bandit.learn(item_lists.row[closed.flat], x, probability, closed.labels, ts)
-        return ClosedImpressions(closed, probability, x, self.feature_names), update_norm
+        return ClosedImpressions(closed, probability, x, self.feature_names, offset), update_norm
 
     def _find_new_items(self, batch: ExampleBatch, item_lists: ItemLists) -> np.ndarray:
         """Rows of items whose first event is in this batch."""
@@ -253,14 +288,14 @@ class RecommenderModel:
         """Rank the clicked items of a batch by the current model, without training on it."""
         users, item_lists = self.resolve_queries(batch.queries), self.items.resolve_lists(batch.lists)
         clicked, x, _ = self._served_features.lookup(batch, Kind.clicked, users, item_lists)
-        return rank_clicks(batch, clicked, self.predict_click_probability(x))
+        return rank_clicks(batch, clicked, self.predict_click_probability(x, self.position_offsets(batch, clicked, x)))
 
     def copy_click_predictor(self) -> ClickPredictor:
         """Copy the click prediction of the current state, which later training changes."""
         ranker, head = self._make_slate_ranker()
         ranker.restore(self.slate_ranker.state())
         head.restore(self.click_head.state())
-        return lambda features: head.predict(ranker.hidden(features))
+        return lambda features, offset: sigmoid(head.log_odds(ranker.hidden(features)) + offset)
 
     # Serving
 
@@ -327,9 +362,13 @@ class RecommenderModel:
         """Scores of shown items, (m,) float32, comparable within a list; by default, all are one."""
         return self.slate_ranker.score(features, _one_list(features) if start is None else start)
 
-    def predict_click_probability(self, features: np.ndarray) -> np.ndarray:
-        """Calibrated click probability of shown items, (m,) float32."""
-        return self.click_head.predict(self.slate_ranker.hidden(features))
+    def predict_click_probability(self, features: np.ndarray, offset: np.ndarray | float = 0.0) -> np.ndarray:
+        """Click probability, (m,) float32: in the first position, or with `position_offsets`."""
+        return sigmoid(self.click_head.log_odds(self.slate_ranker.hidden(features)) + np.float32(offset))
+
+    def position_offsets(self, batch: ExampleBatch, view: ListView, x: np.ndarray) -> np.ndarray:
+        """Log-odds of shown entries by position, (m,) float32; 0 where `x` has the position."""
+        return np.where(self._has_position(x), np.float32(0), self.position_bias.offsets(batch, view))
 
     # State
 
@@ -348,6 +387,7 @@ class RecommenderModel:
             "candidate_ranker": self.candidate_ranker,
             "slate_ranker": self.slate_ranker,
             "click_head": self.click_head,
+            "position_bias": self.position_bias,
             "bandit": self.bandit,
         }
 

@@ -9,7 +9,8 @@ import numpy as np
 from online_models.rankers.list_softmax import log_softmax_by_list
 from stream.records.batches import EMPTY_VIEW, ExampleBatch, Kind, ListView
 
-ClickPredictor = Callable[[np.ndarray], np.ndarray]  # features, (m, f) float32, to click probabilities, (m,) float32
+# Features, (m, f) float32, and log-odds by position, (m,) float32, to click probabilities, (m,) float32.
+ClickPredictor = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class ClosedImpressions:
     probability: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (m,) of a click
     features: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (m, f)
     feature_names: tuple[str, ...] = ()  # (f,)
+    position_offset: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (m,) log-odds by position
 
     @property
     def label(self) -> np.ndarray:

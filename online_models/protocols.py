@@ -101,6 +101,13 @@ class Ranker(Stateful, Protocol):
         """Train on lists in their order; `labels` is (m,) float32, 0 where nothing was clicked."""
         ...
 
+    def learn_shown(self, x: np.ndarray, labels: np.ndarray, start: np.ndarray, offset: np.ndarray) -> LearnReport:
+        """Train on shown lists; `offset`, (m,) float32: part of each score owed to the position.
+
+        A ranker that does not know of positions learns what they share with its features.
+        """
+        return self.learn(x, labels, start)
+
     def hidden(self, x: np.ndarray) -> np.ndarray:
         """Input of the click head, (m, len(features) + width) float32.
 

@@ -10,6 +10,8 @@ from online_models.features.feature_kernels import (
     ITEM_FEATURES,
     LIST_FEATURES,
     N_LOG_FEATURES,
+    PLACE_FEATURES,
+    POSITION_FEATURES,
     RELATIVE_FEATURES,
     USER_ITEM_FEATURES,
     item_block,
@@ -63,6 +65,8 @@ class FeatureExtractor:
         personal_names = {*USER_ITEM_FEATURES, *CATEGORY_FEATURES, "price_vs_history", "history_length", *score_names}
         # (len(self),) bool: features that are 0 for an unknown user.
         self.is_personal = np.array([name.removesuffix("_minus_best") in personal_names for name in self.names])
+        position_names = (*POSITION_FEATURES, *PLACE_FEATURES)
+        self.position_columns = np.array([self.names.index(name) for name in position_names], np.int64)
         self._scales = np.array([scale for scorer in scorers for scale in scorer.scales], np.float32)
 
     def __len__(self) -> int:

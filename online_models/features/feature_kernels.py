@@ -22,6 +22,13 @@ ITEM_FEATURES = (
     "dislike_share",  # of all actions, smoothed by five
 )
 N_LOG_FEATURES = 28  # the first ones, of which the caller takes the logarithm
+PLACE_FEATURES = (  # in lists with positions only
+    "next_to_latest_after",  # 1: the place behind that of the latest item of the history in this list
+    "next_to_latest_after_2",
+    "next_to_latest_before",
+    "next_to_latest_before_2",
+    "list_history_items",  # log(1 + items of the history in the list)
+)
 USER_ITEM_FEATURES = (
     "user_item_actions",  # actions on the item, log(1 + n) like the counts below
     "user_item_recency",
@@ -32,17 +39,11 @@ USER_ITEM_FEATURES = (
     "user_item_impressions",  # recent impressions of the item
     "user_item_impression_rank_inverse",  # 1 / (1 + items shown since)
     "user_item_dislikes",  # dislikes of the item and low ratings
-    "next_to_latest_after",  # 1: the place behind that of the latest item of the history in this list
-    "next_to_latest_after_2",
-    "next_to_latest_before",
-    "next_to_latest_before_2",
-    "list_history_items",  # log(1 + items of the history in the list), in lists with places only
+    *PLACE_FEATURES,
 )
+POSITION_FEATURES = ("position_known", "position_first", "position_inverse", "position_log")
 LIST_FEATURES = (
-    "position_known",
-    "position_first",
-    "position_inverse",
-    "position_log",
+    *POSITION_FEATURES,
     "price",
     "price_rank",
     "price_vs_history",

@@ -79,7 +79,7 @@ class ReferenceModel:
         self._clear()
 
     def _predict(self, closed: ClosedImpressions, predict_clicks: ClickPredictor) -> ReferencePredictions:
-        p = np.clip(predict_clicks(closed.features).astype(float), 1e-6, 1 - 1e-6)
+        p = np.clip(predict_clicks(closed.features, closed.position_offset).astype(float), 1e-6, 1 - 1e-6)
         reference_loss = _log_loss(p, closed.label)
         diff = _log_loss(closed.probability.astype(float), closed.label) - reference_loss
         self._n_items += p.size

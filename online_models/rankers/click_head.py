@@ -50,15 +50,17 @@ def _log_odds(inputs: np.ndarray, weight: np.ndarray) -> np.float32:
 
 @kernel
 def _learn(
-    inputs: np.ndarray, label: np.ndarray, rate: np.float32, fading: Fading, weight: np.ndarray, square: np.ndarray
-) -> np.float32:
-    """Train row by row; returns the sum of squared changes of the weights."""
+    inputs: np.ndarray, label: np.ndarray, offset: np.ndarray, rate: np.float32, fading: Fading,
+    weight: np.ndarray, square: np.ndarray, errors: np.ndarray,
+) -> np.float32:  # fmt: skip
+    """Train row by row; write the errors, and return the sum of squared changes of the weights."""
     weight_fading, bias_fading = fading
     size, squared_update, steps = inputs.shape[1], np.float32(0.0), np.zeros(weight.size, np.float32)
     for m in range(inputs.shape[0]):
-        log_odds = _log_odds(inputs[m], weight)
+        log_odds = _log_odds(inputs[m], weight) + offset[m]
         target = min(np.float32(1.0), max(np.float32(0.0), label[m]))
         error = np.float32(1.0) / (np.float32(1.0) + np.exp(-log_odds)) - target
+        errors[m] = error
         if not np.isfinite(error):
             continue
         for j in range(size + 1):
@@ -99,10 +101,18 @@ class ClickHead:
         add_weighted(inputs, self._weight[:-1], log_odds)
         return log_odds.clip(-_MAX_LOG_ODDS, _MAX_LOG_ODDS)
 
-    def learn(self, inputs: np.ndarray, label: np.ndarray) -> float:
-        """Train on shown items with labels 0 or 1; return the root mean square update norm per item."""
-        squared_update = _learn(inputs, label, self._rate, self._fading, self._weight, self._square)
-        return float(np.sqrt(squared_update / max(1, label.size)))
+    def learn(
+        self, inputs: np.ndarray, label: np.ndarray, offset: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray]:
+        """Train on shown items with labels 0 or 1.
+
+        `offset`, (m,) float32: log-odds that the items do not owe to themselves. Returns the root mean square update
+        norm per item, and the errors before each row was trained: probability minus label, (m,) float32.
+        """
+        errors = np.zeros(label.size, np.float32)
+        offset = np.zeros(label.size, np.float32) if offset is None else offset
+        squared_update = _learn(inputs, label, offset, self._rate, self._fading, self._weight, self._square, errors)
+        return float(np.sqrt(squared_update / max(1, label.size))), errors
 
     def state(self) -> State:
         return {"weight": self._weight, "square": self._square}

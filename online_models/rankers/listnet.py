@@ -77,7 +77,7 @@ def split_parameters(flat: np.ndarray, inputs: int, width: int) -> Layers:
 
 @kernel
 def _forward_list(
-    x: np.ndarray, mean: np.ndarray, scale: np.ndarray, layers: Layers, buffers: ListBuffers
+    x: np.ndarray, offset: np.ndarray, mean: np.ndarray, scale: np.ndarray, layers: Layers, buffers: ListBuffers
 ) -> np.float32:
     """Fill the buffers for one list; returns the sum of `p`."""
     # Taken apart here: to reach into a tuple inside a loop counts references.
@@ -87,7 +87,7 @@ def _forward_list(
     for m in range(x.shape[0]):
         standardize(x[m], mean, scale, z[m])
         forward(z[m], w, bias, hidden[m])
-        score = np.float32(0.0)
+        score = offset[m]
         for j in range(head.size):
             score += hidden[m, j] * head[j]
         for f in range(linear.size):
@@ -170,6 +170,7 @@ def _adam_step(state: AdamState, n_lists: int, settings: AdamSettings, stats: np
 def _train(
     x: np.ndarray,
     label: np.ndarray,
+    offset: np.ndarray,
     start: np.ndarray,
     mean: np.ndarray,
     scale: np.ndarray,
@@ -196,7 +197,7 @@ def _train(
         for m in range(begin, end):
             total += label[m]
         if end - begin >= 2 and total > 0.0:
-            norm = _forward_list(x[begin:end], mean, scale, layers, buffers)
+            norm = _forward_list(x[begin:end], offset[begin:end], mean, scale, layers, buffers)
             stats[AUC] += list_auc(buffers.p, label[begin:end])
             _backward_list(label[begin:end], total, norm, layers, buffers, gradient, stats)
             stats[LISTS] += 1
@@ -265,6 +266,9 @@ class ListNet(Ranker):
 
     def learn(self, x: np.ndarray, labels: np.ndarray, start: np.ndarray) -> LearnReport:
         """Train on lists in their order; a list without a label, or of one item, is skipped."""
+        return self.learn_shown(x, labels, start, np.zeros(labels.size, np.float32))
+
+    def learn_shown(self, x: np.ndarray, labels: np.ndarray, start: np.ndarray, offset: np.ndarray) -> LearnReport:
         self._scaler.check_width(x)
         if x.shape[0] == 0:
             return LearnReport()
@@ -273,6 +277,7 @@ class ListNet(Ranker):
         _train(
             x,
             labels,
+            offset,
             start,
             self._scaler.mean,
             self._scaler.scale,

@@ -275,10 +275,13 @@ class ItemTable:
     def resolve_lists(self, lists: CandidateLists) -> ItemLists:
         return ItemLists(lists.start, self.lookup(lists.item), lists.position, lists.price)
 
-    def learn(self, batch: ExampleBatch, is_capped: np.ndarray | None = None) -> None:
+    def learn(
+        self, batch: ExampleBatch, is_capped: np.ndarray | None = None, exposure: np.ndarray | None = None
+    ) -> None:
         """Count impressions and actions; `clicked` and `closed` rows repeat them and are ignored.
 
         Rows in `is_capped`, (n,) bool, count in `total_counts` only; by default the actions over the user cap.
+        `exposure`, (m,) float32: weight of each entry of `batch.lists` in decayed counts; by default 1.
         """
         is_counted = (batch.kind == Kind.shown) | (batch.kind == Kind.action)
         lengths = np.diff(batch.lists.start)
@@ -292,7 +295,10 @@ class ItemTable:
             over_user_cap(batch) if is_capped is None else is_capped,
             user_weights(batch),
         )
-        _count(ItemEvents(rows, *(np.repeat(column, lengths)[entry_mask] for column in columns)), self.counter_columns)
+        events = ItemEvents(rows, *(np.repeat(column, lengths)[entry_mask] for column in columns))
+        if exposure is not None:
+            events = events._replace(weight=events.weight * exposure[entry_mask])
+        _count(events, self.counter_columns)
         self.counters.mark_changed(rows)
 
     def coverage_ratio(self) -> float:

@@ -99,10 +99,12 @@ class Pipeline:
         return RankResults(target_ranks(lists.candidates.start, lists.scores, keys, queries.target), top)
 
     def score_lists(self, batch: ExampleBatch, rows: np.ndarray) -> ListScores:
-        """Score shown lists with the slate ranker and the click head."""
+        """Score shown lists, as they were shown, with the slate ranker and the click head."""
         lists = batch.lists.take(rows)
         features = self.model.extract_features(batch.queries.take(rows), lists)
-        return ListScores(self.model.score_slate(features, lists.start), self.model.predict_click_probability(features))
+        offset = self.model.position_offsets(batch, batch.view(rows), features)
+        scores = self.model.score_slate(features, lists.start) + offset
+        return ListScores(scores, self.model.predict_click_probability(features, offset))
 
     def learn(self, batch: ExampleBatch) -> None:
         """Train on the micro-batch that was streamed last."""

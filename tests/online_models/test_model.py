@@ -318,7 +318,10 @@ def test_a_step_reports_predictions_from_before_training(batches: list[ExampleBa
     assert result.closed.lists.rows.tolist() == np.flatnonzero(batch.kind == Kind.closed).tolist()
     assert result.closed.features.shape == (result.closed.label.size, len(result.closed.feature_names))
     assert result.report.click_head_updates == result.closed.label.size
-    assert not np.array_equal(head(result.closed.features), model.predict_click_probability(result.closed.features))
+    closed = result.closed
+    assert closed.position_offset.shape == closed.label.shape
+    before = head(closed.features, closed.position_offset)
+    assert not np.array_equal(before, model.predict_click_probability(closed.features, closed.position_offset))
 
 
 def test_an_empty_batch_changes_nothing(batches: list[ExampleBatch]) -> None:

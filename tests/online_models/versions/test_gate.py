@@ -110,7 +110,8 @@ class ShownItems:
         p = self.model.click_head.predict(hidden)
         self.model.click_head.learn(hidden, label)
         rows = np.arange(n)
-        return ClosedImpressions(ListView(rows, rows, np.arange(n + 1), label), 1 - p if broken else p, x)
+        lists = ListView(rows, rows, np.arange(n + 1), label)
+        return ClosedImpressions(lists, 1 - p if broken else p, x, position_offset=np.zeros(n, np.float32))
 
 
 def test_learner_worse_than_its_reference_is_degraded() -> None:
