@@ -19,6 +19,7 @@ heartbeat = Gauge(
 )
 events = Counter("headrace_events", "Events applied, by type", ["type"])
 events_duplicate = Counter("headrace_events_duplicate", "Events skipped because their event_id is known")
+items_invalid = Counter("headrace_items_invalid", "Invalid records of the items topic that were skipped")
 events_forgotten = Counter(
     "headrace_events_forgotten", "Events skipped because they are from before their user was forgotten"
 )

@@ -1,5 +1,6 @@
 """Catalog: the items topic as a table in each process."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from stream import metrics
 from stream.ids import hash_id
 from stream.logs import EventLog
 from stream.records.events import validate_id
@@ -15,6 +17,8 @@ from stream.topics import ITEMS
 
 _READ_SIZE = 4096
 _MAX_PRICE = 1e12
+_UNCHECKED_BEFORE = {"stock", "available_from", "expires_ts"}
+_logger = logging.getLogger(__name__)
 
 
 class Item(msgspec.Struct, gc=False):
@@ -62,24 +66,49 @@ def parse_item(value: bytes | msgspec.Raw) -> Item:
     return item
 
 
+def _parse_stored(value: bytes) -> Item:
+    """Parse an item of the log; fields that earlier versions did not check are left out if they are invalid."""
+    try:
+        return parse_item(value)
+    except ValueError:
+        fields = _decode_fields(value)
+        if fields.keys().isdisjoint(_UNCHECKED_BEFORE):
+            raise
+        return parse_item(msgspec.json.encode({k: v for k, v in fields.items() if k not in _UNCHECKED_BEFORE}))
+
+
+def _decode_fields(value: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(value, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
 def read_items(log: EventLog, offset: int, end: int | None = None) -> Iterator[tuple[int, list[CatalogChange]]]:
     """Read changes of the catalog from an offset on, in batches of (next offset, changes).
 
-    Invalid records are skipped; the route or command that accepted them has reported them.
+    Invalid records, which another producer can write, are skipped, counted and logged.
     """
     end = log.end_offset(ITEMS, 0) if end is None else end
     while offset < end:
         records = log.read(ITEMS, 0, offset, min(_READ_SIZE, end - offset))
         if not len(records) or records.offsets[0] >= end:
             return
-        changes = []
+        changes, invalid = [], []
         for record_offset, key, value in zip(records.offsets, records.keys, records.values, strict=True):
-            if key is None or record_offset >= end:
+            if record_offset >= end:
                 continue
             try:
-                changes.append(CatalogChange(hash_id(key.decode()), parse_item(value) if value else None, value or b""))
-            except ValueError:
-                continue
+                if key is None:
+                    raise ValueError("the record has no key; expected the item id")
+                item = _parse_stored(value) if value else None
+                changes.append(CatalogChange(hash_id(key.decode()), item, value or b""))
+            except ValueError as error:
+                invalid.append((record_offset, error))
+        if invalid:
+            metrics.items_invalid.inc(len(invalid))
+            message = "skipped %d invalid records of topic items up to offset %d; the first one, at %d: %s"
+            _logger.warning(message, len(invalid), records.offsets[-1], *invalid[0])
         offset = records.offsets[-1] + 1
         yield offset, changes
 

@@ -2,10 +2,11 @@
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from stream.ids import hash_id
 from stream.logs import Record
-from stream.records.catalog import Catalog, parse_item, read_items
+from stream.records.catalog import Catalog, Item, parse_item, read_items
 from stream.testing import MemoryLog
 from stream.topics import ITEMS
 
@@ -76,3 +77,29 @@ def test_record_with_a_non_utf8_key_is_skipped(log: MemoryLog) -> None:
     catalog.poll()
 
     assert len(catalog) == 1
+
+
+def test_invalid_items_are_counted_and_logged(log: MemoryLog, caplog: pytest.LogCaptureFixture) -> None:
+    log.append(
+        ITEMS, 0, [(b"a", b'{"item_id":"a"}'), (b"b", b"{}"), (b"c", b'{"item_id":"c","price":-1}'), (None, b"{}")]
+    )
+    before = count_invalid()
+    [(_, changes)] = read_items(log, 0)
+
+    assert [change.item.item_id for change in changes if change.item] == ["a"]
+    assert count_invalid() - before == 3
+    assert (
+        "skipped 3 invalid records of topic items up to offset 3; the first one, at 1: not a valid item" in caplog.text
+    )
+
+
+def count_invalid() -> float:
+    return REGISTRY.get_sample_value("headrace_items_invalid_total") or 0.0
+
+
+@pytest.mark.parametrize("field", ["stock", "available_from", "expires_ts"])
+def test_item_of_an_earlier_version_with_text_in_a_new_field_is_kept(log: MemoryLog, field: str) -> None:
+    log.append(ITEMS, 0, [(b"a", msgspec.json.encode({"item_id": "a", "title": "A", field: "soon"}))])
+    [(_, [change])] = read_items(log, 0)
+
+    assert change.item == Item("a", "A")
