@@ -67,7 +67,7 @@ def parse_item(value: bytes | msgspec.Raw) -> Item:
 
 
 def _parse_stored(value: bytes) -> Item:
-    """Parse an item of the log; fields that earlier versions did not check are left out if they are invalid."""
+    """Parse an item of the log, without invalid fields that earlier versions did not check."""
     try:
         return parse_item(value)
     except ValueError:
