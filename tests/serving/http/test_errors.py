@@ -20,7 +20,7 @@ class TestErrors:
 
     @pytest.mark.parametrize(
         ("method", "path"),
-        [("GET", "/v1/events"), ("PUT", "/v1/recommendations"), ("POST", "/healthz"), ("PATCH", "/v1/items/a")],
+        [("GET", "/v1/events"), ("PUT", "/v1/recommendations"), ("POST", "/healthz"), ("POST", "/v1/items/a")],
     )
     def test_wrong_method_gets_405_with_an_allow_header(self, shared_loop: LiveLoop, method: str, path: str) -> None:
         response = shared_loop.http.request(method, path)
