@@ -26,9 +26,13 @@ def free_port() -> int:
 
 
 def is_alive(pid: int) -> bool:
-    """Return True if the process runs; one that ended and waits for its parent does not."""
+    """Return True if the process runs; one that ended and waits for its parent does not.
+
+    A process whose first thread has ended keeps its sockets open until the others have ended too.
+    """
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        is_zombie = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return not is_zombie or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
     return False
 
 
