@@ -39,6 +39,13 @@ class IngestResult(Struct, frozen=True, omit_defaults=True):
     warnings: Annotated[list[str], Meta(description="Accepted events that look like a mistake.")] = []
 
 
+class Retraction(Struct, frozen=True):
+    """An accepted retraction; it takes effect with the events before it."""
+
+    event_id: Annotated[str, Meta(description="Id of the event that is taken back.")]
+    status: Annotated[Literal["accepted"], Meta(description="The retraction is durable.")]
+
+
 class PutResult(Struct, frozen=True):
     """Outcome of a request that writes items."""
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 
 from serving import metrics
 from serving.exploration.explorer import Explorer
 from serving.ingest.event_ingest import EventIngest
+from serving.ingest.event_lookup import build_retraction, find_event
 from serving.ingest.group_commit import CommitSettings, GroupCommitWriter
 from serving.ingest.pending_writes import PendingWrites
 from serving.pipeline.batcher import RequestBatcher
@@ -119,6 +121,16 @@ class Service:
         if loggable:
             impressions = [(request.user_id, impression_event(request, slate, now)) for request, slate in loggable]
             self.writer.append_later(EVENTS, impressions)
+
+    async def retract_event(self, event_id: str, user_id: str | None) -> None:
+        """Take an action back; it is durable when this returns.
+
+        `EventNotFound` if neither the log nor the caller names its user, `EventNotRetractable` if it is an impression
+        or of another user.
+        """
+        event = await self.read_log(lambda: find_event(self.log, event_id))
+        retraction = build_retraction(event_id, user_id, event, secrets.token_hex(12), self.clock.now_ms())
+        await self.event_ingest.ingest([msgspec.Raw(msgspec.json.encode(retraction))])
 
     async def put_items(self, records: list[tuple[str, bytes | None]]) -> None:
         """Write items; this process's catalog has them when this returns."""

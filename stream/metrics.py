@@ -23,6 +23,10 @@ items_invalid = Counter("headrace_items_invalid", "Invalid records of the items 
 events_forgotten = Counter(
     "headrace_events_forgotten", "Events skipped because they are from before their user was forgotten"
 )
+events_retracted = Counter("headrace_events_retracted", "Actions that were taken back")
+retractions_waiting = Counter(
+    "headrace_retractions_waiting", "Retractions of an action that had not arrived, or does not exist"
+)
 dead_letter = Counter("headrace_dead_letter", "Events rejected, by reason", ["reason"])
 events_quarantined = Counter("headrace_events_quarantined", "Events quarantined as poison, by detector", ["detector"])
 alarms = Counter("headrace_alarms", "Alarms raised, by depth, kind and detector", ["depth", "kind", "detector"])

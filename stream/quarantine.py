@@ -78,7 +78,7 @@ def quarantine(
     It skips those that were reported before a crash.
     """
     actions, alarms = [], []
-    for row in np.flatnonzero((result.violation != 0) & (result.violation != FORGOTTEN)).tolist():
+    for row in np.flatnonzero((result.violation != 0) & (result.violation < FORGOTTEN)).tolist():
         detector = DETECTORS[result.violation[row]]
         metrics.events_quarantined.labels(detector).inc()
         action = _build_action(decoded, row, detector, partition)

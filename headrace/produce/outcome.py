@@ -14,7 +14,7 @@ import numpy as np
 
 from replay.file_loader import OffsetSpan
 from stream.logs import EventLog
-from stream.records.batches import Kind
+from stream.records.batches import EVENT_KINDS
 from stream.records.example_blocks import decode_examples, valid_blocks
 from stream.topics import DEAD_LETTER, EVENTS, EXAMPLES
 
@@ -121,7 +121,7 @@ class StreamWatch:
             offset = records.offsets[-1] + 1
             for block in valid_blocks(records):
                 _, batch = decode_examples(block)
-                yield batch.offset[np.isin(batch.kind, (Kind.shown, Kind.action, Kind.held))]
+                yield batch.offset[np.isin(batch.kind, EVENT_KINDS)]
 
     def _add_rejections(self, spans: Sequence[OffsetSpan], outcomes: dict[int, StreamOutcome]) -> None:
         ordered = sorted(spans, key=_place)

@@ -6,6 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from online_models.retrievers.candidates import CandidateFilter, Channel, Exclusions, make_filter
+from online_models.retrievers.covisit_pairs import (
+    ChangedHistories,
+    CovisitTable,
+    PairWeights,
+    add_pair,
+    relearn_pairs,
+)
 from online_models.retrievers.history_scan import (
     SourceLists,
     Sources,
@@ -15,6 +22,7 @@ from online_models.retrievers.history_scan import (
 )
 from online_models.retrievers.retriever import Retriever
 from online_models.state.cell_table import ALL_CELLS, CellTable
+from online_models.state.history_changes import HistoryChanges
 from online_models.state.item_table import NO_TIME, Actions, ItemLists, ItemTable, UserQueries, keys_from_rows
 from online_models.state.tables import Column, State
 from online_models.state.workspace import Workspace
@@ -42,16 +50,6 @@ class CovisitSettings:
             raise ValueError(f"decay and recency_decay must be in (0, 1] and prior_support positive, got {self}")
 
 
-class CovisitTable(NamedTuple):
-    """Columns of the covisitation table, one row per item of a history or an action."""
-
-    base: np.ndarray  # (rows,) int64, ms: `total` and `weight` are in units of this time, so that they decay untouched
-    total: np.ndarray  # (rows,) float32, sum of all weights ever added
-    neighbor: np.ndarray  # (rows, neighbors) int32 item rows, -1 = free
-    weight: np.ndarray  # (rows, neighbors) float32
-    changed: np.ndarray  # (rows, words) uint64, bit mask of changed cells
-
-
 class Pairs(NamedTuple):
     """Actions with the histories before them; `table_row` columns are rows of `CovisitTable`."""
 
@@ -61,15 +59,6 @@ class Pairs(NamedTuple):
     history_start: np.ndarray  # (n + 1,) int64
     history: np.ndarray  # (h,) int32
     history_table_row: np.ndarray  # (h,) int32
-
-
-class PairWeights(NamedTuple):
-    """Settings of the learning kernel."""
-
-    window: int
-    backward: float
-    decay: float
-    half_life_ms: float
 
 
 @kernel
@@ -93,26 +82,6 @@ def _rescale(
 
 
 @kernel
-def _add(
-    row: int, item: int, amount: np.float32, neighbor: np.ndarray, weight: np.ndarray, changed: np.ndarray
-) -> None:
-    """Add to the weight of a pair; a new neighbor replaces the weakest one."""
-    cell, weakest = -1, 0
-    for j in range(neighbor.shape[1]):
-        if neighbor[row, j] == item:
-            cell = j
-            break
-        if weight[row, j] < weight[row, weakest]:
-            weakest = j
-    if cell < 0:
-        cell = weakest
-        neighbor[row, cell] = item
-        weight[row, cell] = np.float32(0.0)
-    weight[row, cell] += amount
-    changed[row, cell >> 6] |= np.uint64(1) << np.uint64(cell & 63)
-
-
-@kernel
 def _learn(pairs: Pairs, weights: PairWeights, table: CovisitTable) -> None:
     """Pair each action with the items before it, in both directions."""
     item, table_row, ts, start, history, history_table_row = pairs
@@ -128,8 +97,8 @@ def _learn(pairs: Pairs, weights: PairWeights, table: CovisitTable) -> None:
                 earlier, later = history_table_row[h], table_row[i]
                 forward = np.float32(amount * 2.0 ** ((ts[i] - base[earlier]) / half_life_ms))
                 backward_amount = np.float32(backward * amount * 2.0 ** ((ts[i] - base[later]) / half_life_ms))
-                _add(earlier, item[i], forward, neighbor, weight, changed)
-                _add(later, history[h], backward_amount, neighbor, weight, changed)
+                add_pair(earlier, item[i], forward, neighbor, weight, changed)
+                add_pair(later, history[h], backward_amount, neighbor, weight, changed)
                 total[earlier] += forward
                 total[later] += backward_amount
             amount *= decay
@@ -223,7 +192,24 @@ class CovisitationRetriever(Retriever):
         columns, rows = self._columns(), np.unique(np.concatenate([table_rows, history_table_rows]))
         _rescale(rows, int(actions.ts.max()), self._half_life_ms, setting.rescale_half_lives, columns)
         pairs = Pairs(actions.row, table_rows, actions.ts, queries.history_start, users.history, history_table_rows)
-        _learn(pairs, PairWeights(setting.window, setting.backward, setting.decay, self._half_life_ms), columns)
+        _learn(pairs, self._pair_weights(), columns)
+
+    def relearn(self, changes: HistoryChanges) -> None:
+        """Replace the pairs of histories that have changed by those of what remains."""
+        users = changes.users
+        table_rows = self.table.lookup(users.history_keys)
+        items = np.where(table_rows >= 0, users.history, np.int32(-1))
+        columns, latest = self._columns(), int(users.queries.ts.max())
+        _rescale(np.unique(table_rows), latest, self._half_life_ms, self.settings.rescale_half_lives, columns)
+        histories = ChangedHistories(
+            users.queries.history_start, items, table_rows, users.queries.history_ts, changes.is_removed
+        )
+        relearn_pairs(histories, self._pair_weights(), columns)
+        self.table.mark_changed(table_rows)
+
+    def _pair_weights(self) -> PairWeights:
+        setting = self.settings
+        return PairWeights(setting.window, setting.backward, setting.decay, self._half_life_ms)
 
     def retrieve(
         self, users: UserQueries, k: int, eligible: np.ndarray | None = None, exclusions: Exclusions | None = None

@@ -22,6 +22,7 @@ from online_models.retrievers.recent_history import RecentHistoryRetriever, Rece
 from online_models.retrievers.retriever import Retriever
 from online_models.retrievers.session_knn import SessionKNN, SessionSettings
 from online_models.retrievers.two_tower import TowerReport, TwoTowerRetriever, TwoTowerSettings
+from online_models.state.history_changes import HistoryChanges
 from online_models.state.item_table import NO_TIME, Actions, ItemTable, UserQueries
 from online_models.state.workspace import Workspace
 from stream.records.batches import N_CONTEXT, EventType, Queries
@@ -73,6 +74,11 @@ class RetrieverEnsemble:
             if part is not self.two_tower:
                 part.learn(actions)
         return self.two_tower.learn(actions)
+
+    def relearn(self, changes: HistoryChanges) -> None:
+        """Update all parts from histories that have changed."""
+        for part in self.parts.values():
+            part.relearn(changes)
 
     def learn_items(self, rows: np.ndarray) -> None:
         """Update from the rows of items whose creation time was set."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from online_models.protocols import Stateful
 from online_models.retrievers.candidates import Channel, Exclusions
+from online_models.state.history_changes import HistoryChanges
 from online_models.state.item_table import Actions, ItemLists, UserQueries
 from online_models.state.tables import State
 
@@ -40,6 +41,10 @@ class Retriever(Scorer, Stateful, Protocol):
     def learn(self, actions: Actions) -> object:
         """Update from actions, which the item table has counted already."""
         ...
+
+    def relearn(self, changes: HistoryChanges) -> None:
+        """Update from histories that have changed; the item table has changed its counts already."""
+        return
 
     def retrieve(
         self, users: UserQueries, k: int, eligible: np.ndarray | None = None, exclusions: Exclusions | None = None

@@ -19,6 +19,7 @@ from online_models.retrievers.history_scan import (
 )
 from online_models.retrievers.retriever import Retriever
 from online_models.state.cell_table import CellTable
+from online_models.state.history_changes import HistoryChanges
 from online_models.state.item_table import Actions, ItemLists, ItemTable, UserQueries
 from online_models.state.tables import Column, State, prefix_states, substate
 from online_models.state.workspace import Workspace
@@ -116,6 +117,39 @@ def _learn(actions: SessionActions, store: SessionStore, item_sessions: ItemSess
         session[table_row[i], cell] = slot
         changed[table_row[i], cell >> 6] |= np.uint64(1) << np.uint64(cell & 63)
         session_count[table_row[i]] += 1
+
+
+@kernel
+def _remove(user: np.uint64, session_start: int, item: int, store: SessionStore) -> None:
+    """Remove an item from a session."""
+    key, length, content, is_changed = store
+    slot, session_key = _hash_session(user, session_start, key.size)
+    if key[slot] != session_key:
+        return
+    size = min(length[slot], content.shape[1])
+    for p in range(size):
+        if content[slot, p] == item:
+            content[slot, p] = content[slot, size - 1]
+            content[slot, size - 1] = -1
+            length[slot] = size - 1
+            is_changed[slot] = True
+            return
+
+
+@kernel
+def _relearn(queries: SessionHistories, user: np.ndarray, is_removed: np.ndarray, store: SessionStore) -> None:
+    """Remove items from the current sessions of users, unless another action there has them."""
+    session_start, start, row, _, ts = queries
+    for i in range(session_start.size):
+        for h in range(start[i], start[i + 1]):
+            if not is_removed[h] or row[h] < 0 or ts[h] < session_start[i]:
+                continue
+            is_held = False
+            for other in range(start[i], start[i + 1]):
+                is_other = not is_removed[other] and ts[other] >= session_start[i]
+                is_held |= is_other and row[other] == row[h]
+            if not is_held:
+                _remove(user[i], session_start[i], row[h], store)
 
 
 class SessionNeighbors(NamedTuple):
@@ -234,6 +268,14 @@ class SessionKNN(Retriever):
         queries, table_rows = actions.users.queries, self.table.add_keys(self._items.keys[actions.row])
         session_actions = SessionActions(actions.row, table_rows, queries.user, queries.session_start)
         _learn(session_actions, self._store_columns(), self._item_sessions())
+
+    def relearn(self, changes: HistoryChanges) -> None:
+        """Remove what users took back in their current session; past sessions stay."""
+        users, queries = changes.users, changes.users.queries
+        histories = SessionHistories(
+            queries.session_start, queries.history_start, users.history, users.history, queries.history_ts
+        )
+        _relearn(histories, queries.user, changes.is_removed, self._store_columns())
 
     def retrieve(
         self, users: UserQueries, k: int, eligible: np.ndarray | None = None, exclusions: Exclusions | None = None

@@ -1,18 +1,20 @@
 """Routes for events and recommendations."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, get, post
+from litestar import Request, delete, get, post
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from serving.http.errors import Problem, find_field, validation_problem
 from serving.http.operations import Operation, contract
 from serving.http.parameters import decode_query
-from serving.http.requests import decode_body, get_service, parse_elements, read_body
+from serving.http.requests import check_id, decode_body, get_service, parse_elements, parse_id, read_body
+from serving.ingest.event_lookup import EventNotFound, EventNotRetractable
 from serving.ingest.json_bodies import is_list
 from serving.pipeline.schemas import RecommendationRequest, RecommendationResponse
-from serving.records import IngestResult
+from serving.records import IngestResult, Retraction
 from stream.records.events import Event
 
 _request_decoder = msgspec.json.Decoder(RecommendationRequest)
@@ -40,6 +42,18 @@ _RECOMMEND_BY_QUERY = Operation(
 )  # fmt: skip
 
 
+class RetractionQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Query of a retraction."""
+
+    user_id: Annotated[str | None, msgspec.Meta(description="The user of the event; by default as in the log.")] = None
+
+
+_RETRACT_EVENT = Operation(
+    access="ingest", path_example={"event_id": "e1"}, query=RetractionQuery, query_example={"user_id": "u1"},
+    response=Retraction, response_example={"event_id": "e1", "status": "accepted"}, errors=(404, 409),
+)  # fmt: skip
+
+
 @post("/v1/events", status_code=202, tags=["events"], opt=contract(_POST_EVENTS))
 async def post_events(state: State, request: Request[Any, Any, Any]) -> IngestResult:
     """Accept one event or a list of events.
@@ -60,6 +74,26 @@ async def post_events(state: State, request: Request[Any, Any, Any]) -> IngestRe
         counts = {"accepted": 0, "repeated": 0, "refused": msgspec.to_builtins(result.refused)}
         raise Problem(422, "Invalid event", detail, field=find_field(detail), **counts)
     return result
+
+
+@delete("/v1/events/{event_id:str}", status_code=202, tags=["events"], opt=contract(_RETRACT_EVENT))
+async def retract_event(state: State, request: Request[Any, Any, Any], event_id: FromPath[str]) -> Retraction:
+    """Take an action back, as if it had not happened; repeats change nothing.
+
+    Its user is found in the log. With `user_id`, the action may also be older than the newest records of the log, or
+    arrive later; an action of another user is refused.
+    """
+    decoded_id, query = parse_id("event_id", event_id), decode_query(request.query_params, RetractionQuery)
+    if query.user_id is not None:
+        check_id("user_id", query.user_id)
+    try:
+        await get_service(state).retract_event(decoded_id, query.user_id)
+    except EventNotFound as error:
+        detail = f"{error}; give user_id to take it back all the same"
+        raise Problem(404, "Unknown event", detail, field="event_id") from None
+    except EventNotRetractable as error:
+        raise Problem(409, "Not retractable", str(error), field="event_id") from None
+    return Retraction(decoded_id, "accepted")
 
 
 @post("/v1/recommendations", status_code=200, tags=["recommendations"], opt=contract(_RECOMMEND))
@@ -90,4 +124,4 @@ async def _recommend(state: State, request: RecommendationRequest) -> Recommenda
     return await service.recommend(request)
 
 
-ROUTES = (post_events, recommend, recommend_by_query)
+ROUTES = (post_events, retract_event, recommend, recommend_by_query)

@@ -87,6 +87,11 @@ def parse_id(field: str, text: str) -> str:
         decoded_id = unquote(text, errors="strict")
     except UnicodeDecodeError:
         raise Problem(422, "Invalid id", f"{field} {text} is not percent-encoded UTF-8", field=field) from None
-    if error := validate_id(field, decoded_id):
+    return check_id(field, decoded_id)
+
+
+def check_id(field: str, text: str) -> str:
+    """Return an id; 422 if it is invalid."""
+    if error := validate_id(field, text):
         raise Problem(422, "Invalid id", error[1], field=field)
-    return decoded_id
+    return text

@@ -30,8 +30,10 @@ class Kind(IntEnum):
     clicked = 2  # an action on an open impression: its list, with the label of the item set
     closed = 3  # an impression after its attribution window: its list with the final labels
     held = 4  # quarantined, or of a forgotten user: nothing trains on it; it is here so that duplicates are recognized
+    retracted = 5  # an action is taken back: the user's history around it, and its position in that as `lists.position`
 
 
+EVENT_KINDS = (Kind.shown, Kind.action, Kind.held, Kind.retracted)  # of the one row that each event causes itself
 N_CONTEXT = 4  # "name=value" keys of the context of a query
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from stream.ids import hash_ids, mix64
 from stream.jit import kernel
-from stream.records.batches import CandidateLists, EventType, ExampleBatch, ragged_starts
+from stream.records.batches import CandidateLists, ExampleBatch, ragged_starts
 from stream.records.decoding import EventBatch
-from stream.records.events import Event, shown_items
+from stream.records.events import TYPE_NUMBERS, Event, shown_items
 
 
 def batch_content_hashes(batch: EventBatch) -> np.ndarray:
@@ -27,7 +27,7 @@ def event_content_hashes(events: Sequence[Event]) -> np.ndarray:
     hashes = np.empty(len(events), np.int32)
     _hash_rows(
         hash_ids([event.user_id for event in events]),
-        np.array([EventType[event.type] for event in events], np.uint8),
+        np.array([TYPE_NUMBERS[event.type] for event in events], np.uint8),
         np.array([event.ts for event in events], np.int64),
         np.array([np.nan if event.value is None else event.value for event in events], np.float32).view(np.uint32),
         hash_ids([event.impression_id or "" for event in events]),

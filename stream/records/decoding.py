@@ -8,11 +8,14 @@ from typing import Any, NamedTuple, cast
 import msgspec
 import numpy as np
 
-from stream.ids import NO_KEY, hash_ids, partitions_for_ids
+from stream.ids import NO_KEY, hash_id, hash_ids, partitions_for_ids
 from stream.logs import Records
 from stream.records.batches import N_CONTEXT, CandidateLists, Columns, EventType, flatten_ragged, ragged_starts
 from stream.records.dead_letters import RejectedEvent, describe_misplaced
 from stream.records.events import (
+    RETRACT,
+    RETRACTIONS,
+    TYPE_NUMBERS,
     Event,
     Limits,
     Rejection,
@@ -25,7 +28,7 @@ from stream.records.events import (
 from stream.records.feature_codec import decode_features
 from stream.records.signs import action_signs
 
-_TYPE_NUMBERS = {kind.name: int(kind) for kind in EventType}
+NO_RETRACTION, LATEST_ACTION = 0, 1  # LATEST_ACTION: the user's latest action of this type on this item
 _NO_CONTEXT = [""] * N_CONTEXT
 # First bytes of the key of a record that was released from quarantine. Ids hold no control characters, so no producer
 # can write such a key over HTTP, and no event_id equals that of a released event.
@@ -37,7 +40,7 @@ class EventBatch(Columns):
     """Events of one partition in log order, with one list of items per event."""
 
     offset: np.ndarray  # (n,) int64
-    type: np.ndarray  # (n,) uint8, EventType
+    type: np.ndarray  # (n,) uint8, EventType; of a retraction, that of the action to take back
     ts: np.ndarray  # (n,) int64, event time, ms
     event: np.ndarray  # (n,) uint64
     user: np.ndarray  # (n,) uint64
@@ -49,6 +52,7 @@ class EventBatch(Columns):
     producer: np.ndarray  # (n,) uint64, 0 = none
     value: np.ndarray  # (n,) float32, NaN = none
     sign: np.ndarray  # (n,) int8, see `stream.records.signs`
+    retraction: np.ndarray  # (n,) uint64, key of the event to take back, LATEST_ACTION, or NO_RETRACTION
     is_released: np.ndarray  # (n,) bool, released from quarantine by an operator: exempt from rate limits
     lists: CandidateLists  # the items of an impression, or the one item of an action
     features: np.ndarray  # (rows, f) float32, as served
@@ -182,7 +186,7 @@ def _parse_each(records: Records, limits: Limits) -> _ParsedRecords:
 def _build_batch(
     events: Sequence[Event], offsets: Sequence[int], is_released: np.ndarray, disliked_stars: float
 ) -> EventBatch:
-    kind = np.array([_TYPE_NUMBERS[event.type] for event in events], np.uint8)
+    kind = np.array([TYPE_NUMBERS[event.type] for event in events], np.uint8)
     impressions = np.flatnonzero(kind == EventType.impression).tolist()
     lists = _build_lists(events, impressions)
     features, feature_row = _decode_feature_blocks(events, impressions)
@@ -202,6 +206,7 @@ def _build_batch(
         producer=_optional_keys([event.producer for event in events]),
         value=value,
         sign=action_signs(kind, value, disliked_stars),
+        retraction=_retraction_keys(events),
         is_released=is_released,
         lists=lists,
         features=features,
@@ -226,6 +231,14 @@ def _event_keys(events: Sequence[Event], is_released: np.ndarray) -> np.ndarray:
     for row in np.flatnonzero(is_released).tolist():
         names[row] += RELEASED_KEY_PREFIX.decode()
     return hash_ids(names)
+
+
+def _retraction_keys(events: Sequence[Event]) -> np.ndarray:
+    """Column `retraction` of events, (n,) uint64."""
+    keys = np.full(len(events), NO_RETRACTION, np.uint64)
+    for i in [i for i, event in enumerate(events) if event.type in RETRACTIONS]:
+        keys[i] = hash_id(events[i].retracted_id or "") if events[i].type == RETRACT else LATEST_ACTION
+    return keys
 
 
 def _build_lists(events: Sequence[Event], impressions: Sequence[int]) -> CandidateLists:

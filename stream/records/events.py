@@ -11,9 +11,21 @@ from msgspec import Meta
 from stream.records.batches import EventType
 from stream.records.timestamps import MAX_TS, TS_UNIT, parse_text_time, validate_time
 
-TypeName = Literal["impression", "view", "click", "like", "dislike", "cart", "purchase", "dwell", "rating"]
+TypeName = Literal[
+    "impression", "view", "click", "like", "dislike", "cart", "purchase", "dwell", "rating",
+    "return", "unlike", "remove_from_cart", "retract",
+]  # fmt: skip
+# Types that take back the latest action of another type on the same item.
+RETRACTED_TYPES = {"return": EventType.purchase, "unlike": EventType.like, "remove_from_cart": EventType.cart}
+RETRACT = "retract"  # takes back the event that it names
+RETRACTIONS = frozenset((*RETRACTED_TYPES, RETRACT))
+# Type number by name; of a retraction, that of the action to take back, `view` if only its event_id is known.
+TYPE_NUMBERS = {name: int(kind) for name, kind in (EventType.__members__ | RETRACTED_TYPES).items()} | {
+    RETRACT: int(EventType.view)
+}
 MAX_ID_BYTES = 256
 MAX_SLATE = 1000
+MAX_QUANTITY = 1_000_000
 _MAX_VALUE = 3.4e38  # largest value of a float32 column
 _TIME_SCHEMA = {"anyOf": [{"type": "integer"}, {"type": "string", "format": "date-time"}]}
 _CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -38,6 +50,10 @@ class Event(msgspec.Struct, gc=False):
     value: Annotated[float | None, Meta(description="Seconds of a dwell, stars of a rating, price of a purchase.")] = (
         None
     )
+    quantity: Annotated[int, Meta(description="Pieces of a cart, a purchase or a return.")] = 1
+    retracted_id: Annotated[
+        str | None, Meta(description="The `event_id` of the event that a `retract` takes back.")
+    ] = None
     model_version: Annotated[str | None, Meta(description="Version that made the slate.")] = None
     context: Annotated[dict[str, Any] | None, Meta(description="Circumstances, such as the device.")] = None
     features: Annotated[str | None, Meta(description="Features as served; Headrace writes them.")] = None
@@ -143,7 +159,7 @@ def parse_record(value: bytes | None, limits: Limits) -> list[tuple[Event | Reje
 def _explain(message: str) -> tuple[str, str]:
     """Reason code and detail for an error message of the decoder."""
     if message.startswith("Invalid enum value"):
-        return "unknown_type", f"{message}; type must be one of {', '.join(kind.name for kind in EventType)}"
+        return "unknown_type", f"{message}; type must be one of {', '.join(TYPE_NUMBERS)}"
     if "missing required field" in message:
         return "missing_field", message
     if "$" not in message:
@@ -167,6 +183,8 @@ def validate(events: Sequence[Event], times: Sequence[int], limits: Limits) -> d
             or (event.type == "rating" if event.value is None else not 0 <= event.value < _MAX_VALUE)
             or not (_is_plain_slate(event) if event.type == "impression" else event.item_id)
             or event.position is not None
+            or event.quantity != 1
+            or event.type == RETRACT
         ):
             suspects.add(i)
     errors = {i: _validate_event(events[i], times[i], limits) for i in sorted(suspects)}
@@ -230,10 +248,16 @@ def _validate_value(event: Event) -> tuple[str, str] | None:
         return "bad_value", f"value of a {event.type} is {event.value!r}; expected 0 to {_MAX_VALUE}"
     if event.position is not None and not 0 <= event.position < MAX_SLATE:
         return "bad_value", f"position must be 0 to {MAX_SLATE - 1}, got {event.position}"
+    if not 1 <= event.quantity <= MAX_QUANTITY:
+        return "bad_value", f"quantity must be 1 to {MAX_QUANTITY}, got {event.quantity}"
     return None
 
 
 def _validate_shape(event: Event) -> tuple[str, str] | None:
+    if event.type == RETRACT:
+        if event.retracted_id is None:
+            return "missing_field", "a retract needs retracted_id, the event_id of the event to take back"
+        return validate_id("retracted_id", event.retracted_id)
     if event.type != "impression":
         return None if event.item_id is not None else ("missing_field", f"a {event.type} needs item_id")
     if event.impression_id is None:

@@ -8,6 +8,7 @@ import numpy as np
 from stream.records.batches import ragged_starts
 from stream.users.owned_items import OwnedItems
 from stream.users.profiles import (
+    N_AWAITED,
     N_HISTORY,
     N_INTERACTED,
     N_MINUTE_COUNTS,
@@ -34,6 +35,8 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "item": ("uint64", (HISTORY_CAPACITY,)),
     "type": ("uint8", (HISTORY_CAPACITY,)),
     "ts": ("int64", (HISTORY_CAPACITY,)),
+    "event": ("uint64", (HISTORY_CAPACITY,)),  # keys of event ids, as far as `has_event_keys`
+    "has_event_keys": ("bool", ()),
     "interacted_size": ("int32", ()),
     "owned_size": ("int32", ()),  # of the first entries of `interacted`, see `stream.users.owned_items`
     "interacted": ("uint64", (N_INTERACTED,)),
@@ -46,13 +49,22 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "banned_item": ("uint64", ()),
     "slates_size": ("int32", ()),
     "slates": ("uint64", (2 * N_SLATES,)),
+    "awaited_size": ("int32", ()),
+    "awaited": ("uint64", (2 * N_AWAITED,)),  # see `stream.users.retractions`
 }
 _POSITION_COLUMNS = ("offset", "users_offset", "partition")
 _NUMBERS = ("offset", "users_offset", "last_ts", "session_start", "session_depth")
 _GUARD_STATE = ("minute_counts_ts", "last_alarm_ts", "ban_end_ts", "banned_item")
 # A row of these is filled up to the size column in _SIZES; the rest of the row is undefined.
-_RAGGED_COLUMNS = ("item", "type", "ts", "interacted", "shown", "slates")
-_SIZES = (("size", "item"), ("interacted_size", "interacted"), ("shown_size", "shown"), ("slates_size", "slates"))
+_RAGGED_COLUMNS = ("item", "type", "ts", "interacted", "shown", "slates", "awaited")
+_UNDEFINED_COLUMNS = (*_RAGGED_COLUMNS, "event")
+_SIZES = (
+    ("size", "item"),
+    ("interacted_size", "interacted"),
+    ("shown_size", "shown"),
+    ("slates_size", "slates"),
+    ("awaited_size", "awaited"),
+)
 
 
 def allocate_columns(rows: int) -> ColumnArrays:
@@ -63,7 +75,7 @@ def allocate_columns(rows: int) -> ColumnArrays:
 
 def clear(columns: ColumnArrays) -> None:
     """Empty all rows in place, which is faster than a new allocation."""
-    for name in columns.keys() - set(_RAGGED_COLUMNS):
+    for name in columns.keys() - set(_UNDEFINED_COLUMNS):
         columns[name][:] = -1 if name in _POSITION_COLUMNS else 0
 
 
@@ -77,7 +89,7 @@ def grow(columns: ColumnArrays, rows: int) -> ColumnArrays:
 
 def forget(columns: ColumnArrays, row: int, ts: int) -> None:
     """Empty a row at time `ts`, ms, except its key and the offsets of the records applied to it."""
-    for name in columns.keys() - {*_RAGGED_COLUMNS, *_POSITION_COLUMNS, "key"}:
+    for name in columns.keys() - {*_UNDEFINED_COLUMNS, *_POSITION_COLUMNS, "key"}:
         columns[name][row] = 0
     columns["forgotten_ts"][row] = ts
 
@@ -113,6 +125,7 @@ def encode_rows(
         columns["partition"][rows].tolist(),
         columns["owned_size"][rows].tolist(),
         columns["forgotten_ts"][rows].tolist(),
+        _slice_bytes(columns["awaited"], rows, 0, columns["awaited_size"][rows].astype(np.int64)),
         strict=True,
     )
     return [encode_profile_fields(*values) for values in fields]

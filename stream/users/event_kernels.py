@@ -7,10 +7,12 @@ import numpy as np
 from stream.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from stream.ids import NO_KEY
 from stream.jit import kernel
+from stream.records.decoding import NO_RETRACTION
 from stream.users.columns import HISTORY_CAPACITY
 from stream.users.owned_items import OWNING, LongLists, add_item
 from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, N_SHOWN, SESSION_GAP_MS
-from stream.users.rate_limits import BANNED, FORGOTTEN, check_limits
+from stream.users.rate_limits import BANNED, FORGOTTEN, RETRACTED, check_limits
+from stream.users.retractions import find_action, is_awaited, take_back
 
 _ALARM_INTERVAL_MS = HOUR_MS  # event time between two alarms about one user
 
@@ -25,6 +27,8 @@ class EventColumns(NamedTuple):
     ts: np.ndarray  # (n,) int64
     item: np.ndarray  # (n,) uint64
     impression: np.ndarray  # (n,) uint64, 0 = none
+    event: np.ndarray  # (n,) uint64
+    retraction: np.ndarray  # (n,) uint64, see `stream.records.decoding.EventBatch`
     is_released: np.ndarray  # (n,) bool, exempt from rate limits
     list_start: np.ndarray  # (n + 1,) int64
     list_item: np.ndarray  # (m,) uint64, items of impressions
@@ -43,6 +47,7 @@ class UserColumns(NamedTuple):
     item: np.ndarray
     type: np.ndarray
     ts: np.ndarray
+    event: np.ndarray
     interacted_size: np.ndarray
     owned_size: np.ndarray
     interacted: np.ndarray
@@ -56,6 +61,8 @@ class UserColumns(NamedTuple):
     slates_size: np.ndarray
     slates: np.ndarray
     forgotten_ts: np.ndarray
+    awaited_size: np.ndarray
+    awaited: np.ndarray
 
 
 class PreEventState(NamedTuple):
@@ -73,6 +80,9 @@ class PreEventState(NamedTuple):
     violation: np.ndarray  # (n,) uint8
     is_alarm: np.ndarray  # (n,) bool
     is_applied: np.ndarray  # (n,) bool
+    is_undone: np.ndarray  # (n,) bool, a retraction whose action was taken back
+    undone_position: np.ndarray  # (n,) int16, of that action in the history above, -1 = the history has dropped it
+    n_behind: np.ndarray  # (n,) int32, actions in the whole history behind the removed one, -1 = none was removed
 
 
 def allocate(n: int, n_history: int) -> PreEventState:
@@ -90,6 +100,9 @@ def allocate(n: int, n_history: int) -> PreEventState:
         violation=np.zeros(n, np.uint8),
         is_alarm=np.zeros(n, np.bool_),
         is_applied=np.zeros(n, np.bool_),
+        is_undone=np.zeros(n, np.bool_),
+        undone_position=np.full(n, -1, np.int16),
+        n_behind=np.full(n, -1, np.int32),
     )
 
 
@@ -99,19 +112,23 @@ def apply(
 ) -> tuple[int, int]:
     """Apply events in order; returns the filled lengths of history and shown items."""
     # Unpack here: access to a tuple in the loop counts references, which takes as long as the work itself.
-    rows, offsets, kinds, new_types, times, items, impressions, is_released, list_start, list_item = events
+    (
+        rows, offsets, kinds, new_types, times, items, impressions, event_keys, retractions, is_released, list_start,
+        list_item,
+    ) = events  # fmt: skip
     (
         offset, last_ts, session_start, session_depth, counts, rates, size, history_item, history_type, history_ts,
-        interacted_size, owned_size, interacted, shown_size, shown, minute_counts, minute_counts_ts, last_alarm_ts,
-        ban_end_ts, banned_item, slates_size, slates, forgotten_ts,
+        history_event, interacted_size, owned_size, interacted, shown_size, shown, minute_counts, minute_counts_ts,
+        last_alarm_ts, ban_end_ts, banned_item, slates_size, slates, forgotten_ts, awaited_size, awaited,
     ) = users  # fmt: skip
     (
         pre_session_start, pre_session_depth, pre_rates, history_lengths, pre_item, pre_type, pre_ts,
-        shown_lengths, pre_shown, violations, is_alarm, is_applied,
+        shown_lengths, pre_shown, violations, is_alarm, is_applied, is_undone, undone_position,
+        n_behind,
     ) = pre_event  # fmt: skip
     n_history, n_shown = 0, 0
     for i in range(rows.size):
-        row, ts, kind, item = rows[i], times[i], kinds[i], items[i]
+        row, ts, kind, item, retraction = rows[i], times[i], kinds[i], items[i], retractions[i]
         is_new_session = ts - last_ts[row] > SESSION_GAP_MS or session_depth[row] == 0
         pre_session_start[i] = ts if is_new_session else session_start[row]
         pre_session_depth[i] = 0 if is_new_session else session_depth[row]
@@ -119,7 +136,14 @@ def apply(
         for t in range(9):
             pre_rates[i, t] = rates[row, t] * decay
         history_lengths[i] = min(size[row], N_QUERY_HISTORY)
-        for h in range(size[row] - history_lengths[i], size[row]):
+        first, retracted = size[row] - history_lengths[i], -1
+        if retraction != NO_RETRACTION:
+            retracted = find_action(
+                row, retraction, item, kind, ts, size, history_item, history_type, history_ts, history_event
+            )
+            first = first if retracted < 0 else max(0, min(first, retracted - N_QUERY_HISTORY // 2))
+            pre_session_start[i], pre_session_depth[i] = session_start[row], session_depth[row]
+        for h in range(first, first + history_lengths[i]):
             pre_item[n_history], pre_type[n_history] = history_item[row, h], history_type[row, h]
             pre_ts[n_history] = history_ts[row, h]
             n_history += 1
@@ -135,6 +159,18 @@ def apply(
         is_forged = is_of_slate and not _has_slate(row, impressions[i], slates_size, slates)
         if _is_from_before(ts, is_forged, forgotten_ts[row]):
             violations[i] = FORGOTTEN
+            continue
+        if retraction != NO_RETRACTION:
+            if retracted >= 0:
+                undone_position[i], n_behind[i] = retracted - first, size[row] - 1 - retracted
+            is_undone[i] = take_back(
+                row, retracted, retraction, item, kind, ts, last_ts, session_start, session_depth, counts, rates, size,
+                history_item, history_type, history_ts, history_event, interacted_size, owned_size, interacted,
+                long_lists, awaited_size, awaited,
+            )  # fmt: skip
+            continue
+        if kind != 0 and is_awaited(row, event_keys[i], item, kind, ts, awaited_size, awaited):
+            violations[i] = RETRACTED
             continue
         if kind != 0 and not is_released[i]:
             is_repeat = _is_repeat(row, item, new_types[i], ts, size, history_item, history_type, history_ts)
@@ -153,7 +189,9 @@ def apply(
         if is_new_session:
             session_start[row], session_depth[row] = ts, 0
         session_depth[row] += 1
-        _append_history(row, item, new_types[i], ts, size, history_item, history_type, history_ts)
+        _append_history(
+            row, item, new_types[i], ts, event_keys[i], size, history_item, history_type, history_ts, history_event
+        )
         add_item(row, item, OWNING[kind], interacted_size, owned_size, interacted, long_lists)
     return n_history, n_shown
 
@@ -195,8 +233,8 @@ def _count(row: int, kind: int, decay: np.float32, counts: np.ndarray, rates: np
 
 @kernel
 def _append_history(
-    row: int, item: np.uint64, kind: int, ts: int, size: np.ndarray,
-    items: np.ndarray, kinds: np.ndarray, times: np.ndarray,
+    row: int, item: np.uint64, kind: int, ts: int, event: np.uint64, size: np.ndarray,
+    items: np.ndarray, kinds: np.ndarray, times: np.ndarray, events: np.ndarray,
 ) -> None:  # fmt: skip
     """Append to the history of a user; a full history drops its oldest actions."""
     if size[row] == HISTORY_CAPACITY:
@@ -205,9 +243,10 @@ def _append_history(
             items[row, h] = items[row, HISTORY_CAPACITY - keep + h]
             kinds[row, h] = kinds[row, HISTORY_CAPACITY - keep + h]
             times[row, h] = times[row, HISTORY_CAPACITY - keep + h]
+            events[row, h] = events[row, HISTORY_CAPACITY - keep + h]
         size[row] = keep
     h = size[row]
-    items[row, h], kinds[row, h], times[row, h] = item, kind, ts
+    items[row, h], kinds[row, h], times[row, h], events[row, h] = item, kind, ts, event
     size[row] += 1
 
 

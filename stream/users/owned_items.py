@@ -62,6 +62,35 @@ def _add(row: int, key: np.uint64, is_owned: bool, size: np.ndarray, owned_size:
 
 
 @kernel
+def find_item(row: int, key: np.uint64, size: np.ndarray, interacted: np.ndarray, long_lists: LongLists) -> int:
+    """Return the index of an item in the list of a user, -1 if it is not there."""
+    slot, long_items = long_lists
+    for j in range(size[row]):
+        if (long_items[slot[row], j] if slot[row] >= 0 else interacted[row, j]) == key:
+            return j
+    return -1
+
+
+@kernel
+def remove_item(
+    row: int, at: int, is_kept: bool, size: np.ndarray, owned_size: np.ndarray, interacted: np.ndarray,
+    long_lists: LongLists,
+) -> None:  # fmt: skip
+    """Remove an item from the list of a user.
+
+    With `is_kept`, append it to the items that are not owned.
+    """
+    slot, long_items = long_lists
+    items = long_items[slot[row]] if slot[row] >= 0 else interacted[row]
+    key = items[at]
+    size[row] = _drop(items, at, 1, size[row])
+    owned_size[row] -= at < owned_size[row]
+    if is_kept:
+        items[size[row]] = key
+        size[row] += 1
+
+
+@kernel
 def _drop(items: np.ndarray, first: int, count: int, size: int) -> int:
     """Remove `count` entries from `first` on; return the new size."""
     for j in range(first, size - count):

@@ -9,7 +9,7 @@ import numpy as np
 
 from stream.clock import DAY_MS, MINUTE_MS
 from stream.records.batches import N_CONTEXT, EventType, Queries, ragged_starts
-from stream.records.events import Event, validate_id
+from stream.records.events import RETRACTIONS, Event, validate_id
 from stream.records.signs import plain_types
 
 N_HISTORY = 100  # latest actions per user
@@ -19,6 +19,7 @@ N_QUERY_HISTORY = 64  # latest actions in a query
 N_SHOWN = 64  # latest shown items per user, all of them in a query
 N_SLATES = 16  # latest impressions per user
 SESSION_GAP_MS = 30 * MINUTE_MS  # time without an action that ends a session
+N_AWAITED = 8  # retractions per user whose action has not arrived
 N_MINUTE_COUNTS = 3  # decayed counts of the rate limits, see stream.users.rate_limits
 _SCHEMA = 1
 
@@ -79,6 +80,7 @@ class StoredProfile(msgspec.Struct, array_like=True, gc=False):
     partition: int = -1
     owned_size: int = 0
     forgotten_ts: int = 0
+    awaited: bytes = b""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -87,8 +89,11 @@ _attributes_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def encode_profile_fields(*fields: Any) -> bytes:
-    """Encode the fields of `StoredProfile` after `schema`, with the current schema."""
-    return _encoder.encode((_SCHEMA, *fields))
+    """Encode the fields of `StoredProfile` after `schema`, with the current schema.
+
+    The last one is left out if it is empty, as it is for nearly all users.
+    """
+    return _encoder.encode((_SCHEMA, *(fields if fields[-1] else fields[:-1])))
 
 
 def decode_stored_profile(value: bytes) -> StoredProfile:
@@ -155,7 +160,8 @@ def history_line(event: Event) -> bytes:
 
     Ids hold no control characters, so a tab separates them.
     """
-    return b"" if event.type == "impression" else f"{event.item_id}\t{event.event_id}\n".encode()
+    is_action = event.type != "impression" and event.type not in RETRACTIONS
+    return b"" if not is_action else f"{event.item_id}\t{event.event_id}\n".encode()
 
 
 def has_action(profile: Profile, event: Event) -> bool:

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream.ids import KeyIndex
+from stream.ids import KeyIndex, hash_ids
 from stream.logs import Records
 from stream.records.batches import Queries, ragged_starts
-from stream.records.decoding import EventBatch
+from stream.records.decoding import LATEST_ACTION, EventBatch
 from stream.records.events import Event
 from stream.records.signs import history_types
 from stream.stores import StoreWatermark, UserStore
 from stream.users.columns import allocate_columns, clear, encode_rows, forget, grow, write_profiles
-from stream.users.event_kernels import EventColumns, UserColumns, allocate, apply
+from stream.users.event_kernels import EventColumns, PreEventState, UserColumns, allocate, apply
 from stream.users.owned_items import OwnedItems
 from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, StoredProfile, decode_stored_profile, history_line
 from stream.users.rate_limits import FORGOTTEN, UNLIMITED, RateLimits
@@ -26,6 +26,8 @@ class ApplyResult:
 
     queries: Queries
     violation: np.ndarray  # (n,) uint8, index in `rate_limits.DETECTORS` or `FORGOTTEN`, 0 = none
+    is_undone: np.ndarray  # (n,) bool, a retraction whose action was taken back
+    undone_position: np.ndarray  # (n,) int16, of that action in the history of the query, -1 = it is not there
     is_alarm: np.ndarray  # (n,) bool, a violation that raises an alarm; at most one per user and hour
 
 
@@ -61,22 +63,24 @@ class UserTable:
     def apply(self, batch: EventBatch, events: Sequence[Event], partition: int = 0) -> ApplyResult:
         """Apply events in order; returns the state of each user just before each event.
 
+        The query of a retraction has the history around the action that it takes back, before it is removed.
         An event that violates a rate limit changes only the counts of the rate limits, one from before its user was
         forgotten changes nothing. `events`: one per row of `batch`. `partition`: of the events.
         """
         rows = self._find_or_load(batch.user)
         self._set_partition(rows, partition)
+        self._fill_event_keys(np.unique(rows[batch.retraction > LATEST_ACTION]))
         columns = UserColumns(*(self._columns[name] for name in UserColumns._fields))
         self._owned.make_room(rows, columns.interacted_size, columns.interacted)
         max_history = np.minimum(columns.size[rows] + np.arange(len(batch)), N_QUERY_HISTORY)
         pre_event = allocate(len(batch), int(max_history.sum()))
         event_columns = EventColumns(
             rows, batch.offset, batch.type, history_types(batch.type, batch.sign), batch.ts, batch.item,
-            batch.impression, batch.is_released, batch.lists.start, batch.lists.item,
+            batch.impression, batch.event, batch.retraction, batch.is_released, batch.lists.start, batch.lists.item,
         )  # fmt: skip
         n_history, n_shown = apply(event_columns, columns, self._owned.long_lists, self._limits, pre_event)
         self._changed[rows[pre_event.is_applied]] = True
-        self._append_text(rows, np.flatnonzero(pre_event.is_applied), pre_event.violation, events)
+        self._update_text(rows, np.flatnonzero(pre_event.is_applied), pre_event, events)
         queries = Queries(
             ts=batch.ts,
             user=batch.user,
@@ -92,24 +96,47 @@ class UserTable:
             shown_start=ragged_starts(pre_event.shown_lengths),
             shown_item=pre_event.shown[:n_shown],
         )
-        return ApplyResult(queries, pre_event.violation, pre_event.is_alarm)
+        return ApplyResult(
+            queries, pre_event.violation, pre_event.is_undone, pre_event.undone_position, pre_event.is_alarm
+        )
 
-    def _append_text(
-        self, rows: np.ndarray, indices: np.ndarray, violation: np.ndarray, events: Sequence[Event]
+    def _fill_event_keys(self, rows: np.ndarray) -> None:
+        """Compute the keys of the event ids in histories that came from the store."""
+        for row in rows[~self._columns["has_event_keys"][rows]].tolist():
+            size = int(self._columns["size"][row])
+            lines = self._texts[row].decode().split("\n")[:-1][-size:] if size else []
+            self._columns["event"][row, :size] = hash_ids([line.partition("\t")[2] for line in lines])
+            self._columns["has_event_keys"][row] = True
+
+    def _update_text(
+        self, rows: np.ndarray, indices: np.ndarray, pre_event: PreEventState, events: Sequence[Event]
     ) -> None:
-        """Append the original ids of applied events.
+        """Append the original ids of applied events; remove those of actions taken back.
 
         Once per user and batch, because a text is copied whenever it grows.
         """
+        violation = pre_event.violation
         indices = indices[violation[indices] != FORGOTTEN]
         lines: defaultdict[int, list[bytes]] = defaultdict(list)
-        for i, row, code in zip(indices.tolist(), rows[indices].tolist(), violation[indices].tolist(), strict=True):
+        columns = indices, rows[indices], violation[indices], pre_event.n_behind[indices]
+        for i, row, code, n_behind in zip(*(column.tolist() for column in columns), strict=True):
             event = events[i]
             self._user_ids[row] = event.user_id
-            if not code:
-                lines[row].append(history_line(event))
+            if n_behind >= 0:
+                self._remove_line(row, lines[row], n_behind)
+            elif not code and (line := history_line(event)):
+                lines[row].append(line)
         for row, new_lines in lines.items():
             self._texts[row] = b"".join((self._texts[row], *new_lines))
+
+    def _remove_line(self, row: int, new_lines: list[bytes], n_behind: int) -> None:
+        """Remove the line with so many lines behind it, from the new ones or from the text of a row."""
+        if n_behind < len(new_lines):
+            del new_lines[-1 - n_behind]
+            return
+        lines = self._texts[row].splitlines(keepends=True)
+        del lines[len(new_lines) - n_behind - 1]
+        self._texts[row] = b"".join(lines)
 
     def set_attributes(self, keys: np.ndarray, user_ids: Sequence[str], records: Records, partition: int = 0) -> None:
         """Apply records of the users topic: attributes as JSON, or None to forget the user."""

@@ -11,6 +11,7 @@ from stream import metrics
 from stream.records.batches import EventType, ExampleBatch, Kind, concat
 
 POSITIVE_TYPES = tuple(map(int, (EventType.view, EventType.click, EventType.like, EventType.cart, EventType.purchase)))
+_WITHOUT_LIST = (Kind.action, Kind.held, Kind.retracted)
 _NO_LABELS = np.zeros(0, np.float32)
 
 
@@ -48,7 +49,7 @@ class _Action:
     user: int
     item: int
     type: int
-    sign: int  # -1 for a dislike
+    sign: int  # -1 for a dislike or a retraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class Joiner:
     """Keep each impression open until the watermark passes its attribution window.
 
     A click emits a labeled list at once. When the window closes, the list is emitted again with its final labels, so
-    items that were shown and not clicked become negatives. A dislike after a click sets the label back to 0. The same
-    events give the same rows for any division into micro-batches. Keep one joiner per partition.
+    items that were shown and not clicked become negatives. A dislike or a retraction after a click sets the label back
+    to 0. The same events give the same rows for any division into micro-batches. Keep one joiner per partition.
     """
 
     def __init__(self, window: float, max_closed_per_event: int = 256) -> None:
@@ -112,7 +113,7 @@ class Joiner:
         is_dislike = _names_impression(batch) & (batch.sign < 0)
         impressions, dislikes = self._new_impressions(batch), _actions(batch, is_dislike)
         start = batch.lists.start
-        for row in np.flatnonzero(~np.isin(batch.kind, (Kind.action, Kind.held)) | is_dislike).tolist():
+        for row in np.flatnonzero(~np.isin(batch.kind, _WITHOUT_LIST) | is_dislike).tolist():
             open_impression = self._open.get(int(batch.impression[row]))
             if is_dislike[row]:
                 _clear_label(open_impression, next(dislikes))
@@ -147,7 +148,7 @@ class Joiner:
             return None
         _clear_label(open_impression, action)
         labels = open_impression.labels
-        if action.type not in POSITIVE_TYPES or labels[position] == 1:
+        if action.sign < 0 or action.type not in POSITIVE_TYPES or labels[position] == 1:
             return _Outcome(open_impression, _NO_LABELS, action.row, Kind.clicked)
         labels[position] = 1
         open_impression.click_labels = labels
@@ -185,8 +186,8 @@ class Joiner:
 
 
 def _names_impression(batch: ExampleBatch) -> np.ndarray:
-    """Mark the actions that name an impression, (n,) bool."""
-    names_impression: np.ndarray = (batch.kind == Kind.action) & (batch.impression != 0)
+    """Mark the actions and retractions that name an impression, (n,) bool."""
+    names_impression: np.ndarray = np.isin(batch.kind, (Kind.action, Kind.retracted)) & (batch.impression != 0)
     return names_impression
 
 

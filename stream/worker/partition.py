@@ -10,7 +10,7 @@ from stream.clock import Watermark
 from stream.deduplication import Deduplicator, StaleDuplicateDetector
 from stream.quarantine import AlreadyReported
 from stream.records.batches import EventType, ExampleBatch, Kind, Queries
-from stream.records.decoding import EventBatch
+from stream.records.decoding import NO_RETRACTION, EventBatch
 from stream.records.example_blocks import BlockRange, encode_examples
 from stream.records.item_ids import ItemIds
 from stream.stores import StoreWatermark
@@ -65,7 +65,9 @@ class Partition:
 
     def join(self, batch: EventBatch, result: ApplyResult) -> ExampleBatch:
         """Examples that these events, none of them a duplicate, produce."""
-        examples = mark_quarantined(build_examples(batch, result.queries), result.violation)
+        examples = mark_quarantined(
+            mark_retractions(build_examples(batch, result.queries), batch, result), result.violation
+        )
         if len(batch) == 0:
             return examples
         watermarks = self.watermark.update_many(batch.ts).tolist()
@@ -126,6 +128,25 @@ def build_examples(batch: EventBatch, queries: Queries) -> ExampleBatch:
         lists=batch.lists,
         features=batch.features,
         feature_row=batch.feature_row,
+    )
+
+
+def mark_retractions(examples: ExampleBatch, batch: EventBatch, result: ApplyResult) -> ExampleBatch:
+    """Mark retractions, with the position of the action that they take back.
+
+    Those without effect are held.
+    """
+    is_retraction = batch.retraction != NO_RETRACTION
+    if not is_retraction.any():
+        return examples
+    kind = np.where(result.is_undone, np.uint8(Kind.retracted), np.uint8(Kind.held))
+    position = examples.lists.position.copy()
+    position[examples.lists.start[:-1][is_retraction]] = result.undone_position[is_retraction]
+    return replace(
+        examples,
+        kind=np.where(is_retraction, kind, examples.kind),
+        sign=np.where(is_retraction, np.int8(-1), examples.sign),
+        lists=replace(examples.lists, position=position),
     )
 
 

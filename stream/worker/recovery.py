@@ -12,7 +12,7 @@ from stream.config import Settings
 from stream.deduplication import Deduplicator
 from stream.logs import EventLog
 from stream.quarantine import reported_since
-from stream.records.batches import ExampleBatch, Kind
+from stream.records.batches import EVENT_KINDS, ExampleBatch
 from stream.records.content_hashes import batch_content_hashes, example_content_hashes
 from stream.records.decoding import decode_records
 from stream.records.events import Limits
@@ -201,6 +201,5 @@ def _event_keys_before(batch: ExampleBatch, offset: int) -> tuple[np.ndarray, np
 
     Later events become known when they are applied to the users.
     """
-    is_event_row = np.isin(batch.kind, (Kind.shown, Kind.action, Kind.held))
-    rows = np.flatnonzero(is_event_row & (batch.offset < offset))
+    rows = np.flatnonzero(np.isin(batch.kind, EVENT_KINDS) & (batch.offset < offset))
     return batch.event[rows], example_content_hashes(batch)[rows]

@@ -21,14 +21,14 @@ from stream.process.outages import OutageLog
 from stream.quarantine import quarantine
 from stream.records.content_hashes import batch_content_hashes
 from stream.records.dead_letters import RejectedEvent
-from stream.records.decoding import DecodedBatch, decode_records
+from stream.records.decoding import NO_RETRACTION, DecodedBatch, EventBatch, decode_records
 from stream.records.events import CONFLICTING_EVENT_ID
 from stream.records.example_blocks import keyed_blocks
 from stream.records.item_ids import collect_ids
 from stream.stores import UserStore
 from stream.topics import EVENTS, EXAMPLES, USERS
-from stream.users.rate_limits import DETECTORS, FORGOTTEN, rate_limits_from_settings
-from stream.users.table import UserTable
+from stream.users.rate_limits import DETECTORS, FORGOTTEN, RETRACTED, rate_limits_from_settings
+from stream.users.table import ApplyResult, UserTable
 from stream.worker.clock_jumps import MAX_TIME_FALL_MS, split_at_time_falls
 from stream.worker.continuity import GapReporter, fingerprint
 from stream.worker.partition import Partition, flush
@@ -184,8 +184,7 @@ class StreamWorker:
             partition.watermark.correct(records.times[0], self._max_lead_ms)
         start = partition.advance(next_offset, fingerprint(records))
         result = self._users.apply(new.batch, new.events, partition.number)
-        metrics.count_events(new.batch.type[result.violation == 0])
-        metrics.events_forgotten.inc(int(np.count_nonzero(result.violation == FORGOTTEN)))
+        _count_outcomes(new.batch, result)
         quarantine(self._log, partition.number, new, result, partition.already_reported)
         examples = partition.join(new.batch, result)
         ids_by_offsets = partial(collect_ids, new.batch, new.events, result.violation > 0)
@@ -266,6 +265,14 @@ class StreamWorker:
         """Forget all state in memory, which can be outdated; the next step restores it."""
         self._partitions.clear()
         self._users.clear_cache()
+
+
+def _count_outcomes(batch: EventBatch, result: ApplyResult) -> None:
+    is_retraction = batch.retraction != NO_RETRACTION
+    metrics.count_events(batch.type[(result.violation == 0) & ~is_retraction])
+    metrics.events_forgotten.inc(int(np.count_nonzero(result.violation == FORGOTTEN)))
+    metrics.events_retracted.inc(int(np.count_nonzero(result.is_undone | (result.violation == RETRACTED))))
+    metrics.retractions_waiting.inc(int(np.count_nonzero(is_retraction & ~result.is_undone & (result.violation == 0))))
 
 
 def _next_offset(part: Records, records: Records, next_offset: int) -> int:

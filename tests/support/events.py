@@ -10,7 +10,21 @@ from stream.ids import partition_for_id
 from stream.logs import Record
 
 START = 1_767_225_600_000  # ms
-_ACTIONS = ("view", "click", "click", "like", "dislike", "cart", "purchase", "dwell", "rating")
+_ACTIONS = (
+    "view",
+    "click",
+    "click",
+    "like",
+    "dislike",
+    "cart",
+    "purchase",
+    "dwell",
+    "rating",
+    "return",
+    "unlike",
+    "remove_from_cart",
+    "retract",
+)
 
 
 @dataclass
@@ -86,6 +100,8 @@ class EventGenerator:
             if impressions and self.rng.random() < 0.7:
                 impression = self.rng.choice(impressions)
                 event |= {"impression_id": impression["impression_id"], "item_id": self.rng.choice(impression["items"])}
+            if event["type"] == "retract":
+                event["retracted_id"] = f"e{self.rng.randrange(len(self.events) + 5)}"
             if event["type"] == "rating":
                 event["value"] = 4.0
         self.events.append(event)

@@ -11,5 +11,5 @@ def encode_profile(profile: Profile) -> bytes:
         p.counts.tobytes(), p.rates.tobytes(), p.item.tobytes(), p.type.tobytes(), p.ts.tobytes(),
         p.interacted.tobytes(), p.text, p.attributes, p.shown.tobytes(), p.minute_counts.tobytes(),
         (p.minute_counts_ts, p.last_alarm_ts, p.ban_end_ts, p.banned_item), p.slates.tobytes(), p.partition,
-        p.owned_size, p.forgotten_ts,
+        p.owned_size, p.forgotten_ts, b"",
     )  # fmt: skip

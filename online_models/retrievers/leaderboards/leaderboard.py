@@ -16,7 +16,10 @@ from stream.jit import kernel
 
 @kernel
 def _update_board(rows: np.ndarray, values: np.ndarray, board_rows: np.ndarray, board_values: np.ndarray) -> None:
-    """Put rows with their new values on the board; the smallest entry is dropped."""
+    """Put rows with their new values on the board.
+
+    The smallest entry is dropped, and so is a row of value -inf.
+    """
     for i in range(rows.size):
         if rows[i] < 0:
             continue
@@ -32,6 +35,8 @@ def _update_board(rows: np.ndarray, values: np.ndarray, board_rows: np.ndarray, 
         if at >= 0:
             board_rows[at] = rows[i]
             board_values[at] = values[i]
+            if values[i] == -np.inf:
+                board_rows[at] = -1
 
 
 @kernel
@@ -54,15 +59,17 @@ def select_eligible(rows: np.ndarray, eligible: np.ndarray, k: int) -> np.ndarra
 
 
 def decayed_log_counts(items: ItemTable, rows: np.ndarray, horizon: int) -> np.ndarray:
-    """Return values, (n,) float64, that order items as decayed action counts do at any time."""
+    """Return values, (n,) float64, that order items as decayed action counts do; -inf = none."""
     counts = items.counters["counts"][rows, VIEWED:, horizon].sum(axis=1, dtype=np.float64)
     half_lives = items.counters["stamp"][rows] / (1000.0 * HORIZONS[horizon])
-    log_counts: np.ndarray = np.log2(np.maximum(counts, 1e-30)) + half_lives
+    log_counts: np.ndarray = np.log2(counts, out=np.full(rows.size, -np.inf), where=counts > 0) + half_lives
     return log_counts
 
 
 class Leaderboard:
     """The `size` items of the largest value, exact as long as no value falls.
+
+    A value falls when an action is taken back; then an item that is not on the board could belong there.
 
     Counts that decay with one half-life keep their order between events, so log2(count) + time / half-life is such a
     value: an item can rise only by an event of its own.

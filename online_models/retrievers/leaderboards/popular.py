@@ -12,6 +12,7 @@ from online_models.retrievers.leaderboards.leaderboard import (
     decayed_log_counts,
     write_eligible,
 )
+from online_models.state.history_changes import HistoryChanges
 from online_models.state.item_table import DAY, TWO_MONTHS, WEEK, Actions, ItemTable
 from online_models.state.tables import State, prefix_states, substate
 from online_models.state.workspace import Workspace
@@ -59,7 +60,12 @@ class PopularRetriever(LeaderboardRetriever):
         super().__init__(items, self.boards, workspace)
 
     def learn(self, actions: Actions) -> None:
-        rows = np.unique(actions.row)
+        self._update(np.unique(actions.row))
+
+    def relearn(self, changes: HistoryChanges) -> None:
+        self._update(np.unique(changes.item_row[changes.item_row >= 0]))
+
+    def _update(self, rows: np.ndarray) -> None:
         for board, horizon in zip(self.boards.values(), (DAY, WEEK, TWO_MONTHS), strict=True):
             board.learn(rows, decayed_log_counts(self._items, rows, horizon))
 

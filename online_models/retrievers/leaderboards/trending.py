@@ -12,6 +12,7 @@ from online_models.retrievers.leaderboards.leaderboard import (
     select_eligible,
 )
 from online_models.state.contribution_caps import VIEWED
+from online_models.state.history_changes import HistoryChanges
 from online_models.state.item_table import HORIZONS, HOUR, WEEK, Actions, ItemTable
 from online_models.state.workspace import Workspace
 from stream.jit import kernel
@@ -58,7 +59,12 @@ class TrendingRetriever(LeaderboardRetriever):
         super().__init__(items, self._board, workspace)
 
     def learn(self, actions: Actions) -> None:
-        rows = np.unique(actions.row)
+        self._update(np.unique(actions.row))
+
+    def relearn(self, changes: HistoryChanges) -> None:
+        self._update(np.unique(changes.item_row[changes.item_row >= 0]))
+
+    def _update(self, rows: np.ndarray) -> None:
         self._board.learn(rows, decayed_log_counts(self._items, rows, HOUR))
 
     def rank(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:

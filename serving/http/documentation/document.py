@@ -26,6 +26,7 @@ ERRORS = {
     503: "The log or the user store is unavailable, or too many requests wait; retry after `Retry-After` seconds.",
 }
 _PATH_PARAMETERS = {
+    "event_id": "Id of an event, percent-encoded.",
     "item_id": "Id of an item, percent-encoded.",
     "user_id": "Id of a user, percent-encoded.",
     "version": "Version of the model: epoch and step.",

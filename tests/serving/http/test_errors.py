@@ -14,13 +14,19 @@ from tests.support.serving_loop import LiveLoop, assert_problem, make_event
 
 
 class TestErrors:
-    @pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/items/a/b", "/v1/users/", "/v1/events/x"])
+    @pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/items/a/b", "/v1/users/", "/v1/events/x/y"])
     def test_unknown_route_gets_404(self, shared_loop: LiveLoop, path: str) -> None:
         assert_problem(shared_loop.http.get(path), 404)
 
     @pytest.mark.parametrize(
         ("method", "path"),
-        [("GET", "/v1/events"), ("PUT", "/v1/recommendations"), ("POST", "/healthz"), ("POST", "/v1/items/a")],
+        [
+            ("GET", "/v1/events"),
+            ("GET", "/v1/events/x"),
+            ("PUT", "/v1/recommendations"),
+            ("POST", "/healthz"),
+            ("POST", "/v1/items/a"),
+        ],
     )
     def test_wrong_method_gets_405_with_an_allow_header(self, shared_loop: LiveLoop, method: str, path: str) -> None:
         response = shared_loop.http.request(method, path)

@@ -60,7 +60,7 @@ def test_record_of_a_newer_schema_is_rejected() -> None:
 
 
 def test_fields_of_a_newer_writer_are_ignored() -> None:
-    longer = [*msgspec.msgpack.decode(encode_profile(EMPTY_PROFILE)), b"new"]
+    longer = [*msgspec.msgpack.decode(encode_profile(EMPTY_PROFILE)), b"", b"new"]
 
     assert decode_profile(msgspec.msgpack.encode(longer)).is_empty
 
