@@ -15,12 +15,12 @@ from serving.http import admin_routes, health_routes, item_routes, recommendatio
 from serving.http.access import AccessKeys
 from serving.http.catalog import boards
 from serving.http.catalog import routes as catalog_routes
+from serving.http.direct.recommendations import DirectPath
 from serving.http.documentation import page as documentation_page
 from serving.http.documentation.document import Route, make_document_builder
-from serving.http.errors import Problem, http_error, internal_error, overloaded, problem_response, unavailable
+from serving.http.errors import Problem, error_response, http_error, problem_response
 from serving.http.operations import Admission, Operation, find_operation
 from serving.http.request_ids import HEADER, find_request_id, get_request_id
-from serving.pipeline.batcher import Overloaded
 from serving.service import Service
 from stream.process.log_lines import request_id
 
@@ -34,8 +34,10 @@ _NO_HEAD = "/v1/recommendations"  # a GET of it logs an impression; HEAD must ch
 class _App(Litestar):
     """Litestar with request ids, HEAD, and routes that match the encoded path.
 
-    An id with an encoded slash stays one segment.
+    An id with an encoded slash stays one segment. Plain requests for recommendations are answered before the framework.
     """
+
+    direct_path: DirectPath
 
     async def __call__(
         self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
@@ -43,6 +45,11 @@ class _App(Litestar):
         if scope["type"] == "lifespan":
             await super().__call__(scope, receive, send)
             return
+        if self.direct_path.accepts(scope):
+            unread = await self.direct_path.respond(scope, receive, send)
+            if unread is None:
+                return
+            receive = unread
         request_scope, is_head = _prepare_scope(scope)
         request_id.set(get_request_id(request_scope))  # for the log lines of this request
         header = HEADER, get_request_id(request_scope).encode()
@@ -93,10 +100,11 @@ def _describe_route(handler: HTTPRouteHandler, operation: Operation) -> Route:
 def create_app(service: Service) -> Litestar:
     """Create the application over a service, which starts and stops with it."""
     serve = service.settings.serve
-    return _App(
+    keys = AccessKeys(serve)
+    app = _App(
         [*_ROUTES, *documentation_page.ROUTES],
         state=State({"service": service, "build_document": make_document_builder(list_routes())}),
-        before_request=Admission(AccessKeys(serve)),
+        before_request=Admission(keys),
         on_startup=[service.start],
         on_shutdown=[service.stop],
         request_max_body_size=None,
@@ -104,10 +112,11 @@ def create_app(service: Service) -> Litestar:
         openapi_config=None,
         cors_config=_make_cors_config(serve.cors_origins),
         exception_handlers={
-            Problem: problem_response, Overloaded: overloaded, HTTPException: http_error, OSError: unavailable,
-            Exception: internal_error,
+            Problem: problem_response, HTTPException: http_error, Exception: error_response,
         },
     )  # fmt: skip
+    app.direct_path = DirectPath(service, keys)
+    return app
 
 
 def _make_cors_config(origins: str) -> CORSConfig | None:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -21,6 +22,7 @@ from stream.records.events import Event
 _FIELD_PATTERN = re.compile(r"`\$\.?([\w.]+)|(?:unknown|required) (?:field|parameter) `([^`]*)`")
 _KNOWN_FIELDS = {*Event.__struct_fields__, *Item.__struct_fields__, *RecommendationRequest.__struct_fields__}
 _RETRY_AFTER_S = "1"  # when the log or the user store is unavailable
+PROBLEM_TYPE = "application/problem+json"
 _logger = logging.getLogger(__name__)
 
 
@@ -53,14 +55,15 @@ def find_field(message: str) -> str | None:
 
 def problem_response(request: Request[Any, Any, Any], problem: Problem) -> Response[dict[str, Any]]:
     metrics.http_errors.labels(str(problem.status)).inc()
-    body = {"type": "about:blank", "title": problem.title, "status": problem.status, "detail": problem.detail}
+    body, status = build_document(problem, get_request_id(request.scope)), problem.status
+    return Response(body, status_code=status, headers=problem.headers, media_type=PROBLEM_TYPE)
+
+
+def build_document(problem: Problem, request_id: str) -> dict[str, Any]:
+    """Problem document of a response."""
+    document = {"type": "about:blank", "title": problem.title, "status": problem.status, "detail": problem.detail}
     extra = {name: value for name, value in problem.extra.items() if value is not None}
-    return Response(
-        body | extra | {"request_id": get_request_id(request.scope)},
-        status_code=problem.status,
-        headers=problem.headers,
-        media_type="application/problem+json",
-    )
+    return document | extra | {"request_id": request_id}
 
 
 def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
@@ -79,26 +82,30 @@ def _parameter_problem(error: ValidationException) -> Problem:
     return Problem(422, "Invalid request", "; ".join(details) or error.detail, field=field)
 
 
-def overloaded(request: Request[Any, Any, Any], error: Overloaded) -> Response[dict[str, Any]]:
-    headers = {"Retry-After": str(error.retry_after_s)}
-    return problem_response(request, Problem(503, "Too many requests are waiting", str(error), headers))
+def error_response(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    """Convert any other error."""
+    outage: OutageLog = request.app.state["service"].stored_users.request_outage
+    return problem_response(request, convert_error(error, describe_request(request.scope), outage))
 
 
-def unavailable(request: Request[Any, Any, Any], error: OSError) -> Response[dict[str, Any]]:
-    """Convert an error of the log or the user store; the process logs its text once per outage."""
-    if not isinstance(error, LogUnavailable):
-        outage: OutageLog = request.app.state["service"].stored_users.request_outage
-        outage.report("%s: %s", _describe(request), describe_error(error))
-    detail = f"the event log or the user store is unavailable; retry in {_RETRY_AFTER_S} s"
-    return problem_response(request, Problem(503, "Service unavailable", detail, {"Retry-After": _RETRY_AFTER_S}))
+def convert_error(error: Exception, description: str, outage: OutageLog) -> Problem:
+    """Problem for an error of a request, which its `description` names in the log.
+
+    The text of an error of the log or the user store is logged once per outage. The traceback of an unexpected error
+    stays in the log.
+    """
+    if isinstance(error, Overloaded):
+        headers = {"Retry-After": str(error.retry_after_s)}
+        return Problem(503, "Too many requests are waiting", str(error), headers)
+    if isinstance(error, OSError):
+        if not isinstance(error, LogUnavailable):
+            outage.report("%s: %s", description, describe_error(error))
+        detail = f"the event log or the user store is unavailable; retry in {_RETRY_AFTER_S} s"
+        return Problem(503, "Service unavailable", detail, {"Retry-After": _RETRY_AFTER_S})
+    _logger.error("%s failed", description, exc_info=error)
+    return Problem(500, "Internal error", "the request failed; see the log of the server")
 
 
-def internal_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
-    """Convert an unexpected error; its traceback stays in the process's log."""
-    _logger.error("%s failed", _describe(request), exc_info=error)
-    return problem_response(request, Problem(500, "Internal error", "the request failed; see the log of the server"))
-
-
-def _describe(request: Request[Any, Any, Any]) -> str:
+def describe_request(scope: Mapping[str, Any]) -> str:
     """Method, route and id of a request for the log; not its path, which can name a user."""
-    return f"{request.method} {request.scope.get('path_template', '')}, request {get_request_id(request.scope)}"
+    return f"{scope['method']} {scope.get('path_template', '')}, request {get_request_id(scope)}"

@@ -1,0 +1,1 @@
+"""Answer the most frequent requests before the web framework."""
