@@ -98,8 +98,11 @@ class Client:
         """Return an item's fields, with `counts` of its events by type."""
         return self._call("GET", f"/v1/items/{_quote(item_id)}", dict[str, Any])
 
-    def recommend(self, user_id: str, k: int | None = None, **fields: Any) -> RecommendationResponse:
-        """Return a slate of k items for a user; `fields`: further fields of `RecommendationRequest`."""
+    def recommend(self, user_id: str | None = None, k: int | None = None, **fields: Any) -> RecommendationResponse:
+        """Return a slate of k items for a user, a `session_id`, or nobody.
+
+        `fields`: further fields of `RecommendationRequest`.
+        """
         request = RecommendationRequest(user_id=user_id, k=k, **fields)
         return self._call("POST", "/v1/recommendations", RecommendationResponse, request)
 

@@ -15,11 +15,13 @@ from stream.config import Settings
 from stream.ids import partition_for_id
 from stream.logs import EventLog, Record
 from stream.records.dead_letters import RejectedEvent, encode_dead_letter
-from stream.records.events import Event, Limits, decode_event, validate
+from stream.records.events import Event, Limits, Rejection, decode_event, validate
 from stream.topics import DEAD_LETTER, EVENTS, ITEMS, USERS
 
 _EVENTS_PER_WRITE = 5000  # one durable write
 _MIN_RECORDS_TO_STOP = 100  # that are all refused
+# In a file, nobody is rather a column that is not mapped.
+_NO_USER = Rejection("missing_field", "Object missing required field `user_id`; a `session_id` can stand for it")
 _NOT_A_NUMBER = ("nan", "NaN", "NAN")
 _SECONDS_BELOW = 100_000_000_000  # in milliseconds: before March 1973
 Progress = Callable[[int], None]
@@ -131,6 +133,7 @@ class Loader:
         """Move events with an invalid time, id or value to the refused ones."""
         now = self._clock.now_ms()
         rejections = validate(parsed.events, [now] * len(parsed.events), self._limits)
+        rejections |= {i: _NO_USER for i, event in enumerate(parsed.events) if not event.user and i not in rejections}
         if not rejections:
             return
         for i, rejection in rejections.items():
@@ -191,12 +194,16 @@ class Loader:
 
     def _write_events(self, events: Sequence[Event], lines: Sequence[bytes], files: Sequence[int]) -> None:
         self._check_stop()
+        kept = [i for i, event in enumerate(events) if event.consent]
+        if len(kept) < len(events):
+            events, lines = [events[i] for i in kept], [lines[i] for i in kept]
+            files = [files[i] for i in kept]
         for file, count in Counter(files).items():
             self._results[file].written[EVENTS] += count
         if self._log is None or not events:
             return
         partitions = self._log.partitions(EVENTS)
-        ids = [event.user_id for event in events]
+        ids = [event.partition_key for event in events]
         numbers = [partition_for_id(user_id, partitions) for user_id in ids]
         batches: dict[int, list[Record]] = {}
         origins: dict[int, list[int]] = {}
@@ -227,7 +234,7 @@ class _Pace:
 def _note_float_ids(parsed: ParsedLines, result: LoadResult) -> None:
     """Count ids that look like integers which a writer turned into floats."""
     item_ids = chain((event.item_id for event in parsed.events), (item_id for item_id, _ in parsed.items))
-    user_ids = chain((event.user_id for event in parsed.events), (user_id for user_id, _ in parsed.users))
+    user_ids = chain((event.user for event in parsed.events), (user_id for user_id, _ in parsed.users))
     for name, ids in (("item_id", item_ids), ("user_id", user_ids)):
         if count := sum(map(_is_float, ids)):
             result.float_ids[name] += count

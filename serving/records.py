@@ -37,6 +37,9 @@ class IngestResult(Struct, frozen=True, omit_defaults=True):
     refused: Annotated[list[RefusedRecord], Meta(description="Rejected events; their neighbors are accepted.")]
     status: Annotated[Status, Meta(description="`partial`: some were refused; `refused`: nothing was accepted.")]
     warnings: Annotated[list[str], Meta(description="Accepted events that look like a mistake.")] = []
+    without_consent: Annotated[
+        int, Meta(description="Events that were dropped: they or their user do not consent.")
+    ] = 0
 
 
 class Retraction(Struct, frozen=True):
@@ -135,9 +138,21 @@ class UserRecord(Struct, frozen=True):
     user_id: Annotated[str, Meta(description="Id of the user.")]
     history: Annotated[list[HistoryEntry], Meta(description="Latest events, at least 100 if there are, oldest first.")]
     counts: Annotated[dict[str, int], Meta(description="Events by type since the first one.")]
-    attributes: Annotated[dict[str, Any], Meta(description="Attributes from the topic `users`.")]
+    attributes: Annotated[dict[str, Any], Meta(description="Attributes, as `PUT` or the topic `users` has them.")]
     session: Annotated[SessionRecord | None, Meta(description="Current session.")] = None
+    interests: Annotated[list[str], Meta(description="Declared interests.")] = []
+    consent: Annotated[bool, Meta(description="False: nothing else is kept of the user.")] = True
     offset: Annotated[int, Meta(description="Offset of the latest event that this record includes.")] = -1
+
+
+class UserFields(Struct, frozen=True):
+    """Fields of a user; all others are attributes."""
+
+    user_id: Annotated[str, Meta(description="Id in the path; another one is refused.")] = ""
+    interests: Annotated[list[str] | None, Meta(description="Declared interests, such as categories.")] = None
+    consent: Annotated[
+        bool | None, Meta(description="False: nothing of the user is kept or trained, until it is true again.")
+    ] = None
 
 
 class ItemFields(Item):

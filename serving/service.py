@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -79,7 +79,7 @@ class Service:
         self.recommender = Recommender(self.replica, store, pending_writes, ranking, Explorer(serve), rng)
         self._batcher = RequestBatcher(self._recommend_and_log, serve.max_queue)
         self._polls = polls or PollSettings()
-        self._item_lock = asyncio.Lock()
+        self._item_lock, self._user_lock = asyncio.Lock(), asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -115,11 +115,18 @@ class Service:
         return [slate.response for slate in slates]
 
     def _log_impressions(self, results: list[tuple[RecommendationRequest, Slate]], now: int) -> None:
-        loggable = [(request, slate) for request, slate in results if request.log and slate.response.items]
+        loggable = [
+            (request, slate)
+            for request, slate in results
+            if request.log and slate.response.items and not slate.is_private
+        ]
         for _, slate in loggable:
             self.recommender.record_impression(slate)
         if loggable:
-            impressions = [(request.user_id, impression_event(request, slate, now)) for request, slate in loggable]
+            impressions = [
+                (request.user or slate.response.impression_id, impression_event(request, slate, now))
+                for request, slate in loggable
+            ]
             self.writer.append_later(EVENTS, impressions)
 
     async def retract_event(self, event_id: str, user_id: str | None) -> None:
@@ -149,7 +156,23 @@ class Service:
 
     async def forget_user(self, user_id: str) -> None:
         """Ask the stream worker to forget a user, and wait up to `forget_timeout_s` for it."""
-        offset = max((await self.writer.append(USERS, [(user_id, None)])).values())
+        await self._write_user(user_id, None)
+
+    async def change_user(self, user_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Write the result of `change` for the attributes of a user; one change at a time.
+
+        It waits up to `forget_timeout_s` for the stream worker.
+        """
+        async with self._user_lock:
+            value = self.store.get(hash_id(user_id))
+            stored = decode_profile(value).attributes if value is not None else b""
+            fields = change(msgspec.json.decode(stored) if stored else {})
+            if fields.get("consent") is False:
+                fields = {"consent": False}
+            await self._write_user(user_id, msgspec.json.encode(fields))
+
+    async def _write_user(self, user_id: str, value: bytes | None) -> None:
+        offset = max((await self.writer.append(USERS, [(user_id, value)])).values())
         deadline = asyncio.get_running_loop().time() + self._polls.forget_timeout_s
         while self._read_users_offset(user_id) < offset and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(self._polls.forget_interval_s)

@@ -23,6 +23,9 @@ items_invalid = Counter("headrace_items_invalid", "Invalid records of the items 
 events_forgotten = Counter(
     "headrace_events_forgotten", "Events skipped because they are from before their user was forgotten"
 )
+events_without_consent = Counter(
+    "headrace_events_without_consent", "Events dropped because they, or their user, do not consent"
+)
 events_retracted = Counter("headrace_events_retracted", "Actions that were taken back")
 retractions_waiting = Counter(
     "headrace_retractions_waiting", "Retractions of an action that had not arrived, or does not exist"

@@ -177,7 +177,7 @@ def _build_action(decoded: DecodedBatch, row: int, detector: str, partition: int
     event = decoded.events[row]
     return QuarantinedAction(
         event_id=event.event_id,
-        user_id=event.user_id,
+        user_id=event.user,
         item_id=event.item_id,
         detector=detector,
         reason=_REASONS[detector],

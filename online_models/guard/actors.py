@@ -53,9 +53,9 @@ class BanList:
         """Read the events again: the columns in which the detector found them hold no names."""
         item_id, action_counts, users = item_key, Counter[tuple[UserRef, str, str]](), dict[UserRef, None]()
         for partition, event in read_events(self._log, remedy.events):
-            if hash_id(event.user_id) not in remedy.user_keys:  # another user's event, in the same record
+            if hash_id(event.user) not in remedy.user_keys:  # another user's event, in the same record
                 continue
-            event_item, user_ref = event.item_id or "", (partition, event.user_id)
+            event_item, user_ref = event.item_id or "", (partition, event.user)
             action_counts[user_ref, event_item, event.type] += 1
             if f"{hash_id(event_item):016x}" == item_key:
                 item_id, users[user_ref] = event_item, None

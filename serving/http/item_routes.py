@@ -25,6 +25,7 @@ from serving.records import (
 )
 from stream.ids import hash_id
 from stream.records.catalog import Item, parse_item
+from stream.records.events import name_user, validate_id
 
 _MAX_ITEM_BYTES = 1 << 20
 _NO_NEIGHBORS = "no available item has users or categories in common with this item"
@@ -44,6 +45,14 @@ class SimilarQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         None
     )
     exclude: Annotated[list[str], msgspec.Meta(description="Items that must not be among them.")] = []
+    user_id: Annotated[str | None, msgspec.Meta(description="A user, whose own items are left out.")] = None
+    session_id: Annotated[str | None, msgspec.Meta(description="The same for the anonymous user of a session.")] = None
+
+    def __post_init__(self) -> None:
+        for field in ("user_id", "session_id"):
+            name = getattr(self, field)
+            if name is not None and (error := validate_id(field, name)):
+                raise ValueError(error[1])
 
 
 _GET_SIMILAR = Operation(
@@ -72,7 +81,10 @@ async def get_similar_items(state: State, request: Request[Any, Any, Any], item_
     query = decode_query(request.query_params, SimilarQuery)
     if not service.replica.is_known(hash_id(decoded_id)):
         raise _unknown_item(decoded_id)
-    neighbors = service.recommender.find_similar(hash_id(decoded_id), query.k, query.filters, query.exclude)
+    neighbors = service.recommender.find_similar(
+        hash_id(decoded_id), query.k, query.filters, query.exclude, name_user(query.user_id, query.session_id),
+        service.clock.now_ms(),
+    )  # fmt: skip
     items = [SimilarItem(neighbor_id, score) for neighbor_id, score in neighbors]
     reason = _NO_NEIGHBORS + (" and passes filters" if query.filters else "")
     return SimilarItems(decoded_id, items, None if items else reason)

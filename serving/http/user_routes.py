@@ -1,19 +1,23 @@
-"""Routes of users: read and forget."""
+"""Routes of users: read, describe and forget."""
 
 from typing import Any
 
-from litestar import delete, get
+import msgspec
+from litestar import Request, delete, get, patch, put
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from serving.http.errors import Problem
+from serving.http.errors import Problem, validation_problem
 from serving.http.operations import Operation, contract
-from serving.http.requests import get_service, parse_id
-from serving.records import UserRecord
+from serving.http.requests import decode_body, get_service, parse_id, read_body
+from serving.records import UserFields, UserRecord
 from stream.ids import hash_id
 from stream.users.profiles import decode_profile, describe
 
+_MAX_FIELDS_BYTES = 16 << 10
 _USER = {"user_id": "u1"}
+_FIELDS = {"city": "Ulm", "interests": ["tea"]}
+_fields_decoder = msgspec.json.Decoder(dict[str, Any])
 
 _GET_USER = Operation(
     access="users", path_example=_USER, response=UserRecord, errors=(404,),
@@ -22,16 +26,22 @@ _GET_USER = Operation(
         "history": [{"item_id": "kettle", "type": "click", "ts": 1767225603210, "event_id": "e1"}],
         "counts": {"click": 1, "purchase": 0},
         "session": {"start": 1767225603210, "depth": 1, "last_ts": 1767225603210},
-        "attributes": {},
+        "attributes": {"city": "Ulm"},
+        "interests": ["tea"],
+        "consent": True,
         "offset": 0,
     },
 )  # fmt: skip
+_WRITE_USER = Operation(access="users", path_example=_USER, request=UserFields, request_example=_FIELDS)
 _FORGET_USER = Operation(access="users", path_example=_USER)
 
 
 @get("/v1/users/{user_id:str}", tags=["users"], opt=contract(_GET_USER))
 async def get_user(state: State, user_id: FromPath[str]) -> dict[str, Any]:
-    """Return a user's history, oldest first, with counts by type, session and attributes."""
+    """Return a user's history, oldest first, with counts by type, session and attributes.
+
+    The id of the anonymous user of a session is `session:` and the session id.
+    """
     decoded_id = parse_id("user_id", user_id)
     value = get_service(state).store.get(hash_id(decoded_id))
     profile = None if value is None else decode_profile(value)
@@ -40,10 +50,48 @@ async def get_user(state: State, user_id: FromPath[str]) -> dict[str, Any]:
     return describe(profile)
 
 
+@put("/v1/users/{user_id:str}", status_code=204, tags=["users"], opt=contract(_WRITE_USER))
+async def put_user(state: State, request: Request[Any, Any, Any], user_id: FromPath[str]) -> None:
+    """Replace the attributes, interests and consent of a user; the history stays.
+
+    `consent` false forgets the user: nothing is kept or trained until `consent` is true again.
+    """
+    decoded_id = parse_id("user_id", user_id)
+    fields = _parse_fields(decoded_id, await read_body(request))
+    await get_service(state).change_user(decoded_id, lambda stored: _drop_nulls(fields))
+
+
+@patch("/v1/users/{user_id:str}", status_code=204, tags=["users"], opt=contract(_WRITE_USER))
+async def patch_user(state: State, request: Request[Any, Any, Any], user_id: FromPath[str]) -> None:
+    """Change some attributes, the interests or the consent of a user; null removes a field."""
+    decoded_id = parse_id("user_id", user_id)
+    fields = _parse_fields(decoded_id, await read_body(request))
+    await get_service(state).change_user(decoded_id, lambda stored: _drop_nulls(stored | fields))
+
+
 @delete("/v1/users/{user_id:str}", status_code=204, tags=["users"], opt=contract(_FORGET_USER))
 async def forget_user(state: State, user_id: FromPath[str]) -> None:
     """Delete a user's history, counts and attributes; models trained on them stay."""
     await get_service(state).forget_user(parse_id("user_id", user_id))
 
 
-ROUTES = (get_user, forget_user)
+def _parse_fields(user_id: str, body: bytes) -> dict[str, Any]:
+    """Parse the fields of a user; 422 names an invalid one."""
+    if len(body) > _MAX_FIELDS_BYTES:
+        detail = f"the body has {len(body)} bytes; expected at most {_MAX_FIELDS_BYTES}"
+        raise Problem(413, "Body too large", detail)
+    fields = decode_body(body, _fields_decoder)
+    try:
+        msgspec.convert(fields, UserFields)
+        if fields.pop("user_id", user_id) != user_id:
+            raise ValueError(f"user_id in the body differs from {user_id!r} in the path")
+    except (ValueError, msgspec.ValidationError) as error:
+        raise validation_problem(error) from None
+    return fields
+
+
+def _drop_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+ROUTES = (get_user, put_user, patch_user, forget_user)

@@ -27,7 +27,7 @@ from stream.records.events import CONFLICTING_EVENT_ID, RETRACTIONS, Event, Limi
 from stream.records.timestamps import guess_time_unit
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS
-from stream.users.profiles import EMPTY_PROFILE, Profile, decode_profile, has_action
+from stream.users.profiles import EMPTY_PROFILE, Profile, decode_profile, has_action, refuses_consent
 
 _logger = logging.getLogger(__name__)
 
@@ -79,16 +79,18 @@ class EventIngest:
         """Validate and append the events of one request; they are durable when this returns."""
         values = [bytes(raw) for raw in raws]
         events, rejections = self._validate(values)
+        profiles = self._load_profiles(list(events.values()))
+        n_refused = _drop_without_consent(events, profiles)
         await self._writes_under_way.wait(_event_keys(list(events.values())))
         self._reject_conflicts(events, rejections)
-        is_new = self._find_new(list(events.values()))
+        is_new = self._find_new(list(events.values()), profiles)
         new_events = [(i, event) for (i, event), new in zip(events.items(), is_new, strict=True) if new]
-        records = [(event.user_id, values[i]) for i, event in new_events]
+        records = [(event.partition_key, values[i]) for i, event in new_events]
         self._dead_letter(rejections, values)
         with self._writes_under_way.claim(_event_keys([event for _, event in new_events])):
             if records:
                 first_offsets = await self._writer.append(EVENTS, records)
-                writes = [(event.user_id, _acted_on(event)) for _, event in new_events]
+                writes = [(event.partition_key, _acted_on(event)) for _, event in new_events]
                 self._pending_writes.record(writes, first_offsets, self._clock.now_ms())
             # Only after the write: if it fails, a retry is not a duplicate.
             self._deduplicator.check_and_add(*_dedup_columns(list(events.values())))
@@ -96,8 +98,9 @@ class EventIngest:
         warnings = self._find_suspect_times(list(events.values()))
         refused = [RefusedRecord(i, rejection.detail, rejection.reason) for i, rejection in sorted(rejections.items())]
         return IngestResult(
-            len(events), len(events) - len(records), refused, find_status(len(events), len(refused)), warnings
-        )
+            len(events), len(events) - len(records), refused, find_status(len(events), len(refused)), warnings,
+            n_refused,
+        )  # fmt: skip
 
     def _find_suspect_times(self, events: Sequence[Event]) -> list[str]:
         """Warn of accepted times that look like seconds; without an age limit they are valid."""
@@ -153,19 +156,17 @@ class EventIngest:
                 rejections[i] = CONFLICTING_EVENT_ID
                 del events[i]
 
-    def _find_new(self, events: Sequence[Event]) -> list[bool]:
+    def _find_new(self, events: Sequence[Event], profiles: Mapping[str, Profile]) -> list[bool]:
         """Return for each event if it is new; the stream worker makes the final decision."""
         is_duplicate = ~self._deduplicator.check(*_dedup_columns(events)).is_new
-        candidates = [event for event, duplicate in zip(events, is_duplicate, strict=True) if not duplicate]
-        profiles = self._load_profiles(candidates)
         return [
-            not duplicate and not has_action(profiles.get(event.user_id, EMPTY_PROFILE), event)
+            not duplicate and not has_action(profiles.get(event.user, EMPTY_PROFILE), event)
             for event, duplicate in zip(events, is_duplicate, strict=True)
         ]
 
     def _load_profiles(self, events: Sequence[Event]) -> Mapping[str, Profile]:
         """Profiles of the events' users, by user id; empty if the store is unavailable."""
-        users = sorted({event.user_id for event in events})
+        users = sorted({event.user for event in events} - {""})
         try:
             records = zip(users, self._store.get_many(hash_ids(users)), strict=True)
             profiles = {user: decode_profile(value) for user, value in records if value is not None}
@@ -185,6 +186,19 @@ class EventIngest:
             records.append(("", encode_dead_letter(RejectedEvent(-1, i, rejection, raw), None)))
         if records:
             self._writer.append_later(DEAD_LETTER, records)
+
+
+def _drop_without_consent(events: dict[int, Event], profiles: Mapping[str, Profile]) -> int:
+    """Drop the events that do not consent, or whose user does not; returns their number."""
+    dropped = [
+        i
+        for i, event in events.items()
+        if not event.consent or refuses_consent(profiles.get(event.user, EMPTY_PROFILE).attributes)
+    ]
+    for i in dropped:
+        del events[i]
+    stream_metrics.events_without_consent.inc(len(dropped))
+    return len(dropped)
 
 
 def _acted_on(event: Event) -> int:

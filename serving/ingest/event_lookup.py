@@ -34,11 +34,11 @@ def build_retraction(event_id: str, user_id: str | None, event: Event | None, ne
         return retraction
     if event.type == "impression" or event.type in RETRACTIONS:
         raise EventNotRetractable(f"event {event_id!r} is of type {event.type}; expected an action on an item")
-    if user_id not in (None, event.user_id):
+    if user_id not in (None, event.user):
         raise EventNotRetractable(f"event {event_id!r} is of another user than user_id")
     details = {"item_id": event.item_id, "impression_id": event.impression_id, "value": event.value}
     named = {name: value for name, value in details.items() if value is not None}
-    return retraction | {"user_id": event.user_id} | named
+    return retraction | {"user_id": event.user or None} | named
 
 
 def find_event(log: EventLog, event_id: str) -> Event | None:

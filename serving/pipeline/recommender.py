@@ -21,11 +21,11 @@ from serving.pipeline.ranking import RankedLists, rank
 from serving.pipeline.responses import Slate, build_slates, record_metrics
 from serving.pipeline.schemas import RecommendationRequest, RequestContext
 from serving.replica.replica import Replica
-from stream.ids import hash_id, hash_ids
+from stream.ids import NO_KEY, hash_id, hash_ids
 from stream.records.batches import EventType, Queries
 from stream.records.decoding import context_keys
 from stream.stores import UserStore
-from stream.users.profiles import EMPTY_PROFILE, Profile, decode_profile, queries_from_profiles
+from stream.users.profiles import EMPTY_PROFILE, Profile, decode_profile, queries_from_profiles, refuses_consent
 
 _USER_STAGE, _RANK_STAGE, _EXPLORE_STAGE = map(metrics.stage_duration_seconds.labels, ("user", "rank", "explore"))
 _logger = logging.getLogger(__name__)
@@ -95,17 +95,26 @@ class Recommender:
         return build_slates(self._replica, contexts, ranking, exploration_arms, filled_slates, policy, item_ids)
 
     def find_similar(
-        self, key: int, k: int, filters: Filters | None = None, exclude: Sequence[str] = ()
+        self,
+        key: int,
+        k: int,
+        filters: Filters | None = None,
+        exclude: Sequence[str] = (),
+        user: str = "",
+        now: int = 0,
     ) -> list[tuple[str, float]]:
         """Neighbors of an item with their similarity, 0 to 1, best first.
 
-        Items of its categories fill a short list.
+        Items of its categories fill a short list. Items of `user`, if not empty, are left out.
         """
         replica, model = self._replica, self._replica.model
         row = int(model.items.lookup(np.array([key], np.uint64))[0])
         if row < 0:
             return []
         eligible = replica.mask_candidates(filters, exclude) if filters or exclude else replica.eligible
+        if user and (own_rows := self._find_own_rows(user, now)).size:
+            eligible = eligible.copy()
+            eligible[own_rows] = 0
         found = model.find_similar(row, 2 * k).row
         rows = found[(eligible[found] == 1) & (found != row)]
         if rows.size < k:
@@ -115,31 +124,50 @@ class Recommender:
         best = np.argsort(-similarity, kind="stable")[:k]
         return list(zip(replica.get_item_ids(rows[best]), np.round(similarity[best], 6).tolist(), strict=True))
 
+    def _find_own_rows(self, user: str, now: int) -> np.ndarray:
+        """Rows of the items that a user has acted on at `now`, ms."""
+        (context,) = self._load_users([(RecommendationRequest(user_id=user), "")], now)
+        rows = self._replica.model.items.lookup(context.profile.interacted)
+        return np.compress(rows >= 0, rows)
+
     def record_impression(self, slate: Slate) -> None:
         """Count a slate as shown against the exploration budget."""
         self._explorer.record_slate(slate.exploration_arms, slate.filled_slate)
 
     def _load_users(self, requests: Sequence[tuple[RecommendationRequest, str]], now: int) -> list[RequestContext]:
         """Read the users' profiles; stale if the store is unavailable or behind their events."""
-        user_keys = hash_ids([request.user_id for request, _ in requests])
+        user_keys = hash_ids([request.user for request, _ in requests])
         try:
-            values = self._store.get_many(user_keys)
+            values = self._read_store(user_keys)
             profiles = [self._decode_user(key, value, now) for key, value in zip(user_keys, values, strict=True)]
         except OSError as error:
             profiles = [self._fallback_profile(error, now) for _ in requests]
         return [
-            RequestContext(
-                request,
-                impression_id,
-                key,
-                self._add_pending_actions(key, profile, now),
-                is_stale,
-                request.event_ts(now),
-            )
+            self._build_context(request, impression_id, key, profile, is_stale, now)
             for (request, impression_id), key, (profile, is_stale) in zip(
                 requests, user_keys.tolist(), profiles, strict=True
             )
         ]
+
+    def _read_store(self, user_keys: np.ndarray) -> list[bytes | None]:
+        """Records of users; None for nobody."""
+        known = np.flatnonzero(user_keys != NO_KEY)
+        if known.size == user_keys.size:
+            return list(self._store.get_many(user_keys))
+        values: list[bytes | None] = [None] * user_keys.size
+        for i, value in zip(known.tolist(), self._store.get_many(user_keys[known]) if known.size else [], strict=True):
+            values[i] = value
+        return values
+
+    def _build_context(
+        self, request: RecommendationRequest, impression_id: str, key: int, profile: Profile, is_stale: bool, now: int
+    ) -> RequestContext:
+        """Context of a request; a user who does not consent is nobody."""
+        ts = request.event_ts(now)
+        if not request.consent or refuses_consent(profile.attributes):
+            return RequestContext(request, impression_id, NO_KEY, EMPTY_PROFILE, False, ts, is_private=True)
+        profile = self._add_pending_actions(key, profile, now)
+        return RequestContext(request, impression_id, key, profile, is_stale, ts)
 
     def _add_pending_actions(self, user_key: int, profile: Profile, now: int) -> Profile:
         """Profile in which the user also acted on the items of acknowledged events that it lacks."""

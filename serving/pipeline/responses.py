@@ -38,6 +38,7 @@ class Slate:
     features: np.ndarray  # (k, f) float32, as served
     exploration_arms: ExplorationArms
     filled_slate: FilledSlate
+    is_private: bool = False  # no impression is logged
 
 
 def build_slates(
@@ -66,7 +67,7 @@ def build_slates(
             items = _add_fields(replica, items, context.request.fields)
         reason = None if items else explain_empty_slate(replica, context.request)
         response = RecommendationResponse(context.impression_id, replica.version, context.is_stale, items, reason)
-        slates.append(Slate(response, rows[span], features[span], arms, filled_slate))
+        slates.append(Slate(response, rows[span], features[span], arms, filled_slate, context.is_private))
     return slates
 
 
@@ -163,6 +164,7 @@ def impression_event(request: RecommendationRequest, slate: Slate, now: int) -> 
             "type": "impression",
             "ts": request.event_ts(now),
             "user_id": request.user_id,
+            "session_id": request.session_id,
             "impression_id": response.impression_id,
             "surface": request.surface or None,
             "items": [item.item_id for item in response.items],

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from serving.filters.language import Filters
-from stream.records.events import validate_id
+from stream.records.events import name_user, validate_id
 from stream.records.timestamps import parse_request_time
 from stream.users.profiles import Profile
 
@@ -22,7 +22,11 @@ _Candidates = Annotated[list[str], Meta(max_length=MAX_K)]
 class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
     """A request for a slate of up to `k` items for a user."""
 
-    user_id: Annotated[str, Meta(description="The user; an unknown one gets the slate of a new user.")]
+    user_id: Annotated[str | None, Meta(description="The user; an unknown one gets the slate of a new user.")] = None
+    session_id: Annotated[
+        str | None, Meta(description="Session; without `user_id`, an anonymous user with a history of its own.")
+    ] = None
+    consent: Annotated[bool, Meta(description="False: no history is read, and nothing of the request is kept.")] = True
     k: Annotated[_Size | None, Meta(description="Maximum number of items; by default 10, or all of `candidates`.")] = (
         None
     )
@@ -43,7 +47,9 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
     log: Annotated[bool, Meta(description="Log the impression; without it, the request trains nothing.")] = True
 
     def __post_init__(self) -> None:
-        ids = {"user_id": [self.user_id], "exclude": self.exclude, "candidates": self.candidates or []}
+        names = {"user_id": self.user_id, "session_id": self.session_id}
+        ids = {field: [name] for field, name in names.items() if name is not None}
+        ids |= {"exclude": self.exclude, "candidates": self.candidates or []}
         for field, value in ((field, value) for field, values in ids.items() for value in values):
             if error := validate_id(field, value):
                 raise ValueError(error[1])
@@ -55,6 +61,11 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
     def event_ts(self, now: int) -> int:
         """Event time, ms; `now` if the request names none."""
         return now if self.ts is None else parse_request_time("ts", self.ts)
+
+    @property
+    def user(self) -> str:
+        """Id of the user or of an anonymous session; empty for nobody and without consent."""
+        return name_user(self.user_id, self.session_id) if self.consent else ""
 
     @property
     def size(self) -> int:
@@ -73,6 +84,7 @@ class RequestContext:
     profile: Profile
     is_stale: bool
     ts: int
+    is_private: bool = False  # the request, or its user, does not consent: no impression is logged
 
     @property
     def batch_key(self) -> tuple[int, bool, bool, int]:

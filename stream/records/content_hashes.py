@@ -26,7 +26,7 @@ def event_content_hashes(events: Sequence[Event]) -> np.ndarray:
     items = [shown_items(event) for event in events]
     hashes = np.empty(len(events), np.int32)
     _hash_rows(
-        hash_ids([event.user_id for event in events]),
+        hash_ids([event.user for event in events]),
         np.array([TYPE_NUMBERS[event.type] for event in events], np.uint8),
         np.array([event.ts for event in events], np.int64),
         np.array([np.nan if event.value is None else event.value for event in events], np.float32).view(np.uint32),

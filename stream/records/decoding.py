@@ -74,6 +74,7 @@ class DecodedBatch:
     rejected: Sequence[RejectedEvent]
     locations: Sequence[tuple[int, int]]  # of each row: index of its record, index in the record's array
     records: Records
+    n_without_consent: int = 0  # valid events that were dropped
 
     def take(self, rows: np.ndarray) -> "DecodedBatch":
         """Select rows, in the given order."""
@@ -84,6 +85,7 @@ class DecodedBatch:
             self.rejected,
             [self.locations[i] for i in indices],
             self.records,
+            self.n_without_consent,
         )
 
     def reject(self, row: int, rejection: Rejection) -> RejectedEvent:
@@ -106,15 +108,25 @@ _NO_LIMITS = Limits(max_age=0, max_skew=0, max_bytes=1 << 40)
 
 
 def decode_records(records: Records, limits: Limits) -> DecodedBatch:
-    """Parse records, reject invalid events, and turn the rest into columns.
+    """Parse records, and turn the valid events with consent into columns.
 
     The age of an event is measured from the append time of its record, so that a replay gives the same result.
     """
     parsed = _parse_single_events(records, limits) or _parse_each(records, limits)
-    valid = _reject_invalid(parsed, records, limits)
+    valid, n_without_consent = _drop_without_consent(_reject_invalid(parsed, records, limits))
     offsets = [records.offsets[n] for n, _ in valid.locations]
     batch = _build_batch(valid.events, offsets, _find_released(records, valid.locations), limits.disliked_stars)
-    return DecodedBatch(batch, valid.events, valid.rejected, valid.locations, records)
+    return DecodedBatch(batch, valid.events, valid.rejected, valid.locations, records, n_without_consent)
+
+
+def _drop_without_consent(parsed: _ParsedRecords) -> tuple[_ParsedRecords, int]:
+    """Drop the events whose user does not consent; also returns their number."""
+    kept = [i for i, event in enumerate(parsed.events) if event.consent]
+    n_dropped = len(parsed.events) - len(kept)
+    if not n_dropped:
+        return parsed, 0
+    events, locations = [parsed.events[i] for i in kept], [parsed.locations[i] for i in kept]
+    return _ParsedRecords(events, locations, parsed.rejected), n_dropped
 
 
 def _reject_invalid(parsed: _ParsedRecords, records: Records, limits: Limits) -> _ParsedRecords:
@@ -136,10 +148,12 @@ def _find_misplaced(events: Sequence[Event], partition: int, limits: Limits) -> 
     """Rejections of events in another partition than their user, by index."""
     if limits.partitions == 1:
         return {}
-    owners = partitions_for_ids([event.user_id for event in events], limits.partitions)
+    users = [event.user_id or event.user for event in events]
+    owners = partitions_for_ids(users, limits.partitions)
     return {
         i: Rejection("wrong_partition", describe_misplaced(int(owners[i]), partition, limits.partitions))
         for i in np.flatnonzero(owners != partition).tolist()
+        if users[i]  # an event of nobody may be anywhere
     }
 
 
@@ -197,7 +211,7 @@ def _build_batch(
         type=kind,
         ts=np.array([event.ts for event in events], np.int64),
         event=_event_keys(events, is_released),
-        user=hash_ids([event.user_id for event in events]),
+        user=hash_ids([event.user_id or event.user for event in events]),
         item=np.where(kind == EventType.impression, np.uint64(NO_KEY), lists.item[first]),
         impression=_optional_keys([event.impression_id for event in events]),
         surface=_optional_keys([event.surface for event in events]),

@@ -24,6 +24,7 @@ TYPE_NUMBERS = {name: int(kind) for name, kind in (EventType.__members__ | RETRA
     RETRACT: int(EventType.view)
 }
 MAX_ID_BYTES = 256
+SESSION_PREFIX = "session:"  # of the id of the anonymous user of a session
 MAX_SLATE = 1000
 MAX_QUANTITY = 1_000_000
 _MAX_VALUE = 3.4e38  # largest value of a float32 column
@@ -37,9 +38,11 @@ class Event(msgspec.Struct, gc=False):
     event_id: Annotated[str, Meta(description="Unique id; a repeated one changes nothing.")]
     type: Annotated[TypeName, Meta(description="What happened.")]
     ts: Annotated[int, Meta(description="Event time: ms since 1970, or ISO 8601 text.", extra_json_schema=_TIME_SCHEMA)]
-    user_id: Annotated[str, Meta(description="The user; the partition key.")]
+    user_id: Annotated[
+        str | None, Meta(description="The user; the partition key. Without it, the session stands for the user.")
+    ] = None
     item_id: Annotated[str | None, Meta(description="Item of an action, or of an impression of one item.")] = None
-    session_id: Annotated[str | None, Meta(description="Session of the user.")] = None
+    session_id: Annotated[str | None, Meta(description="Session; alone, it is an anonymous user of its own.")] = None
     impression_id: Annotated[str | None, Meta(description="Slate; an impression needs it, an action should.")] = None
     surface: Annotated[str | None, Meta(description="Place where the slate was shown.")] = None
     items: Annotated[list[str] | None, Meta(description="Items of an impression, in order, each once.")] = None
@@ -57,9 +60,34 @@ class Event(msgspec.Struct, gc=False):
     model_version: Annotated[str | None, Meta(description="Version that made the slate.")] = None
     context: Annotated[dict[str, Any] | None, Meta(description="Circumstances, such as the device.")] = None
     features: Annotated[str | None, Meta(description="Features as served; Headrace writes them.")] = None
+    consent: Annotated[bool, Meta(description="False: the event is dropped, nothing of it is kept.")] = True
     producer: Annotated[str | None, Meta(description="Sender on behalf of the user, such as a partner or an app.")] = (
         None
     )
+
+    @property
+    def user(self) -> str:
+        """Id of the user, or of the anonymous user of a session; empty for nobody."""
+        return name_user(self.user_id, self.session_id)
+
+    @property
+    def partition_key(self) -> str:
+        """Key of the event's record: the user.
+
+        For nobody it is the slate, so that the actions on a slate are in one partition.
+        """
+        return self.user or self.impression_id or self.event_id
+
+
+def name_user(user_id: str | None, session_id: str | None) -> str:
+    """Id of a user, or of the anonymous user of a session; empty for nobody.
+
+    >>> name_user("ann", "s1"), name_user(None, "s1"), name_user(None, None)
+    ('ann', 'session:s1', '')
+    """
+    if user_id is not None:
+        return user_id
+    return "" if session_id is None else f"{SESSION_PREFIX}{session_id}"
 
 
 @dataclass(frozen=True, slots=True)

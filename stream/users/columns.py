@@ -26,6 +26,7 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "users_offset": ("int64", ()),  # of the last record of the users topic applied
     "partition": ("int32", ()),  # of both offsets, -1 = unknown
     "forgotten_ts": ("int64", ()),  # time of the last request to forget the user, 0 = never
+    "has_refused": ("bool", ()),  # the user does not consent
     "last_ts": ("int64", ()),
     "session_start": ("int64", ()),
     "session_depth": ("int32", ()),

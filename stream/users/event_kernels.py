@@ -11,7 +11,7 @@ from stream.records.decoding import NO_RETRACTION
 from stream.users.columns import HISTORY_CAPACITY
 from stream.users.owned_items import OWNING, LongLists, add_item
 from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, N_SHOWN, SESSION_GAP_MS
-from stream.users.rate_limits import BANNED, FORGOTTEN, RETRACTED, check_limits
+from stream.users.rate_limits import BANNED, FORGOTTEN, RETRACTED, WITHOUT_CONSENT, check_limits
 from stream.users.retractions import find_action, is_awaited, take_back
 
 _ALARM_INTERVAL_MS = HOUR_MS  # event time between two alarms about one user
@@ -63,6 +63,7 @@ class UserColumns(NamedTuple):
     forgotten_ts: np.ndarray
     awaited_size: np.ndarray
     awaited: np.ndarray
+    has_refused: np.ndarray
 
 
 class PreEventState(NamedTuple):
@@ -120,6 +121,7 @@ def apply(
         offset, last_ts, session_start, session_depth, counts, rates, size, history_item, history_type, history_ts,
         history_event, interacted_size, owned_size, interacted, shown_size, shown, minute_counts, minute_counts_ts,
         last_alarm_ts, ban_end_ts, banned_item, slates_size, slates, forgotten_ts, awaited_size, awaited,
+        has_refused,
     ) = users  # fmt: skip
     (
         pre_session_start, pre_session_depth, pre_rates, history_lengths, pre_item, pre_type, pre_ts,
@@ -128,6 +130,9 @@ def apply(
     ) = pre_event  # fmt: skip
     n_history, n_shown = 0, 0
     for i in range(rows.size):
+        if rows[i] < 0:  # nobody
+            pre_session_start[i], pre_session_depth[i], pre_rates[i] = times[i], 0, 0.0
+            continue
         row, ts, kind, item, retraction = rows[i], times[i], kinds[i], items[i], retractions[i]
         is_new_session = ts - last_ts[row] > SESSION_GAP_MS or session_depth[row] == 0
         pre_session_start[i] = ts if is_new_session else session_start[row]
@@ -155,6 +160,9 @@ def apply(
             continue
         is_applied[i] = True
         offset[row] = offsets[i]
+        if has_refused[row]:
+            violations[i] = WITHOUT_CONSENT
+            continue
         is_of_slate = kind != 0 and impressions[i] != 0
         is_forged = is_of_slate and not _has_slate(row, impressions[i], slates_size, slates)
         if _is_from_before(ts, is_forged, forgotten_ts[row]):

@@ -155,6 +155,11 @@ def queries_from_profiles(
     )
 
 
+def refuses_consent(attributes: bytes) -> bool:
+    """Return True if the attributes of a user, as JSON, have `consent` false."""
+    return b'"consent"' in attributes and _attributes_decoder.decode(attributes).get("consent") is False
+
+
 def history_line(event: Event) -> bytes:
     """Line of an action in a profile's text.
 
@@ -172,6 +177,13 @@ def has_action(profile: Profile, event: Event) -> bool:
     lines = profile.text.split(b"\n")[:-1][-profile.item.size :]
     actions = zip(lines, plain_types(profile.type).tolist(), profile.ts.tolist(), strict=True)
     return (line[:-1], EventType[event.type], event.ts) in actions
+
+
+def split_attributes(attributes: bytes) -> tuple[dict[str, Any], list[str], bool]:
+    """Attributes, declared interests and consent in the record of a user, as JSON."""
+    fields = _attributes_decoder.decode(attributes) if attributes else {}
+    interests, consent = fields.pop("interests", []), fields.pop("consent", True)
+    return fields, interests if isinstance(interests, list) else [], consent is not False
 
 
 def validate_user_record(key: bytes | None, value: bytes | None) -> str | None:
@@ -195,11 +207,14 @@ def describe(profile: Profile) -> dict[str, Any]:
         {"item_id": item, "type": EventType(kind).name, "ts": ts, "event_id": event}
         for (item, event), kind, ts in zip(lines, plain_types(profile.type).tolist(), profile.ts.tolist(), strict=True)
     ]
+    attributes, interests, consent = split_attributes(profile.attributes)
     return {
         "user_id": profile.user_id,
         "history": history if profile.item.size else [],
         "counts": {kind.name: int(profile.counts[kind]) for kind in EventType},
         "session": {"start": profile.session_start, "depth": profile.session_depth, "last_ts": profile.last_ts},
-        "attributes": msgspec.json.decode(profile.attributes) if profile.attributes else {},
+        "attributes": attributes,
+        "interests": interests,
+        "consent": consent,
         "offset": profile.offset,
     }

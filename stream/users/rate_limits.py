@@ -10,8 +10,9 @@ from stream.jit import kernel
 
 DETECTORS = ("", "flood", "speed", "forged_impression", "shilling")  # by violation code
 FLOOD, SPEED, FORGED_IMPRESSION, BANNED = 1, 2, 3, 4
-# No violation of a limit: the event is from before the user was forgotten, or was taken back before it arrived.
-FORGOTTEN, RETRACTED = 5, 6
+# No violation of a limit: the event is from before the user was forgotten, was taken back before it arrived, or
+# lacks the consent of its user.
+FORGOTTEN, RETRACTED, WITHOUT_CONSENT = 5, 6, 7
 _ACTIONS, _REPEATS, _UNSEEN_SLATES = range(3)  # columns of `minute_counts`, half-life one minute
 _COUNT_PER_RATE = 1 / np.log(2)  # limit of the decayed count at a steady rate of one action per minute
 

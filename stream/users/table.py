@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream.ids import KeyIndex, hash_ids
+from stream.ids import NO_KEY, KeyIndex, hash_ids
 from stream.logs import Records
 from stream.records.batches import Queries, ragged_starts
 from stream.records.decoding import LATEST_ACTION, EventBatch
@@ -16,8 +16,15 @@ from stream.stores import StoreWatermark, UserStore
 from stream.users.columns import allocate_columns, clear, encode_rows, forget, grow, write_profiles
 from stream.users.event_kernels import EventColumns, PreEventState, UserColumns, allocate, apply
 from stream.users.owned_items import OwnedItems
-from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, StoredProfile, decode_stored_profile, history_line
-from stream.users.rate_limits import FORGOTTEN, UNLIMITED, RateLimits
+from stream.users.profiles import (
+    N_HISTORY,
+    N_QUERY_HISTORY,
+    StoredProfile,
+    decode_stored_profile,
+    history_line,
+    refuses_consent,
+)
+from stream.users.rate_limits import FORGOTTEN, UNLIMITED, WITHOUT_CONSENT, RateLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +75,11 @@ class UserTable:
         forgotten changes nothing. `events`: one per row of `batch`. `partition`: of the events.
         """
         rows = self._find_or_load(batch.user)
-        self._set_partition(rows, partition)
-        self._fill_event_keys(np.unique(rows[batch.retraction > LATEST_ACTION]))
+        known_rows = rows[rows >= 0]  # without the events of nobody
+        self._set_partition(known_rows, partition)
+        self._fill_event_keys(np.unique(rows[(rows >= 0) & (batch.retraction > LATEST_ACTION)]))
         columns = UserColumns(*(self._columns[name] for name in UserColumns._fields))
-        self._owned.make_room(rows, columns.interacted_size, columns.interacted)
+        self._owned.make_room(known_rows, columns.interacted_size, columns.interacted)
         max_history = np.minimum(columns.size[rows] + np.arange(len(batch)), N_QUERY_HISTORY)
         pre_event = allocate(len(batch), int(max_history.sum()))
         event_columns = EventColumns(
@@ -116,12 +124,12 @@ class UserTable:
         Once per user and batch, because a text is copied whenever it grows.
         """
         violation = pre_event.violation
-        indices = indices[violation[indices] != FORGOTTEN]
+        indices = indices[(violation[indices] != FORGOTTEN) & (violation[indices] != WITHOUT_CONSENT)]
         lines: defaultdict[int, list[bytes]] = defaultdict(list)
         columns = indices, rows[indices], violation[indices], pre_event.n_behind[indices]
         for i, row, code, n_behind in zip(*(column.tolist() for column in columns), strict=True):
             event = events[i]
-            self._user_ids[row] = event.user_id
+            self._user_ids[row] = event.user_id or event.user
             if n_behind >= 0:
                 self._remove_line(row, lines[row], n_behind)
             elif not code and (line := history_line(event)):
@@ -139,7 +147,10 @@ class UserTable:
         self._texts[row] = b"".join(lines)
 
     def set_attributes(self, keys: np.ndarray, user_ids: Sequence[str], records: Records, partition: int = 0) -> None:
-        """Apply records of the users topic: attributes as JSON, or None to forget the user."""
+        """Apply records of the users topic: attributes as JSON, or None to forget the user.
+
+        A user who refuses consent is forgotten but for the attributes, and so are later events.
+        """
         rows = self._find_or_load(keys)
         self._set_partition(rows, partition)
         columns = records.offsets, records.values, records.times
@@ -149,8 +160,11 @@ class UserTable:
             self._columns["users_offset"][row] = offset
             self._user_ids[row] = user_id
             self._attributes[row] = value or b""
-            if value is None:
+            has_refused = refuses_consent(self._attributes[row])
+            if value is None or has_refused:
                 self._forget(row, ts)
+                self._attributes[row] = value if value and has_refused else b""
+            self._columns["has_refused"][row] = has_refused
             self._changed[row] = True
 
     def ban(
@@ -176,7 +190,7 @@ class UserTable:
         return int(rows.size)
 
     def _find_or_load(self, keys: np.ndarray) -> np.ndarray:
-        missing = np.unique(keys[self._index.lookup(keys) < 0])
+        missing = np.unique(keys[(self._index.lookup(keys) < 0) & (keys != NO_KEY)])
         if missing.size:
             self._reserve(self._used + missing.size)
             self._load(missing)
@@ -229,6 +243,7 @@ class UserTable:
         for row, record in zip(rows.tolist(), records, strict=True):
             self._user_ids[row], self._texts[row] = record.user_id, record.text
             self._attributes[row] = record.attributes
+            self._columns["has_refused"][row] = refuses_consent(record.attributes)
 
     def _forget(self, row: int, ts: int) -> None:
         forget(self._columns, row, ts)

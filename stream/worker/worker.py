@@ -21,13 +21,13 @@ from stream.process.outages import OutageLog
 from stream.quarantine import quarantine
 from stream.records.content_hashes import batch_content_hashes
 from stream.records.dead_letters import RejectedEvent
-from stream.records.decoding import NO_RETRACTION, DecodedBatch, EventBatch, decode_records
+from stream.records.decoding import NO_RETRACTION, DecodedBatch, decode_records
 from stream.records.events import CONFLICTING_EVENT_ID
 from stream.records.example_blocks import keyed_blocks
 from stream.records.item_ids import collect_ids
 from stream.stores import UserStore
 from stream.topics import EVENTS, EXAMPLES, USERS
-from stream.users.rate_limits import DETECTORS, FORGOTTEN, RETRACTED, rate_limits_from_settings
+from stream.users.rate_limits import DETECTORS, FORGOTTEN, RETRACTED, WITHOUT_CONSENT, rate_limits_from_settings
 from stream.users.table import ApplyResult, UserTable
 from stream.worker.clock_jumps import MAX_TIME_FALL_MS, split_at_time_falls
 from stream.worker.continuity import GapReporter, fingerprint
@@ -184,7 +184,7 @@ class StreamWorker:
             partition.watermark.correct(records.times[0], self._max_lead_ms)
         start = partition.advance(next_offset, fingerprint(records))
         result = self._users.apply(new.batch, new.events, partition.number)
-        _count_outcomes(new.batch, result)
+        _count_outcomes(new, result)
         quarantine(self._log, partition.number, new, result, partition.already_reported)
         examples = partition.join(new.batch, result)
         ids_by_offsets = partial(collect_ids, new.batch, new.events, result.violation > 0)
@@ -267,7 +267,10 @@ class StreamWorker:
         self._users.clear_cache()
 
 
-def _count_outcomes(batch: EventBatch, result: ApplyResult) -> None:
+def _count_outcomes(decoded: DecodedBatch, result: ApplyResult) -> None:
+    batch = decoded.batch
+    n_refused = int(np.count_nonzero(result.violation == WITHOUT_CONSENT))
+    metrics.events_without_consent.inc(decoded.n_without_consent + n_refused)
     is_retraction = batch.retraction != NO_RETRACTION
     metrics.count_events(batch.type[(result.violation == 0) & ~is_retraction])
     metrics.events_forgotten.inc(int(np.count_nonzero(result.violation == FORGOTTEN)))

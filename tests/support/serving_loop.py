@@ -92,7 +92,7 @@ class LiveLoop:
         assert response.json() == {"accepted": len(item_ids), "refused": [], "status": "accepted"}
         self.run_until_idle()
 
-    def recommend(self, user: str = "u1", **fields: Any) -> dict[str, Any]:
+    def recommend(self, user: str | None = "u1", **fields: Any) -> dict[str, Any]:
         """Request a slate; its impression is in the log when this returns."""
         response = self.http.post("/v1/recommendations", json={"user_id": user} | fields)
         assert response.status_code == 200, response.text

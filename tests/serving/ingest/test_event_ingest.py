@@ -28,7 +28,7 @@ INVALID_EVENTS = {
     "an unknown type": (make_event(type="glance"), "type"),
     "no event_id": (make_event(event_id=None), "event_id"),
     "no ts": (make_event(ts=None), "ts"),
-    "no user_id": (make_event(user_id=None), "user_id"),
+    "a user_id that is no text": (make_event(user_id=5), "user_id"),
     "a click without item": (make_event(item_id=None), "item_id"),
     "an impression without items": (make_impression([]), "items"),
     "an impression without impression_id": (make_impression(["a"], impression_id=None), "impression_id"),

@@ -23,7 +23,7 @@ class Recorder:
         self.batches: list[list[str]] = []
 
     def recommend(self, requests: Sequence[RecommendationRequest]) -> list[RecommendationResponse]:
-        users = [request.user_id for request in requests]
+        users = [request.user for request in requests]
         self.batches.append(users)
         if "bad" in users:
             raise RuntimeError("bad user")

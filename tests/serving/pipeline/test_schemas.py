@@ -56,10 +56,10 @@ def test_invalid_field_error_names_the_field(shop: LiveLoop, fields: dict[str, A
     assert response.json()["field"] == field
 
 
-def test_request_without_a_user_names_the_missing_field(shop: LiveLoop) -> None:
+def test_request_without_a_user_is_answered(shop: LiveLoop) -> None:
     responses = [shop.http.post("/v1/recommendations", json={}), shop.http.get("/v1/recommendations")]
 
-    assert [(response.status_code, response.json()["field"]) for response in responses] == [(422, "user_id")] * 2
+    assert [response.status_code for response in responses] == [200, 200]
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_every_event_field_is_decoded(events: list[Event]) -> None:
 
         assert EventType(batch.type[i]).name == event.type
         assert int(batch.ts[i]) == event.ts
-        assert [int(batch.event[i]), int(batch.user[i])] == [hash_id(event.event_id), hash_id(event.user_id)]
+        assert [int(batch.event[i]), int(batch.user[i])] == [hash_id(event.event_id), hash_id(event.user)]
         assert int(batch.item[i]) == (0 if event.type == "impression" else hash_id(event.item_id or ""))
         assert int(batch.impression[i]) == (hash_id(event.impression_id) if event.impression_id else 0)
         assert int(batch.surface[i]) == (hash_id(event.surface) if event.surface else 0)

@@ -75,13 +75,13 @@ def test_query_from_a_record_equals_query_from_the_table(actions: list[tuple[int
     table = UserTable(store, rows=16)
     for first in range(0, len(events), batch):
         decoded_batch = decode_events(events[first : first + batch], first)
-        records = [store.get(hash_id(event.user_id)) for event in decoded_batch.events]
+        records = [store.get(hash_id(event.user)) for event in decoded_batch.events]
         queries = apply_batch(table, decoded_batch)
         for i, event in enumerate(decoded_batch.events):
             if event.user_id in [earlier.user_id for earlier in decoded_batch.events[:i]]:
                 continue
             profile = decode_profile(records[i] or b"") if records[i] else EMPTY_PROFILE
-            expected = queries_from_profiles([profile], [hash_id(event.user_id)], [event.ts], [0], [[]])
+            expected = queries_from_profiles([profile], [hash_id(event.user)], [event.ts], [0], [[]])
             query = queries.take(np.array([i]))
             for field in fields(Queries):
                 assert np.array_equal(getattr(query, field.name), getattr(expected, field.name)), field.name
@@ -273,10 +273,10 @@ def test_late_event_does_not_bring_a_forgotten_user_back(event: Event, is_late: 
     late = decode_events([event], offset=2)
     result = table.apply(late.batch, late.events)
     table.flush()
-    value = store.get(hash_id(event.user_id)) or b""
+    value = store.get(hash_id(event.user)) or b""
 
     assert decode_profile(value).is_empty == is_late
-    assert (event.user_id.encode() in value) != is_late
+    assert (event.user.encode() in value) != is_late
     assert result.violation.tolist() == [FORGOTTEN if is_late else 0]
 
 
