@@ -24,7 +24,7 @@ fallbacks = Counter(
 )
 http_errors = Counter("headrace_http_errors", "HTTP requests rejected or failed, by status", ["status"])
 recommendations_shed = Counter(
-    "headrace_recommendations_shed", "Recommendation requests rejected with 503 because the queue was full"
+    "headrace_recommendations_shed", "Recommendation requests rejected with 503 because they would have waited too long"
 )
 candidates_ranked = Counter("headrace_candidates_ranked", "Candidates ranked, over all channels")
 slate_items = Counter("headrace_slate_items", "Slate positions filled, by the channel that found the item", ["source"])

@@ -18,7 +18,7 @@ from serving.ingest.event_ingest import EventIngest
 from serving.ingest.event_lookup import build_retraction, find_event
 from serving.ingest.group_commit import CommitSettings, GroupCommitWriter
 from serving.ingest.pending_writes import PendingWrites
-from serving.pipeline.batcher import RequestBatcher
+from serving.pipeline.batcher import BatchSettings, RequestBatcher
 from serving.pipeline.recommender import Recommender, RecommenderSettings
 from serving.pipeline.responses import Slate, impression_event
 from serving.pipeline.schemas import RecommendationRequest, RecommendationResponse
@@ -77,7 +77,9 @@ class Service:
         rng = np.random.default_rng(serve.seed or None)
         ranking = RecommenderSettings(serve.candidates)
         self.recommender = Recommender(self.replica, store, pending_writes, ranking, Explorer(serve), rng)
-        self._batcher = RequestBatcher(self._recommend_and_log, serve.max_queue)
+        self._batcher = RequestBatcher(
+            self._recommend_and_log, serve.max_queue, BatchSettings(max_wait_s=serve.max_wait)
+        )
         self._polls = polls or PollSettings()
         self._item_lock, self._user_lock = asyncio.Lock(), asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,8 +100,12 @@ class Service:
         self.recommender.recommend(RecommendationRequest(user_id="nobody", log=False), "warm-up", self.clock.now_ms())
 
     async def recommend(self, request: RecommendationRequest) -> RecommendationResponse:
-        """Return a slate and log its impression; `Overloaded` when too many requests are waiting."""
+        """Return a slate and log its impression; `Overloaded` if the request would wait too long."""
         return await self._batcher.submit(request)
+
+    def check_wait(self) -> None:
+        """Raise `Overloaded` if a request for recommendations that arrives now would wait too long."""
+        self._batcher.check_wait()
 
     def check_time(self, request: RecommendationRequest) -> None:
         """Raise ValueError if the impression would be rejected for its time."""

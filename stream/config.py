@@ -260,6 +260,13 @@ class ServeSettings(_Section):
         ge=1,
         description="Maximum concurrent recommendation requests; excess requests get 503 with Retry-After.",
     )
+    max_wait: float = Field(
+        0.025,
+        gt=0,
+        le=60,
+        description="Seconds that a recommendation request may be expected to wait for its turn; requests that would"
+        " wait longer get 503 with Retry-After at once. A turn takes up to 16 requests; as many may always wait.",
+    )
     seed: int = Field(0, ge=0, description="Random seed of exploration.")
 
     @field_validator("cors_origins")

@@ -13,10 +13,10 @@ Recommend = Callable[[Sequence[RecommendationRequest]], list[RecommendationRespo
 
 
 class Overloaded(Exception):
-    """The queue of recommendation requests is full; retry after `retry_after_s` seconds."""
+    """A request would wait too long; retry after `retry_after_s` seconds."""
 
-    def __init__(self, max_queue: int, retry_after_s: int = 1) -> None:
-        super().__init__(f"{max_queue} recommendation requests are waiting; retry in {retry_after_s} s")
+    def __init__(self, n_waiting: int, retry_after_s: int = 1) -> None:
+        super().__init__(f"{n_waiting} recommendation requests are waiting; retry in {retry_after_s} s")
         self.retry_after_s = retry_after_s
 
 
@@ -26,6 +26,8 @@ class BatchSettings:
 
     max_requests: int = 16  # requests per batch
     max_delay_s: float = 0.006  # longest pause before the next batch that is not full
+    max_wait_s: float = 0.025  # expected time until the batch of a request starts; above it the request is rejected
+    smoothing: float = 0.2  # weight of the latest full batch in the mean time per batch
 
 
 @dataclass(slots=True)
@@ -38,10 +40,13 @@ class _PendingRequest:
 
 
 class RequestBatcher:
-    """Queue requests and serve them in batches; `Overloaded` when the queue is full.
+    """Queue requests and serve them in batches; reject those that would wait too long.
 
     A request that comes alone is served at once. After each batch, as much time is left to other tasks as the batch
     took, unless a full batch is waiting: under load, batches become fewer and larger.
+
+    The expected wait of a request is the number of requests before it times their mean time in full batches. A request
+    with less than a full batch before it is never rejected, so the mean follows a process that becomes faster again.
     """
 
     def __init__(self, recommend: Recommend, max_queue: int, settings: BatchSettings | None = None) -> None:
@@ -51,12 +56,21 @@ class RequestBatcher:
         self._pending: deque[_PendingRequest] = deque()
         self._scheduled: asyncio.Handle | None = None  # the next batch
         self._next_batch_time = 0.0  # time of the event loop before which only a full batch starts
+        self._seconds_per_batch = 0.0  # mean of full batches; 0 before the first one
+        self._full_batch_time: float | None = None  # time since when the next full batch has been waiting
+
+    def check_wait(self) -> None:
+        """Raise `Overloaded` if a request that arrives now would wait too long."""
+        n_waiting, settings = len(self._pending), self._settings
+        n_batches = n_waiting / settings.max_requests
+        is_late = n_batches >= 1 and n_batches * self._seconds_per_batch > settings.max_wait_s
+        if is_late or n_waiting >= self._max_queue:
+            metrics.recommendations_shed.inc()
+            raise Overloaded(n_waiting)
 
     async def submit(self, request: RecommendationRequest) -> RecommendationResponse:
-        """Wait for the response to a request."""
-        if len(self._pending) >= self._max_queue:
-            metrics.recommendations_shed.inc()
-            raise Overloaded(self._max_queue)
+        """Wait for the response to a request; `Overloaded` if it would wait too long."""
+        self.check_wait()
         loop = asyncio.get_running_loop()
         pending = _PendingRequest(request, loop.create_future(), time.perf_counter())
         self._pending.append(pending)
@@ -80,9 +94,19 @@ class RequestBatcher:
         start = loop.time()
         self._process([pending for pending in batch if not pending.future.done()])
         end = loop.time()
+        self._measure(size, start, end)
         self._next_batch_time = end + min(self._settings.max_delay_s, end - start)
         self._scheduled = None
         self._schedule(loop)
+
+    def _measure(self, size: int, start: float, end: float) -> None:
+        """Update the mean time per full batch, with the time of other tasks between two of them."""
+        max_requests, smoothing = self._settings.max_requests, self._settings.smoothing
+        if size == max_requests:
+            seconds = end - (start if self._full_batch_time is None else self._full_batch_time)
+            mean = self._seconds_per_batch or seconds
+            self._seconds_per_batch = mean + smoothing * (seconds - mean)
+        self._full_batch_time = end if len(self._pending) >= max_requests else None
 
     def _process(self, batch: list[_PendingRequest]) -> None:
         """Resolve the futures of a batch.

@@ -9,7 +9,7 @@ from serving import metrics
 from serving.http.access import AccessKeys
 from serving.http.errors import PROBLEM_TYPE, Problem, build_document, convert_error, describe_request
 from serving.http.request_ids import HEADER, find_request_id
-from serving.pipeline.schemas import RecommendationRequest
+from serving.pipeline.schemas import RecommendationRequest, RecommendationResponse
 from serving.service import Service
 from stream.process.log_lines import request_id
 
@@ -47,21 +47,25 @@ class DirectPath:
 
         For an invalid request nothing is sent; the result is a `receive` that repeats its body for the framework.
         """
-        message = await receive()
-        request = self._decode(message)
-        if request is None:
-            return _repeat(message, receive)
-        state = {"request_id": find_request_id(scope["headers"])}
+        message, state = await receive(), {"request_id": find_request_id(scope["headers"])}
         request_id.set(state["request_id"])  # for the log lines of this request
         try:
-            response = await self._service.recommend(request)
+            response = await self._recommend(message)
         except Exception as error:
             description = describe_request({"method": scope["method"], "path_template": _PATH.decode(), "state": state})
             outage = self._service.stored_users.request_outage
             await _send_problem(send, convert_error(error, description, outage), state["request_id"])
-        else:
-            await _send(send, 200, _CONTENT_TYPE, msgspec.json.encode(response), state["request_id"])
+            return None
+        if response is None:
+            return _repeat(message, receive)
+        await _send(send, 200, _CONTENT_TYPE, msgspec.json.encode(response), state["request_id"])
         return None
+
+    async def _recommend(self, message: Mapping[str, Any]) -> RecommendationResponse | None:
+        """Response to a message; None unless it is a complete and valid request."""
+        self._service.check_wait()  # first: a request that is rejected costs as little as possible
+        request = self._decode(message)
+        return None if request is None else await self._service.recommend(request)
 
     def _has_key(self, authorization: bytes) -> bool:
         try:

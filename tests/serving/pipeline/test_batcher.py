@@ -1,6 +1,7 @@
 """Batches of concurrent requests: isolation of errors, batch sizes, and a bounded queue."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,33 @@ def test_requests_beyond_the_queue_are_shed() -> None:
     assert results[:2] == ["ann", "ben"]
     assert isinstance(results[2], Overloaded)
     assert results[2].retry_after_s == 1
+
+
+class TestExpectedWait:
+    """Full batches of two requests."""
+
+    def test_requests_that_would_wait_too_long_are_shed(self) -> None:
+        batcher = RequestBatcher(Recorder().recommend, 100, BatchSettings(max_requests=2, max_wait_s=1e-9))
+
+        before_a_batch = submit_all(batcher, "abcdef")
+        after_a_batch = submit_all(batcher, "abcdef")
+
+        assert before_a_batch == [*"abcdef"]  # the time per batch is unknown
+        assert after_a_batch[:2] == ["a", "b"]
+        assert [type(result) for result in after_a_batch[2:]] == [Overloaded] * 4
+
+    def test_faster_batches_end_the_shedding(self) -> None:
+        durations = iter([0.2])
+
+        def recommend(requests: Sequence[RecommendationRequest]) -> list[RecommendationResponse]:
+            time.sleep(next(durations, 0))
+            return Recorder().recommend(requests)
+
+        batcher = RequestBatcher(recommend, 100, BatchSettings(max_requests=2, max_wait_s=0.1, smoothing=1.0))
+        submit_all(batcher, "ab")
+        n_shed = [sum(isinstance(result, Overloaded) for result in submit_all(batcher, "abcdef")) for _ in range(2)]
+
+        assert n_shed == [4, 0]
 
 
 @pytest.mark.parametrize("n_requests", [1, 40])
