@@ -24,7 +24,7 @@ from online_models.rankers.state_identity import StateIdentity
 from online_models.retrievers.candidates import Candidates, Exclusions
 from online_models.retrievers.ensemble import RetrieverEnsemble, RetrieverSettings
 from online_models.state.contribution_caps import ContributionCaps
-from online_models.state.history_changes import find_retractions, uncount
+from online_models.state.history_changes import find_merges, find_retractions, uncount
 from online_models.state.item_table import NO_TIME, ItemLists, ItemTable, UserQueries, select_actions
 from online_models.state.row_count import RowCount
 from online_models.state.tables import State, prefix_states, substate
@@ -188,7 +188,7 @@ class RecommenderModel:
         self._served_features.cache_shown(batch, users, item_lists)
         self.items.learn(batch, is_capped, self.position_bias.exposure(batch))
         tower_report = self._retrievers.learn(actions, self._find_new_items(batch, item_lists))
-        self._take_back(batch)
+        self._change_histories(batch)
         report = StepReport(
             slate_report,
             candidate_report,
@@ -209,12 +209,14 @@ class RecommenderModel:
             truncation=self.history_filter.truncation,
         )
 
-    def _take_back(self, batch: ExampleBatch) -> None:
-        """Undo the counts, co-visits and board places of actions that users have taken back."""
+    def _change_histories(self, batch: ExampleBatch) -> None:
+        """Undo what users have taken back, and relearn the co-visits of merged histories."""
         if found := find_retractions(batch, self.items):
             actions, changes = found
             uncount(self.items, actions)
             self._retrievers.relearn(changes)
+        if merges := find_merges(batch, self.items):
+            self._retrievers.relearn(merges)
 
     def _make_candidate_lists(
         self, users: UserQueries, target_rows: np.ndarray

@@ -155,6 +155,20 @@ class UserFields(Struct, frozen=True):
     ] = None
 
 
+class MergeRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Account that an anonymous user joins."""
+
+    into: Annotated[str, Meta(description="Id of the account.")]
+
+
+class MergeResult(Struct, frozen=True):
+    """An accepted merge; it takes effect with the events before it."""
+
+    user_id: Annotated[str, Meta(description="Id of the account.")]
+    anonymous_id: Annotated[str, Meta(description="Id of the user whose history joins the account.")]
+    status: Annotated[Literal["accepted"], Meta(description="The merge is durable.")]
+
+
 class ItemFields(Item):
     """Fields of an item; `item_id` is that of the path and may be left out."""
 

@@ -33,7 +33,7 @@ from stream.logs import EventLog
 from stream.monitoring.heartbeat import Heartbeat
 from stream.process.errors import describe_error
 from stream.process.outages import OutageLog
-from stream.records.events import Limits
+from stream.records.events import ALIAS, Limits
 from stream.records.timestamps import validate_time
 from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS
@@ -163,6 +163,14 @@ class Service:
     async def forget_user(self, user_id: str) -> None:
         """Ask the stream worker to forget a user, and wait up to `forget_timeout_s` for it."""
         await self._write_user(user_id, None)
+
+    async def merge_users(self, anonymous_id: str, account_id: str) -> None:
+        """Join an anonymous user to an account; it is durable when this returns."""
+        event = {
+            "event_id": secrets.token_hex(12), "type": ALIAS, "ts": self.clock.now_ms(), "user_id": account_id,
+            "anonymous_id": anonymous_id,
+        }  # fmt: skip
+        await self.event_ingest.ingest([msgspec.Raw(msgspec.json.encode(event))])
 
     async def change_user(self, user_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Write the result of `change` for the attributes of a user; one change at a time.

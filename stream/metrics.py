@@ -23,6 +23,7 @@ items_invalid = Counter("headrace_items_invalid", "Invalid records of the items 
 events_forgotten = Counter(
     "headrace_events_forgotten", "Events skipped because they are from before their user was forgotten"
 )
+users_merged = Counter("headrace_users_merged", "Anonymous users whose history joined an account")
 events_without_consent = Counter(
     "headrace_events_without_consent", "Events dropped because they, or their user, do not consent"
 )

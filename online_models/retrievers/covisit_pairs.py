@@ -6,6 +6,7 @@ import numpy as np
 
 from stream.jit import kernel
 
+_ALL, _OTHERS, _CHANGED = range(3)  # parts of a history: all entries, those that stay, those that go or come
 _NEGLIGIBLE = 1e-4  # share of a subtracted amount below which a rest counts as rounding error
 
 
@@ -29,13 +30,14 @@ class PairWeights(NamedTuple):
 
 
 class ChangedHistories(NamedTuple):
-    """Histories with the entries that go; `table_row` is a row of `CovisitTable`."""
+    """Histories with the entries that go or come; `table_row` is a row of `CovisitTable`."""
 
     start: np.ndarray  # (n + 1,) int64
     item: np.ndarray  # (h,) int32 item rows, -1 = unknown or disliked
     table_row: np.ndarray  # (h,) int32
     ts: np.ndarray  # (h,) int64, ms
-    is_removed: np.ndarray  # (h,) bool
+    is_changed: np.ndarray  # (h,) bool
+    is_merge: np.ndarray  # (n,) bool, the changed entries come from another user; False: they go
 
 
 @kernel
@@ -60,39 +62,60 @@ def add_pair(
 
 @kernel
 def relearn_pairs(histories: ChangedHistories, weights: PairWeights, table: CovisitTable) -> None:
-    """Subtract the pairs of the histories as they were, and add those of what remains."""
-    start, _, _, _, is_removed = histories
+    """Replace the pairs of the histories as they were by those of the histories as they are.
+
+    Actions that are removed: all pairs before, then those of the others. A merge: the pairs of the two histories
+    before, then those of all.
+    """
+    start, is_changed, is_merge = histories.start, histories.is_changed, histories.is_merge
     for i in range(start.size - 1):
         first, last = -1, -1
         for h in range(start[i], start[i + 1]):
-            if is_removed[h]:
+            if is_changed[h]:
                 first, last = (h if first < 0 else first), h
         if first < 0:
             continue
-        end = min(start[i + 1], last + weights.window + 2)  # behind the last entry whose pairs change
-        for h in range(first, end):
-            _change_pairs(start[i], h, -1.0, histories, weights, table)
-        for h in range(first, end):
-            if not is_removed[h]:
-                _change_pairs(start[i], h, 1.0, histories, weights, table)
+        span = start[i], first, min(start[i + 1], last + weights.window + 2)  # behind it, no pairs change
+        if is_merge[i]:
+            _change_pairs(span, _OTHERS, -1.0, histories, weights, table)
+            _change_pairs(span, _CHANGED, -1.0, histories, weights, table)
+            _change_pairs(span, _ALL, 1.0, histories, weights, table)
+        else:
+            _change_pairs(span, _ALL, -1.0, histories, weights, table)
+            _change_pairs(span, _OTHERS, 1.0, histories, weights, table)
 
 
 @kernel
 def _change_pairs(
-    begin: int, at: int, sign: float, histories: ChangedHistories, weights: PairWeights, table: CovisitTable
-) -> None:
-    """Add, or subtract with sign -1, the pairs of an entry with those before it from `begin` on.
+    span: tuple[int, int, int], part: int, sign: float, histories: ChangedHistories, weights: PairWeights,
+    table: CovisitTable,
+) -> None:  # fmt: skip
+    """Add, or subtract with sign -1, the pairs of entries with those before them in a part.
 
-    Pairs are added without the entries that go, and subtracted with them.
+    `span`: start of the history, first entry, and end of the entries.
     """
-    _, item, table_row, ts, is_removed = histories
+    begin, first, end = span
+    for at in range(first, end):
+        if _is_in(part, histories.is_changed[at]) and histories.item[at] >= 0:
+            _change_pairs_with(begin, at, part, sign, histories, weights, table)
+
+
+@kernel
+def _is_in(part: int, is_changed: bool) -> bool:
+    return part == _ALL or is_changed == (part == _CHANGED)
+
+
+@kernel
+def _change_pairs_with(
+    begin: int, at: int, part: int, sign: float, histories: ChangedHistories, weights: PairWeights,
+    table: CovisitTable,
+) -> None:  # fmt: skip
+    _, item, table_row, ts, is_changed, _ = histories
     window, backward, decay, half_life_ms = weights
     base, total, neighbor, weight, changed = table
-    if item[at] < 0:
-        return
     amount, n_before, h = 1.0, 0, at - 1
     while h >= begin and n_before < window:
-        if sign < 0 or not is_removed[h]:
+        if _is_in(part, is_changed[h]):
             if item[h] >= 0 and item[h] != item[at]:
                 earlier, later = table_row[h], table_row[at]
                 forward = np.float32(amount * 2.0 ** ((ts[at] - base[earlier]) / half_life_ms))

@@ -202,7 +202,12 @@ class CovisitationRetriever(Retriever):
         columns, latest = self._columns(), int(users.queries.ts.max())
         _rescale(np.unique(table_rows), latest, self._half_life_ms, self.settings.rescale_half_lives, columns)
         histories = ChangedHistories(
-            users.queries.history_start, items, table_rows, users.queries.history_ts, changes.is_removed
+            users.queries.history_start,
+            items,
+            table_rows,
+            users.queries.history_ts,
+            changes.is_changed,
+            changes.is_merge,
         )
         relearn_pairs(histories, self._pair_weights(), columns)
         self.table.mark_changed(table_rows)

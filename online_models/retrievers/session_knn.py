@@ -275,7 +275,12 @@ class SessionKNN(Retriever):
         histories = SessionHistories(
             queries.session_start, queries.history_start, users.history, users.history, queries.history_ts
         )
-        _relearn(histories, queries.user, changes.is_removed, self._store_columns())
+        _relearn(
+            histories,
+            queries.user,
+            changes.is_changed & ~np.repeat(changes.is_merge, np.diff(queries.history_start)),
+            self._store_columns(),
+        )
 
     def retrieve(
         self, users: UserQueries, k: int, eligible: np.ndarray | None = None, exclusions: Exclusions | None = None

@@ -16,11 +16,12 @@ _NEGLIGIBLE = 1e-4  # share of a subtracted amount below which a rest counts as 
 
 @dataclass(frozen=True, slots=True)
 class HistoryChanges:
-    """Histories around n changes, with the entries that go."""
+    """Histories around n changes, with the entries that go, or that come from another user."""
 
     users: UserQueries
-    is_removed: np.ndarray  # (h,) bool, entries of the histories
-    item_row: np.ndarray  # (n,) int32, items whose counts have changed, -1 = unknown
+    is_changed: np.ndarray  # (h,) bool, entries of the histories
+    item_row: np.ndarray  # int32, items whose counts have changed, -1 = unknown
+    is_merge: np.ndarray  # (n,) bool, the changed entries come; False: they go
 
 
 class RetractedActions(NamedTuple):
@@ -44,8 +45,8 @@ def find_retractions(batch: ExampleBatch, items: ItemTable) -> tuple[RetractedAc
     item = part.lists.item[part.lists.start[:-1]].copy()
     entries = queries.history_start[:-1] + np.maximum(position, 0)
     is_known = (position >= 0) & (entries < queries.history_start[1:])
-    is_removed = np.zeros(queries.history_item.size, np.bool_)
-    is_removed[entries[is_known]] = True
+    is_changed = np.zeros(queries.history_item.size, np.bool_)
+    is_changed[entries[is_known]] = True
     types, ts, is_negative = part.type.copy(), np.full(rows.size, NO_TIME), np.zeros(rows.size, np.bool_)
     known = entries[is_known]
     item[is_known], types[is_known] = queries.history_item[known], plain_types(queries.history_type[known])
@@ -53,7 +54,21 @@ def find_retractions(batch: ExampleBatch, items: ItemTable) -> tuple[RetractedAc
     item_row = items.lookup(item)
     kind = np.where(is_negative, np.int8(-1), COUNT_KINDS[types])
     actions = RetractedActions(item_row, types, kind, part.value, ts, user_weights(part))
-    return actions, HistoryChanges(items.resolve_queries(queries), is_removed, item_row)
+    return actions, HistoryChanges(items.resolve_queries(queries), is_changed, item_row, np.zeros(rows.size, np.bool_))
+
+
+def find_merges(batch: ExampleBatch, items: ItemTable) -> HistoryChanges | None:
+    """Find the anonymous users whose actions join an account in a batch; None without any."""
+    rows = np.flatnonzero(batch.kind == Kind.merged)
+    if not rows.size:
+        return None
+    part = batch.take(rows)
+    queries, lists = part.queries, part.lists
+    entries = np.repeat(queries.history_start[:-1], np.diff(lists.start)) + lists.position
+    is_changed = np.zeros(queries.history_item.size, np.bool_)
+    is_changed[entries[lists.position >= 0]] = True
+    no_items, is_merge = np.zeros(0, np.int32), np.ones(rows.size, np.bool_)
+    return HistoryChanges(items.resolve_queries(queries), is_changed, no_items, is_merge)
 
 
 def uncount(items: ItemTable, actions: RetractedActions) -> None:

@@ -3,20 +3,21 @@
 from typing import Any
 
 import msgspec
-from litestar import Request, delete, get, patch, put
+from litestar import Request, delete, get, patch, post, put
 from litestar.datastructures import State
 from litestar.params import FromPath
 
 from serving.http.errors import Problem, validation_problem
 from serving.http.operations import Operation, contract
-from serving.http.requests import decode_body, get_service, parse_id, read_body
-from serving.records import UserFields, UserRecord
+from serving.http.requests import check_id, decode_body, get_service, parse_id, read_body
+from serving.records import MergeRequest, MergeResult, UserFields, UserRecord
 from stream.ids import hash_id
 from stream.users.profiles import decode_profile, describe
 
 _MAX_FIELDS_BYTES = 16 << 10
 _USER = {"user_id": "u1"}
 _FIELDS = {"city": "Ulm", "interests": ["tea"]}
+_merge_decoder = msgspec.json.Decoder(MergeRequest)
 _fields_decoder = msgspec.json.Decoder(dict[str, Any])
 
 _GET_USER = Operation(
@@ -33,6 +34,10 @@ _GET_USER = Operation(
     },
 )  # fmt: skip
 _WRITE_USER = Operation(access="users", path_example=_USER, request=UserFields, request_example=_FIELDS)
+_MERGE_USER = Operation(
+    access="users", path_example={"user_id": "session:s1"}, request=MergeRequest, request_example={"into": "u1"},
+    response=MergeResult, response_example={"user_id": "u1", "anonymous_id": "session:s1", "status": "accepted"},
+)  # fmt: skip
 _FORGET_USER = Operation(access="users", path_example=_USER)
 
 
@@ -69,6 +74,20 @@ async def patch_user(state: State, request: Request[Any, Any, Any], user_id: Fro
     await get_service(state).change_user(decoded_id, lambda stored: _drop_nulls(stored | fields))
 
 
+@post("/v1/users/{user_id:str}/merge", status_code=202, tags=["users"], opt=contract(_MERGE_USER))
+async def merge_user(state: State, request: Request[Any, Any, Any], user_id: FromPath[str]) -> MergeResult:
+    """Join the history of an anonymous user to an account, once.
+
+    The anonymous user is then unknown. An event of type `alias` does the same. `GET /v1/lag` is 0 when it is done.
+    """
+    anonymous_id = parse_id("user_id", user_id)
+    account_id = check_id("into", decode_body(await read_body(request), _merge_decoder).into)
+    if anonymous_id == account_id:
+        raise Problem(422, "Invalid request", f"into is {account_id!r}, the user itself", field="into")
+    await get_service(state).merge_users(anonymous_id, account_id)
+    return MergeResult(account_id, anonymous_id, "accepted")
+
+
 @delete("/v1/users/{user_id:str}", status_code=204, tags=["users"], opt=contract(_FORGET_USER))
 async def forget_user(state: State, user_id: FromPath[str]) -> None:
     """Delete a user's history, counts and attributes; models trained on them stay."""
@@ -94,4 +113,4 @@ def _drop_nulls(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-ROUTES = (get_user, put_user, patch_user, forget_user)
+ROUTES = (get_user, put_user, patch_user, merge_user, forget_user)

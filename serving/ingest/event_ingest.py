@@ -23,7 +23,7 @@ from stream.process.outages import OutageLog
 from stream.records.content_hashes import batch_content_hashes, event_content_hashes
 from stream.records.dead_letters import RejectedEvent, encode_dead_letter
 from stream.records.decoding import decode_records
-from stream.records.events import CONFLICTING_EVENT_ID, RETRACTIONS, Event, Limits, Rejection, parse, validate
+from stream.records.events import CONFLICTING_EVENT_ID, MERGES, RETRACTIONS, Event, Limits, Rejection, parse, validate
 from stream.records.timestamps import guess_time_unit
 from stream.stores import UserStore
 from stream.topics import DEAD_LETTER, EVENTS
@@ -203,7 +203,7 @@ def _drop_without_consent(events: dict[int, Event], profiles: Mapping[str, Profi
 
 def _acted_on(event: Event) -> int:
     """Key of the item of an action; NO_KEY for an impression or a retraction."""
-    is_action = event.type != "impression" and event.type not in RETRACTIONS
+    is_action = event.type != "impression" and event.type not in RETRACTIONS and event.type not in MERGES
     return hash_id(event.item_id) if is_action and event.item_id else NO_KEY
 
 

@@ -31,9 +31,16 @@ class Kind(IntEnum):
     closed = 3  # an impression after its attribution window: its list with the final labels
     held = 4  # quarantined, or of a forgotten user: nothing trains on it; it is here so that duplicates are recognized
     retracted = 5  # an action is taken back: the user's history around it, and its position in that as `lists.position`
+    merged = 6  # an anonymous user joins an account: the history of both, with its positions in `lists`
 
 
-EVENT_KINDS = (Kind.shown, Kind.action, Kind.held, Kind.retracted)  # of the one row that each event causes itself
+EVENT_KINDS = (
+    Kind.shown,
+    Kind.action,
+    Kind.held,
+    Kind.retracted,
+    Kind.merged,
+)  # of the one row that each event causes itself
 N_CONTEXT = 4  # "name=value" keys of the context of a query
 
 

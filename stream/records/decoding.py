@@ -13,6 +13,7 @@ from stream.logs import Records
 from stream.records.batches import N_CONTEXT, CandidateLists, Columns, EventType, flatten_ragged, ragged_starts
 from stream.records.dead_letters import RejectedEvent, describe_misplaced
 from stream.records.events import (
+    ATTACH,
     RETRACT,
     RETRACTIONS,
     TYPE_NUMBERS,
@@ -204,7 +205,6 @@ def _build_batch(
     impressions = np.flatnonzero(kind == EventType.impression).tolist()
     lists = _build_lists(events, impressions)
     features, feature_row = _decode_feature_blocks(events, impressions)
-    first = lists.start[:-1]
     value = np.array([np.nan if event.value is None else event.value for event in events], np.float32)
     return EventBatch(
         offset=np.array(offsets, np.int64),
@@ -212,7 +212,7 @@ def _build_batch(
         ts=np.array([event.ts for event in events], np.int64),
         event=_event_keys(events, is_released),
         user=hash_ids([event.user_id or event.user for event in events]),
-        item=np.where(kind == EventType.impression, np.uint64(NO_KEY), lists.item[first]),
+        item=_first_items(kind, lists),
         impression=_optional_keys([event.impression_id for event in events]),
         surface=_optional_keys([event.surface for event in events]),
         context=_context_columns(events, impressions),
@@ -247,6 +247,14 @@ def _event_keys(events: Sequence[Event], is_released: np.ndarray) -> np.ndarray:
     return hash_ids(names)
 
 
+def _first_items(kind: np.ndarray, lists: CandidateLists) -> np.ndarray:
+    """Item of each action, (n,) uint64; NO_KEY for an impression and for an empty list."""
+    has_item = (kind != EventType.impression) & (np.diff(lists.start) > 0)
+    item = np.full(kind.size, NO_KEY, np.uint64)
+    item[has_item] = lists.item[lists.start[:-1][has_item]]
+    return item
+
+
 def _retraction_keys(events: Sequence[Event]) -> np.ndarray:
     """Column `retraction` of events, (n,) uint64."""
     keys = np.full(len(events), NO_RETRACTION, np.uint64)
@@ -257,7 +265,8 @@ def _retraction_keys(events: Sequence[Event]) -> np.ndarray:
 
 def _build_lists(events: Sequence[Event], impressions: Sequence[int]) -> CandidateLists:
     impression_type = EventType.impression.name
-    names = [shown_items(event) if event.type == impression_type else (event.item_id or "",) for event in events]
+    lists = (impression_type, ATTACH)
+    names = [shown_items(event) if event.type in lists else (event.item_id or "",) for event in events]
     start = ragged_starts(np.fromiter(map(len, names), np.int64, len(names)))
     m = int(start[-1])
     position = np.full(m, -1, np.int16)

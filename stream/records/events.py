@@ -13,15 +13,17 @@ from stream.records.timestamps import MAX_TS, TS_UNIT, parse_text_time, validate
 
 TypeName = Literal[
     "impression", "view", "click", "like", "dislike", "cart", "purchase", "dwell", "rating",
-    "return", "unlike", "remove_from_cart", "retract",
+    "return", "unlike", "remove_from_cart", "retract", "alias", "detach", "attach",
 ]  # fmt: skip
 # Types that take back the latest action of another type on the same item.
 RETRACTED_TYPES = {"return": EventType.purchase, "unlike": EventType.like, "remove_from_cart": EventType.cart}
 RETRACT = "retract"  # takes back the event that it names
+ALIAS, DETACH, ATTACH = "alias", "detach", "attach"  # see `stream.users.merges`
+MERGES = frozenset((ALIAS, DETACH, ATTACH))
 RETRACTIONS = frozenset((*RETRACTED_TYPES, RETRACT))
 # Type number by name; of a retraction, that of the action to take back, `view` if only its event_id is known.
 TYPE_NUMBERS = {name: int(kind) for name, kind in (EventType.__members__ | RETRACTED_TYPES).items()} | {
-    RETRACT: int(EventType.view)
+    name: int(EventType.view) for name in (RETRACT, *sorted(MERGES))
 }
 MAX_ID_BYTES = 256
 SESSION_PREFIX = "session:"  # of the id of the anonymous user of a session
@@ -30,6 +32,15 @@ MAX_QUANTITY = 1_000_000
 _MAX_VALUE = 3.4e38  # largest value of a float32 column
 _TIME_SCHEMA = {"anyOf": [{"type": "integer"}, {"type": "string", "format": "date-time"}]}
 _CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class MergedAction(msgspec.Struct, array_like=True, gc=False):
+    """Action of an anonymous user that joins an account."""
+
+    item_id: str
+    type: Annotated[int, Meta(ge=0, le=255)]  # as a history holds it
+    ts: Annotated[int, Meta(ge=0, le=MAX_TS)]
+    event_id: str
 
 
 class Event(msgspec.Struct, gc=False):
@@ -57,6 +68,16 @@ class Event(msgspec.Struct, gc=False):
     retracted_id: Annotated[
         str | None, Meta(description="The `event_id` of the event that a `retract` takes back.")
     ] = None
+    anonymous_id: Annotated[str | None, Meta(description="The user whose history an `alias` joins to `user_id`.")] = (
+        None
+    )
+    account_id: Annotated[
+        str | None, Meta(description="The user of the `alias`, in a `detach` that stream writes.")
+    ] = None
+    actions: Annotated[list[MergedAction] | None, Meta(description="History, in an `attach` that stream writes.")] = (
+        None
+    )
+    counts: Annotated[list[int] | None, Meta(description="Counts by type, in an `attach` that stream writes.")] = None
     model_version: Annotated[str | None, Meta(description="Version that made the slate.")] = None
     context: Annotated[dict[str, Any] | None, Meta(description="Circumstances, such as the device.")] = None
     features: Annotated[str | None, Meta(description="Features as served; Headrace writes them.")] = None
@@ -213,6 +234,7 @@ def validate(events: Sequence[Event], times: Sequence[int], limits: Limits) -> d
             or event.position is not None
             or event.quantity != 1
             or event.type == RETRACT
+            or event.type in MERGES
         ):
             suspects.add(i)
     errors = {i: _validate_event(events[i], times[i], limits) for i in sorted(suspects)}
@@ -282,6 +304,8 @@ def _validate_value(event: Event) -> tuple[str, str] | None:
 
 
 def _validate_shape(event: Event) -> tuple[str, str] | None:
+    if event.type in MERGES:
+        return _validate_merge(event)
     if event.type == RETRACT:
         if event.retracted_id is None:
             return "missing_field", "a retract needs retracted_id, the event_id of the event to take back"
@@ -309,16 +333,38 @@ def _validate_shape(event: Event) -> tuple[str, str] | None:
     return _find_bad_propensity("propensities", event.propensities or []) or _find_bad_propensity("propensity", scalar)
 
 
+def _validate_merge(event: Event) -> tuple[str, str] | None:
+    name = {ALIAS: "anonymous_id", DETACH: "account_id"}.get(event.type)
+    other = event.anonymous_id if event.type == ALIAS else event.account_id
+    if not event.user:
+        return "missing_field", f"an {event.type} needs user_id"
+    if name is not None:
+        if other is None:
+            return "missing_field", f"an {event.type} needs {name}"
+        if other == event.user:
+            return "bad_value", f"{name} is the user of the event, {other!r}; expected another user"
+        return validate_id(name, other)
+    counts, actions = event.counts or [], event.actions or []
+    if len(counts) != len(EventType) or not all(0 <= count < 1 << 32 for count in counts):
+        return "bad_value", f"counts of an attach has {counts!r}; expected {len(EventType)} numbers from 0"
+    if not 0 < len(actions) <= MAX_SLATE or not all(0 < action.type & 0x7F < len(EventType) for action in actions):
+        return "bad_value", f"actions of an attach has {len(actions)} entries, or one of an unknown type"
+    ids = (pair for action in actions for pair in (("item_id", action.item_id), ("event_id", action.event_id)))
+    return next((error for field, name in ids if (error := validate_id(field, name))), None)
+
+
 def _find_bad_propensity(field: str, values: Sequence[float]) -> tuple[str, str] | None:
     bad = next((value for value in values if not 0 < value <= 1), None)
     return None if bad is None else ("bad_propensity", f"{field} has {bad!r}; expected values above 0 and at most 1")
 
 
 def shown_items(event: Event) -> list[str]:
-    """Items of an impression, or the item of an action.
+    """Items of an impression or of an `attach`, or the item of an action.
 
     An impression of one item can use item_id alone.
     """
     if event.items is not None and event.type == "impression":
         return event.items
+    if event.actions is not None and event.type == ATTACH:
+        return [action.item_id for action in event.actions]
     return [] if event.item_id is None else [event.item_id]

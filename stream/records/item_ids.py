@@ -8,7 +8,7 @@ import numpy as np
 from stream.ids import KeyIndex
 from stream.records.batches import EventType, ragged_starts
 from stream.records.decoding import EventBatch
-from stream.records.events import Event, shown_items
+from stream.records.events import MERGES, Event, shown_items
 
 _MAX_BYTES = 1 << 18  # of the ids in one block; ids beyond it come with a later event
 _PREFIX = "item_ids_"
@@ -53,6 +53,7 @@ def collect_ids(batch: EventBatch, events: Sequence[Event], is_held: np.ndarray,
     rows = np.arange(*np.searchsorted(batch.offset, offsets))
     is_impression = batch.type[rows] == EventType.impression
     rows = rows[~is_held[rows] & ~(is_impression & (batch.version[rows] != 0))]
+    rows = rows[[events[row].type not in MERGES for row in rows.tolist()]] if len(rows) else rows
     start = batch.lists.start
     lengths = start[rows + 1] - start[rows]
     entries = np.repeat(start[rows] - ragged_starts(lengths)[:-1], lengths) + np.arange(lengths.sum())

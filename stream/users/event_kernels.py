@@ -9,10 +9,19 @@ from stream.ids import NO_KEY
 from stream.jit import kernel
 from stream.records.decoding import NO_RETRACTION
 from stream.users.columns import HISTORY_CAPACITY
+from stream.users.merges import (
+    NO_OPERATION,
+    OPERATION_ATTACH,
+    OPERATION_DETACH,
+    Operations,
+    find_position,
+    insert_actions,
+    restart_session,
+)
 from stream.users.owned_items import OWNING, LongLists, add_item
 from stream.users.profiles import N_HISTORY, N_QUERY_HISTORY, N_SHOWN, SESSION_GAP_MS
 from stream.users.rate_limits import BANNED, FORGOTTEN, RETRACTED, WITHOUT_CONSENT, check_limits
-from stream.users.retractions import find_action, is_awaited, take_back
+from stream.users.retractions import find_action, is_awaited, take_back, trim_history
 
 _ALARM_INTERVAL_MS = HOUR_MS  # event time between two alarms about one user
 
@@ -81,13 +90,17 @@ class PreEventState(NamedTuple):
     violation: np.ndarray  # (n,) uint8
     is_alarm: np.ndarray  # (n,) bool
     is_applied: np.ndarray  # (n,) bool
+    detached_counts: np.ndarray  # (n, 9) uint32, counts of a user who is detached; the query has the whole history
+    attached_behind: np.ndarray  # (a,) int32, as `insert_actions` returns it
+    attached_position: np.ndarray  # (a,) int16, of attached actions in the history of the query, -1 = too old for it
     is_undone: np.ndarray  # (n,) bool, a retraction whose action was taken back
     undone_position: np.ndarray  # (n,) int16, of that action in the history above, -1 = the history has dropped it
     n_behind: np.ndarray  # (n,) int32, actions in the whole history behind the removed one, -1 = none was removed
 
 
-def allocate(n: int, n_history: int) -> PreEventState:
+def allocate(n: int, n_history: int, operations: Operations) -> PreEventState:
     """Allocate the state for n events; `n_history` bounds the total length of their histories."""
+    n_attached = operations.ts.size
     return PreEventState(
         session_start=np.empty(n, np.int64),
         session_depth=np.empty(n, np.int32),
@@ -101,6 +114,9 @@ def allocate(n: int, n_history: int) -> PreEventState:
         violation=np.zeros(n, np.uint8),
         is_alarm=np.zeros(n, np.bool_),
         is_applied=np.zeros(n, np.bool_),
+        detached_counts=np.zeros((operations.counts.shape[0], 9), np.uint32),
+        attached_behind=np.full(n_attached, -1, np.int32),
+        attached_position=np.full(n_attached, -1, np.int16),
         is_undone=np.zeros(n, np.bool_),
         undone_position=np.full(n, -1, np.int16),
         n_behind=np.full(n, -1, np.int32),
@@ -109,8 +125,9 @@ def allocate(n: int, n_history: int) -> PreEventState:
 
 @kernel
 def apply(
-    events: EventColumns, users: UserColumns, long_lists: LongLists, limits: np.ndarray, pre_event: PreEventState
-) -> tuple[int, int]:
+    events: EventColumns, operations: Operations, users: UserColumns, long_lists: LongLists, limits: np.ndarray,
+    pre_event: PreEventState,
+) -> tuple[int, int]:  # fmt: skip
     """Apply events in order; returns the filled lengths of history and shown items."""
     # Unpack here: access to a tuple in the loop counts references, which takes as long as the work itself.
     (
@@ -125,9 +142,11 @@ def apply(
     ) = users  # fmt: skip
     (
         pre_session_start, pre_session_depth, pre_rates, history_lengths, pre_item, pre_type, pre_ts,
-        shown_lengths, pre_shown, violations, is_alarm, is_applied, is_undone, undone_position,
+        shown_lengths, pre_shown, violations, is_alarm, is_applied, detached_counts, attached_behind,
+        attached_position, is_undone, undone_position,
         n_behind,
     ) = pre_event  # fmt: skip
+    operation, attached_start, attached_type, attached_ts, attached_event, attached_counts = operations
     n_history, n_shown = 0, 0
     for i in range(rows.size):
         if rows[i] < 0:  # nobody
@@ -140,7 +159,11 @@ def apply(
         decay = np.float32(0.5 ** (max(0, ts - last_ts[row]) / DAY_MS))
         for t in range(9):
             pre_rates[i, t] = rates[row, t] * decay
+        if retraction != NO_RETRACTION or operation[i] != NO_OPERATION:
+            trim_history(row, size, history_item, history_type, history_ts, history_event)
         history_lengths[i] = min(size[row], N_QUERY_HISTORY)
+        if operation[i] != NO_OPERATION:
+            history_lengths[i] = size[row] if operation[i] == OPERATION_DETACH else 0
         first, retracted = size[row] - history_lengths[i], -1
         if retraction != NO_RETRACTION:
             retracted = find_action(
@@ -167,6 +190,37 @@ def apply(
         is_forged = is_of_slate and not _has_slate(row, impressions[i], slates_size, slates)
         if _is_from_before(ts, is_forged, forgotten_ts[row]):
             violations[i] = FORGOTTEN
+            continue
+        if operation[i] == OPERATION_DETACH:
+            detached_counts[i] = counts[row]
+            counts[row], rates[row] = 0, 0.0
+            size[row], interacted_size[row], owned_size[row], session_depth[row] = 0, 0, 0, 0
+        elif operation[i] == OPERATION_ATTACH:
+            begin, end = attached_start[i], attached_start[i + 1]
+            insert_actions(
+                row, begin, end, list_item[list_start[i] : list_start[i + 1]], attached_type, attached_ts,
+                attached_event, size, history_item, history_type, history_ts, history_event, attached_behind,
+            )  # fmt: skip
+            trim_history(row, size, history_item, history_type, history_ts, history_event)
+            for t in range(9):
+                counts[row, t] += attached_counts[i, t]
+            for a in range(begin, end):
+                attached_position[a] = find_position(row, attached_event[a], size, history_event)
+                kind, item = attached_type[a] & 0x7F, list_item[list_start[i] + a - begin]
+                if attached_ts[a] > last_ts[row]:
+                    fading = np.float32(0.5 ** ((attached_ts[a] - last_ts[row]) / DAY_MS))
+                    for t in range(9):
+                        rates[row, t] *= fading
+                    last_ts[row] = attached_ts[a]
+                rates[row, kind] += np.float32(0.5 ** ((last_ts[row] - attached_ts[a]) / DAY_MS))
+                add_item(row, item, OWNING[kind], interacted_size, owned_size, interacted, long_lists)
+            restart_session(row, last_ts, session_start, session_depth, size, history_ts)
+            history_lengths[i] = size[row]
+            for h in range(size[row]):
+                pre_item[n_history], pre_type[n_history] = history_item[row, h], history_type[row, h]
+                pre_ts[n_history] = history_ts[row, h]
+                n_history += 1
+        if operation[i] != NO_OPERATION:
             continue
         if retraction != NO_RETRACTION:
             if retracted >= 0:

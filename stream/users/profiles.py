@@ -9,7 +9,7 @@ import numpy as np
 
 from stream.clock import DAY_MS, MINUTE_MS
 from stream.records.batches import N_CONTEXT, EventType, Queries, ragged_starts
-from stream.records.events import RETRACTIONS, Event, validate_id
+from stream.records.events import MERGES, RETRACTIONS, Event, validate_id
 from stream.records.signs import plain_types
 
 N_HISTORY = 100  # latest actions per user
@@ -165,7 +165,7 @@ def history_line(event: Event) -> bytes:
 
     Ids hold no control characters, so a tab separates them.
     """
-    is_action = event.type != "impression" and event.type not in RETRACTIONS
+    is_action = event.type != "impression" and event.type not in RETRACTIONS and event.type not in MERGES
     return b"" if not is_action else f"{event.item_id}\t{event.event_id}\n".encode()
 
 

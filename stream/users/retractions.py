@@ -8,12 +8,26 @@ from stream.jit import kernel
 from stream.records.batches import EventType
 from stream.records.decoding import LATEST_ACTION
 from stream.users.owned_items import OWNING, LongLists, find_item, remove_item
-from stream.users.profiles import N_AWAITED
+from stream.users.profiles import N_AWAITED, N_HISTORY
 
 _PLAIN_TYPE = 0x7F  # mask of the type in a history, see `stream.records.signs`
 _ANY_TIME = 1 << 62
 _LASTING = np.zeros(len(EventType), np.bool_)  # by type: actions that no retraction of a like or of a cart takes back
 _LASTING[[EventType.dislike, EventType.purchase, EventType.rating]] = True
+
+
+@kernel
+def trim_history(
+    row: int, size: np.ndarray, items: np.ndarray, kinds: np.ndarray, times: np.ndarray, events: np.ndarray
+) -> None:
+    """Keep the actions that a record has: a row then changes as if it was just read."""
+    surplus = size[row] - N_HISTORY
+    if surplus <= 0:
+        return
+    for h in range(N_HISTORY):
+        items[row, h], kinds[row, h] = items[row, h + surplus], kinds[row, h + surplus]
+        times[row, h], events[row, h] = times[row, h + surplus], events[row, h + surplus]
+    size[row] = N_HISTORY
 
 
 @kernel

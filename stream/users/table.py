@@ -13,8 +13,9 @@ from stream.records.decoding import LATEST_ACTION, EventBatch
 from stream.records.events import Event
 from stream.records.signs import history_types
 from stream.stores import StoreWatermark, UserStore
-from stream.users.columns import allocate_columns, clear, encode_rows, forget, grow, write_profiles
+from stream.users.columns import HISTORY_CAPACITY, allocate_columns, clear, encode_rows, forget, grow, write_profiles
 from stream.users.event_kernels import EventColumns, PreEventState, UserColumns, allocate, apply
+from stream.users.merges import NO_OPERATION, OPERATION_ATTACH, OPERATION_DETACH, Operations, find_operations
 from stream.users.owned_items import OwnedItems
 from stream.users.profiles import (
     N_HISTORY,
@@ -28,11 +29,25 @@ from stream.users.rate_limits import FORGOTTEN, UNLIMITED, WITHOUT_CONSENT, Rate
 
 
 @dataclass(frozen=True, slots=True)
+class DetachedUser:
+    """State of an anonymous user, whom event `row` has emptied."""
+
+    row: int
+    lines: Sequence[bytes]  # item and event ids of the history
+    types: Sequence[int]  # as the history holds them
+    ts: Sequence[int]  # ms
+    counts: Sequence[int]  # of all events, by type
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyResult:
     """State of each user just before each event, and the rate limits that the event violates."""
 
     queries: Queries
     violation: np.ndarray  # (n,) uint8, index in `rate_limits.DETECTORS` or `FORGOTTEN`, 0 = none
+    detached: Sequence[DetachedUser]
+    operations: Operations
+    attached_position: np.ndarray  # (a,) int16, of attached actions in the history of the query, -1 = it is not there
     is_undone: np.ndarray  # (n,) bool, a retraction whose action was taken back
     undone_position: np.ndarray  # (n,) int16, of that action in the history of the query, -1 = it is not there
     is_alarm: np.ndarray  # (n,) bool, a violation that raises an alarm; at most one per user and hour
@@ -79,16 +94,20 @@ class UserTable:
         self._set_partition(known_rows, partition)
         self._fill_event_keys(np.unique(rows[(rows >= 0) & (batch.retraction > LATEST_ACTION)]))
         columns = UserColumns(*(self._columns[name] for name in UserColumns._fields))
-        self._owned.make_room(known_rows, columns.interacted_size, columns.interacted)
+        operations = find_operations(events)
+        n_attached = np.diff(operations.start)
+        attached_rows = np.repeat(rows, np.where(rows >= 0, n_attached, 0))
+        self._owned.make_room(np.concatenate([known_rows, attached_rows]), columns.interacted_size, columns.interacted)
         max_history = np.minimum(columns.size[rows] + np.arange(len(batch)), N_QUERY_HISTORY)
-        pre_event = allocate(len(batch), int(max_history.sum()))
+        max_history[operations.operation != NO_OPERATION] = HISTORY_CAPACITY
+        pre_event = allocate(len(batch), int(max_history.sum()), operations)
         event_columns = EventColumns(
             rows, batch.offset, batch.type, history_types(batch.type, batch.sign), batch.ts, batch.item,
             batch.impression, batch.event, batch.retraction, batch.is_released, batch.lists.start, batch.lists.item,
         )  # fmt: skip
-        n_history, n_shown = apply(event_columns, columns, self._owned.long_lists, self._limits, pre_event)
+        n_history, n_shown = apply(event_columns, operations, columns, self._owned.long_lists, self._limits, pre_event)
         self._changed[rows[pre_event.is_applied]] = True
-        self._update_text(rows, np.flatnonzero(pre_event.is_applied), pre_event, events)
+        detached_lines = self._update_text(rows, np.flatnonzero(pre_event.is_applied), pre_event, events, operations)
         queries = Queries(
             ts=batch.ts,
             user=batch.user,
@@ -104,8 +123,16 @@ class UserTable:
             shown_start=ragged_starts(pre_event.shown_lengths),
             shown_item=pre_event.shown[:n_shown],
         )
+        detached = [_describe_detached(row, lines, queries, pre_event) for row, lines in detached_lines.items()]
         return ApplyResult(
-            queries, pre_event.violation, pre_event.is_undone, pre_event.undone_position, pre_event.is_alarm
+            queries,
+            pre_event.violation,
+            detached,
+            operations,
+            pre_event.attached_position,
+            pre_event.is_undone,
+            pre_event.undone_position,
+            pre_event.is_alarm,
         )
 
     def _fill_event_keys(self, rows: np.ndarray) -> None:
@@ -117,12 +144,15 @@ class UserTable:
             self._columns["has_event_keys"][row] = True
 
     def _update_text(
-        self, rows: np.ndarray, indices: np.ndarray, pre_event: PreEventState, events: Sequence[Event]
-    ) -> None:
+        self, rows: np.ndarray, indices: np.ndarray, pre_event: PreEventState, events: Sequence[Event],
+        operations: Operations,
+    ) -> dict[int, list[bytes]]:  # fmt: skip
         """Append the original ids of applied events; remove those of actions taken back.
 
-        Once per user and batch, because a text is copied whenever it grows.
+        Once per user and batch, because a text is copied whenever it grows. Returns the lines of each event that has
+        detached its user.
         """
+        detached: dict[int, list[bytes]] = {}
         violation = pre_event.violation
         indices = indices[(violation[indices] != FORGOTTEN) & (violation[indices] != WITHOUT_CONSENT)]
         lines: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -130,12 +160,21 @@ class UserTable:
         for i, row, code, n_behind in zip(*(column.tolist() for column in columns), strict=True):
             event = events[i]
             self._user_ids[row] = event.user_id or event.user
-            if n_behind >= 0:
+            if operations.operation[i] == OPERATION_DETACH and code == 0:
+                size = int(pre_event.history_lengths[i])
+                all_lines = [*self._texts[row].splitlines(keepends=True), *lines.pop(row, [])]
+                detached[i], self._texts[row] = all_lines[-size:] if size else [], b""
+            elif operations.operation[i] == OPERATION_ATTACH and code == 0:
+                all_lines = [*self._texts[row].splitlines(keepends=True), *lines.pop(row, [])]
+                behind = pre_event.attached_behind[operations.start[i] : operations.start[i + 1]].tolist()
+                self._texts[row] = b"".join(_insert_lines(all_lines, event, behind))
+            elif n_behind >= 0:
                 self._remove_line(row, lines[row], n_behind)
             elif not code and (line := history_line(event)):
                 lines[row].append(line)
         for row, new_lines in lines.items():
             self._texts[row] = b"".join((self._texts[row], *new_lines))
+        return detached
 
     def _remove_line(self, row: int, new_lines: list[bytes], n_behind: int) -> None:
         """Remove the line with so many lines behind it, from the new ones or from the text of a row."""
@@ -249,3 +288,17 @@ class UserTable:
         forget(self._columns, row, ts)
         self._user_ids[row] = ""
         self._texts[row] = self._attributes[row] = b""
+
+
+def _insert_lines(lines: list[bytes], event: Event, behind: Sequence[int]) -> list[bytes]:
+    """Insert the lines of attached actions, each with so many lines behind it; -1 = too old."""
+    for action, n_behind in zip(event.actions or (), behind, strict=True):
+        if n_behind >= 0:
+            lines.insert(len(lines) - n_behind, f"{action.item_id}\t{action.event_id}\n".encode())
+    return lines
+
+
+def _describe_detached(row: int, lines: list[bytes], queries: Queries, pre_event: PreEventState) -> DetachedUser:
+    history = slice(queries.history_start[row], queries.history_start[row + 1])
+    types, ts = queries.history_type[history].tolist(), queries.history_ts[history].tolist()
+    return DetachedUser(row, lines, types, ts, pre_event.detached_counts[row].tolist())

@@ -14,6 +14,7 @@ from stream.records.decoding import NO_RETRACTION, EventBatch
 from stream.records.example_blocks import BlockRange, encode_examples
 from stream.records.item_ids import ItemIds
 from stream.stores import StoreWatermark
+from stream.users.merges import NO_OPERATION, OPERATION_ATTACH
 from stream.users.table import ApplyResult, UserTable
 from stream.worker.joiner import Joiner
 from stream.worker.store_position import StorePosition
@@ -66,7 +67,7 @@ class Partition:
     def join(self, batch: EventBatch, result: ApplyResult) -> ExampleBatch:
         """Examples that these events, none of them a duplicate, produce."""
         examples = mark_quarantined(
-            mark_retractions(build_examples(batch, result.queries), batch, result), result.violation
+            mark_changes(build_examples(batch, result.queries), batch, result), result.violation
         )
         if len(batch) == 0:
             return examples
@@ -131,20 +132,25 @@ def build_examples(batch: EventBatch, queries: Queries) -> ExampleBatch:
     )
 
 
-def mark_retractions(examples: ExampleBatch, batch: EventBatch, result: ApplyResult) -> ExampleBatch:
-    """Mark retractions, with the position of the action that they take back.
+def mark_changes(examples: ExampleBatch, batch: EventBatch, result: ApplyResult) -> ExampleBatch:
+    """Mark retractions and merges, with the positions of their actions in the history.
 
     Those without effect are held.
     """
     is_retraction = batch.retraction != NO_RETRACTION
-    if not is_retraction.any():
+    operation = result.operations.operation
+    is_marked = is_retraction | (operation != NO_OPERATION)
+    if not is_marked.any():
         return examples
     kind = np.where(result.is_undone, np.uint8(Kind.retracted), np.uint8(Kind.held))
+    kind[operation == OPERATION_ATTACH] = Kind.merged
     position = examples.lists.position.copy()
     position[examples.lists.start[:-1][is_retraction]] = result.undone_position[is_retraction]
+    is_attached = np.repeat(operation == OPERATION_ATTACH, np.diff(examples.lists.start))
+    position[is_attached] = result.attached_position
     return replace(
         examples,
-        kind=np.where(is_retraction, kind, examples.kind),
+        kind=np.where(is_marked, kind, examples.kind),
         sign=np.where(is_retraction, np.int8(-1), examples.sign),
         lists=replace(examples.lists, position=position),
     )

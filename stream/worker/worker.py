@@ -27,10 +27,12 @@ from stream.records.example_blocks import keyed_blocks
 from stream.records.item_ids import collect_ids
 from stream.stores import UserStore
 from stream.topics import EVENTS, EXAMPLES, USERS
+from stream.users.merges import NO_OPERATION, OPERATION_ATTACH
 from stream.users.rate_limits import DETECTORS, FORGOTTEN, RETRACTED, WITHOUT_CONSENT, rate_limits_from_settings
 from stream.users.table import ApplyResult, UserTable
 from stream.worker.clock_jumps import MAX_TIME_FALL_MS, split_at_time_falls
 from stream.worker.continuity import GapReporter, fingerprint
+from stream.worker.merges import write_merge_events
 from stream.worker.partition import Partition, flush
 from stream.worker.recovery import Recovery, event_limits
 from stream.worker.rejections import RejectionReporter
@@ -186,6 +188,7 @@ class StreamWorker:
         result = self._users.apply(new.batch, new.events, partition.number)
         _count_outcomes(new, result)
         quarantine(self._log, partition.number, new, result, partition.already_reported)
+        write_merge_events(self._log, new, result)
         examples = partition.join(new.batch, result)
         ids_by_offsets = partial(collect_ids, new.batch, new.events, result.violation > 0)
         return partition.encode_blocks(start, examples, ids_by_offsets)
@@ -272,7 +275,9 @@ def _count_outcomes(decoded: DecodedBatch, result: ApplyResult) -> None:
     n_refused = int(np.count_nonzero(result.violation == WITHOUT_CONSENT))
     metrics.events_without_consent.inc(decoded.n_without_consent + n_refused)
     is_retraction = batch.retraction != NO_RETRACTION
-    metrics.count_events(batch.type[(result.violation == 0) & ~is_retraction])
+    is_counted = (result.violation == 0) & ~is_retraction & (result.operations.operation == NO_OPERATION)
+    metrics.count_events(batch.type[is_counted])
+    metrics.users_merged.inc(int(np.count_nonzero(result.operations.operation == OPERATION_ATTACH)))
     metrics.events_forgotten.inc(int(np.count_nonzero(result.violation == FORGOTTEN)))
     metrics.events_retracted.inc(int(np.count_nonzero(result.is_undone | (result.violation == RETRACTED))))
     metrics.retractions_waiting.inc(int(np.count_nonzero(is_retraction & ~result.is_undone & (result.violation == 0))))

@@ -16,6 +16,7 @@ from tests.support.batches import ITEMS, START, make_batch, make_lists, make_que
 from tests.support.retriever_inputs import make_actions, make_items, make_users
 
 ACTIONS = [3, 5, 7, 3, 9, 11, 5, 2, 8, 13, 1, 6]  # items of one user, a minute apart
+REMOVAL, MERGE = np.zeros(1, np.bool_), np.ones(1, np.bool_)
 
 
 def learn_all(
@@ -43,7 +44,7 @@ def test_co_visits_of_a_removed_action_are_gone(removed: int) -> None:
     covisitation, expected = CovisitationRetriever(items, settings), CovisitationRetriever(items, settings)
     learn_all(covisitation, items, ACTIONS)
     users = make_users(items, [ACTIONS], [START + len(ACTIONS) * MINUTE_MS])
-    changes = HistoryChanges(users, np.arange(len(ACTIONS)) == removed, np.array([ACTIONS[removed]], np.int32))
+    changes = HistoryChanges(users, np.arange(len(ACTIONS)) == removed, np.array([ACTIONS[removed]], np.int32), REMOVAL)
     covisitation.relearn(changes)
     rest = [(n, item) for n, item in enumerate(ACTIONS) if n != removed]
     numbers = [item for _, item in rest]
@@ -66,7 +67,7 @@ def test_replica_applies_relearned_pairs() -> None:
     learn_all(covisitation, items, ACTIONS)
     replica.apply(covisitation.changes())
     users = make_users(items, [ACTIONS], [START + len(ACTIONS) * MINUTE_MS])
-    covisitation.relearn(HistoryChanges(users, np.arange(len(ACTIONS)) == 4, np.array([9], np.int32)))
+    covisitation.relearn(HistoryChanges(users, np.arange(len(ACTIONS)) == 4, np.array([9], np.int32), REMOVAL))
     replica.apply(covisitation.changes())
 
     state, copy = covisitation.state(), replica.state()
@@ -123,7 +124,7 @@ def test_removed_item_leaves_its_session() -> None:
     learn_session(sessions, items, ACTIONS)
     learn_session(expected, items, rest)
     users = make_users(items, [ACTIONS], [START + len(ACTIONS) * MINUTE_MS])
-    sessions.relearn(HistoryChanges(users, np.arange(len(ACTIONS)) == 4, np.array([9], np.int32)))
+    sessions.relearn(HistoryChanges(users, np.arange(len(ACTIONS)) == 4, np.array([9], np.int32), REMOVAL))
 
     contents = [set(part.state()["store.content"].max(axis=0).tolist()) for part in (sessions, expected)]
     assert contents[0] == contents[1]

@@ -116,6 +116,17 @@ def replace_user(event: Event, user_id: str) -> Event:
     return msgspec.structs.replace(event, user_id=user_id)
 
 
+@pytest.mark.parametrize("n_actions", [N_HISTORY - 1, N_HISTORY + 20, N_HISTORY + 29])
+def test_cache_does_not_change_what_is_taken_back(n_actions: int) -> None:
+    events = make_actions([(TYPES[n % len(TYPES)], n % 50) for n in range(n_actions)])
+    taken_back = [make_retract(f"e{n_actions - 30}"), make_typed("unlike", "i8"), make_typed("return", "i5")]
+    order = [*events, *taken_back, make_typed("click", "i9"), make_retract("e0")]
+    records = [apply_events(order, batch) for batch in (1, 7, len(order))]
+
+    assert all(describe(record) == describe(records[0]) for record in records)
+    assert all(np.array_equal(record.interacted, records[0].interacted) for record in records)
+
+
 def test_return_of_a_purchase_older_than_the_history_frees_its_item() -> None:
     events = make_actions([("purchase", 1), *[("click", 2 + n % 3) for n in range(N_HISTORY + 40)]])
 

@@ -85,3 +85,19 @@ def test_retractions_outlive_workers(drivers: Drivers) -> None:
     assert found is not None
     assert (found.user_id, found.item_id, found.ts) == ("u1", "b", START + 1)
     assert find_event(log, "never") is None
+
+
+def test_merge_goes_through_the_log_of_two_partitions(drivers: Drivers) -> None:
+    log, store = drivers
+    assert partition_for_id("cookie", PARTITIONS) != partition_for_id("account-1", PARTITIONS)
+    write_events(
+        log,
+        {"event_id": "a", "type": "click", "item_id": "a", "user_id": "cookie"},
+        {"event_id": "b", "type": "like", "item_id": "b", "user_id": "account-1"},
+        {"event_id": "c", "type": "click", "item_id": "c", "user_id": "cookie"},
+        {"event_id": "m", "type": "alias", "user_id": "account-1", "anonymous_id": "cookie"},
+    )
+    run_worker(log, store)
+
+    assert read_history(store, "account-1") == ["a", "b", "c"]
+    assert read_history(store, "cookie") == []
