@@ -17,6 +17,7 @@ from stream.logs import EventLog, Record
 from stream.records.dead_letters import RejectedEvent, encode_dead_letter
 from stream.records.events import Event, Limits, Rejection, decode_event, validate
 from stream.topics import DEAD_LETTER, EVENTS, ITEMS, USERS
+from stream.users.pseudonyms import Pseudonyms
 
 _EVENTS_PER_WRITE = 5000  # one durable write
 _MIN_RECORDS_TO_STOP = 100  # that are all refused
@@ -82,6 +83,7 @@ class Loader:
         self._clock = clock
         self._stop = stop or Signal()
         self._results: dict[int, LoadResult] = {}  # by file
+        self._pseudonyms = Pseudonyms(settings.events.user_id_secret)
         self._limits = Limits(settings.events.max_age, settings.events.max_skew)
         self._latest_ts: dict[int, int] = {}  # by file
         self._sorter: EventSorter | None = None
@@ -170,12 +172,18 @@ class Loader:
         if is_start and result.n_refused >= _MIN_RECORDS_TO_STOP and not _count_accepted(parsed):
             raise NothingAccepted(f"all of the first {result.n_refused:,} records are refused; {result.first_refusal}")
         if self._log is not None:
-            rejected = [RejectedEvent(-1, refusal.place, refusal.rejection, refusal.raw) for refusal in parsed.refused]
+            rejected = [
+                RejectedEvent(-1, refusal.place, refusal.rejection, self._pseudonyms.rewrite(refusal.raw))
+                for refusal in parsed.refused
+            ]
             self._log.append(DEAD_LETTER, 0, [(None, encode_dead_letter(event, None)) for event in rejected])
 
     def _write_others(self, parsed: ParsedLines, result: LoadResult) -> None:
         self._check_stop()
-        for topic, records in ((ITEMS, parsed.items), (USERS, parsed.users)):
+        users = [
+            (self._pseudonyms.replace(name), line and self._pseudonyms.rewrite(line)) for name, line in parsed.users
+        ]
+        for topic, records in ((ITEMS, parsed.items), (USERS, users)):
             result.written[topic] += len(records)
             if records and self._log is not None:
                 partitions = self._log.partitions(topic)
@@ -198,6 +206,9 @@ class Loader:
         if len(kept) < len(events):
             events, lines = [events[i] for i in kept], [lines[i] for i in kept]
             files = [files[i] for i in kept]
+        if self._pseudonyms.is_enabled:
+            lines = [self._pseudonyms.rewrite(line) for line in lines]
+            events = [decode_event(line) for line in lines]
         for file, count in Counter(files).items():
             self._results[file].written[EVENTS] += count
         if self._log is None or not events:

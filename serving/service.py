@@ -38,6 +38,7 @@ from stream.records.timestamps import validate_time
 from stream.stores import UserStore
 from stream.topics import EVENTS, ITEMS, USERS
 from stream.users.profiles import decode_profile
+from stream.users.pseudonyms import Pseudonyms
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Service:
         self.known_lag: dict[str, int] = {}  # as it was measured last
         self._lag_measured_ms = clock.now_ms()
         self.replica = Replica(log, settings)
+        self.pseudonyms = Pseudonyms(settings.events.user_id_secret)
         self.stored_users = StoredUsers(log, store)
         limits = Limits(settings.events.max_age, settings.events.max_skew)
         pending_writes = PendingWrites(log.partitions(EVENTS))
@@ -101,6 +103,11 @@ class Service:
 
     async def recommend(self, request: RecommendationRequest) -> RecommendationResponse:
         """Return a slate and log its impression; `Overloaded` if the request would wait too long."""
+        if self.pseudonyms.is_enabled:
+            user_id, session_id = (
+                name and self.pseudonyms.replace(name) for name in (request.user_id, request.session_id)
+            )
+            request = msgspec.structs.replace(request, user_id=user_id, session_id=session_id)
         return await self._batcher.submit(request)
 
     def check_wait(self) -> None:

@@ -82,6 +82,11 @@ class EventsSettings(_Section):
     disliked_stars: float = Field(
         2.0, description="Ratings of at most so many stars are dislikes: of the item, for the user's taste. -1: none."
     )
+    user_id_secret: str = Field(
+        "",
+        description="Secret with which `serve` and `produce` replace user and session ids by keyed hashes before they"
+        " write or look up anything. Empty: ids stay as they are. It must never change.",
+    )
     dedup_events: int = Field(
         2_000_000, ge=1000, description="Latest event ids per partition that are remembered to skip duplicates."
     )

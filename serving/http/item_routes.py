@@ -82,7 +82,8 @@ async def get_similar_items(state: State, request: Request[Any, Any, Any], item_
     if not service.replica.is_known(hash_id(decoded_id)):
         raise _unknown_item(decoded_id)
     neighbors = service.recommender.find_similar(
-        hash_id(decoded_id), query.k, query.filters, query.exclude, name_user(query.user_id, query.session_id),
+        hash_id(decoded_id), query.k, query.filters, query.exclude,
+        service.pseudonyms.replace(name_user(query.user_id, query.session_id)),
         service.clock.now_ms(),
     )  # fmt: skip
     items = [SimilarItem(neighbor_id, score) for neighbor_id, score in neighbors]

@@ -62,13 +62,13 @@ async def post_events(state: State, request: Request[Any, Any, Any]) -> IngestRe
     its index and reason, and `status` says if nothing was accepted. A single event that is rejected gets 422.
     """
     body = await read_body(request, _EVENT_TYPES)
-    event_ingest = get_service(state).event_ingest
+    event_ingest, pseudonyms = get_service(state).event_ingest, get_service(state).pseudonyms
     try:
         raws = parse_elements(body)
     except Problem as problem:
-        event_ingest.reject_body(body, problem.detail)
+        event_ingest.reject_body(b"" if pseudonyms.is_enabled else body, problem.detail)
         raise
-    result = await event_ingest.ingest(raws)
+    result = await event_ingest.ingest([msgspec.Raw(pseudonyms.rewrite(raw)) for raw in raws])
     if result.refused and not is_list(body):
         detail = result.refused[0].reason
         counts = {"accepted": 0, "repeated": 0, "refused": msgspec.to_builtins(result.refused)}
@@ -84,10 +84,11 @@ async def retract_event(state: State, request: Request[Any, Any, Any], event_id:
     arrive later; an action of another user is refused.
     """
     decoded_id, query = parse_id("event_id", event_id), decode_query(request.query_params, RetractionQuery)
-    if query.user_id is not None:
-        check_id("user_id", query.user_id)
+    user_id = (
+        None if query.user_id is None else get_service(state).pseudonyms.replace(check_id("user_id", query.user_id))
+    )
     try:
-        await get_service(state).retract_event(decoded_id, query.user_id)
+        await get_service(state).retract_event(decoded_id, user_id)
     except EventNotFound as error:
         detail = f"{error}; give user_id to take it back all the same"
         raise Problem(404, "Unknown event", detail, field="event_id") from None

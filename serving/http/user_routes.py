@@ -1,5 +1,6 @@
 """Routes of users: read, describe and forget."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -47,12 +48,12 @@ async def get_user(state: State, user_id: FromPath[str]) -> dict[str, Any]:
 
     The id of the anonymous user of a session is `session:` and the session id.
     """
-    decoded_id = parse_id("user_id", user_id)
-    value = get_service(state).store.get(hash_id(decoded_id))
+    decoded_id, service = parse_id("user_id", user_id), get_service(state)
+    value = service.store.get(hash_id(service.pseudonyms.replace(decoded_id)))
     profile = None if value is None else decode_profile(value)
     if profile is None or profile.is_empty:
         raise Problem(404, "Unknown user", f"no events or attributes of user {decoded_id!r}", field="user_id")
-    return describe(profile)
+    return describe(profile) | {"user_id": decoded_id}
 
 
 @put("/v1/users/{user_id:str}", status_code=204, tags=["users"], opt=contract(_WRITE_USER))
@@ -63,7 +64,7 @@ async def put_user(state: State, request: Request[Any, Any, Any], user_id: FromP
     """
     decoded_id = parse_id("user_id", user_id)
     fields = _parse_fields(decoded_id, await read_body(request))
-    await get_service(state).change_user(decoded_id, lambda stored: _drop_nulls(fields))
+    await _change_user(state, decoded_id, lambda stored: fields)
 
 
 @patch("/v1/users/{user_id:str}", status_code=204, tags=["users"], opt=contract(_WRITE_USER))
@@ -71,7 +72,7 @@ async def patch_user(state: State, request: Request[Any, Any, Any], user_id: Fro
     """Change some attributes, the interests or the consent of a user; null removes a field."""
     decoded_id = parse_id("user_id", user_id)
     fields = _parse_fields(decoded_id, await read_body(request))
-    await get_service(state).change_user(decoded_id, lambda stored: _drop_nulls(stored | fields))
+    await _change_user(state, decoded_id, lambda stored: stored | fields)
 
 
 @post("/v1/users/{user_id:str}/merge", status_code=202, tags=["users"], opt=contract(_MERGE_USER))
@@ -84,14 +85,21 @@ async def merge_user(state: State, request: Request[Any, Any, Any], user_id: Fro
     account_id = check_id("into", decode_body(await read_body(request), _merge_decoder).into)
     if anonymous_id == account_id:
         raise Problem(422, "Invalid request", f"into is {account_id!r}, the user itself", field="into")
-    await get_service(state).merge_users(anonymous_id, account_id)
+    replace = get_service(state).pseudonyms.replace
+    await get_service(state).merge_users(replace(anonymous_id), replace(account_id))
     return MergeResult(account_id, anonymous_id, "accepted")
 
 
 @delete("/v1/users/{user_id:str}", status_code=204, tags=["users"], opt=contract(_FORGET_USER))
 async def forget_user(state: State, user_id: FromPath[str]) -> None:
     """Delete a user's history, counts and attributes; models trained on them stay."""
-    await get_service(state).forget_user(parse_id("user_id", user_id))
+    service = get_service(state)
+    await service.forget_user(service.pseudonyms.replace(parse_id("user_id", user_id)))
+
+
+async def _change_user(state: State, user_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    service = get_service(state)
+    await service.change_user(service.pseudonyms.replace(user_id), lambda stored: _drop_nulls(change(stored)))
 
 
 def _parse_fields(user_id: str, body: bytes) -> dict[str, Any]:
