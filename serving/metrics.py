@@ -69,6 +69,10 @@ users_behind = Gauge(
 filter_values_skipped = Counter(
     "headrace_filter_values_skipped", "Values of item fields that filters do not find: beyond 16 of a list, or too long"
 )
+rules_applied = Counter("headrace_rules_applied", "Items that rules of slates affected, by rule", ["rule"])
+pins_skipped = Counter(
+    "headrace_pins_skipped", "Pins of the settings that a slate could not have: hidden, filtered or not available"
+)
 catalog_items = Gauge("headrace_catalog_items", "Items in the catalog", multiprocess_mode="livemin")
 
 # Export zeros from the start: a missing series cannot be distinguished from 0.

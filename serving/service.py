@@ -26,6 +26,7 @@ from serving.pipeline.warmup import warm_up
 from serving.replica.log_reads import LogReads
 from serving.replica.replica import Replica
 from serving.replica.stored_users import StoredUsers
+from serving.rules.rule_book import RuleBook
 from stream.clock import Clock
 from stream.config import Settings
 from stream.ids import hash_id
@@ -78,7 +79,8 @@ class Service:
         serve = settings.serve
         rng = np.random.default_rng(serve.seed or None)
         ranking = RecommenderSettings(serve.candidates)
-        self.recommender = Recommender(self.replica, store, pending_writes, ranking, Explorer(serve), rng)
+        rules = RuleBook(serve.rules)
+        self.recommender = Recommender(self.replica, store, pending_writes, ranking, Explorer(serve), rng, rules)
         self._batcher = RequestBatcher(
             self._recommend_and_log, serve.max_queue, BatchSettings(max_wait_s=serve.max_wait)
         )

@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import json
 import os
 import re
 import tomllib
@@ -260,6 +261,11 @@ class ServeSettings(_Section):
         description="Exploration policy: thompson, ucb, squarecb, epsilon, linucb or linear-thompson.",
     )
     candidates: int = Field(200, ge=10, le=10_000, description="Maximum candidates ranked per recommendation request.")
+    rules: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Rules of the slates of each surface, in sections such as `[serve.rules.home]` or as JSON; those of"
+        " `default` are for all other surfaces. See docs/rules.md.",
+    )
     max_queue: int = Field(
         512,
         ge=1,
@@ -273,6 +279,14 @@ class ServeSettings(_Section):
         " wait longer get 503 with Retry-After at once. A turn takes up to 16 requests; as many may always wait.",
     )
     seed: int = Field(0, ge=0, description="Random seed of exploration.")
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _parse_rules(cls, rules: object) -> object:
+        try:
+            return json.loads(rules) if isinstance(rules, str) else rules
+        except ValueError as error:
+            raise ValueError(f"expected rules by surface as JSON: {error}") from None
 
     @field_validator("cors_origins")
     @classmethod

@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from online_models.bandits.protocols import Posterior
-from online_models.bandits.slate_sampling import Selection, sample_slate
+from online_models.bandits.slate_sampling import (
+    Selection,
+    SlateConstraints,
+    sample_constrained_slate,
+    sample_slate,
+)
+from stream.jit import as_tuple
 
 _EMPTY = np.zeros(0)
 _EMPTY_POSTERIOR = Posterior(_EMPTY, _EMPTY)
@@ -35,7 +41,13 @@ class FilledSlate:
 NO_ARMS = ExplorationArms(np.zeros(0, np.int64), _EMPTY)
 
 
-def fill(ranking: np.ndarray, exploration_arms: ExplorationArms, k: int, rng: np.random.Generator) -> FilledSlate:
+def fill(
+    ranking: np.ndarray,
+    exploration_arms: ExplorationArms,
+    k: int,
+    rng: np.random.Generator,
+    constraints: SlateConstraints | None = None,
+) -> FilledSlate:
     """Fill k positions with the next best item or, at `exploration_rate`, with a drawn arm.
 
     At most ceil(exploration_rate · k) positions go to an item other than the next best, which bounds the cost. A draw
@@ -48,7 +60,8 @@ def fill(ranking: np.ndarray, exploration_arms: ExplorationArms, k: int, rng: np
     """
     arms, exploration_rate = exploration_arms, exploration_arms.exploration_rate
     budget = int(np.ceil(exploration_rate * k)) if exploration_rate else 0
-    rows, explored, probabilities, arm_indices, propensities = sample_slate(
-        ranking, arms.rows, arms.probabilities, exploration_rate, budget, rng.random((k, 2))
+    inputs = ranking, arms.rows, arms.probabilities, exploration_rate, budget, rng.random((k, 2))
+    rows, explored, probabilities, arm_indices, propensities = (
+        sample_slate(*inputs) if constraints is None else sample_constrained_slate(*inputs, as_tuple(constraints))
     )
     return FilledSlate(Selection(rows, propensities, explored), probabilities, arm_indices)

@@ -14,6 +14,7 @@ from serving.http.request_ids import get_request_id
 from serving.pipeline.batcher import Overloaded
 from serving.pipeline.schemas import RecommendationRequest
 from serving.replica.log_reads import LogUnavailable
+from serving.rules.pins import RuleConflict
 from stream.process.errors import describe_error
 from stream.process.outages import OutageLog
 from stream.records.catalog import Item
@@ -97,6 +98,8 @@ def convert_error(error: Exception, description: str, outage: OutageLog) -> Prob
     if isinstance(error, Overloaded):
         headers = {"Retry-After": str(error.retry_after_s)}
         return Problem(503, "Too many requests are waiting", str(error), headers)
+    if isinstance(error, RuleConflict):
+        return Problem(422, "Conflicting rules", str(error), field="rules")
     if isinstance(error, OSError):
         if not isinstance(error, LogUnavailable):
             outage.report("%s: %s", description, describe_error(error))

@@ -1,5 +1,6 @@
 """Retrieve the candidates of requests from all channels, then exclude and filter items."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,23 +8,27 @@ import numpy as np
 from online_models.model import RecommenderModel
 from online_models.retrievers.candidates import Candidates, Exclusions
 from online_models.state.item_table import UserQueries
-from serving.pipeline.schemas import RecommendationRequest
+from serving.pipeline.schemas import RecommendationRequest, RequestContext
 from serving.replica.replica import Replica
 from stream.ids import hash_ids
 from stream.records.batches import ragged_starts
 from stream.records.signs import is_disliked
-from stream.users.profiles import Profile
 
 
-def find_exclusions(
-    model: RecommenderModel, requests: Sequence[RecommendationRequest], profiles: Sequence[Profile]
-) -> Exclusions:
-    """Excluded items of each request: disliked ones; without `repeats`, all items of the user."""
+def find_exclusions(model: RecommenderModel, contexts: Sequence[RequestContext]) -> Exclusions:
+    """Excluded items of each request: by default, all that the user has acted on."""
     parts = []
-    for request, profile in zip(requests, profiles, strict=True):
-        keys = profile.item[is_disliked(profile.type)] if request.repeats else profile.interacted
+    for context in contexts:
+        request, keys = context.request, _find_hidden_keys(context)
         parts.append(np.concatenate([keys, hash_ids(request.exclude)]) if request.exclude else keys)
     return Exclusions(ragged_starts(np.array([part.size for part in parts])), model.items.lookup(np.concatenate(parts)))
+
+
+def _find_hidden_keys(context: RequestContext) -> np.ndarray:
+    if context.hidden is not None:
+        return context.hidden
+    profile = context.profile
+    return profile.item[is_disliked(profile.type)] if context.request.repeats else profile.interacted
 
 
 def retrieve_candidates(
@@ -55,17 +60,40 @@ def retrieve_candidates(
     return Candidates(start, np.concatenate(rows), np.concatenate(channels))
 
 
-def requested_candidates(replica: Replica, requests: Sequence[RecommendationRequest]) -> tuple[Candidates, list[str]]:
-    """Exactly the requested items, each once, without excluded and filtered ones; and their ids."""
+def requested_candidates(replica: Replica, contexts: Sequence[RequestContext]) -> tuple[Candidates, list[str]]:
+    """Exactly the requested items, each once, without excluded and filtered ones; and their ids.
+
+    Of the user's items, it leaves out those of `hide` if the request has it.
+    """
     item_ids, lengths = [], []
-    for request in requests:
+    for context in contexts:
+        request = context.request
         excluded = set(request.exclude)
         requested_ids = [item_id for item_id in dict.fromkeys(request.candidates or ()) if item_id not in excluded]
-        passing = replica.find_passing(request.filters, replica.model.items.lookup(hash_ids(requested_ids)))
+        keys = hash_ids(requested_ids)
+        passing = replica.find_passing(request.filters, replica.model.items.lookup(keys))
+        if request.hide is not None and context.hidden is not None:
+            passing = passing[~np.isin(keys[passing], context.hidden)]
         item_ids += [requested_ids[i] for i in passing.tolist()]
         lengths.append(passing.size)
     rows = replica.model.items.lookup(hash_ids(item_ids))
     return Candidates(ragged_starts(np.array(lengths)), rows, np.zeros(rows.size, np.uint16)), item_ids
+
+
+def add_rows(candidates: Candidates, added: Sequence[np.ndarray]) -> Candidates:
+    """Candidates of n queries with further rows, n × (a,) int32, which no channel has found."""
+    if not any(rows.size for rows in added):
+        return candidates
+    spans = [slice(*span) for span in itertools.pairwise(candidates.start.tolist())]
+    new = [rows[~np.isin(rows, candidates.row[span])] for rows, span in zip(added, spans, strict=True)]
+    row = [part for span, rows in zip(spans, new, strict=True) for part in (candidates.row[span], rows)]
+    channels = [
+        part
+        for span, rows in zip(spans, new, strict=True)
+        for part in (candidates.channels[span], np.zeros(rows.size, np.uint16))
+    ]
+    lengths = np.diff(candidates.start) + [rows.size for rows in new]
+    return Candidates(ragged_starts(lengths), np.concatenate(row), np.concatenate(channels))
 
 
 def truncate(candidates: Candidates, max_candidates: int) -> Candidates:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import attrgetter
 
 import msgspec
@@ -16,11 +16,16 @@ from serving.exploration.fresh_items import MAX_COLD_START_ITEMS
 from serving.exploration.slate_filling import NO_ARMS, ExplorationArms, fill
 from serving.filters.language import Filters
 from serving.ingest.pending_writes import PendingWrites
-from serving.pipeline.candidates import find_exclusions, requested_candidates, retrieve_candidates
+from serving.pipeline.candidates import add_rows, find_exclusions, requested_candidates, retrieve_candidates
 from serving.pipeline.ranking import RankedLists, rank
 from serving.pipeline.responses import Slate, build_slates, record_metrics
 from serving.pipeline.schemas import RecommendationRequest, RequestContext
 from serving.replica.replica import Replica
+from serving.rules.hidden_items import find_hidden
+from serving.rules.language import SurfaceRules
+from serving.rules.pins import PinnedItems, find_pins, find_requested_pins
+from serving.rules.rule_book import RuleBook
+from serving.rules.stage import apply_rules
 from stream.ids import NO_KEY, hash_id, hash_ids
 from stream.records.batches import EventType, Queries
 from stream.records.decoding import context_keys
@@ -51,8 +56,10 @@ class Recommender:
         settings: RecommenderSettings,
         explorer: Explorer,
         rng: np.random.Generator,
+        rules: RuleBook | None = None,
     ) -> None:
         self._replica = replica
+        self._rules = rules or RuleBook({})
         self._store = store
         self._pending_writes = pending_writes
         self._settings = settings
@@ -81,18 +88,20 @@ class Recommender:
         item_ids = None
         with _RANK_STAGE.time():
             if contexts[0].request.candidates is None:
-                ranking = self._rank(contexts)
+                ranking, pins = self._rank(contexts)
             else:
-                ranking, item_ids = self._rank_requested(contexts)
+                ranking, pins, item_ids = self._rank_requested(contexts)
+            ranking, plans = apply_rules(self._replica, contexts, pins, ranking)
             metrics.candidates_ranked.inc(ranking.candidates.row.size)
         with _EXPLORE_STAGE.time():
             exploration_arms = self._exploration_probabilities(contexts, ranking)
             size = contexts[0].request.size
             filled_slates = [
-                fill(ranking.get_top_entries(i), arms, size, self._rng) for i, arms in enumerate(exploration_arms)
+                fill(plan.ranking, arms, size, self._rng, plan.constraints)
+                for plan, arms in zip(plans, exploration_arms, strict=True)
             ]
         policy = self._explorer.policy
-        return build_slates(self._replica, contexts, ranking, exploration_arms, filled_slates, policy, item_ids)
+        return build_slates(self._replica, contexts, ranking, exploration_arms, filled_slates, plans, policy, item_ids)
 
     def find_similar(
         self,
@@ -163,18 +172,22 @@ class Recommender:
         self, request: RecommendationRequest, impression_id: str, key: int, profile: Profile, is_stale: bool, now: int
     ) -> RequestContext:
         """Context of a request; a user who does not consent is nobody."""
-        ts = request.event_ts(now)
+        ts, rules = request.event_ts(now), self._combine_rules(request)
         if not request.consent or refuses_consent(profile.attributes):
-            return RequestContext(request, impression_id, NO_KEY, EMPTY_PROFILE, False, ts, is_private=True)
-        profile = self._add_pending_actions(key, profile, now)
-        return RequestContext(request, impression_id, key, profile, is_stale, ts)
+            hidden = _find_hidden(EMPTY_PROFILE, rules, ts, [])
+            return RequestContext(request, impression_id, NO_KEY, EMPTY_PROFILE, False, ts, True, rules, hidden)
+        pending = self._pending_writes.items(key, profile.offset, self._replica.covered_offsets, now)
+        hidden = _find_hidden(profile, rules, ts, pending)
+        if pending:  # the user has acted on these items too, in acknowledged events that the profile lacks
+            interacted = np.concatenate([profile.interacted, np.array(pending, np.uint64)])
+            profile = replace(profile, interacted=interacted)
+        return RequestContext(request, impression_id, key, profile, is_stale, ts, False, rules, hidden)
 
-    def _add_pending_actions(self, user_key: int, profile: Profile, now: int) -> Profile:
-        """Profile in which the user also acted on the items of acknowledged events that it lacks."""
-        keys = self._pending_writes.items(user_key, profile.offset, self._replica.covered_offsets, now)
-        if not keys:
-            return profile
-        return replace(profile, interacted=np.concatenate([profile.interacted, np.array(keys, np.uint64)]))
+    def _combine_rules(self, request: RecommendationRequest) -> SurfaceRules | None:
+        """Rules of the surface and of the request; None if there are none."""
+        return self._rules.combine(
+            request.surface, request.rules, request.hide, request.min_probability, request.repeats
+        )
 
     def _decode_user(self, user_key: int, value: bytes | None, now: int) -> tuple[Profile, bool]:
         """Profile and staleness."""
@@ -195,28 +208,35 @@ class Recommender:
         metrics.fallbacks.labels("store").inc()
         return EMPTY_PROFILE, True
 
-    def _rank(self, contexts: Sequence[RequestContext]) -> RankedLists:
-        """Retrieve candidates from all channels and rank them."""
+    def _rank(self, contexts: Sequence[RequestContext]) -> tuple[RankedLists, list[PinnedItems]]:
+        """Retrieve candidates from all channels and rank them; returns the pinned items too."""
         replica, model = self._replica, self._replica.model
         requests = [context.request for context in contexts]
         size, is_exploring = requests[0].size, requests[0].explore
         user_queries = model.resolve_queries(_build_queries(contexts))
-        exclusions = find_exclusions(model, requests, [context.profile for context in contexts])
+        exclusions = find_exclusions(model, contexts)
+        pins = [
+            find_pins(replica, context, exclusions.row[start:end])
+            for context, (start, end) in zip(contexts, pairwise(exclusions.start.tolist()), strict=True)
+        ]
         cold_start_rows = self._explorer.refresh_pool(replica).rows if is_exploring else NO_ARMS.rows
         per_channel = max(size, self._settings.max_candidates // 4)
         max_candidates = max(size, self._settings.max_candidates)
         candidates = retrieve_candidates(
             replica, requests, user_queries, exclusions, cold_start_rows, per_channel, max_candidates
         )
-        return rank(model, user_queries, candidates, self._feedback_weight(), size + MAX_COLD_START_ITEMS)
+        candidates = add_rows(candidates, [pinned.rows for pinned in pins])
+        ranking = rank(model, user_queries, candidates, self._feedback_weight(), size + MAX_COLD_START_ITEMS)
+        return ranking, pins
 
-    def _rank_requested(self, contexts: Sequence[RequestContext]) -> tuple[RankedLists, list[str]]:
-        """Rank exactly the requested candidates; also returns their ids."""
+    def _rank_requested(self, contexts: Sequence[RequestContext]) -> tuple[RankedLists, list[PinnedItems], list[str]]:
+        """Rank exactly the requested candidates; also returns the pinned ones, and the ids of all."""
         model = self._replica.model
         requests = [context.request for context in contexts]
-        candidates, item_ids = requested_candidates(self._replica, requests)
+        candidates, item_ids = requested_candidates(self._replica, contexts)
+        pins = [find_requested_pins(self._replica, context) for context in contexts]
         user_queries = model.resolve_queries(_build_queries(contexts))
-        return rank(model, user_queries, candidates, self._feedback_weight(), requests[0].size), item_ids
+        return rank(model, user_queries, candidates, self._feedback_weight(), requests[0].size), pins, item_ids
 
     def _exploration_probabilities(
         self, contexts: Sequence[RequestContext], ranking: RankedLists
@@ -245,6 +265,12 @@ class Recommender:
         totals = self._replica.event_totals
         impressions, actions = totals[EventType.impression], totals[EventType.impression + 1 :].sum()
         return min(1.0, float(impressions) / (self._settings.prior_impressions + 2.0 * float(actions)))
+
+
+def _find_hidden(profile: Profile, rules: SurfaceRules | None, ts: int, pending: Sequence[int]) -> np.ndarray | None:
+    if rules is None or rules.hide is None:
+        return None
+    return find_hidden(profile, rules.hide, ts, np.array(pending, np.uint64))
 
 
 def _can_explore(request: RecommendationRequest) -> bool:

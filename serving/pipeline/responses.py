@@ -23,6 +23,7 @@ from serving.pipeline.schemas import (
     RequestContext,
 )
 from serving.replica.replica import Replica
+from serving.rules.stage import SlatePlan
 from stream.ids import hash_id
 from stream.records.feature_codec import encode_features
 
@@ -47,6 +48,7 @@ def build_slates(
     ranking: RankedLists,
     exploration_arms: Sequence[ExplorationArms],
     filled_slates: Sequence[FilledSlate],
+    plans: Sequence[SlatePlan],
     policy: str,
     item_ids: Sequence[str] | None,
 ) -> list[Slate]:
@@ -58,15 +60,20 @@ def build_slates(
     rows, features = ranking.candidates.row[entries], ranking.features[entries]
     all_items = _build_items(replica, ranking, entries, filled_slates, policy, item_ids)
     slates, start = [], 0
-    for context, arms, filled_slate in zip(contexts, exploration_arms, filled_slates, strict=True):
+    for context, arms, filled_slate, plan in zip(contexts, exploration_arms, filled_slates, plans, strict=True):
         span = slice(start, start + filled_slate.selection.rows.size)
         start, items = span.stop, all_items[span]
         if context.request.explain:
             items = _add_explanations(replica.model, items, ranking, arms, entries[span])
         if context.request.fields:
             items = _add_fields(replica, items, context.request.fields)
-        reason = None if items else explain_empty_slate(replica, context.request)
-        response = RecommendationResponse(context.impression_id, replica.version, context.is_stale, items, reason)
+        if plan.constraints is not None:
+            items = _mark_pinned(items, plan.is_pinned(entries[span]))
+        reason = plan.shortage if items or plan.shortage else explain_empty_slate(replica, context.request)
+        applied = plan.count_applied(filled_slate) if context.rules else None
+        response = RecommendationResponse(
+            context.impression_id, replica.version, context.is_stale, items, reason, applied
+        )
         slates.append(Slate(response, rows[span], features[span], arms, filled_slate, context.is_private))
     return slates
 
@@ -92,6 +99,14 @@ def _build_items(
     ]
     scores = np.round(ranking.scores[entries].astype(float), 6).tolist()
     return list(map(RecommendedItem, ids, scores, sources, propensities, explored))
+
+
+def _mark_pinned(items: Sequence[RecommendedItem], is_pinned: np.ndarray) -> list[RecommendedItem]:
+    """Items with the source `pinned` where positions are fixed."""
+    return [
+        msgspec.structs.replace(item, source="pinned") if pinned else item
+        for item, pinned in zip(items, is_pinned.tolist(), strict=True)
+    ]
 
 
 def _add_explanations(
@@ -135,6 +150,7 @@ def _exploration_details(arms: ExplorationArms) -> dict[int, ExplorationDetail]:
     return {entry: ExplorationDetail(*row) for entry, row in zip(arms.rows.tolist(), numbers.T.tolist(), strict=True)}
 
 
+_rules_applied_counter = cache(metrics.rules_applied.labels)
 _slate_items_counter = cache(metrics.slate_items.labels)  # finding a series by its label takes longer than counting
 
 
@@ -143,6 +159,9 @@ def record_metrics(model: RecommenderModel, slates: Sequence[Slate]) -> None:
     items = [item for slate in slates for item in slate.response.items]
     for source, count in Counter(item.source for item in items).items():
         _slate_items_counter(source).inc(count)
+    for slate in slates:
+        for rule, count in (slate.response.rules_applied or {}).items():
+            _rules_applied_counter(rule).inc(count)
     metrics.slate_items_explored.inc(sum(item.explored for item in items))
     metrics.slate_categories.inc(_count_first_categories(model, [slate.rows for slate in slates]))
 

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from serving.filters.language import Filters
+from serving.rules.language import Hide, Rules, SurfaceRules
 from stream.records.events import name_user, validate_id
 from stream.records.timestamps import parse_request_time
 from stream.users.profiles import Profile
@@ -39,6 +41,14 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
     candidates: Annotated[_Candidates | None, Meta(description="Rank exactly these items.")] = None
     fields: Annotated[list[str], Meta(description="Fields of the catalog to return with each item.")] = []
     repeats: Annotated[bool, Meta(description="Allow items that the user has interacted with.")] = False
+    hide: Annotated[
+        Hide | None,
+        Meta(description="Actions of the user whose items are hidden; by default all. Disliked items are always."),
+    ] = None
+    min_probability: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="Lowest click probability; fewer items if need be.")
+    ] = None
+    rules: Annotated[Rules | None, Meta(description="Rules of the slate, before those of the surface.")] = None
     ts: Annotated[
         int | str | None, Meta(description="Event time: ms since 1970, or ISO 8601 text; by default now.")
     ] = None
@@ -57,6 +67,8 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
             raise ValueError(f"context has {size} bytes of JSON; expected at most {_MAX_CONTEXT_BYTES}")
         if self.ts is not None:
             parse_request_time("ts", self.ts)
+        if self.rules is not None:
+            _check_pins(self.rules, self.size, self.exclude)
 
     def event_ts(self, now: int) -> int:
         """Event time, ms; `now` if the request names none."""
@@ -74,6 +86,14 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
         return 10 if self.candidates is None else len(self.candidates)
 
 
+def _check_pins(rules: Rules, size: int, exclude: list[str]) -> None:
+    for pin in rules.pins or ():
+        if pin.position >= size:
+            raise ValueError(f"rules.pins has position {pin.position}; expected below the {size} items of the slate")
+        if pin.item_id in exclude:
+            raise ValueError(f"rules.pins and exclude both have item {pin.item_id!r}; remove it from one of them")
+
+
 @dataclass(frozen=True, slots=True)
 class RequestContext:
     """A request with the user's profile at event time `ts`, ms."""
@@ -85,6 +105,8 @@ class RequestContext:
     is_stale: bool
     ts: int
     is_private: bool = False  # the request, or its user, does not consent: no impression is logged
+    rules: SurfaceRules | None = None  # of the surface and the request; None: there are none
+    hidden: np.ndarray | None = None  # keys of the items that `hide` excludes; None: there is no `hide`
 
     @property
     def batch_key(self) -> tuple[int, bool, bool, int]:
@@ -134,4 +156,9 @@ class RecommendationResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     model_version: Annotated[str, Meta(description="Version of the model that ranked them: epoch and step.")]
     stale: Annotated[bool, Meta(description="True if the user store is unavailable or behind the user's events.")]
     items: Annotated[list[RecommendedItem], Meta(description="The slate, best first.")]
-    reason: Annotated[str | None, Meta(description="Only without items: the reason that there are none.")] = None
+    reason: Annotated[
+        str | None, Meta(description="Reason that there are no items, or few because of `min_probability`.")
+    ] = None
+    rules_applied: Annotated[
+        dict[str, int] | None, Meta(description="Only with rules: items that each of them affected, by its name.")
+    ] = None

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from online_models.bandits.slate_sampling import SlateConstraints
 from online_models.bandits.warm_start import WarmStart
 from online_models.model import RecommenderModel
 from online_models.rankers.click_head import sigmoid
@@ -38,7 +39,9 @@ def warm_up(explorer: Explorer) -> None:
     estimates = explorer.ranker_estimate(model, arm_rows, ranking.features, entries, probabilities)
     (arms,) = explorer.build_cold_start_arms(entries, arm_rows, start, estimates, np.array([0.1]), 10)
     _warm_up_filters(model, rows)
-    explorer.record_slate(arms, fill(ranking.get_top_entries(0), arms, 10, np.random.default_rng(0)))
+    for constraints in (None, SlateConstraints(np.full(10, -1), 0, np.zeros((rows.size, 1), np.int32), np.full(1, 10))):
+        slate = fill(ranking.get_top_entries(0), arms, 10, np.random.default_rng(0), constraints)
+        explorer.record_slate(arms, slate)
 
 
 def _warm_up_filters(model: RecommenderModel, rows: np.ndarray) -> None:
