@@ -19,9 +19,15 @@ def find_exclusions(model: RecommenderModel, contexts: Sequence[RequestContext])
     """Excluded items of each request: by default, all that the user has acted on."""
     parts = []
     for context in contexts:
-        request, keys = context.request, _find_hidden_keys(context)
-        parts.append(np.concatenate([keys, hash_ids(request.exclude)]) if request.exclude else keys)
+        parts.append(find_excluded_keys(context))
     return Exclusions(ragged_starts(np.array([part.size for part in parts])), model.items.lookup(np.concatenate(parts)))
+
+
+def find_excluded_keys(context: RequestContext) -> np.ndarray:
+    """Keys, (n,) uint64, of hidden items and of those that the request excludes."""
+    request, keys = context.request, _find_hidden_keys(context)
+    has_excluded = request.exclude or request.items or request.page_token is not None
+    return np.concatenate([keys, request.excluded_keys]) if has_excluded else keys
 
 
 def _find_hidden_keys(context: RequestContext) -> np.ndarray:
@@ -68,8 +74,9 @@ def requested_candidates(replica: Replica, contexts: Sequence[RequestContext]) -
     item_ids, lengths = [], []
     for context in contexts:
         request = context.request
-        excluded = set(request.exclude)
-        requested_ids = [item_id for item_id in dict.fromkeys(request.candidates or ()) if item_id not in excluded]
+        ids = list(dict.fromkeys(request.candidates or ()))
+        is_excluded = np.isin(hash_ids(ids), request.excluded_keys)
+        requested_ids = [item_id for item_id, excluded in zip(ids, is_excluded.tolist(), strict=True) if not excluded]
         keys = hash_ids(requested_ids)
         passing = replica.find_passing(request.filters, replica.model.items.lookup(keys))
         if request.hide is not None and context.hidden is not None:

@@ -26,6 +26,8 @@ def explain_empty_slate(replica: Replica, request: RecommendationRequest) -> str
     excluded = np.isin(replica.model.items.keys[available_rows[passing]], hash_ids(request.exclude))
     if excluded.all():
         return f"exclude names each of the {passing.size} items that pass"
+    if request.page_token is not None:
+        return "earlier pages have had every item that passes"
     return "the user has interacted with every item that passes; set repeats to true to allow these"
 
 

@@ -16,6 +16,7 @@ from serving.exploration.fresh_items import MAX_COLD_START_ITEMS
 from serving.exploration.slate_filling import NO_ARMS, ExplorationArms, fill
 from serving.filters.language import Filters
 from serving.ingest.pending_writes import PendingWrites
+from serving.pipeline.baskets import add_basket
 from serving.pipeline.candidates import add_rows, find_exclusions, requested_candidates, retrieve_candidates
 from serving.pipeline.ranking import RankedLists, rank
 from serving.pipeline.responses import Slate, build_slates, record_metrics
@@ -174,13 +175,16 @@ class Recommender:
         """Context of a request; a user who does not consent is nobody."""
         ts, rules = request.event_ts(now), self._combine_rules(request)
         if not request.consent or refuses_consent(profile.attributes):
+            profile = add_basket(EMPTY_PROFILE, hash_ids(request.items), ts)
             hidden = _find_hidden(EMPTY_PROFILE, rules, ts, [])
-            return RequestContext(request, impression_id, NO_KEY, EMPTY_PROFILE, False, ts, True, rules, hidden)
+            return RequestContext(request, impression_id, NO_KEY, profile, False, ts, True, rules, hidden)
         pending = self._pending_writes.items(key, profile.offset, self._replica.covered_offsets, now)
         hidden = _find_hidden(profile, rules, ts, pending)
         if pending:  # the user has acted on these items too, in acknowledged events that the profile lacks
             interacted = np.concatenate([profile.interacted, np.array(pending, np.uint64)])
             profile = replace(profile, interacted=interacted)
+        if request.items:
+            profile = add_basket(profile, hash_ids(request.items), ts)
         return RequestContext(request, impression_id, key, profile, is_stale, ts, False, rules, hidden)
 
     def _combine_rules(self, request: RecommendationRequest) -> SurfaceRules | None:

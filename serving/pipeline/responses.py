@@ -14,6 +14,7 @@ from online_models.retrievers.candidates import Channel
 from serving import metrics
 from serving.exploration.slate_filling import ExplorationArms, FilledSlate
 from serving.pipeline.empty_slates import explain_empty_slate
+from serving.pipeline.pages import MAX_ITEMS, decode_page, encode_page
 from serving.pipeline.ranking import RankedLists
 from serving.pipeline.schemas import (
     ExplorationDetail,
@@ -24,7 +25,7 @@ from serving.pipeline.schemas import (
 )
 from serving.replica.replica import Replica
 from serving.rules.stage import SlatePlan
-from stream.ids import hash_id
+from stream.ids import hash_id, hash_ids
 from stream.records.feature_codec import encode_features
 
 _CHANNEL_NAME_BY_BIT = {1 << channel: channel.name for channel in Channel}
@@ -71,8 +72,9 @@ def build_slates(
             items = _mark_pinned(items, plan.is_pinned(entries[span]))
         reason = plan.shortage if items or plan.shortage else explain_empty_slate(replica, context.request)
         applied = plan.count_applied(filled_slate) if context.rules else None
+        token = _next_page_token(context.request, items)
         response = RecommendationResponse(
-            context.impression_id, replica.version, context.is_stale, items, reason, applied
+            context.impression_id, replica.version, context.is_stale, items, reason, token, applied
         )
         slates.append(Slate(response, rows[span], features[span], arms, filled_slate, context.is_private))
     return slates
@@ -99,6 +101,16 @@ def _build_items(
     ]
     scores = np.round(ranking.scores[entries].astype(float), 6).tolist()
     return list(map(RecommendedItem, ids, scores, sources, propensities, explored))
+
+
+def _next_page_token(request: RecommendationRequest, items: Sequence[RecommendedItem]) -> str | None:
+    """Token of the next page; None after a page that is not full, and after `MAX_ITEMS` items."""
+    if not items or len(items) < request.size:
+        return None
+    keys = hash_ids([item.item_id for item in items])
+    if request.page_token is not None:
+        keys = np.concatenate([decode_page(request.page_token), keys])
+    return encode_page(keys) if keys.size < MAX_ITEMS else None
 
 
 def _mark_pinned(items: Sequence[RecommendedItem], is_pinned: np.ndarray) -> list[RecommendedItem]:

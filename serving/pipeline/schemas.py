@@ -8,7 +8,9 @@ import numpy as np
 from msgspec import Meta
 
 from serving.filters.language import Filters
+from serving.pipeline.pages import decode_page
 from serving.rules.language import Hide, Rules, SurfaceRules
+from stream.ids import hash_ids
 from stream.records.events import name_user, validate_id
 from stream.records.timestamps import parse_request_time
 from stream.users.profiles import Profile
@@ -19,6 +21,7 @@ _MAX_CONTEXT_BYTES = 16 << 10  # bytes of JSON: each impression carries it
 
 _Size = Annotated[int, Meta(ge=1, le=MAX_K)]
 _Candidates = Annotated[list[str], Meta(max_length=MAX_K)]
+_Basket = Annotated[list[str], Meta(max_length=100)]
 
 
 class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
@@ -32,6 +35,10 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
     k: Annotated[_Size | None, Meta(description="Maximum number of items; by default 10, or all of `candidates`.")] = (
         None
     )
+    items: Annotated[_Basket, Meta(description="A basket: recommend what goes with these items, the latest last.")] = []
+    page_token: Annotated[
+        str | None, Meta(description="Of the response before: the next page, without the items of earlier pages.")
+    ] = None
     surface: Annotated[
         str, Meta(max_length=256, description="Place where the slate is shown, such as `home`; it is logged.")
     ] = ""
@@ -59,7 +66,7 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
     def __post_init__(self) -> None:
         names = {"user_id": self.user_id, "session_id": self.session_id}
         ids = {field: [name] for field, name in names.items() if name is not None}
-        ids |= {"exclude": self.exclude, "candidates": self.candidates or []}
+        ids |= {"exclude": self.exclude, "candidates": self.candidates or [], "items": self.items}
         for field, value in ((field, value) for field, values in ids.items() for value in values):
             if error := validate_id(field, value):
                 raise ValueError(error[1])
@@ -67,12 +74,20 @@ class RecommendationRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=T
             raise ValueError(f"context has {size} bytes of JSON; expected at most {_MAX_CONTEXT_BYTES}")
         if self.ts is not None:
             parse_request_time("ts", self.ts)
+        if self.page_token is not None:
+            decode_page(self.page_token)
         if self.rules is not None:
             _check_pins(self.rules, self.size, self.exclude)
 
     def event_ts(self, now: int) -> int:
         """Event time, ms; `now` if the request names none."""
         return now if self.ts is None else parse_request_time("ts", self.ts)
+
+    @property
+    def excluded_keys(self) -> np.ndarray:
+        """Keys, (n,) uint64: `exclude`, the basket, and the items of earlier pages."""
+        keys = hash_ids([*self.exclude, *self.items])
+        return keys if self.page_token is None else np.concatenate([keys, decode_page(self.page_token)])
 
     @property
     def user(self) -> str:
@@ -159,6 +174,9 @@ class RecommendationResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: Annotated[
         str | None, Meta(description="Reason that there are no items, or few because of `min_probability`.")
     ] = None
+    page_token: Annotated[str | None, Meta(description="Token of the next page; none if there are no more items.")] = (
+        None
+    )
     rules_applied: Annotated[
         dict[str, int] | None, Meta(description="Only with rules: items that each of them affected, by its name.")
     ] = None

@@ -6,7 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from serving.filters.columns import ItemColumns
+from serving.replica.replica import Replica
 
+VARIANTS = "group_id"  # field of items that are variants of one article
 _FIELDS = {"category": "categories"}  # other names of fields
 
 
@@ -27,6 +29,15 @@ def find_groups(columns: ItemColumns, caps: Mapping[str, int], rows: np.ndarray)
         room.append(np.full(distinct.size, cap, np.int64))
         n_groups += distinct.size
     return Groups(np.ascontiguousarray(np.concatenate(parts, axis=1)), np.concatenate(room))
+
+
+def is_variant(replica: Replica, rows: np.ndarray, excluded_keys: np.ndarray) -> np.ndarray:
+    """Return True for each item, (n,) bool, in the group of an excluded item."""
+    excluded_rows = replica.model.items.lookup(excluded_keys)
+    excluded = _read_keys(replica.columns, VARIANTS, excluded_rows)
+    groups = _read_keys(replica.columns, VARIANTS, rows)
+    found: np.ndarray = ((groups != 0) & np.isin(groups, excluded)).any(axis=1)
+    return found
 
 
 def _read_keys(columns: ItemColumns, name: str, rows: np.ndarray) -> np.ndarray:

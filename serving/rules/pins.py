@@ -32,8 +32,8 @@ def find_pins(replica: Replica, context: RequestContext, excluded_rows: np.ndarr
     `RuleConflict` if the request pins another one; pins of the surface are skipped and counted.
     """
     pins = context.rules.pins if context.rules else None
-    if not pins:
-        return NO_PINS
+    if not pins or context.request.page_token is not None:
+        return NO_PINS  # the first page has the pinned items
     request = context.request
     rows = replica.model.items.lookup(hash_ids([pin.item_id for pin in pins]))
     causes = _find_causes(replica, context, rows, excluded_rows)
@@ -52,7 +52,7 @@ def find_requested_pins(replica: Replica, context: RequestContext) -> PinnedItem
     """Pinned items of a request that ranks exactly its `candidates`."""
     if not context.rules or not context.rules.pins:
         return NO_PINS
-    keys = hash_ids(context.request.exclude)
+    keys = context.request.excluded_keys
     if context.request.hide is not None and context.hidden is not None:
         keys = np.concatenate([keys, context.hidden])
     return find_pins(replica, context, replica.model.items.lookup(keys))

@@ -1,25 +1,27 @@
 """Apply the rules of requests to their ranked lists, in a fixed order.
 
 1. `hide` and filters, before candidates are ranked.
-2. `min_probability` leaves out the candidates below it.
+2. Variants of hidden items, and the candidates below `min_probability`, are left out.
 3. `boosts` move scores, and the lists are sorted again.
 4. `pins` fix positions.
-5. `caps` limit groups while positions are filled.
+5. `caps` limit groups, such as the variants of one article, while positions are filled.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
 
 from online_models.bandits.slate_sampling import SlateConstraints
 from online_models.rankers.click_head import sigmoid
 from online_models.retrievers.candidates import Candidates
 from serving.exploration.slate_filling import FilledSlate
+from serving.pipeline.candidates import find_excluded_keys
 from serving.pipeline.ranking import RankedLists
 from serving.pipeline.schemas import RequestContext
 from serving.replica.replica import Replica
-from serving.rules.caps import find_groups
+from serving.rules.caps import VARIANTS, find_groups, is_variant
 from serving.rules.language import SurfaceRules
 from serving.rules.pins import PinnedItems
 from serving.rules.scoring import boost_scores, find_factors
@@ -53,16 +55,20 @@ def apply_rules(
     replica: Replica, contexts: Sequence[RequestContext], pins: Sequence[PinnedItems], ranking: RankedLists
 ) -> tuple[RankedLists, list[SlatePlan]]:
     """Lists of n requests after their rules, and the plans of their slates."""
-    if not any(context.rules for context in contexts):
+    has_variants = bool(replica.columns.get(VARIANTS).arrays) and contexts[0].request.candidates is None
+    if not has_variants and not any(context.rules for context in contexts):
         return ranking, [SlatePlan(ranking.get_top_entries(i)) for i in range(len(contexts))]
     scores, channels = ranking.scores.copy(), ranking.candidates.channels.copy()
     plans = []
     for i, context in enumerate(contexts):
-        if context.rules is None:
+        rules = context.rules or SurfaceRules()
+        if has_variants:
+            rules = msgspec.structs.replace(rules, caps={VARIANTS: 1} | (rules.caps or {}))
+        elif context.rules is None:
             plans.append(SlatePlan(ranking.get_top_entries(i)))
             continue
         span = slice(int(ranking.candidates.start[i]), int(ranking.candidates.start[i + 1]))
-        plans.append(_apply(replica, context, context.rules, pins[i], ranking, span, scores, channels))
+        plans.append(_apply(replica, context, rules, pins[i], ranking, span, scores, channels))
     top_entries = np.full((len(plans), max(plan.ranking.size for plan in plans)), -1, np.int64)
     for i, plan in enumerate(plans):
         top_entries[i, : plan.ranking.size] = plan.ranking
@@ -87,10 +93,15 @@ def _apply(
     rows, log_odds, size = ranking.candidates.row[span], ranking.log_odds[span], context.request.size
     counts = {} if context.hidden is None else {"hide": int(context.hidden.size)}
     shortage, is_kept = None, np.ones(rows.size, np.bool_)
+    if rules.caps and rules.caps.get(VARIANTS) == 1:
+        is_kept = ~is_variant(replica, rows, find_excluded_keys(context)) | np.isin(rows, pins.rows)
+        counts["variants"] = int(np.count_nonzero(~is_kept))
+        channels[span][~is_kept] = 0
     if rules.min_probability is not None:
         probabilities = sigmoid(log_odds)
-        is_kept = (probabilities >= rules.min_probability) | np.isin(rows, pins.rows)
-        counts["min_probability"] = int(np.count_nonzero(~is_kept))
+        is_probable = (probabilities >= rules.min_probability) | np.isin(rows, pins.rows)
+        counts["min_probability"] = int(np.count_nonzero(is_kept & ~is_probable))
+        is_kept &= is_probable
         shortage = _explain_shortage(rules.min_probability, probabilities, is_kept, size)
         channels[span][~is_kept] = 0
     if rules.boosts:
