@@ -91,6 +91,23 @@ class ItemBoard(Struct, frozen=True, omit_defaults=True):
     reason: Annotated[str | None, Meta(description="Only without items: the reason that there are none.")] = None
 
 
+class OnboardingItem(Struct, frozen=True):
+    """An item to ask a newcomer about."""
+
+    item_id: Annotated[str, Meta(description="Id of the item.")]
+    coverage: Annotated[
+        float,
+        Meta(description="Share of the actions on popular items that the answer informs about, beyond those above."),
+    ]
+
+
+class OnboardingItems(Struct, frozen=True, omit_defaults=True):
+    """Items to ask a newcomer about, most informative first."""
+
+    items: Annotated[list[OnboardingItem], Meta(description="At most `k` items.")]
+    reason: Annotated[str | None, Meta(description="Only without items: the reason that there are none.")] = None
+
+
 class Lag(Struct, frozen=True):
     """Acknowledged events that recommendations do not reflect yet."""
 

@@ -24,6 +24,7 @@ ALLOWED_IMPORTERS = {
         "serving/http/admin_routes.py",
         "serving/http/app.py",
         "serving/http/catalog/boards.py",
+        "serving/http/catalog/onboarding.py",
         "serving/http/catalog/routes.py",
         "serving/http/documentation/page.py",
         "serving/http/errors.py",

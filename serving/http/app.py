@@ -13,7 +13,7 @@ from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Message
 
 from serving.http import admin_routes, health_routes, item_routes, recommendation_routes, user_routes
 from serving.http.access import AccessKeys
-from serving.http.catalog import boards
+from serving.http.catalog import boards, onboarding
 from serving.http.catalog import routes as catalog_routes
 from serving.http.direct.recommendations import DirectPath
 from serving.http.documentation import page as documentation_page
@@ -25,7 +25,8 @@ from serving.service import Service
 from stream.process.log_lines import request_id
 
 _ROUTES = (
-    *recommendation_routes.ROUTES, *item_routes.ROUTES, *catalog_routes.ROUTES, *boards.ROUTES, *user_routes.ROUTES,
+    *recommendation_routes.ROUTES, *item_routes.ROUTES, *catalog_routes.ROUTES, *boards.ROUTES, *onboarding.ROUTES,
+    *user_routes.ROUTES,
     *admin_routes.ROUTES, *health_routes.ROUTES,
 )  # fmt: skip
 _NO_HEAD = "/v1/recommendations"  # a GET of it logs an impression; HEAD must change nothing

@@ -122,7 +122,7 @@ class Recommender:
         if row < 0:
             return []
         eligible = replica.mask_candidates(filters, exclude) if filters or exclude else replica.eligible
-        if user and (own_rows := self._find_own_rows(user, now)).size:
+        if (own_rows := self.find_own_rows(user, now)).size:
             eligible = eligible.copy()
             eligible[own_rows] = 0
         found = model.find_similar(row, 2 * k).row
@@ -134,8 +134,10 @@ class Recommender:
         best = np.argsort(-similarity, kind="stable")[:k]
         return list(zip(replica.get_item_ids(rows[best]), np.round(similarity[best], 6).tolist(), strict=True))
 
-    def _find_own_rows(self, user: str, now: int) -> np.ndarray:
-        """Rows of the items that a user has acted on at `now`, ms."""
+    def find_own_rows(self, user: str, now: int) -> np.ndarray:
+        """Rows of the items that a user has acted on at `now`, ms; none of nobody, an empty id."""
+        if not user:
+            return np.zeros(0, np.int32)
         (context,) = self._load_users([(RecommendationRequest(user_id=user), "")], now)
         rows = self._replica.model.items.lookup(context.profile.interacted)
         return np.compress(rows >= 0, rows)

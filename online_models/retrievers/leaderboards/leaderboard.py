@@ -59,11 +59,17 @@ def select_eligible(rows: np.ndarray, eligible: np.ndarray, k: int) -> np.ndarra
 
 
 def decayed_log_counts(items: ItemTable, rows: np.ndarray, horizon: int) -> np.ndarray:
-    """Return values, (n,) float64, that order items as decayed action counts do; -inf = none."""
+    """Return values, (n,) float64, that order items as decayed action counts do at any time."""
     counts = items.counters["counts"][rows, VIEWED:, horizon].sum(axis=1, dtype=np.float64)
     half_lives = items.counters["stamp"][rows] / (1000.0 * HORIZONS[horizon])
-    log_counts: np.ndarray = np.log2(counts, out=np.full(rows.size, -np.inf), where=counts > 0) + half_lives
+    log_counts: np.ndarray = np.log2(np.maximum(counts, 1e-30)) + half_lives
     return log_counts
+
+
+def corrected_log_counts(items: ItemTable, rows: np.ndarray, horizon: int) -> np.ndarray:
+    """Return the same, (n,) float64, after retractions: -inf for items that lost all actions."""
+    counts = items.counters["counts"][rows, VIEWED:, horizon].sum(axis=1)
+    return np.where(counts > 0, decayed_log_counts(items, rows, horizon), -np.inf)
 
 
 class Leaderboard:

@@ -1,6 +1,6 @@
 """Popular items, by action counts that decay over a day, a week and two months."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from online_models.retrievers.candidates import Channel
 from online_models.retrievers.leaderboards.leaderboard import (
     Leaderboard,
     LeaderboardRetriever,
+    corrected_log_counts,
     decayed_log_counts,
     write_eligible,
 )
@@ -60,14 +61,17 @@ class PopularRetriever(LeaderboardRetriever):
         super().__init__(items, self.boards, workspace)
 
     def learn(self, actions: Actions) -> None:
-        self._update(np.unique(actions.row))
+        rows = np.unique(actions.row)
+        for board, horizon in self._horizons():
+            board.learn(rows, decayed_log_counts(self._items, rows, horizon))
 
     def relearn(self, changes: HistoryChanges) -> None:
-        self._update(np.unique(changes.item_row[changes.item_row >= 0]))
+        rows = np.unique(changes.item_row[changes.item_row >= 0])
+        for board, horizon in self._horizons():
+            board.learn(rows, corrected_log_counts(self._items, rows, horizon))
 
-    def _update(self, rows: np.ndarray) -> None:
-        for board, horizon in zip(self.boards.values(), (DAY, WEEK, TWO_MONTHS), strict=True):
-            board.learn(rows, decayed_log_counts(self._items, rows, horizon))
+    def _horizons(self) -> Iterator[tuple[Leaderboard, int]]:
+        return zip(self.boards.values(), (DAY, WEEK, TWO_MONTHS), strict=True)
 
     def rank(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
         """Return about k item rows, the boards in turns, -1 where a board has no more.

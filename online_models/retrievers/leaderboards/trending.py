@@ -8,6 +8,7 @@ from online_models.retrievers.candidates import Channel
 from online_models.retrievers.leaderboards.leaderboard import (
     Leaderboard,
     LeaderboardRetriever,
+    corrected_log_counts,
     decayed_log_counts,
     select_eligible,
 )
@@ -59,13 +60,12 @@ class TrendingRetriever(LeaderboardRetriever):
         super().__init__(items, self._board, workspace)
 
     def learn(self, actions: Actions) -> None:
-        self._update(np.unique(actions.row))
+        rows = np.unique(actions.row)
+        self._board.learn(rows, decayed_log_counts(self._items, rows, HOUR))
 
     def relearn(self, changes: HistoryChanges) -> None:
-        self._update(np.unique(changes.item_row[changes.item_row >= 0]))
-
-    def _update(self, rows: np.ndarray) -> None:
-        self._board.learn(rows, decayed_log_counts(self._items, rows, HOUR))
+        rows = np.unique(changes.item_row[changes.item_row >= 0])
+        self._board.learn(rows, corrected_log_counts(self._items, rows, HOUR))
 
     def rank(self, ts: int, k: int, eligible: np.ndarray) -> np.ndarray:
         """Return at most k item rows, largest excess first."""

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, reject, seed, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
@@ -69,6 +69,10 @@ def test_random_request_gets_a_documented_response(shop: LiveLoop, operation: An
     @BUDGET
     @given(operation.as_strategy(generation_mode=mode))
     def check(case: Case) -> None:
-        case.validate_response(send(shop, case), checks=CHECKS)
+        try:
+            response = send(shop, case)
+        except httpx.InvalidURL:  # a query of more than 64 KiB, which the client refuses
+            reject()
+        case.validate_response(response, checks=CHECKS)
 
     check()
