@@ -3,6 +3,7 @@
 from online_models.retrievers.candidates import Candidates, Channel, Exclusions, merge_candidates
 from online_models.retrievers.covisitation import CovisitationRetriever
 from online_models.retrievers.ensemble import RetrieverEnsemble
+from online_models.retrievers.item_regression.ease import EaseRetriever
 from online_models.retrievers.leaderboards.newest import NewestRetriever
 from online_models.retrievers.leaderboards.popular import PopularRetriever
 from online_models.retrievers.leaderboards.trending import TrendingRetriever
@@ -17,6 +18,7 @@ __all__ = [
     "Candidates",
     "Channel",
     "CovisitationRetriever",
+    "EaseRetriever",
     "Exclusions",
     "ItemTable",
     "NewestRetriever",

@@ -20,6 +20,8 @@ _ADDED = {
     "next_to_latest_before",
     "next_to_latest_before_2",
     "list_history_items",
+    "ease_all",
+    "ease_recent",
 }
 _logger = logging.getLogger(__name__)
 
@@ -37,6 +39,9 @@ class StateIdentity:
 
     def select_restored(self, parts: Mapping[str, Stateful], state: State) -> dict[str, State]:
         """State of each part that can be restored, by column names where the features differ."""
+        for name in parts:
+            if parts[name].state() and not substate(state, name):
+                self._report(f"{name} starts untrained: the state is of a release without it")
         if not self._is_same_ranker(state):
             return {name: substate(state, name) for name in parts if name not in PARTS}
         old = self._read_features(state)

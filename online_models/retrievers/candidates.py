@@ -26,6 +26,7 @@ class Channel(IntEnum):
     popular = 5
     newest = 6
     fresh = 7
+    ease = 8
 
 
 class Exclusions(NamedTuple):

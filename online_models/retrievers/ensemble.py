@@ -14,6 +14,7 @@ from online_models.retrievers.candidates import (
     merge_candidates,
 )
 from online_models.retrievers.covisitation import CovisitationRetriever, CovisitSettings
+from online_models.retrievers.item_regression.ease import EaseRetriever, EaseSettings
 from online_models.retrievers.leaderboards.leaderboard import LeaderboardRetriever, select_eligible
 from online_models.retrievers.leaderboards.newest import NewestRetriever, NewestSettings
 from online_models.retrievers.leaderboards.popular import PopularRetriever, PopularSettings
@@ -35,6 +36,7 @@ class RetrieverSettings:
     recent_history: RecentHistorySettings = field(default_factory=RecentHistorySettings)
     covisitation: CovisitSettings = field(default_factory=CovisitSettings)
     session_knn: SessionSettings = field(default_factory=SessionSettings)
+    ease: EaseSettings = field(default_factory=EaseSettings)
     trending: TrendingSettings = field(default_factory=TrendingSettings)
     popular: PopularSettings = field(default_factory=PopularSettings)
     newest: NewestSettings = field(default_factory=NewestSettings)
@@ -60,6 +62,7 @@ class RetrieverEnsemble:
                 "recent_history": RecentHistoryRetriever(items, setting.recent_history, workspace),
                 "covisitation": self.covisitation,
                 "session_knn": SessionKNN(items, setting.session_knn, workspace),
+                "ease": EaseRetriever(items, setting.ease, workspace),
                 "trending": TrendingRetriever(items, setting.trending, workspace),
                 "popular": PopularRetriever(items, setting.popular, workspace),
                 "newest": self.newest,

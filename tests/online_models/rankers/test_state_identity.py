@@ -107,3 +107,18 @@ def test_replica_with_other_features_leaves_the_rankers_out(
     assert np.array_equal(replica.slate_ranker.state()["theta"], before)
     assert replica.items.state()["counters.keys"].tobytes() == learner.items.state()["counters.keys"].tobytes()
     assert sum("its features differ" in record.message for record in caplog.records) == 1
+
+
+def test_retriever_that_a_state_lacks_starts_untrained(
+    model: RecommenderModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = RecommenderModel()
+    for batch in generate_batches(2):
+        other.learn(batch)
+    lacking = {name: array for name, array in model.state().items() if not name.startswith("ease.")}
+    other.restore(lacking)
+    state = other.state()
+
+    assert not state["ease.actions"].any()
+    assert (state["ease.item"] == -1).all()
+    assert "ease starts untrained" in caplog.text

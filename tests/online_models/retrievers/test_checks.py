@@ -8,6 +8,7 @@ from online_models.checks import RETRIEVER
 from online_models.checks.retrievers import RetrieverFactory
 from online_models.retrievers.covisitation import CovisitationRetriever
 from online_models.retrievers.ensemble import RetrieverEnsemble
+from online_models.retrievers.item_regression.ease import EaseRetriever
 from online_models.retrievers.leaderboards.newest import NewestRetriever
 from online_models.retrievers.leaderboards.popular import PopularRetriever
 from online_models.retrievers.leaderboards.trending import TrendingRetriever
@@ -20,6 +21,7 @@ RETRIEVERS: tuple[RetrieverFactory, ...] = (
     RecentHistoryRetriever,
     CovisitationRetriever,
     SessionKNN,
+    EaseRetriever,
     TrendingRetriever,
     PopularRetriever,
     NewestRetriever,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from online_models.retrievers.covisitation import CovisitationRetriever, CovisitSettings
+from online_models.retrievers.item_regression.ease import EaseRetriever
 from online_models.retrievers.leaderboards.popular import PopularRetriever
 from online_models.retrievers.session_knn import SessionKNN
 from online_models.state.history_changes import HistoryChanges, find_retractions, uncount
@@ -20,7 +21,9 @@ REMOVAL, MERGE = np.zeros(1, np.bool_), np.ones(1, np.bool_)
 
 
 def learn_all(
-    retriever: CovisitationRetriever | PopularRetriever | SessionKNN, items: ItemTable, numbers: list[int]
+    retriever: CovisitationRetriever | EaseRetriever | PopularRetriever | SessionKNN,
+    items: ItemTable,
+    numbers: list[int],
 ) -> None:
     for n, item in enumerate(numbers):
         retriever.learn(make_actions(items, [numbers[:n]], [item], [START + n * MINUTE_MS]))
@@ -35,6 +38,12 @@ def read_pairs(covisitation: CovisitationRetriever) -> dict[tuple[int, int], flo
         for j, b in enumerate(table["neighbor"][row])
         if b >= 0
     }
+
+
+def read_item_pairs(ease: EaseRetriever) -> dict[tuple[int, int], float]:
+    state = ease.state()
+    item = state["item"].tolist()
+    return {(item[i], item[j]): float(state["pairs"][i, j]) for i, j in np.argwhere(state["pairs"] > 0).tolist()}
 
 
 @pytest.mark.parametrize("removed", [0, 3, 5, 11])
@@ -59,6 +68,31 @@ def test_co_visits_of_a_removed_action_are_gone(removed: int) -> None:
     )
     sums = [sum(weight for (a, _), weight in reference.items() if a == n) for n in range(ITEMS.size)]
     assert totals[rows >= 0] == pytest.approx(np.array(sums)[rows >= 0], rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("removed", [{0}, {3}, {0, 3}, {4, 5}, {11}], ids=str)
+def test_ease_counts_of_removed_actions_are_gone(removed: set[int]) -> None:
+    items = make_items()
+    ease, expected = EaseRetriever(items), EaseRetriever(items)
+    learn_all(ease, items, ACTIONS)
+    learn_all(expected, items, [item for n, item in enumerate(ACTIONS) if n not in removed])
+    users = make_users(items, [ACTIONS], [START + len(ACTIONS) * MINUTE_MS])
+    is_removed = np.isin(np.arange(len(ACTIONS)), list(removed))
+    ease.relearn(HistoryChanges(users, is_removed, np.zeros(0, np.int32), REMOVAL))
+
+    assert read_item_pairs(ease) == read_item_pairs(expected)
+
+
+def test_ease_counts_of_a_merge_are_those_of_one_history() -> None:
+    items = make_items()
+    ease, expected = EaseRetriever(items), EaseRetriever(items)
+    learn_all(ease, items, ACTIONS[:5])
+    learn_all(ease, items, ACTIONS[5:])
+    learn_all(expected, items, ACTIONS)
+    users = make_users(items, [ACTIONS], [START + len(ACTIONS) * MINUTE_MS])
+    ease.relearn(HistoryChanges(users, np.arange(len(ACTIONS)) >= 5, np.zeros(0, np.int32), np.ones(1, np.bool_)))
+
+    assert read_item_pairs(ease) == read_item_pairs(expected)
 
 
 def test_replica_applies_relearned_pairs() -> None:

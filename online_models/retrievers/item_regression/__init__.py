@@ -1,0 +1,1 @@
+"""Regression of each item on the other items of a history."""
