@@ -39,7 +39,7 @@ def _find_hidden_keys(context: RequestContext) -> np.ndarray:
 
 def retrieve_candidates(
     replica: Replica,
-    requests: Sequence[RecommendationRequest],
+    contexts: Sequence[RequestContext],
     user_queries: UserQueries,
     exclusions: Exclusions,
     cold_start_rows: np.ndarray,
@@ -48,18 +48,19 @@ def retrieve_candidates(
 ) -> Candidates:
     """Retrieve up to `max_candidates` per request.
 
-    Popular items fill lists that are shorter than the slate. `cold_start_rows`: item rows that are candidates of every
-    request.
+    Popular items fill lists that are shorter than the slate, or than `max_candidates` if rules choose among them.
+    `cold_start_rows`: item rows that are candidates of every request.
     """
     found = replica.model.retrieve(user_queries, per_channel, replica.eligible, exclusions, cold_start_rows)
     candidates = truncate(found, max_candidates)
     lengths = np.diff(candidates.start)
-    has_filters = any(request.filters for request in requests)
-    if not has_filters and all(request.size <= lengths[i] for i, request in enumerate(requests)):
+    needed = [max_candidates if context.rules else context.request.size for context in contexts]
+    has_filters = any(context.request.filters for context in contexts)
+    if not has_filters and all(count <= lengths[i] for i, count in enumerate(needed)):
         return candidates
     parts = [
-        _filter_and_fill(replica, request, candidates, exclusions, i, max_candidates)
-        for i, request in enumerate(requests)
+        _filter_and_fill(replica, context.request, candidates, exclusions, i, needed[i], max_candidates)
+        for i, context in enumerate(contexts)
     ]
     rows, channels = zip(*parts, strict=True)
     start = ragged_starts(np.array([row.size for row in rows]))
@@ -119,13 +120,14 @@ def _filter_and_fill(
     candidates: Candidates,
     exclusions: Exclusions,
     i: int,
+    needed: int,
     max_candidates: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and channels of request i that pass its filters; popular items fill a short list."""
     span = slice(candidates.start[i], candidates.start[i + 1])
     passing = replica.find_passing(request.filters, candidates.row[span])
     rows, channels = candidates.row[span][passing], candidates.channels[span][passing]
-    if rows.size >= request.size:
+    if rows.size >= needed:
         return rows, channels
     mask = replica.mask_recommendable(request.filters)
     excluded = exclusions.row[exclusions.start[i] : exclusions.start[i + 1]]

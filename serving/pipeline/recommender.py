@@ -229,7 +229,7 @@ class Recommender:
         per_channel = max(size, self._settings.max_candidates // 4)
         max_candidates = max(size, self._settings.max_candidates)
         candidates = retrieve_candidates(
-            replica, requests, user_queries, exclusions, cold_start_rows, per_channel, max_candidates
+            replica, contexts, user_queries, exclusions, cold_start_rows, per_channel, max_candidates
         )
         candidates = add_rows(candidates, [pinned.rows for pinned in pins])
         ranking = rank(model, user_queries, candidates, self._feedback_weight(), size + MAX_COLD_START_ITEMS)

@@ -65,7 +65,7 @@ def _update_boards(
 
 
 @kernel
-def _jaccard(left: np.ndarray, right: np.ndarray) -> float:
+def jaccard(left: np.ndarray, right: np.ndarray) -> float:
     """Jaccard similarity of two items' categories: shared ones by all of either."""
     shared, left_size, right_size = 0, 0, 0
     while right_size < right.size and right[right_size] != _NO_CATEGORY:
@@ -105,7 +105,7 @@ def _fill_neighbors(
                     is_excluded = is_excluded or neighbor_rows[i, j] == other
                 if is_excluded:
                     continue
-                similarity = _jaccard(categories[row], categories[other]) * _price_similarity(price[row], price[other])
+                similarity = jaccard(categories[row], categories[other]) * _price_similarity(price[row], price[other])
                 if similarity > 0.0:  # otherwise another category has the same hash, or the item left this category
                     neighbor_rows[i, size], similarities[i, size] = other, similarity
                     size += 1
@@ -125,7 +125,7 @@ def _scan_neighbors(
     for other in range(categories.shape[0] - 1, -1, -1):
         if other == row or not eligible[other] or categories[other, 0] == _NO_CATEGORY:
             continue
-        similarity = _jaccard(categories[row], categories[other])
+        similarity = jaccard(categories[row], categories[other])
         if similarity > 0.0:
             similarity *= _price_similarity(price[row], price[other])
         slot = count
@@ -146,7 +146,7 @@ def _fill_similarity(
 ) -> None:
     for i in range(others.size):
         other = others[i]
-        similarity[i] = _jaccard(categories[row], categories[other]) * _price_similarity(price[row], price[other])
+        similarity[i] = jaccard(categories[row], categories[other]) * _price_similarity(price[row], price[other])
 
 
 class CategoryLeaderboards:

@@ -32,6 +32,20 @@ class Boost(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaul
     factor: Annotated[float, Meta(ge=0.001, le=1000, description="Above 1 they rank higher, below 1 lower.")]
 
 
+class Freshness(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+    """A factor on the click probability of new items, which fades with their age."""
+
+    factor: Annotated[float, Meta(ge=1, le=1000, description="Of an item that was just created.")]
+    half_life: Annotated[float, Meta(ge=1, description="Seconds after which half of the factor's effect is left.")]
+
+
+class Fatigue(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+    """A factor on the click probability of items that the user has been shown often."""
+
+    shown: Annotated[int, Meta(ge=1, le=64, description="Times without an effect, among the latest 64 items shown.")]
+    factor: Annotated[float, Meta(ge=0.001, le=1, description="For each further time.")]
+
+
 class Pin(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
     """An item with a fixed position."""
 
@@ -48,6 +62,11 @@ class Rules(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaul
     """Rules of a slate; one that is not set is that of the surface, an empty one is off."""
 
     boosts: Annotated[_Boosts | None, Meta(description="Factors on click probabilities.")] = None
+    freshness: Annotated[Freshness | None, Meta(description="A factor for new items.")] = None
+    fatigue: Annotated[Fatigue | None, Meta(description="A factor for items that were shown again and again.")] = None
+    diversity: Annotated[
+        _Probability | None, Meta(description="0: by score; 1: by dissimilarity of categories to the items above.")
+    ] = None
     caps: Annotated[
         dict[str, _Cap] | None,
         Meta(description="Most items of a slate with the same value of a field, such as `creator` or `categories`."),

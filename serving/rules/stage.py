@@ -2,7 +2,7 @@
 
 1. `hide` and filters, before candidates are ranked.
 2. Variants of hidden items, and the candidates below `min_probability`, are left out.
-3. `boosts` move scores, and the lists are sorted again.
+3. `boosts`, `freshness` and `fatigue` move scores, and the lists are sorted again, with `diversity`.
 4. `pins` fix positions.
 5. `caps` limit groups, such as the variants of one article, while positions are filled.
 """
@@ -16,15 +16,17 @@ import numpy as np
 from online_models.bandits.slate_sampling import SlateConstraints
 from online_models.rankers.click_head import sigmoid
 from online_models.retrievers.candidates import Candidates
+from serving.exploration.fresh_items import MAX_COLD_START_ITEMS
 from serving.exploration.slate_filling import FilledSlate
 from serving.pipeline.candidates import find_excluded_keys
 from serving.pipeline.ranking import RankedLists
 from serving.pipeline.schemas import RequestContext
 from serving.replica.replica import Replica
 from serving.rules.caps import VARIANTS, find_groups, is_variant
+from serving.rules.diversity import diversify
 from serving.rules.language import SurfaceRules
 from serving.rules.pins import PinnedItems
-from serving.rules.scoring import boost_scores, find_factors
+from serving.rules.scoring import boost_scores, find_factors, find_fatigue, find_freshness
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +106,41 @@ def _apply(
         is_kept &= is_probable
         shortage = _explain_shortage(rules.min_probability, probabilities, is_kept, size)
         channels[span][~is_kept] = 0
-    if rules.boosts:
-        factors = find_factors(replica, rules.boosts, rows)
-        counts["boosts"] = int(np.count_nonzero(factors != 1))
-        scores[span] = boost_scores(scores[span], log_odds, factors)
-    order = np.argsort(-scores[span], kind="stable")
+    factors = _find_all_factors(replica, context, rules, rows)
+    if factors:
+        counts |= {name: int(np.count_nonzero(values != 1)) for name, values in factors.items()}
+        scores[span] = boost_scores(scores[span], log_odds, np.prod(list(factors.values()), axis=0))
+    order = _sort(replica, rules, rows, scores[span], size + MAX_COLD_START_ITEMS)
+    if rules.diversity:
+        counts["diversity"] = int(np.count_nonzero(order != np.argsort(-scores[span], kind="stable")))
     order = order[is_kept[order]] + span.start
     if pins.rows.size:
         counts["pins"] = int(pins.rows.size)
     if rules.caps:
         counts["caps"] = 0
     return SlatePlan(order, _constrain(replica, rules, pins, rows, span.start, size), counts, shortage)
+
+
+def _find_all_factors(
+    replica: Replica, context: RequestContext, rules: SurfaceRules, rows: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Factors on the probabilities of n items, (n,) float64, by rule."""
+    items, factors = replica.model.items, {}
+    if rules.boosts:
+        factors["boosts"] = find_factors(replica, rules.boosts, rows)
+    if rules.freshness:
+        factors["freshness"] = find_freshness(items.catalog["created"][rows], rules.freshness, context.ts)
+    if rules.fatigue:
+        factors["fatigue"] = find_fatigue(items.keys[rows], context.profile.shown, rules.fatigue)
+    return {name: np.where(rows >= 0, values, 1.0) for name, values in factors.items()}
+
+
+def _sort(replica: Replica, rules: SurfaceRules, rows: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
+    """Order of n items by score, and by diversity if there is such a rule."""
+    if not rules.diversity:
+        return np.argsort(-scores, kind="stable")
+    categories = np.where(rows[:, None] >= 0, replica.model.items.catalog["categories"][rows], np.uint64(0))
+    return diversify(scores, categories, rules.diversity, count)
 
 
 def _constrain(
