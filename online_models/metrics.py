@@ -57,6 +57,14 @@ items_left_out = Counter(
 categories_left_out = Counter(
     "headrace_learn_categories_left_out", "Categories of items beyond the first 16, which are not learned from"
 )
+fields = Gauge("headrace_learn_fields", "Fields of items and users that the model learns from")
+field_values_left_out = Counter(
+    "headrace_learn_field_values_left_out", "Values of items and users whose field came after `fields.max` others"
+)
+item_keys_left_out = Counter(
+    "headrace_learn_item_keys_left_out",
+    "Values and title words of items beyond 32 per item, 12 categories, 8 tags or 12 other attributes",
+)
 item_coverage_ratio = Gauge(
     "headrace_item_coverage_ratio", "Ratio of items in the item table that were shown at least once in about a day"
 )

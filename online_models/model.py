@@ -8,6 +8,7 @@ from online_models.bandits.category_residual import CategoryResidualBandit
 from online_models.features.extractor import FeatureExtractor
 from online_models.features.history_filter import NO_TRIAL, HistoryFilter
 from online_models.features.served_features import ServedFeatures
+from online_models.fields.field_table import FieldSettings, FieldTable, read_field_settings
 from online_models.plugins import create_ranker
 from online_models.progressive_predictions import (
     ClickPredictor,
@@ -29,6 +30,7 @@ from online_models.state.item_table import NO_TIME, ItemLists, ItemTable, UserQu
 from online_models.state.row_count import RowCount
 from online_models.state.tables import State, prefix_states, substate
 from online_models.step_result import StepReport, StepResult
+from stream.config import Settings
 from stream.records.batches import CandidateLists, ExampleBatch, Kind, ListView, Queries, query_rows
 
 
@@ -38,6 +40,7 @@ class ModelSettings:
 
     retrievers: RetrieverSettings = field(default_factory=RetrieverSettings)
     ranker: RankerSettings = field(default_factory=RankerSettings)
+    fields: FieldSettings = field(default_factory=FieldSettings)
     training_candidates: int = 30  # per channel, in the candidate list of each training action
     training_actions: int = 128  # maximum per batch; more are sampled by hash
     min_batch: int = 16  # rows, of the first training batches
@@ -49,8 +52,8 @@ class ModelSettings:
             raise ValueError(f"training_candidates must be ≥ 1, the other numbers ≥ 0, got {self}")
 
 
-def settings_with_seed(seed: int, ranker: str = "listnet") -> ModelSettings:
-    """Default settings with this ranker, and initial weights drawn from this seed."""
+def settings_with_seed(seed: int, ranker: str = "listnet", fields: FieldSettings | None = None) -> ModelSettings:
+    """Default settings with this ranker and fields, and initial weights drawn from this seed."""
     defaults = ModelSettings()
     two_tower = defaults.retrievers.two_tower
     two_tower = replace(two_tower, seed=two_tower.seed + 2 * seed)  # one for each of two tables
@@ -58,7 +61,14 @@ def settings_with_seed(seed: int, ranker: str = "listnet") -> ModelSettings:
         defaults,
         retrievers=replace(defaults.retrievers, two_tower=two_tower),
         ranker=RankerSettings(ranker, seed=defaults.ranker.seed + seed),
+        fields=fields or defaults.fields,
     )
+
+
+def settings_from_config(settings: Settings, ranker: str | None = None) -> ModelSettings:
+    """Settings of the model that `learn` and `serve` use; by default with the configured ranker."""
+    learn = settings.learn
+    return settings_with_seed(learn.seed, ranker or learn.ranker, read_field_settings(settings.fields))
 
 
 def unranked(start: np.ndarray, row: np.ndarray) -> ItemLists:
@@ -92,6 +102,7 @@ class RecommenderModel:
     def __init__(self, settings: ModelSettings | None = None) -> None:
         self.settings = setting = settings or ModelSettings()
         self.items = ItemTable()
+        self.fields = FieldTable(setting.fields)
         self.history_filter, self.contribution_caps = HistoryFilter(), ContributionCaps()
         self._retrievers = retrievers = RetrieverEnsemble(self.items, setting.retrievers)
         self.covisitation, self.two_tower = retrievers.covisitation, retrievers.two_tower
@@ -160,6 +171,7 @@ class RecommenderModel:
         if len(batch) == 0:
             return StepResult(batch)
         self._trained_rows.add(len(batch))
+        self.fields.admit(batch.queries.user_keys)
         n_left_out = self.items.add_named(batch.lists.item, self.settings.max_named_items)
         users, item_lists = self.resolve_queries(batch.queries), self.items.resolve_lists(batch.lists)
         is_capped, cap_violations = self.contribution_caps.update(batch)
@@ -391,6 +403,7 @@ class RecommenderModel:
     def _parts(self) -> dict[str, Stateful]:
         return {
             "items": self.items,
+            "fields": self.fields,
             "trained_rows": self._trained_rows,
             "history_filter": self.history_filter,
             "contribution_caps": self.contribution_caps,

@@ -23,7 +23,7 @@ from online_models.control import (
 )
 from online_models.features.history_filter import NO_TRIAL
 from online_models.guard.guard import Guard
-from online_models.model import RecommenderModel, settings_with_seed
+from online_models.model import RecommenderModel, settings_from_config
 from online_models.training import journal
 from online_models.training.journal import Entry, Journal, Rollback, Step
 from online_models.training.log_continuity import check_log_continues, report_lost_blocks
@@ -305,7 +305,7 @@ class LearnWorker:
             )
 
     def _make_model(self, ranker: str) -> RecommenderModel:
-        return RecommenderModel(settings_with_seed(self._settings.learn.seed, ranker))
+        return RecommenderModel(settings_from_config(self._settings, ranker))
 
     def _load(self, manifest: Manifest, state: checkpoints.State) -> None:
         self.model = self._make_model(self.model.settings.ranker.name)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from online_models.control import CheckpointCommand, encode_command
-from online_models.model import RecommenderModel, settings_with_seed
+from online_models.model import RecommenderModel, settings_from_config
 from online_models.training import journal
 from online_models.training.journal import Rollback
 from online_models.training.progress import Progress as TrainingProgress
@@ -128,7 +128,7 @@ def _replay_steps(log: EventLog, settings: Settings, comparison: Comparison) -> 
     comparison.version, comparison.blocks_since = manifest.version, _count_blocks_since(log, manifest)
     entries = list(journal.read_entries_after(folder, journal.epoch_path(folder, manifest.epoch, manifest.step), 1, 0))
     model, progress = (
-        RecommenderModel(settings_with_seed(settings.learn.seed, settings.learn.ranker)),
+        RecommenderModel(settings_from_config(settings)),
         TrainingProgress(),
     )
     for done, entry in enumerate(entries):

@@ -103,6 +103,23 @@ class ItemsSettings(_Section):
     )
 
 
+class FieldsSettings(_Section):
+    """Fields of items and users that the model learns from."""
+
+    max: int = Field(
+        256,
+        ge=1,
+        le=100_000,
+        description="Distinct fields, first come; those of later names are left out, counted and logged.",
+    )
+    include: str = Field(
+        "",
+        description="Names of the only fields to learn from, separated by commas, such as `creator,tags,country`."
+        " Empty: all.",
+    )
+    exclude: str = Field("", description="Names of fields not to learn from, separated by commas.")
+
+
 class StreamSettings(_Section):
     """Stream workers."""
 
@@ -326,6 +343,7 @@ class Settings(_Section):
     store: StoreSettings = StoreSettings()
     events: EventsSettings = EventsSettings()
     items: ItemsSettings = ItemsSettings()
+    fields: FieldsSettings = FieldsSettings()
     stream: StreamSettings = StreamSettings()
     learn: LearnSettings = LearnSettings()
     guard: GuardSettings = GuardSettings()

@@ -10,6 +10,7 @@ from online_models.state.item_ids import ItemIdTable
 from online_models.state.tables import Column, State, Table, prefix_states, substate
 from stream.jit import kernel
 from stream.records.batches import CandidateLists, EventType, ExampleBatch, Kind, Queries, flatten_ragged
+from stream.records.fields import N_ITEM_KEYS, fold_keys
 from stream.records.signs import is_disliked
 
 HORIZONS = np.array([600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 60 * 86_400], np.float64)  # half-lives in seconds
@@ -187,6 +188,7 @@ class ItemTable:
                 "created": Column("int64", fill=NO_TIME),
                 "price": Column("float32", fill=np.nan),
                 "status": Column("uint8", fill=UNLISTED),
+                "fields": Column("uint32", (N_ITEM_KEYS,)),
             }
         )
 
@@ -208,6 +210,20 @@ class ItemTable:
     @property
     def catalog_columns(self) -> CatalogColumns:
         return CatalogColumns(self.catalog["categories"], self.catalog["created"], self.catalog["price"])
+
+    @property
+    def field_keys(self) -> np.ndarray:
+        """Keys of the catalog's fields by row, (rows, N_ITEM_KEYS) uint32, 0 = none.
+
+        They stand for creator, categories, tags, attributes and title, in this order: `fold_keys(field_key(name,
+        value))` of `stream.records.fields`.
+        """
+        return self.catalog["fields"]
+
+    def set_field_keys(self, rows: np.ndarray, keys: np.ndarray) -> None:
+        """Write the keys of fields, (n, N_ITEM_KEYS) uint64, 0 = none."""
+        self.catalog["fields"][rows] = fold_keys(keys)
+        self.catalog.mark_changed(rows)
 
     def lookup(self, keys: np.ndarray) -> np.ndarray:
         """Return rows of keys, (n,) int32; -1 where a key is unknown."""

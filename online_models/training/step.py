@@ -18,22 +18,28 @@ from stream.ids import hash_id
 from stream.logs import EventLog, Records
 from stream.records.catalog import CatalogChange, read_items
 from stream.records.example_blocks import valid_blocks
+from stream.records.fields import N_ITEM_KEYS, item_field_keys
 from stream.topics import EXAMPLES
 
 
 def apply_item_changes(log: EventLog, model: RecommenderModel, offset: int, end_offset: int) -> int:
     """Apply the records of the items topic in [offset, end_offset); return the next offset."""
     for _, changes in read_items(log, offset, end_offset):
-        set_item_attributes(model, changes)
+        set_item_attributes(model, changes, admits_fields=True)
     return max(offset, end_offset)
 
 
-def set_item_attributes(model: RecommenderModel, changes: Sequence[CatalogChange]) -> None:
-    """Add items with their categories, creation time and price; mark deleted ones."""
-    newest = {change.key: change.item for change in changes}
-    if deleted := [key for key, item in newest.items() if item is None]:
+def set_item_attributes(
+    model: RecommenderModel, changes: Sequence[CatalogChange], *, admits_fields: bool = False
+) -> None:
+    """Add items with their categories, creation time, price and fields; mark deleted ones.
+
+    `admits_fields`: True for the learner, which is the only one that admits new fields.
+    """
+    newest = {change.key: change for change in changes}
+    if deleted := [key for key, change in newest.items() if change.item is None]:
         model.set_items_deleted(np.array(deleted, np.uint64))
-    items = [(key, item) for key, item in newest.items() if item is not None]
+    items = [(key, change.item) for key, change in newest.items() if change.item is not None]
     if not items:
         return
     categories = np.zeros((len(items), N_CATEGORIES), np.uint64)
@@ -44,7 +50,20 @@ def set_item_attributes(model: RecommenderModel, changes: Sequence[CatalogChange
         metrics.categories_left_out.inc(len(names) - len(keys))
     created = np.array([NO_TIME if item.created_ts is None else item.created_ts for _, item in items], np.int64)
     price = np.array([np.nan if item.price is None else item.price for _, item in items], np.float32)
-    model.set_item_attributes(np.array([key for key, _ in items], np.uint64), categories, created, price)
+    rows = model.set_item_attributes(np.array([key for key, _ in items], np.uint64), categories, created, price)
+    fields = _encode_fields([newest[key].raw for key, _ in items])
+    fields = model.fields.admit(fields) if admits_fields else model.fields.select(fields)
+    model.items.set_field_keys(rows, fields)
+
+
+def _encode_fields(records: Sequence[bytes]) -> np.ndarray:
+    """Keys of the fields of n items, (n, N_ITEM_KEYS) uint64; those over the limits are counted."""
+    keys = np.zeros((len(records), N_ITEM_KEYS), np.uint64)
+    for row, record in zip(keys, records, strict=True):
+        found = item_field_keys(record or b"{}")
+        row[: len(found.keys)] = found.keys
+        metrics.item_keys_left_out.inc(found.left_out)
+    return keys
 
 
 def apply_step(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from online_models.model import RecommenderModel, settings_with_seed
+from online_models.model import RecommenderModel, settings_from_config
 from online_models.retrievers.candidates import Exclusions
 from online_models.training.journal import Step
 from online_models.training.progress import Progress
@@ -41,7 +41,7 @@ class Pipeline:
         create_topics(self._log)
         self._worker = StreamWorker(self._log, MemoryStore(), settings)
         self._worker.step(timeout=0.0)  # acquires its partition
-        self.model = RecommenderModel(settings_with_seed(settings.learn.seed, settings.learn.ranker))
+        self.model = RecommenderModel(settings_from_config(settings))
         self._progress = Progress()
         self._blocks: list[bytes] = []
         self._eligible = np.zeros(1024, np.uint8)  # by item row: 1 after the first event or catalog record

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_models.model import RecommenderModel, settings_with_seed
+from online_models.model import RecommenderModel, settings_from_config
 from online_models.state.item_table import UNLISTED
 from online_models.training.updates import ModelUpdate, decode_update
 from online_models.versions import checkpoints, gate
@@ -53,7 +53,7 @@ class Replica:
     def __init__(self, log: EventLog, settings: Settings) -> None:
         self._log = log
         self._settings = settings
-        self.model = RecommenderModel(settings_with_seed(settings.learn.seed, settings.learn.ranker))
+        self.model = RecommenderModel(settings_from_config(settings))
         self.leaderboards = CategoryLeaderboards(self.model.items)
         self.popularity = PopularityOrder(self.model.items)
         self.epoch, self.step = 0, 0
@@ -281,7 +281,7 @@ class Replica:
         _logger.warning("rolled back to %s as epoch %d", update.base, update.epoch)
 
     def _load(self, manifest: checkpoints.Manifest, state: checkpoints.State) -> None:
-        self.model = RecommenderModel(settings_with_seed(self._settings.learn.seed, self._settings.learn.ranker))
+        self.model = RecommenderModel(settings_from_config(self._settings))
         self.model.restore(state)
         self.leaderboards = CategoryLeaderboards(self.model.items)
         self.popularity = PopularityOrder(self.model.items)

@@ -1,11 +1,13 @@
 """Columns that the processes exchange, one micro-batch at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
+
+from stream.records.fields import N_USER_KEYS
 
 
 class EventType(IntEnum):
@@ -92,6 +94,12 @@ class Queries(Columns):
     history_ts: np.ndarray  # (h,) int64, ms
     shown_start: np.ndarray  # (n + 1,) int64
     shown_item: np.ndarray  # (s,) uint64
+    # (n, N_USER_KEYS) uint64, keys of attributes and interests, see `stream.records.fields`; 0 = none
+    user_keys: np.ndarray = field(default_factory=lambda: np.zeros((0, N_USER_KEYS), np.uint64))
+
+    def __post_init__(self) -> None:
+        if not self.user_keys.size:
+            object.__setattr__(self, "user_keys", np.zeros((self.ts.size, N_USER_KEYS), np.uint64))
 
     def take(self, rows: np.ndarray) -> "Queries":
         """Select rows, in the given order."""
@@ -111,6 +119,7 @@ class Queries(Columns):
             history_ts=self.history_ts[flat],
             shown_start=shown_start,
             shown_item=self.shown_item[shown_flat],
+            user_keys=self.user_keys[rows],
         )
 
     def drop_history(self, is_dropped: np.ndarray) -> "Queries":

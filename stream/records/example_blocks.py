@@ -9,6 +9,7 @@ import numpy as np
 from stream.logs import Record, Records
 from stream.records.batches import CandidateLists, ExampleBatch, Queries
 from stream.records.column_blocks import decode_block, encode_block
+from stream.records.fields import N_USER_KEYS
 from stream.records.item_ids import NO_ITEM_IDS, ItemIds, from_columns, to_columns
 from stream.records.signs import type_signs
 
@@ -39,6 +40,9 @@ def encode_examples(block_range: BlockRange, batch: ExampleBatch, item_ids: Item
         del columns["producer"]
     if np.array_equal(batch.sign, type_signs(batch.type)):
         del columns["sign"]
+    columns["queries.user_keys"] = _trim_columns(batch.queries.user_keys)
+    if not columns["queries.user_keys"].size:  # most users have no attributes
+        del columns["queries.user_keys"]
     header = {name: getattr(block_range, name) for name in BlockRange.__slots__}
     return encode_block(header, columns | to_columns(item_ids))
 
@@ -52,6 +56,8 @@ def decode_examples(value: bytes) -> tuple[BlockRange, ExampleBatch]:
         nested[prefix][field] = array
     nested[""].setdefault("producer", np.zeros(nested[""]["offset"].size, np.uint64))
     nested[""].setdefault("sign", type_signs(nested[""]["type"]))
+    if "user_keys" in nested["queries"]:
+        nested["queries"]["user_keys"] = _widen_columns(nested["queries"]["user_keys"], N_USER_KEYS)
     queries = Queries(**_known_columns(Queries, nested["queries"]))
     lists = CandidateLists(**_known_columns(CandidateLists, nested["lists"]))
     batch = ExampleBatch(**_known_columns(ExampleBatch, nested[""]), queries=queries, lists=lists)
@@ -79,6 +85,18 @@ def valid_blocks(records: Records) -> list[bytes]:
         for offset, key, value in zip(records.offsets, records.keys, records.values, strict=True)
         if value is not None and (key is None or key == b"%d" % offset)
     ]
+
+
+def _trim_columns(values: np.ndarray) -> np.ndarray:
+    """Drop the last columns of (n, w) values that hold only zeros."""
+    return values[:, : int(np.flatnonzero(values.any(axis=0)).max(initial=-1)) + 1]
+
+
+def _widen_columns(values: np.ndarray, width: int) -> np.ndarray:
+    """Add columns of zeros to (n, w) values, or drop those of a later release."""
+    wide = np.zeros((values.shape[0], width), values.dtype)
+    wide[:, : values.shape[1]] = values[:, :width]
+    return wide
 
 
 def _known_columns(record_type: type, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from stream.records.batches import ragged_starts
+from stream.records.fields import N_USER_KEYS, user_field_keys
 from stream.users.owned_items import OwnedItems
 from stream.users.profiles import (
     N_AWAITED,
@@ -50,6 +51,7 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "banned_item": ("uint64", ()),
     "slates_size": ("int32", ()),
     "slates": ("uint64", (2 * N_SLATES,)),
+    "fields": ("uint64", (N_USER_KEYS,)),  # keys of the attributes, see `stream.records.fields`
     "awaited_size": ("int32", ()),
     "awaited": ("uint64", (2 * N_AWAITED,)),  # see `stream.users.retractions`
 }
@@ -153,6 +155,7 @@ def write_profiles(
     columns["partition"][rows] = [record.partition for record in records]
     columns["owned_size"][rows] = [record.owned_size for record in records]
     columns["forgotten_ts"][rows] = [record.forgotten_ts for record in records]
+    columns["fields"][rows] = [user_field_keys(record.attributes) for record in records]
     pieces = {
         name: [getattr(record, name) for record in records]
         for name in ("counts", "rates", "minute_counts", *_RAGGED_COLUMNS)

@@ -10,6 +10,7 @@ import numpy as np
 from stream.clock import DAY_MS, MINUTE_MS
 from stream.records.batches import N_CONTEXT, EventType, Queries, ragged_starts
 from stream.records.events import MERGES, RETRACTIONS, Event, validate_id
+from stream.records.fields import user_field_keys
 from stream.records.signs import plain_types
 
 N_HISTORY = 100  # latest actions per user
@@ -152,6 +153,7 @@ def queries_from_profiles(
         history_ts=np.concatenate([p.ts[-N_QUERY_HISTORY:] for p in profiles]),
         shown_start=ragged_starts(np.array([p.shown.size for p in profiles])),
         shown_item=np.concatenate([p.shown for p in profiles]),
+        user_keys=np.stack([user_field_keys(p.attributes) for p in profiles]),
     )
 
 

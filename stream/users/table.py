@@ -11,6 +11,7 @@ from stream.logs import Records
 from stream.records.batches import Queries, ragged_starts
 from stream.records.decoding import LATEST_ACTION, EventBatch
 from stream.records.events import Event
+from stream.records.fields import user_field_keys
 from stream.records.signs import history_types
 from stream.stores import StoreWatermark, UserStore
 from stream.users.columns import HISTORY_CAPACITY, allocate_columns, clear, encode_rows, forget, grow, write_profiles
@@ -122,6 +123,7 @@ class UserTable:
             history_ts=pre_event.ts[:n_history],
             shown_start=ragged_starts(pre_event.shown_lengths),
             shown_item=pre_event.shown[:n_shown],
+            user_keys=self._columns["fields"][rows],
         )
         detached = [_describe_detached(row, lines, queries, pre_event) for row, lines in detached_lines.items()]
         return ApplyResult(
@@ -199,6 +201,7 @@ class UserTable:
             self._columns["users_offset"][row] = offset
             self._user_ids[row] = user_id
             self._attributes[row] = value or b""
+            self._columns["fields"][row] = user_field_keys(value or b"")
             has_refused = refuses_consent(self._attributes[row])
             if value is None or has_refused:
                 self._forget(row, ts)

@@ -39,13 +39,18 @@ def make_event() -> bytes:
     return msgspec.json.encode(IMPRESSION_EVENT)
 
 
-def _make_block(store: MemoryStore, click: Mapping[str, Any] = CLICK_EVENT, with_ids: bool = False) -> bytes:
+def _make_block(
+    store: MemoryStore,
+    click: Mapping[str, Any] = CLICK_EVENT,
+    with_ids: bool = False,
+    attributes: bytes = b'{"age":7}',
+) -> bytes:
     """Encode the block of both events, and store their user."""
     values = [msgspec.json.encode(IMPRESSION_EVENT), msgspec.json.encode(click)]
     decoded = decode_records(Records(0, [40, 41], [b"u1"] * 2, values, [TS] * 2), Limits(0, 300))
     users = UserTable(store, 16)
-    attributes = Records(0, [5], [b"u1"], [b'{"age":7}'], [TS])
-    users.set_attributes(np.array([decoded.batch.user[0]]), ["u1"], attributes)
+    records = Records(0, [5], [b"u1"], [attributes], [TS])
+    users.set_attributes(np.array([decoded.batch.user[0]]), ["u1"], records)
     queries = users.apply(decoded.batch, decoded.events).queries
     users.flush()
     block_range = BlockRange(
@@ -56,11 +61,15 @@ def _make_block(store: MemoryStore, click: Mapping[str, Any] = CLICK_EVENT, with
 
 
 def make_examples() -> bytes:
-    return _make_block(MemoryStore(), CLICK_EVENT | {"producer": "p1"})
+    return _make_block(MemoryStore(), CLICK_EVENT | {"producer": "p1"}, attributes=b"{}")
 
 
 def make_examples_with_ids() -> bytes:
-    return _make_block(MemoryStore(), CLICK_EVENT | {"producer": "p1"}, with_ids=True)
+    return _make_block(MemoryStore(), CLICK_EVENT | {"producer": "p1"}, with_ids=True, attributes=b"{}")
+
+
+def make_examples_with_user_keys() -> bytes:
+    return _make_block(MemoryStore())
 
 
 def make_user() -> bytes:
@@ -101,6 +110,7 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "event-1.json": make_event,
     "examples-1.block": make_examples,
     "examples-2.block": make_examples_with_ids,
+    "examples-3.block": make_examples_with_user_keys,
     "user-4.record": make_user,
     "update-1.block": make_update,
     "manifest-1.json": make_manifest,

@@ -11,6 +11,7 @@ from online_models.versions import checkpoints
 from stream.ids import hash_id
 from stream.records.events import Event, Limits, parse, validate
 from stream.records.example_blocks import BlockRange, decode_examples, decode_item_ids
+from stream.records.fields import user_field_keys
 from stream.users.profiles import decode_profile, describe
 from tests.golden.make import CLICK_EVENT, FOLDER, IMPRESSION_EVENT, MAKERS, TS
 
@@ -58,6 +59,13 @@ def test_golden_example_block_decodes() -> None:
     assert batch.queries.ts.tolist() == [TS, CLICK_EVENT["ts"]]
     assert batch.value.tolist()[1:] == [1.5]
     assert batch.producer.tolist() == [0, hash_id("p1")]
+
+
+def test_golden_block_has_the_keys_of_users() -> None:
+    _, batch = decode_examples(read_golden("examples-3.block"))
+
+    assert batch.queries.user_keys.tolist() == 2 * [user_field_keys(b'{"age":7}').tolist()]
+    assert not decode_examples(read_golden("examples-1.block"))[1].queries.user_keys.any()
 
 
 def test_golden_block_has_the_ids_of_items() -> None:

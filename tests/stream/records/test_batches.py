@@ -116,3 +116,14 @@ def link_action_to_slate(batch: ExampleBatch, action_row: int, slate_row: int) -
     impression[action_row] = impression[slate_row]
     item[batch.lists.start[action_row]] = item[batch.lists.start[slate_row]]
     return replace(batch, impression=impression, lists=replace(batch.lists, item=item))
+
+
+def test_user_keys_round_trip_without_columns_of_zeros() -> None:
+    batch = make_batch().take(np.arange(12))
+    plain = encode_examples(EMPTY_RANGE, batch)
+    batch.queries.user_keys[3, :2] = (7, 9)
+    block = encode_examples(EMPTY_RANGE, batch)
+
+    assert np.array_equal(decode_examples(block)[1].queries.user_keys, batch.queries.user_keys)
+    assert not decode_examples(plain)[1].queries.user_keys.any()
+    assert len(block) - len(plain) < 2 * 8 * len(batch) + 100

@@ -14,6 +14,7 @@ from stream.logs import Records
 from stream.records.batches import EventType, Queries
 from stream.records.decoding import DecodedBatch, decode_records
 from stream.records.events import Event, Limits
+from stream.records.fields import field_key
 from stream.testing import MemoryStore
 from stream.users.profiles import (
     EMPTY_PROFILE,
@@ -302,3 +303,19 @@ def test_all_events_of_one_record_count() -> None:
         table.flush()
 
     assert decode_profile(store.get(hash_id("u0")) or b"").counts.sum() == 3
+
+
+def test_queries_have_the_keys_of_attributes_from_table_store_and_profile() -> None:
+    store = MemoryStore()
+    table = UserTable(store, rows=16)
+    set_attributes(table, 4, b'{"age":7,"interests":["tea"]}')
+    event = make_event(0, "u0", "click", "i1", START)
+    first = apply_batch(table, decode_events([event]))
+    table.flush()
+    table.clear_cache()
+    second = apply_batch(table, decode_events([event], offset=1))
+    profile = decode_profile(store.get(hash_id("u0")) or b"")
+    served = queries_from_profiles([profile], [hash_id("u0")], [START], [0], [[]])
+
+    assert first.user_keys[0, 0] == field_key("interests", "tea")
+    assert first.user_keys.tolist() == second.user_keys.tolist() == served.user_keys.tolist()

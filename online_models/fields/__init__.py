@@ -1,0 +1,1 @@
+"""Learning from the fields of items, users and requests."""
