@@ -43,12 +43,15 @@ class CommitSettings:
 
     timeout_s: float = 1.8  # that a request waits for its write
     max_deferred: int = 20_000  # writes without a caller that wait for the log
+    group_delay_s: float = 0.01  # that deferred writes wait for others; a write with a caller ends the wait
     retry_delay_s: float = 0.5  # before deferred writes are repeated
     close_timeout_s: float = 3.0
 
 
 class GroupCommitWriter:
     """Write from one thread, in the order of the calls, while other requests are served.
+
+    Deferred writes wait for each other for `group_delay_s`: each wake-up of the thread interrupts the requests.
 
     While the log is away, a request waits for `timeout_s` and later ones fail at once; deferred writes wait for the
     log or its disk. A write that failed may still become durable, so that its repeat is a duplicate.
@@ -58,6 +61,7 @@ class GroupCommitWriter:
         self._log = log
         self._settings = settings or CommitSettings()
         self._queue: SimpleQueue[_WriteRequest | None] = SimpleQueue()
+        self._is_urgent = threading.Event()  # set after a queued request that must not wait for others
         self._write_started: float | None = None  # of the write that is under way, monotonic seconds
         self._outage = OutageLog(_logger.error, _logger.info)
         self._thread = threading.Thread(target=self._write, name="group-commit", daemon=True)
@@ -72,6 +76,7 @@ class GroupCommitWriter:
             raise timeout_error(self._settings.timeout_s)
         future: asyncio.Future[dict[int, int]] = asyncio.get_running_loop().create_future()
         self._queue.put(_WriteRequest(topic, self._partition_records(topic, records), future))
+        self._is_urgent.set()
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 return await future
@@ -90,6 +95,7 @@ class GroupCommitWriter:
     def close(self) -> None:
         """Write the queued records, then stop the thread."""
         self._queue.put(None)
+        self._is_urgent.set()
         self._thread.join(self._settings.close_timeout_s)
         if self._thread.is_alive():
             _logger.error("the event log does not answer: about %d deferred writes are lost", self._queue.qsize())
@@ -121,11 +127,13 @@ class GroupCommitWriter:
                 deferred = []
 
     def _take(self, timeout: float | None) -> "list[_WriteRequest | None]":
-        """All queued requests; waits for the first one, up to a timeout."""
+        """All queued requests; waits for the first one, up to a timeout, then for its group."""
         try:
             requests = [self._queue.get(timeout=timeout)]
         except Empty:
             return []
+        self._is_urgent.wait(self._settings.group_delay_s)
+        self._is_urgent.clear()  # before the queue is read, so that no later request is missed
         while not self._queue.empty():
             requests.append(self._queue.get())
         return requests

@@ -28,9 +28,11 @@ class FlakyLog(MemoryLog):
         self.answers = threading.Event()
         self.answers.set()
         self.is_unreachable = False
+        self.n_writes = 0
 
     def append_many(self, topic: str, batches: Mapping[int, Sequence[Record]]) -> dict[int, int]:
         self.answers.wait(20)
+        self.n_writes += 1
         if self.is_unreachable:
             raise ConnectionError("no broker answered")
         if self.is_full:
@@ -73,6 +75,21 @@ def test_deferred_append_precedes_later_appends(log: FlakyLog, writer: GroupComm
     asyncio.run(append_all())
 
     assert log.read(ITEMS, 0, 0, 100).values == [b"%d" % n for n in range(40)]
+
+
+def test_deferred_appends_wait_for_each_other_but_no_caller_waits(log: FlakyLog) -> None:
+    writer = GroupCommitWriter(log, CommitSettings(group_delay_s=20))
+    started = time.monotonic()
+    for n in range(5):
+        writer.append_later(ITEMS, [("a", b"%d" % n)])
+    asyncio.run(writer.append(ITEMS, [("a", b"5")]))
+    for n in range(6, 9):
+        writer.append_later(ITEMS, [("a", b"%d" % n)])
+    writer.close()
+
+    assert log.read(ITEMS, 0, 0, 10).values == [b"%d" % n for n in range(9)]
+    assert log.n_writes == 2
+    assert time.monotonic() - started < 10
 
 
 def test_one_id_stays_in_one_partition(log: FlakyLog, writer: GroupCommitWriter) -> None:
