@@ -16,6 +16,8 @@ ITEMS, USERS = 10_000, 5_000
 SLATE_SIZE = 20
 RATE = 1_000  # requests/s of the budget
 MAX_P99_MS = 25.0  # p99 latency of the budget
+OVERLOAD_RATE = 3_000  # requests/s, three times the budget
+OVERLOAD_CONNECTIONS = 512  # so that requests wait in the server, not for a connection
 RATE_LADDER = (50, 100, 150, 200, 250, 300, 350, 400, 450, 500, 600, 750, 1_000, 1_250, 1_500, 2_000, 2_500, 3_000)
 EVENTS_PER_REQUEST = 100
 _JSON = {"content-type": "application/json"}
@@ -41,6 +43,11 @@ def measure(size: RunSize) -> Iterator[Numbers]:
             max_rate = find_max_rate(running.port, size.choose(3, 1), run)
             numbers[f"http: maximum requests/s at p99 ≤ {MAX_P99_MS:.0f} ms"] = max_rate
             numbers[f"http: accepted events/s, {EVENTS_PER_REQUEST} per request"] = accepted_rate
+            seconds = size.choose(5, 1)
+            stats = request_recommendations(running.port, OVERLOAD_RATE, seconds, run, OVERLOAD_CONNECTIONS)
+            name = f"http: {OVERLOAD_RATE:,} requests/s, accepted"
+            numbers |= latency_quantiles(name, stats.latencies_ms or [float("inf")])
+            numbers[f"{name}, answers/s"] = len(stats.latencies_ms) / seconds
             running.settle(300)
             yield numbers
             accepted_rate = send_events(running, size.choose(50_000, 2_000), seed=run)
@@ -63,11 +70,12 @@ def send_events(running: RunningSystem, n_events: int, seed: int, items: int = I
     return n_events / (time.perf_counter() - begin)
 
 
-def request_recommendations(port: int, rate: float, seconds: float, seed: int) -> RequestStats:
+def request_recommendations(port: int, rate: float, seconds: float, seed: int, connections: int = 64) -> RequestStats:
     rng = np.random.default_rng(seed)
     user_rows = rng.integers(0, USERS, int(rate * seconds)).tolist()
     bodies = [msgspec.json.encode({"user_id": f"user-{user}", "k": SLATE_SIZE}) for user in user_rows]
-    return send_requests(port, [encode_post(port, "/v1/recommendations", body) for body in bodies], rate)
+    requests = [encode_post(port, "/v1/recommendations", body) for body in bodies]
+    return send_requests(port, requests, rate, connections)
 
 
 def find_max_rate(port: int, seconds: float, seed: int) -> float:
