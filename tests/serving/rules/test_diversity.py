@@ -32,7 +32,7 @@ def test_fresh_items_rank_higher(loop: LiveLoop) -> None:
     for n in range(6):
         loop.put_items(f"i{n}", created_ts=NOW - n * DAY_MS)
 
-    rules = {"freshness": {"factor": 1000, "half_life": 43200}}
+    rules = {"freshness": {"factor": 2, "half_life": 43200}}
     response = loop.recommend(explore=False, rules=rules)
 
     assert list_item_ids(response)[0] == "i0"
