@@ -14,7 +14,7 @@ MOST_LEVELS = 3  # folders, the package included
 ALLOWED_IMPORTERS = {
     "confluent_kafka": {"stream/kafka/confluent.py"},
     "faiss": {"online_models/retrievers/vector_index.py"},
-    "httpx": {"headrace/client.py"},
+    "httpx": {"headrace/client/asynchronous.py", "headrace/client/blocking.py", "headrace/client/transport.py"},
     "kafka": {
         "stream/kafka/kafka_python/connections.py",
         "stream/kafka/kafka_python/fast_decoding.py",
@@ -51,6 +51,7 @@ ALLOWED_IMPORTERS = {
     "redis": {"stream/redis/store.py", "stream/redis/url.py"},
     "safetensors": {"online_models/versions/checkpoints.py"},
     "sqlite3": {"stream/local/snapshot.py", "stream/local/sqlite.py"},
+    "tenacity": {"headrace/client/asynchronous.py", "headrace/client/blocking.py", "headrace/client/transport.py"},
     "typer": {
         "headrace/cli/alarms.py",
         "headrace/cli/application.py",

@@ -1,5 +1,6 @@
 """Simulated shoppers that use a running `headrace serve`, and counts of the results."""
 
+import contextlib
 import secrets
 import threading
 import time
@@ -7,7 +8,7 @@ from dataclasses import dataclass, replace
 from threading import Event as Signal
 from typing import Any
 
-from headrace.client import Client, ClientError, ClientSettings
+from headrace.client import BufferSettings, Client, ClientError, ClientSettings, EventsNotSent
 from headrace.demo.samples import Totals
 from replay.simulation.simulator import Simulator
 from stream.clock import HOUR_MS, Clock
@@ -56,15 +57,17 @@ class Traffic:
             return replace(self._totals)
 
     def _run(self) -> None:
-        with Client(self._url, settings=ClientSettings(max_retries=0)) as client:  # failures are counted instead
-            events: list[dict[str, Any]] = []
-            sent_at = time.monotonic()
+        settings = ClientSettings(max_retries=0)  # failures are counted instead
+        pace = BufferSettings(interval_s=self._settings.send_interval_s)
+        with (
+            contextlib.suppress(EventsNotSent),
+            Client(self._url, settings=settings) as client,
+            client.buffer_events(pace) as buffer,
+        ):
             while not self._stop.wait(self._seconds_to_next_shopper()):
                 try:
-                    events += self._visit(client)
-                    if events and time.monotonic() - sent_at >= self._settings.send_interval_s:
-                        client.send_events(events)
-                        events, sent_at = [], time.monotonic()
+                    for event in self._visit(client):
+                        buffer.add(event)
                 except ClientError:
                     with self._lock:
                         self._totals.failures += 1

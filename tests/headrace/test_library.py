@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib import import_module
+from importlib.resources import files
 
 import pytest
 
@@ -16,6 +17,19 @@ def test_importing_headrace_loads_no_library() -> None:
     output = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout
 
     assert output == "set()\n"
+
+
+def test_importing_the_client_loads_no_model_library() -> None:
+    heavy = {"torch", "faiss", "litestar", "polars", "kafka", "redis"}
+    command = f"import sys, headrace.client; print({heavy} & sys.modules.keys())"
+    output = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout
+
+    assert output == "set()\n"
+
+
+@pytest.mark.parametrize("package", ["headrace", "serving", "stream", "online_models", "replay"])
+def test_package_is_marked_as_typed(package: str) -> None:
+    assert (files(package) / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("name", FACES)

@@ -13,6 +13,8 @@ import pytest
 from tests.support.browser import CHROMIUM, OPTIONS, Browser
 from tests.support.processes import RunningSystem
 
+CLIENTS = (Path(__file__).parents[2] / "docs" / "clients.md").read_text()
+
 SCRIPT_TITLE = "<img src=x onerror=\"document.title='caught'\">Lamp & Co"
 
 
@@ -167,3 +169,34 @@ def test_console_works_with_a_key(tmp_path: Path) -> None:
         browser.evaluate("document.querySelector('#request button').click()")
         browser.wait_for("document.getElementById('slate').innerText.includes('Nothing to recommend')")
         browser.wait_for("document.getElementById('history').innerText.includes('need the admin key')")
+
+
+def read_example(language: str, running: RunningSystem) -> str:
+    """First code block of a language in the page about clients, for this server."""
+    match = re.search(rf"^```{language}\n(.*?)^```", CLIENTS, re.MULTILINE | re.DOTALL)
+    assert match
+    return match[1].replace("localhost:8000", f"127.0.0.1:{running.port}")
+
+
+def test_documented_script_sends_events_when_its_page_is_left(running: RunningSystem, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{running.port}"
+    with Browser(tmp_path) as browser:
+        browser.open(f"{url}/healthz")
+        browser.wait_for("location.pathname === '/healthz'")
+        browser.evaluate(f"{read_example('js', running)}; window.sender = createEventSender('{url}', 's1')")
+        browser.evaluate("sender.add('click', { item_id: 'i5', user_id: 'page' })")
+        browser.open("about:blank")
+        running.wait_until(lambda: running.http.get("/v1/users/page").status_code == 200)
+
+    assert running.http.get("/v1/users/page").json()["counts"]["click"] == 1
+
+
+def test_documented_client_sends_its_click(running: RunningSystem) -> None:
+    def count_clicks() -> int:
+        counts: dict[str, int] = running.http.get("/v1/users/u1").json()["counts"]
+        return counts["click"]
+
+    before = count_clicks()
+    exec(compile(read_example("python", running), "clients.md", "exec"), {})
+
+    running.wait_until(lambda: count_clicks() == before + 1)

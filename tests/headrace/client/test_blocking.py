@@ -1,4 +1,4 @@
-"""The HTTP client: typed responses, retries, and errors with the problem document."""
+"""The blocking client: typed responses, retries, and errors with the problem document."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,6 +56,25 @@ class TestApi:
         assert {item.item_id for item in response.items} == {"b", "c"}
         assert all(0 < item.propensity <= 1 and item.features for item in response.items)
         assert response.stale is False
+
+    def test_items_are_changed_listed_and_deleted(self, loop: LiveLoop, client: Client) -> None:
+        loop.put_items("a", "b", price=2.0)
+        client.change_item("a", {"price": 3.0})
+        client.delete_item("b")
+        page = client.list_items(limit=1)
+
+        assert [item.item_id for item in page.items] == ["a"]
+        assert client.item("a")["price"] == 3.0
+        assert [item.item_id for item in client.newest(k=2, filters={"min_price": 2.5}).items] == ["a"]
+
+    def test_action_is_taken_back(self, loop: LiveLoop, client: Client) -> None:
+        loop.put_items("a")
+        client.send_events([make_event(event_id="e")])
+        loop.run_until_idle()
+        client.retract_event("e")
+        loop.run_until_idle()
+
+        assert client.item("a")["counts"]["click"] == 0
 
     def test_user_has_a_history(self, loop: LiveLoop, client: Client) -> None:
         loop.put_items("a/b")
@@ -119,9 +138,23 @@ def overload(n_failures: int, **headers: str) -> Handler:
     return handle
 
 
+def fail_with(status: int) -> Handler:
+    """A server that answers each request with a page of a proxy."""
+    return lambda request: httpx.Response(status, text="<h1>Bad gateway</h1>")
+
+
+def break_with(error: httpx.HTTPError) -> Handler:
+    """A server whose connections fail."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    return handle
+
+
 class TestRetries:
     def test_retry_waits_as_the_server_asks(self) -> None:
-        client, delays = record_delays(overload(2, **{"Retry-After": "3"}))
+        client, delays = record_delays(overload(2, **{"Retry-After": "3"}), ClientSettings(backoff_s=0.0))
 
         assert client.lag().model_version == "v"
         assert delays == [3.0, 3.0]
@@ -130,7 +163,7 @@ class TestRetries:
         client, delays = record_delays(overload(3), ClientSettings(backoff_s=0.1))
         client.lag()
 
-        assert delays == [0.1, 0.2, 0.4]
+        assert all(base <= delay <= base + 0.1 for base, delay in zip((0.1, 0.2, 0.4), delays, strict=True))
 
     def test_delay_is_bounded(self) -> None:
         client, delays = record_delays(overload(1, **{"Retry-After": "3600"}), ClientSettings(max_delay_s=2.0))
@@ -145,33 +178,59 @@ class TestRetries:
             client.lag()
         assert len(delays) == 2
 
-    def test_other_errors_are_not_retried(self) -> None:
-        client, delays = record_delays(lambda request: httpx.Response(502, text="<h1>Bad gateway</h1>"))
+    def test_slate_is_not_requested_again_after_an_uncertain_failure(self) -> None:
+        client, delays = record_delays(fail_with(502))
 
         with pytest.raises(RequestRejected) as caught:
-            client.lag()
+            client.recommend("u1")
         assert (caught.value.problem.status, delays) == (502, [])
 
-    def test_refused_connection_is_retried(self) -> None:
-        def refuse(request: httpx.Request) -> httpx.Response:
-            raise httpx.ConnectError("connection refused")
+    @pytest.mark.parametrize("status", [502, 504])
+    def test_events_are_sent_again_after_an_uncertain_failure(self, status: int) -> None:
+        client, delays = record_delays(fail_with(status))
 
-        client, delays = record_delays(refuse)
+        with pytest.raises(RequestRejected):
+            client.send_events([make_event()])
+        assert len(delays) == 3
+
+    @pytest.mark.parametrize("status", [400, 404, 500])
+    def test_other_errors_are_not_retried(self, status: int) -> None:
+        client, delays = record_delays(fail_with(status))
+
+        with pytest.raises(RequestRejected):
+            client.lag()
+        assert delays == []
+
+    def test_refused_connection_is_retried(self) -> None:
+        client, delays = record_delays(break_with(httpx.ConnectError("connection refused")))
 
         assert not client.is_ready()
         with pytest.raises(ServerUnreachable, match="GET http://test/v1/lag"):
             client.lag()
         assert len(delays) == 3
 
-    def test_timeout_is_not_retried(self) -> None:
-        def stall(request: httpx.Request) -> httpx.Response:
-            raise httpx.ReadTimeout("timed out")
-
-        client, delays = record_delays(stall)
+    @pytest.mark.parametrize(("log", "retries"), [(True, 0), (False, 3)])
+    def test_timeout_is_retried_unless_it_can_log_an_impression(self, log: bool, retries: int) -> None:
+        client, delays = record_delays(break_with(httpx.ReadTimeout("timed out")))
 
         with pytest.raises(ServerUnreachable):
-            client.recommend("u1")
-        assert delays == []
+            client.recommend("u1", log=log)
+        assert len(delays) == retries
+
+    def test_repeated_events_keep_their_ids(self) -> None:
+        bodies: list[bytes] = []
+
+        def drop(request: httpx.Request) -> httpx.Response:
+            bodies.append(request.content)
+            raise httpx.ReadError("connection reset")
+
+        client, _ = record_delays(drop)
+        with pytest.raises(ServerUnreachable):
+            client.send_events([{"type": "click", "user_id": "u1", "item_id": "a"}])
+
+        assert len(set(bodies)) == 1
+        assert len(bodies) == 4
+        assert {"event_id", "ts"} <= httpx.Response(200, content=bodies[0]).json()[0].keys()
 
 
 class TestKeys:
