@@ -115,7 +115,8 @@ class RecommenderModel:
 
     def _make_rankers(self) -> None:
         """Start untrained rankers, and the click head over the slate ranker."""
-        self.candidate_ranker = create_ranker(self.feature_names, self.settings.ranker)  # trained on user actions
+        candidates = replace(self.settings.ranker, lists="candidates")
+        self.candidate_ranker = create_ranker(self.feature_names, candidates)  # trained on user actions
         self.slate_ranker, self.click_head = self._make_slate_ranker()  # trained on clicked and closed slates
         self.position_bias = PositionBias()
 

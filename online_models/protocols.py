@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -69,6 +69,7 @@ class RankerSettings:
 
     name: str = "listnet"  # see `online_models.plugins.load_ranker`
     seed: int = 1
+    lists: Literal["shown", "candidates"] = "shown"  # what it ranks: shown lists, or candidates of all channels
 
     def __post_init__(self) -> None:
         if self.seed < 0:

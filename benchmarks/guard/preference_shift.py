@@ -42,7 +42,8 @@ def apply_to_both(change: Callable[[RecommenderModel], None]) -> Intervention:
 def raise_learning_rate(model: RecommenderModel) -> None:
     for ranker in (model.slate_ranker, model.candidate_ranker):
         assert isinstance(ranker, ListNet)
-        ranker.hyperparameters = replace(ranker.hyperparameters, rate=4 * ranker.hyperparameters.rate)
+        adam = ranker.hyperparameters.adam
+        ranker.hyperparameters = replace(ranker.hyperparameters, adam=replace(adam, rate=4 * adam.rate))
 
 
 def raise_click_head_rate(model: RecommenderModel) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from online_models.features.feature_names import take_all
-from online_models.rankers.dense_layer import add_weighted, sum_of_squares
+from online_models.rankers.network.dense_layer import add_weighted, sum_of_squares
 from online_models.state.tables import State
 from stream.jit import kernel
 

@@ -7,7 +7,7 @@ from online_models.state.tables import State
 from stream.jit import kernel
 
 _CONSTANT_VARIANCE = np.float32(1e-7)  # at most that of a constant, by rounding
-_MIN_RATE = 0.002  # share of the way that settled moments move with each call
+_MEMORY = 1_000_000  # rows after which those before them have faded to 1 / e
 
 
 @kernel
@@ -56,7 +56,7 @@ class FeatureScaler:
     def update(self, x: np.ndarray) -> None:
         """Move the moments towards those of these rows."""
         rows = self.counts["rows"]
-        rate = max(x.shape[0] / (rows[0] + x.shape[0]), _MIN_RATE)
+        rate = min(1.0, max(x.shape[0] / (rows[0] + x.shape[0]), 1 - np.exp(-x.shape[0] / _MEMORY)))
         mean, variance = self.mean.copy(), self.moments["variance"].copy()
         _blend_moments(x, rate, rows[0] == 0, mean, variance)
         if np.isfinite(mean).all() and np.isfinite(variance).all():

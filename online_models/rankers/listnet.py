@@ -1,220 +1,49 @@
 """ListNet: order lists by a small network with a softmax loss (Cao et al., ICML 2007)."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from online_models.features.feature_names import take_columns
 from online_models.protocols import LearnReport, Ranker, RankerSettings
-from online_models.rankers.auc import list_auc
-from online_models.rankers.dense_layer import add_weighted, forward, forward_rows, standardize, sum_of_squares
 from online_models.rankers.feature_scaler import FeatureScaler
+from online_models.rankers.network.adam import AdamSettings, AdamState
+from online_models.rankers.network.dense_layer import add_weighted, forward_rows
+from online_models.rankers.network.listnet_kernels import Layers, split_parameters, train
 from online_models.state.tables import State
-from stream.jit import kernel
-
-# Statistics of a call: sums over lists (loss, AUC), counts, the greatest gradient norm, and sums of squared norms.
-LOSS, LISTS, SKIPPED, AUC, NORM, CLIPPED, UPDATES, GRADIENT_SQUARES, UPDATE_SQUARES = range(9)
 
 
 @dataclass(frozen=True, slots=True)
 class ListNetSettings:
-    """Hyperparameters; Adam takes one step per `batch_lists` lists."""
+    """Hyperparameters."""
 
     hidden: int = 32
-    rate: float = 0.002  # Adam's
-    batch_lists: int = 4
-    clip: float = 5.0  # greatest norm of a gradient
-    weight_decay: float = 1e-5
+    adam: AdamSettings = field(default_factory=AdamSettings)
 
     def __post_init__(self) -> None:
-        if self.hidden < 1 or self.batch_lists < 1 or self.rate <= 0 or self.clip <= 0:
-            raise ValueError(f"hidden, batch_lists, rate and clip must be positive, got {self}")
+        if self.hidden < 1:
+            raise ValueError(f"hidden must be positive, got {self}")
 
 
-class Layers(NamedTuple):
-    """Parameters, or their gradient: views of one flat array."""
-
-    w: np.ndarray  # (inputs, hidden)
-    bias: np.ndarray  # (hidden,)
-    head: np.ndarray  # (hidden,), weights of the hidden layer in the score
-    linear: np.ndarray  # (inputs,), weights of the standardized features in the score
+# Lists of candidates come from the whole catalog: their gradients need larger batches.
+_SETTINGS = {
+    "shown": ListNetSettings(),
+    "candidates": ListNetSettings(adam=AdamSettings(rate=0.004, batch_lists=16, final_ratio=0.1)),
+}
 
 
-class ListBuffers(NamedTuple):
-    """Values of one list between its forward and its backward pass."""
-
-    z: np.ndarray  # (longest, inputs) standardized features
-    hidden: np.ndarray  # (longest, hidden)
-    p: np.ndarray  # (longest,) exp(score - greatest score); softmax probabilities after the backward pass
-    delta: np.ndarray  # (hidden,) scratch
-
-
-class AdamState(NamedTuple):
-    """Flat parameters with their gradient and moments."""
-
-    theta: np.ndarray
-    gradient: np.ndarray
-    first_moment: np.ndarray
-    second_moment: np.ndarray
-    steps: np.ndarray  # (1,) int64
-
-
-class AdamSettings(NamedTuple):
-    """Settings of one step."""
-
-    rate: float
-    clip: float
-    weight_decay: float
-
-
-def split_parameters(flat: np.ndarray, inputs: int, width: int) -> Layers:
-    """Views of a flat array as layers."""
-    w_end, bias_end = inputs * width, (inputs + 1) * width
-    head_end = bias_end + width
-    return Layers(flat[:w_end].reshape(inputs, width), flat[w_end:bias_end], flat[bias_end:head_end], flat[head_end:])
-
-
-@kernel
-def _forward_list(
-    x: np.ndarray, offset: np.ndarray, mean: np.ndarray, scale: np.ndarray, layers: Layers, buffers: ListBuffers
-) -> np.float32:
-    """Fill the buffers for one list; returns the sum of `p`."""
-    # Taken apart here: to reach into a tuple inside a loop counts references.
-    z, hidden, p = buffers.z, buffers.hidden, buffers.p
-    w, bias, head, linear = layers.w, layers.bias, layers.head, layers.linear
-    top, norm = np.float32(-1e30), np.float32(0.0)
-    for m in range(x.shape[0]):
-        standardize(x[m], mean, scale, z[m])
-        forward(z[m], w, bias, hidden[m])
-        score = offset[m]
-        for j in range(head.size):
-            score += hidden[m, j] * head[j]
-        for f in range(linear.size):
-            score += z[m, f] * linear[f]
-        p[m] = score
-        top = max(top, score)
-    for m in range(x.shape[0]):
-        p[m] = np.exp(p[m] - top)
-        norm += p[m]
-    return norm
-
-
-@kernel
-def _backward_list(
-    label: np.ndarray,
-    total: np.float32,
-    norm: np.float32,
-    layers: Layers,
-    buffers: ListBuffers,
-    gradient: Layers,
-    stats: np.ndarray,
-) -> None:
-    """Add the gradient of one list's cross entropy; skip entries that are predicted right."""
-    z, hidden, p, delta, head = buffers.z, buffers.hidden, buffers.p, buffers.delta, layers.head
-    g_w, g_bias, g_head, g_linear = gradient.w, gradient.bias, gradient.head, gradient.linear
-    for m in range(label.size):
-        p[m] /= norm
-        y = label[m] / total
-        if y > 0.0:
-            stats[LOSS] -= y * np.log(max(p[m], np.float32(1e-12)))
-        e = p[m] - y
-        if abs(e) < np.float32(2e-4):
-            continue
-        for j in range(delta.size):
-            g_head[j] += e * hidden[m, j]
-            delta[j] = e * head[j] * (np.float32(1.0) if hidden[m, j] > 0.0 else np.float32(0.01))
-            g_bias[j] += delta[j]
-        for f in range(z.shape[1]):
-            g_linear[f] += e * z[m, f]
-            if z[m, f] != np.float32(0.0):
-                for j in range(delta.size):
-                    g_w[f, j] += z[m, f] * delta[j]
-
-
-@kernel
-def _adam_step(state: AdamState, n_lists: int, settings: AdamSettings, stats: np.ndarray) -> None:
-    """One step of Adam (Kingma and Ba 2015) by the mean gradient, with decoupled decay.
-
-    Clears the gradient. One that is not finite changes nothing else.
-    """
-    theta, gradient, squared_norm = state.theta, state.gradient, 0.0
-    for q in range(theta.size):
-        gradient[q] /= np.float32(n_lists)
-        squared_norm += gradient[q] * gradient[q]
-    if np.isfinite(squared_norm):
-        stats[NORM] = max(stats[NORM], np.sqrt(squared_norm))
-        stats[GRADIENT_SQUARES] += squared_norm
-        stats[UPDATES] += 1
-        state.steps[0] += 1
-        clip_factor = np.float32(min(1.0, settings.clip / np.sqrt(squared_norm + 1e-12)))
-        stats[CLIPPED] += clip_factor < 1.0
-        beta1, beta2 = np.float32(0.9), np.float32(0.999)
-        lr = np.float32(settings.rate * np.sqrt(1.0 - 0.999 ** state.steps[0]) / (1.0 - 0.9 ** state.steps[0]))
-        decay = np.float32(settings.rate * settings.weight_decay)
-        first_moment, second_moment = state.first_moment, state.second_moment
-        for q in range(theta.size):
-            g = gradient[q] * clip_factor
-            first_moment[q] = beta1 * first_moment[q] + (np.float32(1.0) - beta1) * g
-            second_moment[q] = beta2 * second_moment[q] + (np.float32(1.0) - beta2) * g * g
-            step = lr * first_moment[q] / (np.sqrt(second_moment[q]) + np.float32(1e-8))
-            gradient[q] = step + decay * theta[q]
-            theta[q] -= gradient[q]
-        stats[UPDATE_SQUARES] += sum_of_squares(gradient)
-    else:
-        stats[SKIPPED] += 1
-    gradient[:] = 0.0
-
-
-@kernel
-def _train(
-    x: np.ndarray,
-    label: np.ndarray,
-    offset: np.ndarray,
-    start: np.ndarray,
-    mean: np.ndarray,
-    scale: np.ndarray,
-    layers: Layers,
-    gradient: Layers,
-    adam: AdamState,
-    batch_lists: int,
-    settings: AdamSettings,
-    stats: np.ndarray,
-) -> None:
-    """Predict each list by the parameters that the steps before it left, then train on it."""
-    longest, n_pending = 0, 0
-    for i in range(start.size - 1):
-        longest = max(longest, start[i + 1] - start[i])
-    size, width = layers.w.shape
-    buffers = ListBuffers(
-        np.empty((longest, size), np.float32),
-        np.empty((longest, width), np.float32),
-        np.empty(longest, np.float32),
-        np.empty(width, np.float32),
-    )
-    for i in range(start.size - 1):
-        begin, end, total = start[i], start[i + 1], np.float32(0.0)
-        for m in range(begin, end):
-            total += label[m]
-        if end - begin >= 2 and total > 0.0:
-            norm = _forward_list(x[begin:end], offset[begin:end], mean, scale, layers, buffers)
-            stats[AUC] += list_auc(buffers.p, label[begin:end])
-            _backward_list(label[begin:end], total, norm, layers, buffers, gradient, stats)
-            stats[LISTS] += 1
-            n_pending += 1
-        if n_pending == batch_lists or (n_pending and i == start.size - 2):
-            _adam_step(adam, n_pending, settings, stats)
-            n_pending = 0
-
-
-def _make_report(stats: np.ndarray) -> LearnReport:
-    lists = int(stats[LISTS])
+def _make_report(list_stats: np.ndarray, step_stats: np.ndarray) -> LearnReport:
+    loss, auc, lists = list_stats.tolist()
     if not lists:
         return LearnReport()
-    skipped, clipped, updates = int(stats[SKIPPED]), int(stats[CLIPPED]), int(stats[UPDATES])
-    rms_gradient_norm, update_norm = np.sqrt(stats[[GRADIENT_SQUARES, UPDATE_SQUARES]] / max(1, updates)).tolist()
-    loss, auc = stats[LOSS] / lists, stats[AUC] / lists
-    return LearnReport(lists, loss, auc, stats[NORM], skipped, clipped, updates, rms_gradient_norm, update_norm)
+    skipped, norm, clipped, updates, gradient_squares, update_squares = step_stats.tolist()
+    rms_gradient_norm, update_norm = np.sqrt(np.array([gradient_squares, update_squares]) / max(1, updates)).tolist()
+    counts = int(skipped), int(clipped), int(updates)
+    return LearnReport(int(lists), loss / lists, auc / lists, norm, *counts, rms_gradient_norm, update_norm)
+
+
+_FLAT = ("theta", "gradient", "first_moment", "second_moment")
+_EARLIER_BATCH = 4  # lists per step of checkpoints that have no count of lists
 
 
 class ListNet(Ranker):
@@ -227,9 +56,9 @@ class ListNet(Ranker):
         self,
         features: tuple[str, ...],
         settings: RankerSettings,
-        hyperparameters: ListNetSettings = ListNetSettings(),
+        hyperparameters: ListNetSettings | None = None,
     ) -> None:
-        self.hyperparameters = hyperparameters
+        self.hyperparameters = hyperparameters = hyperparameters or _SETTINGS[settings.lists]
         self._inputs, width = len(features), hyperparameters.hidden
         rng = np.random.default_rng(settings.seed)
         weights = rng.standard_normal(self._inputs * width) / np.sqrt(self._inputs)
@@ -237,9 +66,11 @@ class ListNet(Ranker):
         self._theta = np.concatenate([weights, np.zeros(width), head, np.zeros(self._inputs)]).astype(np.float32)
         self._scaler = FeatureScaler(self._inputs)
         self._optimizer: State = {
+            "gradient": np.zeros(self._theta.size, np.float32),
             "first_moment": np.zeros(self._theta.size, np.float32),
             "second_moment": np.zeros(self._theta.size, np.float32),
             "steps": np.zeros(1, np.int64),
+            "lists": np.zeros(2, np.int64),
         }
 
     @property
@@ -265,7 +96,10 @@ class ListNet(Ranker):
         return out
 
     def learn(self, x: np.ndarray, labels: np.ndarray, start: np.ndarray) -> LearnReport:
-        """Train on lists in their order; a list without a label, or of one item, is skipped."""
+        """Train on lists in their order; a list without a label, or of one item, is skipped.
+
+        Lists that do not fill a batch wait for the next call.
+        """
         return self.learn_shown(x, labels, start, np.zeros(labels.size, np.float32))
 
     def learn_shown(self, x: np.ndarray, labels: np.ndarray, start: np.ndarray, offset: np.ndarray) -> LearnReport:
@@ -273,8 +107,8 @@ class ListNet(Ranker):
         if x.shape[0] == 0:
             return LearnReport()
         self._scaler.update(x)
-        gradient, stats, parameters = np.zeros_like(self._theta), np.zeros(9), self.hyperparameters
-        _train(
+        adam, list_stats, step_stats = AdamState(self._theta, **self._optimizer), np.zeros(3), np.zeros(6)
+        train(
             x,
             labels,
             offset,
@@ -282,13 +116,13 @@ class ListNet(Ranker):
             self._scaler.mean,
             self._scaler.scale,
             self._split(self._theta),
-            self._split(gradient),
-            AdamState(self._theta, gradient, **self._optimizer),
-            parameters.batch_lists,
-            AdamSettings(parameters.rate, parameters.clip, parameters.weight_decay),
-            stats,
+            self._split(adam.gradient),
+            adam,
+            self.hyperparameters.adam.columns,
+            list_stats,
+            step_stats,
         )
-        return _make_report(stats)
+        return _make_report(list_stats, step_stats)
 
     def _split(self, flat: np.ndarray) -> Layers:
         return split_parameters(flat, self._inputs, self.width)
@@ -298,7 +132,7 @@ class ListNet(Ranker):
 
     def convert_state(self, state: State, columns: np.ndarray) -> State:
         """Move weights and moments of each feature to its column; a new one starts with weight 0."""
-        flat = {name: self._convert_flat(state[name], columns) for name in ("theta", "first_moment", "second_moment")}
+        flat = {name: self._convert_flat(array, columns) for name, array in state.items() if name in _FLAT}
         return self._scaler.convert_state(state, columns) | flat
 
     def _convert_flat(self, flat: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -310,7 +144,9 @@ class ListNet(Ranker):
     def restore(self, state: State) -> None:
         self.apply(state)
         self._scaler.restore(state)
-        self._optimizer = {name: state[name].copy() for name in self._optimizer}
+        steps, none = state["steps"], np.zeros_like(self._theta)
+        earlier = {"gradient": none, "lists": np.array([0, int(steps[0]) * _EARLIER_BATCH])}
+        self._optimizer = {name: (earlier | state)[name].copy() for name in self._optimizer}
 
     def changes(self) -> State:
         """A copy of parameters and moments: all that a replica needs to score."""

@@ -5,10 +5,10 @@ import numpy as np
 from online_models.protocols import FeatureRows, LearnReport, PointwiseModel, Ranker, RankerSettings
 from online_models.rankers.auc import list_metrics
 from online_models.rankers.deepfm import DeepFM, DeepFMSettings
-from online_models.rankers.dense_layer import standardize_rows
 from online_models.rankers.factorization_machine import FactorizationMachine, FMSettings
 from online_models.rankers.feature_scaler import FeatureScaler
 from online_models.rankers.ftrl import FTRLRegression, FTRLSettings
+from online_models.rankers.network.dense_layer import standardize_rows
 from online_models.state.embeddings import EmbeddingSettings
 from online_models.state.tables import State, prefix_states, substate
 

@@ -39,7 +39,7 @@ def test_entry_point_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> No
             "online_models.rankers.listnet:ListNets",
             "has no 'ListNets'.* the nearest valid name is 'online_models.rankers.listnet:ListNet'",
         ),
-        ("online_models.rankers.listnet:LOSS", "it lacks score, learn.* derive it from"),
+        ("online_models.rankers.listnet:train", "it lacks score, learn.* derive it from"),
         ("online_models.rankers.click_head:ClickHead", "it lacks score, hidden, scores_from_hidden, width"),
         (":", "the nearest valid name is"),
     ],

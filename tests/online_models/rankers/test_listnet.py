@@ -1,8 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 
 from online_models.protocols import RankerSettings
 from online_models.rankers.listnet import ListNet, ListNetSettings
+from online_models.rankers.network.adam import AdamSettings
 from stream.records.batches import ragged_starts
 
 FEATURES = ("a", "b", "c", "d", "e")
@@ -18,7 +21,7 @@ def nonlinear_lists(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def test_network_learns_a_nonlinear_order() -> None:
-    net = ListNet(FEATURES, RankerSettings(), ListNetSettings(hidden=16, rate=0.01))
+    net = ListNet(FEATURES, RankerSettings(), ListNetSettings(hidden=16, adam=AdamSettings(rate=0.01)))
     for seed in range(30):
         report = net.learn(*nonlinear_lists(100, seed))
 
@@ -47,7 +50,7 @@ def test_extreme_feature_leaves_parameters_finite(value: float) -> None:
 
 @pytest.mark.parametrize(("clip", "is_clipped"), [(1e-6, True), (1e6, False)])
 def test_report_counts_clipped_updates(clip: float, is_clipped: bool) -> None:
-    net = ListNet(FEATURES, RankerSettings(), ListNetSettings(batch_lists=4, clip=clip))
+    net = ListNet(FEATURES, RankerSettings(), ListNetSettings(adam=AdamSettings(batch_lists=4, clip=clip)))
     report = net.learn(*nonlinear_lists(40, 0))
 
     assert report.clipped == (10 if is_clipped else 0)
@@ -68,7 +71,50 @@ def test_state_of_other_features_is_rejected() -> None:
         ListNet(FEATURES, RankerSettings()).restore(ListNet(FEATURES[:3], RankerSettings()).state())
 
 
-@pytest.mark.parametrize("setting", [{"hidden": 0}, {"rate": 0.0}, {"batch_lists": 0}, {"clip": -1.0}], ids=str)
+@pytest.mark.parametrize("cuts", [[1], [3, 5], list(range(1, 40))], ids=["two", "three", "single"])
+def test_division_of_lists_into_calls_leaves_steps_alone(cuts: list[int]) -> None:
+    whole, divided = ListNet(FEATURES, RankerSettings()), ListNet(FEATURES, RankerSettings())
+    x, label, start = nonlinear_lists(40, 0)
+    moments_x, no_label, moments_start = nonlinear_lists(5000, 1)
+    for net in (whole, divided):
+        net.learn(moments_x, 0 * no_label, moments_start)  # trains only the moments of the features
+    whole.learn(x, label, start)
+    for first, last in itertools.pairwise([0, *cuts, 40]):
+        divided.learn(x[8 * first : 8 * last], label[8 * first : 8 * last], start[first : last + 1] - start[first])
+
+    assert divided.state()["steps"] == whole.state()["steps"] == 10
+    assert divided.state()["theta"] == pytest.approx(whole.state()["theta"], abs=2e-3)  # moments differ a little
+
+
+def test_steps_shrink_with_the_lists_trained() -> None:
+    settings = ListNetSettings(adam=AdamSettings(rate=0.01, anneal_lists=200, final_ratio=0.1))
+    net, updates = ListNet(FEATURES, RankerSettings(), settings), []
+    for seed in range(12):
+        updates.append(net.learn(*nonlinear_lists(100, seed)).update_norm)
+
+    assert 0.05 * updates[0] < updates[-1] < 0.2 * updates[0]
+
+
+def test_new_ranker_takes_a_step_with_its_first_lists() -> None:
+    net = ListNet(FEATURES, RankerSettings(lists="candidates"))
+
+    assert net.learn(*nonlinear_lists(4, 0)).updates == 1
+
+
+def test_checkpoint_without_a_count_of_lists_is_taken() -> None:
+    net, lists = ListNet(FEATURES, RankerSettings()), nonlinear_lists(40, 0)
+    net.learn(*lists)
+    state = {name: array for name, array in net.state().items() if name not in ("gradient", "lists")}
+    restored = ListNet(FEATURES, RankerSettings())
+    restored.restore(state)
+
+    assert restored.state()["lists"].tolist() == [0, 40]
+    assert np.array_equal(restored.score(lists[0], lists[2]), net.score(lists[0], lists[2]))
+
+
+@pytest.mark.parametrize(
+    "setting", [{"rate": 0.0}, {"batch_lists": 0}, {"anneal_lists": 0}, {"clip": -1.0}, {"final_ratio": 0.0}], ids=str
+)
 def test_settings_name_the_invalid_value(setting: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must be positive"):
-        ListNetSettings(**setting)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"positive.*{next(iter(setting))}"):
+        AdamSettings(**setting)  # type: ignore[arg-type]

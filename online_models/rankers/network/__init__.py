@@ -1,0 +1,1 @@
+"""Network layers and their training, in kernels."""
