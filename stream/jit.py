@@ -37,7 +37,8 @@ def _hash_sources(path: Path) -> str:
     """Hash of a file and of everything that it imports from this project.
 
     A compiled kernel holds the code of the kernels that it calls and the values of the constants that it names, from
-    any file; numba itself notices changes of the kernel's own file only.
+    any file; numba itself notices changes of the kernel's own file only. It also names the module of each kernel, so a
+    file that moves gets another hash.
     """
     pending, sources = [path], {}
     while pending:
@@ -46,7 +47,8 @@ def _hash_sources(path: Path) -> str:
             continue
         sources[current] = source
         pending += [_ROOT / (module.decode().replace(".", "/") + ".py") for module in _IMPORT.findall(source)]
-    return hashlib.sha256(b"".join(sources[found] for found in sorted(sources))).hexdigest()[:16]
+    files = (str(found.relative_to(_ROOT)).encode() + b"\0" + sources[found] for found in sorted(sources))
+    return hashlib.sha256(b"\0".join(files)).hexdigest()[:16]
 
 
 def _list_cache_roots() -> Iterator[Path]:

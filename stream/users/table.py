@@ -138,11 +138,15 @@ class UserTable:
         )
 
     def _fill_event_keys(self, rows: np.ndarray) -> None:
-        """Compute the keys of the event ids in histories that came from the store."""
+        """Compute the keys of the event ids in histories that came from the store.
+
+        The text of a row that was written may have fewer lines than its history: those of its newest actions.
+        """
         for row in rows[~self._columns["has_event_keys"][rows]].tolist():
             size = int(self._columns["size"][row])
             lines = self._texts[row].decode().split("\n")[:-1][-size:] if size else []
-            self._columns["event"][row, :size] = hash_ids([line.partition("\t")[2] for line in lines])
+            keys = hash_ids([line.partition("\t")[2] for line in lines])
+            self._columns["event"][row, size - len(lines) : size] = keys
             self._columns["has_event_keys"][row] = True
 
     def _update_text(

@@ -113,6 +113,25 @@ def test_copies_of_the_sources_share_compiled_kernels(tmp_path: Path) -> None:
     assert ": 1" in outputs[1]
 
 
+def test_kernel_of_a_moved_module_is_compiled_again(tmp_path: Path) -> None:
+    package, environ = (
+        write_package(tmp_path),
+        {"PATH": os.environ["PATH"], "NUMBA_CACHE_DIR": str(tmp_path / "kernels")},
+    )
+    (package / "moved").mkdir()
+    script = "import numpy, stream{0}.sums as sums; print(sums.total(numpy.ones(2)))"
+    outputs = []
+    for module in ("", ".moved"):
+        process = [sys.executable, "-c", script.format(module)]
+        outputs.append(
+            subprocess.run(process, cwd=tmp_path, env=environ, check=True, capture_output=True, text=True).stdout
+        )
+        if not module:
+            (package / "sums.py").rename(package / "moved" / "sums.py")
+
+    assert outputs == ["3.0\n", "3.0\n"]
+
+
 def test_kernel_cache_is_under_the_xdg_cache_home(tmp_path: Path) -> None:
     write_package(tmp_path)
 

@@ -116,6 +116,28 @@ def replace_user(event: Event, user_id: str) -> Event:
     return msgspec.structs.replace(event, user_id=user_id)
 
 
+@pytest.mark.parametrize("n_actions", [N_HISTORY, N_HISTORY + 1, N_HISTORY + 27, N_HISTORY + 28, N_HISTORY + 60])
+@pytest.mark.parametrize("batch", [1, 10, 1000])
+@pytest.mark.parametrize("retracted", ["newest", "oldest", "unlike"])
+def test_history_that_was_written_and_grew_beyond_the_record_takes_retractions(
+    n_actions: int, batch: int, retracted: str
+) -> None:
+    actions = [*make_actions([("view", n % 6) for n in range(n_actions)]), *make_actions([("like", 7)])]
+    actions[-1] = msgspec.structs.replace(actions[-1], event_id="liked", ts=START + n_actions * MINUTE_MS)
+    table = UserTable(store := MemoryStore(), 4)
+    retraction = {"newest": make_retract("liked"), "oldest": make_retract("e0"), "unlike": make_typed("unlike", "i7")}
+    for first in range(0, len(actions) + 1, batch):
+        decoded = decode([*actions, retraction[retracted]][first : first + batch], first)
+        table.apply(decoded.batch, decoded.events)
+        table.flush()
+    history = describe(decode_profile(store.get(hash_id("u")) or b""))["history"]
+
+    kept = actions if retracted == "oldest" else actions[:-1]
+    expected = [event.event_id for event in kept][-N_HISTORY:]
+    assert [entry["event_id"] for entry in history] == expected[-len(history) :]
+    assert len(history) >= N_HISTORY - 1
+
+
 @pytest.mark.parametrize("n_actions", [N_HISTORY - 1, N_HISTORY + 20, N_HISTORY + 29])
 def test_cache_does_not_change_what_is_taken_back(n_actions: int) -> None:
     events = make_actions([(TYPES[n % len(TYPES)], n % 50) for n in range(n_actions)])
