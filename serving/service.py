@@ -4,7 +4,8 @@ import asyncio
 import gc
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ from stream.ids import hash_id
 from stream.logs import EventLog
 from stream.monitoring.heartbeat import Heartbeat
 from stream.process.errors import describe_error
+from stream.process.locks import wait_for_lock
 from stream.process.outages import OutageLog
 from stream.records.events import ALIAS, Limits
 from stream.records.timestamps import validate_time
@@ -86,6 +88,7 @@ class Service:
         )
         self._polls = polls or PollSettings()
         self._item_lock, self._user_lock = asyncio.Lock(), asyncio.Lock()
+        self._data_folder = settings.data.folder
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -159,11 +162,23 @@ class Service:
         await self.writer.append(ITEMS, records)
         self.replica.apply(await self.read_log(self.replica.fetch))
 
-    async def change_item(self, item_id: str, change: Callable[[], bytes]) -> None:
-        """Write the result of `change`, which reads the newest catalog; one change at a time."""
-        async with self._item_lock:
+    async def change_item(self, item_id: str, change: Callable[[], bytes | None]) -> None:
+        """Write the result of `change`, which reads the newest catalog; None deletes the item.
+
+        The processes that share the data folder make one change at a time.
+        """
+        async with self._item_lock, self._hold_lock("items"):
             self.replica.apply(await self.read_log(self.replica.fetch))
             await self.put_items([(item_id, change())])
+
+    @asynccontextmanager
+    async def _hold_lock(self, name: str) -> AsyncIterator[None]:
+        """Keep the other processes that share the data folder from the same kind of change."""
+        lock = await asyncio.to_thread(wait_for_lock, self._data_folder / f"{name}.lock")
+        try:
+            yield
+        finally:
+            lock.close()
 
     async def read_log(self, read: Callable[[], T]) -> T:
         """Run a read of the log in a thread; `LogUnavailable` if it does not answer in time."""
@@ -186,7 +201,7 @@ class Service:
 
         It waits up to `forget_timeout_s` for the stream worker.
         """
-        async with self._user_lock:
+        async with self._user_lock, self._hold_lock("users"):
             value = self.store.get(hash_id(user_id))
             stored = decode_profile(value).attributes if value is not None else b""
             fields = change(msgspec.json.decode(stored) if stored else {})

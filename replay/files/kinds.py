@@ -9,7 +9,7 @@ import msgspec
 
 from replay.files.sources.json_rows import explain_bad_json
 from replay.files.sources.tables import Refusal
-from stream.records.catalog import parse_item
+from stream.records.catalog import is_deletion, parse_item
 from stream.records.events import Event, Rejection, decode_events, parse
 from stream.users.profiles import validate_user_record
 
@@ -156,7 +156,7 @@ def _advise(rejection: Rejection, fields: dict[str, msgspec.Raw]) -> Rejection:
 
 def _parse_item(line: bytes, fields: dict[str, msgspec.Raw]) -> tuple[str, bytes | None] | Rejection:
     try:
-        return parse_item(line).item_id, None if _is_deleted(fields) else line
+        return parse_item(line).item_id, None if is_deletion(fields) else line
     except ValueError as error:
         return Rejection("not_an_item", str(error))
 
@@ -167,8 +167,7 @@ def _parse_user(line: bytes, fields: dict[str, msgspec.Raw]) -> tuple[str, bytes
         return Rejection("not_a_user", f"user_id is {user_id!r}; expected text")
     if error := validate_user_record(user_id.encode(errors="replace"), line):
         return Rejection("not_a_user", error)
-    return user_id, None if _is_deleted(fields) else line
-
-
-def _is_deleted(fields: dict[str, msgspec.Raw]) -> bool:
-    return bytes(fields.get("deleted", b"")) == b"true"
+    try:
+        return user_id, None if is_deletion(fields) else line
+    except ValueError as error:
+        return Rejection("not_a_user", str(error))

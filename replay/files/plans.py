@@ -26,7 +26,7 @@ from stream.records.events import Rejection
 
 _N_SAMPLES = 100
 _REQUIRED = ("user_id", "ts", "type")  # of an event; its id can be generated
-_TYPED_FIELDS = ("ts", "created_ts")  # text in them is a time in ISO 8601
+_TYPED_FIELDS = ("ts", "created_ts", "available_from", "expires_ts")  # text in them is a time in ISO 8601
 
 
 @dataclass(frozen=True, slots=True)

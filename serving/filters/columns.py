@@ -59,7 +59,8 @@ class ItemColumns:
     """Filterable fields of the catalog, one array per field and position in its list.
 
     A filter reads whole arrays, so that its cost does not depend on the number of distinct values. The fields are those
-    of the item's JSON; an object has its entries as `field.entry`, and `attributes` has them under their own names.
+    of the item's JSON; an object has its entries as `field.entry`. Those of `attributes` have their own names, but for
+    the names of fields that the item itself has or that every item may have: they are `attributes.entry`.
     """
 
     def __init__(self, limits: ColumnLimits | None = None) -> None:
@@ -179,8 +180,9 @@ def value_text(value: str | float | bool) -> str:
 def _iter_fields(item: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in item.items():
         if isinstance(value, dict):
-            prefix = "" if name == "attributes" else f"{name}."
-            yield from ((f"{prefix}{entry}", entry_value) for entry, entry_value in value.items())
+            for entry, entry_value in value.items():
+                is_free = name == "attributes" and entry not in item and entry not in _BUILT_IN
+                yield entry if is_free else f"{name}.{entry}", entry_value
         elif name not in _UNFILTERED:
             yield name, value
 

@@ -26,6 +26,10 @@ class AttributeCondition(msgspec.Struct, forbid_unknown_fields=True, frozen=True
 
     def __post_init__(self) -> None:
         _check_range("min", self.min, "max", self.max)
+        if all(getattr(self, name) is None for name in self.__struct_fields__):
+            raise ValueError("the condition is empty; expected equal, in, contains, min or max with a value")
+        if self.contains is not None and not self.contains:
+            raise ValueError("contains is []; expected at least one value")
 
 
 class Filters(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
@@ -63,9 +67,10 @@ class Filters(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defa
 
     def __post_init__(self) -> None:
         _check_range("min_price", self.min_price, "max_price", self.max_price)
-        for name, time in (("created_after", self.created_after), ("created_before", self.created_before)):
-            if time is not None:
-                parse_request_time(name, time)
+        times = (("created_after", self.created_after), ("created_before", self.created_before))
+        after, before = (None if time is None else parse_request_time(name, time) for name, time in times)
+        if after is not None and before is not None and after > before:
+            raise ValueError("created_after is later than created_before; expected an earlier time, or the same")
         if count_conditions(self) > _MAX_CONDITIONS:
             raise ValueError(f"filters has more than {_MAX_CONDITIONS} conditions; expected fewer")
 

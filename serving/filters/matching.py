@@ -53,7 +53,7 @@ def _list_conditions(filters: Filters) -> list[tuple[str, AttributeCondition]]:
     for name, values in (("categories", filters.categories), ("creator", filters.creators)):
         if values is not None:
             conditions.append((name, AttributeCondition(is_in=list(values))))
-    if filters.all_categories is not None:
+    if filters.all_categories:
         conditions.append(("categories", AttributeCondition(contains=list(filters.all_categories))))
     ranges = (
         ("price", filters.min_price, filters.max_price),

@@ -24,7 +24,7 @@ from serving.records import (
     find_status,
 )
 from stream.ids import hash_id
-from stream.records.catalog import Item, parse_item
+from stream.records.catalog import Item, is_deletion, parse_item
 from stream.records.events import name_user, validate_id
 
 _MAX_ITEM_BYTES = 1 << 20
@@ -100,7 +100,7 @@ async def get_item(state: State, item_id: FromPath[str]) -> dict[str, Any]:
     replica, decoded_id = get_service(state).replica, parse_id("item_id", item_id)
     key = hash_id(decoded_id)
     item, counts = replica.catalog.json(key), replica.count_events(key)
-    if item is None and (replica.is_deleted(key) or not any(counts.values())):
+    if item is None and not replica.is_known(key):
         raise _unknown_item(decoded_id)
     return (item or {"item_id": decoded_id}) | {"counts": counts, "in_catalog": item is not None}
 
@@ -114,7 +114,10 @@ async def put_item(state: State, request: Request[Any, Any, Any], item_id: FromP
     try:
         if is_list(body):
             raise ValueError("the body is a list; expected an item as an object")
-        value = msgspec.json.encode({"item_id": decoded_id} | _field_decoder.decode(raws[0]))
+        fields = _field_decoder.decode(raws[0])
+        if is_deletion(fields):
+            raise ValueError("deleted is true; expected the fields of the item: DELETE deletes it")
+        value = msgspec.json.encode({"item_id": decoded_id} | fields)
         if (body_id := _decode_item(value).item_id) != decoded_id:
             raise ValueError(f"item_id in the body is {body_id!r}; expected {decoded_id!r} as in the path")
     except (ValueError, msgspec.DecodeError) as error:
@@ -137,8 +140,8 @@ async def post_items(state: State, request: Request[Any, Any, Any]) -> PutResult
     for index, raw in enumerate(parse_elements(body)):
         value = bytes(raw)
         try:
-            item_id, is_deleted = _decode_item(value).item_id, _field_decoder.decode(value).get("deleted")
-            records.append((item_id, None if is_deleted is not None and bytes(is_deleted) == b"true" else value))
+            item_id = _decode_item(value).item_id
+            records.append((item_id, None if is_deletion(_field_decoder.decode(value)) else value))
         except ValueError as error:
             if not is_list(body):
                 raise validation_problem(error) from None
@@ -155,9 +158,12 @@ async def delete_item(state: State, item_id: FromPath[str]) -> None:
     An item that only events name is hidden.
     """
     service, decoded_id = get_service(state), parse_id("item_id", item_id)
-    if not service.replica.is_known(hash_id(decoded_id)):
-        raise _unknown_item(decoded_id)
-    await service.put_items([(decoded_id, None)])
+
+    def check() -> None:
+        if not service.replica.is_known(hash_id(decoded_id)):
+            raise _unknown_item(decoded_id)
+
+    await service.change_item(decoded_id, check)
 
 
 def _decode_item(value: bytes) -> Item:

@@ -29,6 +29,14 @@ def acquire_lock(path: Path) -> IO[str]:
     return lock_file
 
 
+def wait_for_lock(path: Path) -> IO[str]:
+    """Wait until this process has the lock of a file; closing the returned file releases it."""
+    make_folder(path.parent)
+    lock_file = path.open("a+")
+    fcntl.flock(lock_file, fcntl.LOCK_EX)
+    return lock_file
+
+
 def write_holder(lock: int) -> None:
     """Write the id of this process into a lock file; on a full disk, it stays unknown to others."""
     with suppress(OSError):

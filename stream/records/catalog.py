@@ -1,7 +1,7 @@
 """Catalog: the items topic as a table in each process."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -64,6 +64,17 @@ def parse_item(value: bytes | msgspec.Raw) -> Item:
         if (ts := getattr(item, name)) is not None and abs(ts) > MAX_TS:
             raise ValueError(f"{name} of item {item.item_id} is {ts}; expected milliseconds since 1970")
     return item
+
+
+def is_deletion(fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Return True if the fields of an item or a user have `"deleted": true`.
+
+    ValueError if the value is not a boolean: a record that was meant to delete must not replace.
+    """
+    deleted = bytes(fields.get("deleted", b"false"))
+    if deleted not in (b"true", b"false", b"null"):
+        raise ValueError(f"deleted is {deleted[:64].decode(errors='replace')}; expected true or false")
+    return deleted == b"true"
 
 
 def _parse_stored(value: bytes) -> Item:

@@ -64,7 +64,7 @@ class Event(msgspec.Struct, gc=False):
     value: Annotated[float | None, Meta(description="Seconds of a dwell, stars of a rating, price of a purchase.")] = (
         None
     )
-    quantity: Annotated[int, Meta(description="Pieces of a cart, a purchase or a return.")] = 1
+    quantity: Annotated[int | None, Meta(description="Pieces of a cart, a purchase or a return.")] = 1
     retracted_id: Annotated[
         str | None, Meta(description="The `event_id` of the event that a `retract` takes back.")
     ] = None
@@ -232,7 +232,7 @@ def validate(events: Sequence[Event], times: Sequence[int], limits: Limits) -> d
             or (event.type == "rating" if event.value is None else not 0 <= event.value < _MAX_VALUE)
             or not (_is_plain_slate(event) if event.type == "impression" else event.item_id)
             or event.position is not None
-            or event.quantity != 1
+            or event.quantity not in (None, 1)
             or event.type == RETRACT
             or event.type in MERGES
         ):
@@ -298,7 +298,7 @@ def _validate_value(event: Event) -> tuple[str, str] | None:
         return "bad_value", f"value of a {event.type} is {event.value!r}; expected 0 to {_MAX_VALUE}"
     if event.position is not None and not 0 <= event.position < MAX_SLATE:
         return "bad_value", f"position must be 0 to {MAX_SLATE - 1}, got {event.position}"
-    if not 1 <= event.quantity <= MAX_QUANTITY:
+    if event.quantity is not None and not 1 <= event.quantity <= MAX_QUANTITY:
         return "bad_value", f"quantity must be 1 to {MAX_QUANTITY}, got {event.quantity}"
     return None
 

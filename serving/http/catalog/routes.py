@@ -17,7 +17,7 @@ from serving.ingest.json_bodies import is_list
 from serving.records import ItemPage, ItemPatch, PutResult
 from serving.replica.replica import Replica
 from stream.ids import hash_id
-from stream.records.catalog import parse_item
+from stream.records.catalog import is_deletion, parse_item
 
 _MAX_LIMIT = 1000
 _ITEM_ID = {"item_id": "kettle"}
@@ -87,6 +87,8 @@ async def patch_item(state: State, request: Request[Any, Any, Any], item_id: Fro
 def _merge(item: dict[str, Any], changes: bytes) -> bytes:
     """Item with the changed fields; ValueError if it is invalid."""
     fields = msgspec.json.decode(changes, type=dict[str, Any])
+    if is_deletion(msgspec.json.decode(changes, type=dict[str, msgspec.Raw])):
+        raise ValueError("deleted is true; expected fields of the item: DELETE deletes it")
     if fields.get("item_id", item["item_id"]) != item["item_id"]:
         raise ValueError(f"item_id in the body is {fields['item_id']!r}; expected {item['item_id']!r} as in the path")
     merged = {name: value for name, value in (item | fields).items() if value is not None}

@@ -18,6 +18,7 @@ from replay.files.kinds import ParsedLines
 from replay.files.options import ReadOptions
 from replay.files.reading import RecordReader
 from replay.files.sources.compression import DamagedFile
+from stream.records.catalog import parse_item
 
 MS = 1_714_564_800_000
 EVENTS = [
@@ -289,6 +290,25 @@ def test_columns_are_mapped(tmp_path: Path) -> None:
         ("u2", "b", MS + 1000, "web", {"page": "cart"}),
     ]
     assert json.loads(parsed.event_lines[0])["stars"] == "4,5"
+
+
+def test_stock_and_times_of_items_are_read_from_text(tmp_path: Path) -> None:
+    text = b"item_id,stock,available_from,expires_ts\na,3,1767225600000,2026-02-01T00:00:00Z\nb,,2026-01-01,\n"
+    parsed = read(write(tmp_path, "items.csv", text))
+
+    items = [parse_item(value) for _, value in parsed.items if value]
+    assert [(item.stock, item.available_from, item.expires_ts) for item in items] == [
+        (3, 1_767_225_600_000, 1_769_904_000_000),
+        (None, 1_767_225_600_000, None),
+    ]
+
+
+@pytest.mark.parametrize("column", ["quantity", "value", "position", "propensity", "impression_id"])
+def test_empty_optional_cell_costs_no_event(column: str, tmp_path: Path) -> None:
+    text = f"event_id,type,ts,user_id,item_id,{column}\ne1,click,{MS},u1,a,\n".encode()
+    parsed = read(write(tmp_path, "events.csv", text))
+
+    assert [event.event_id for event in parsed.events] == ["e1"]
 
 
 def test_value_that_cannot_be_converted_costs_its_row(tmp_path: Path) -> None:

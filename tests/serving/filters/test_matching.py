@@ -101,3 +101,30 @@ def test_a_cached_mask_follows_the_catalog() -> None:
     assert masks.match(filters, 3).tolist() == [True, True, True]
     columns.clear(slice(1, None))
     assert masks.match(filters, 2).tolist() == [True, False]
+
+
+def test_fields_of_the_item_count_before_its_attributes() -> None:
+    attributes = {"price": 700, "creator": "zz", "color": "green", "size": 5}
+    items: list[dict[str, Any] | None] = [
+        {"attributes": attributes, "price": 5, "color": "red"},
+        {"price": 5, "color": "red", "attributes": attributes},
+    ]
+
+    assert find({"max_price": 10, "attributes": {"color": "red", "size": 5}}, items) == [0, 1]
+    assert find({"or": [{"min_price": 600}, {"creators": ["zz"]}, {"attributes": {"color": "green"}}]}, items) == []
+    assert find({"attributes": {"attributes.price": 700}}, items) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"attributes": {"size": {}}}, "the condition is empty"),
+        ({"attributes": {"size": {"equal": None}}}, "the condition is empty"),
+        ({"attributes": {"size": {"contains": []}}}, "contains is \\[\\]"),
+        ({"created_after": 1000, "created_before": 0}, "created_after is later"),
+        ({"not": {"created_after": "2026-01-02", "created_before": "2026-01-01"}}, "created_after is later"),
+    ],
+)
+def test_condition_that_says_nothing_or_cannot_hold_is_refused(filters: dict[str, Any], message: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=message):
+        msgspec.convert(filters, Filters)

@@ -1,7 +1,13 @@
 """Catalog over HTTP: pages, changed fields, deletions in lists, stock and times."""
 
-import pytest
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import pytest
+from litestar.testing import TestClient
+
+from serving.http.app import create_app
+from serving.service import Service
 from tests.support.serving_loop import NOW, LiveLoop, assert_problem, list_item_ids
 
 
@@ -58,6 +64,43 @@ def test_lists_delete_items(loop: LiveLoop) -> None:
     assert response.json() == {"accepted": 2, "refused": [], "status": "accepted"}
     assert loop.http.get("/v1/items/a").status_code == 404
     assert set(list_item_ids(loop.recommend(log=False))) == {"b", "c"}
+
+
+@pytest.mark.parametrize("deleted", ["true", 1, "yes", []], ids=repr)
+def test_deletion_that_is_not_a_boolean_replaces_nothing(loop: LiveLoop, deleted: object) -> None:
+    loop.put_items("a", price=2.5)
+
+    response = loop.http.post("/v1/items", json=[{"item_id": "a", "deleted": deleted}])
+
+    assert response.json()["refused"][0]["reason"].startswith("deleted is ")
+    assert_problem(loop.http.post("/v1/items", json={"item_id": "a", "deleted": deleted}), 422)
+    assert loop.http.get("/v1/items/a").json()["price"] == 2.5
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_put_and_patch_do_not_delete(loop: LiveLoop, method: str) -> None:
+    loop.put_items("a", price=2.5)
+
+    assert_problem(loop.http.request(method, "/v1/items/a", json={"deleted": True}), 422)
+    assert loop.http.get("/v1/items/a").json()["price"] == 2.5
+
+
+def test_processes_of_one_folder_lose_no_change_of_an_item(tmp_path: Path) -> None:
+    with LiveLoop(tmp_path) as first:
+        first.put_items("a", price=2.5)
+        with TestClient(create_app(Service(first.log, first.store, first.settings, first.clock))) as second:
+            names = [f"f{n}" for n in range(24)]
+
+            def change(n: int) -> int:
+                http = first.http if n % 2 else second
+                return http.patch("/v1/items/a", json={names[n]: n}).status_code
+
+            with ThreadPoolExecutor(4) as pool:
+                assert set(pool.map(change, range(24))) == {200}
+            assert set(names) < set(first.http.get("/v1/items/a").json()) | set(second.get("/v1/items/a").json())
+            assert second.put("/v1/items/b", json={}).status_code == 200
+            assert first.http.delete("/v1/items/b").status_code == 204
+            assert second.patch("/v1/items/b", json={"price": 1}).status_code == 404
 
 
 def test_sold_out_items_are_not_recommended(loop: LiveLoop) -> None:
