@@ -17,7 +17,13 @@ WITHOUT_PARAMETERS = [
 
 @pytest.mark.parametrize(
     ("query", "nearest"),
-    [("max_price=20", ""), ("user=u1", "user_id"), ("excludes=a", "exclude"), ("filter=%7B%7D", "filters"), ("K=3", "k")],
+    [
+        ("max_price=20", ""),
+        ("user=u1", "user_id"),
+        ("excludes=a", "exclude"),
+        ("filter=%7B%7D", "filters"),
+        ("K=3", "k"),
+    ],
 )
 def test_unknown_parameter_of_similar_is_refused(shared_loop: LiveLoop, query: str, nearest: str) -> None:
     shared_loop.put_items("a")
