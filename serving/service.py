@@ -5,7 +5,7 @@ import gc
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
@@ -173,12 +173,14 @@ class Service:
 
     @asynccontextmanager
     async def _hold_lock(self, name: str) -> AsyncIterator[None]:
-        """Keep the other processes that share the data folder from the same kind of change."""
-        lock = await asyncio.to_thread(wait_for_lock, self._data_folder / f"{name}.lock")
-        try:
+        """Keep the other processes that share the data folder from the same kind of change.
+
+        A folder that this process cannot write, as on Kubernetes, has no lock.
+        """
+        with ExitStack() as stack:
+            with suppress(OSError):
+                stack.enter_context(await asyncio.to_thread(wait_for_lock, self._data_folder / f"{name}.lock"))
             yield
-        finally:
-            lock.close()
 
     async def read_log(self, read: Callable[[], T]) -> T:
         """Run a read of the log in a thread; `LogUnavailable` if it does not answer in time."""

@@ -103,6 +103,15 @@ def test_processes_of_one_folder_lose_no_change_of_an_item(tmp_path: Path) -> No
             assert second.patch("/v1/items/b", json={"price": 1}).status_code == 404
 
 
+def test_items_change_where_the_data_folder_has_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "items.lock").mkdir()  # it cannot be opened, like a file on a read-only disk
+    with LiveLoop(tmp_path) as loop:
+        loop.put_items("a", price=2.5)
+
+        assert loop.http.patch("/v1/items/a", json={"price": 3}).status_code == 200
+        assert loop.http.delete("/v1/items/a").status_code == 204
+
+
 def test_sold_out_items_are_not_recommended(loop: LiveLoop) -> None:
     loop.put_items("a", "b", categories=["x"], stock=2)
 
